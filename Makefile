@@ -1,0 +1,47 @@
+# Every target works on a machine with only Python >= 3.11, make and a C compiler: it makes .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install demo test test-all bench check types clean
+
+help:
+	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
+	@echo "make test      the tests; make test-all also runs the slow ones"
+	@echo "make check     ruff and the type checker"
+	@echo "make bench     the benchmarks"
+	@echo "make install   .venv with signprep in it"
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[train]' --group dev
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/signprep demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+# The type checker does not know setuptools' package-dir: it reads a tree of symbolic links instead.
+types:
+	mkdir -p .types/signprep
+	for folder in pipeline cache_builder training inference; do \
+		ln -sfn ../../$$folder .types/signprep/$$folder; done
+
+check: $(INSTALLED) types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .types .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Models, device-side transforms, the loader and the training run (needs torch)."""
