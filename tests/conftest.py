@@ -1,0 +1,60 @@
+"""A small data set in AIHub's shape and its cache, made once a test run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from signprep.cache_builder.build import build
+from signprep.cache_builder.plan import BuildOptions, plan_build
+from signprep.cache_builder.reader import Cache, open_cache
+from signprep.pipeline.aihub import read_data_root
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.splits import assign_splits
+from tests.generated_videos import write_video
+
+GLOSSES = ("왼쪽", "오른쪽")
+SIGNERS = ("REAL01", "REAL02", "REAL17")
+CLIP_SPEC = ClipSpec(num_frames=4, size=64)
+
+
+def write_label(path: Path, segments: list[tuple[float, float, str]], duration: float = 2.0) -> Path:
+    """Write a morpheme JSON as AIHub does."""
+    document = {
+        "metaData": {"url": "", "name": path.name.replace("_morpheme.json", ".mp4"), "duration": duration},
+        "data": [{"start": start, "end": end, "attributes": [{"name": name}]} for start, end, name in segments],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def write_data_root(root: Path) -> Path:
+    """Two words by three signers from two views; one video of another content each."""
+    number = 0
+    for word, gloss in enumerate(GLOSSES, start=1):
+        for signer in SIGNERS:
+            for view in "FL":
+                name = f"NIA_SL_WORD{word:04d}_{signer}_{view}"
+                write_video(root / "video" / f"{name}.mp4", 30, first_number=30 * number)
+                write_label(root / "label" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
+                number += 1
+    return root
+
+
+def build_test_cache(data_root: Path, out: Path, spec: ClipSpec = CLIP_SPEC, **options: object) -> Cache:
+    """Build the cache of a data root in this process and open it."""
+    segments = assign_splits(read_data_root(data_root).segments)
+    build(plan_build(data_root, segments, BuildOptions(clip_spec=spec, **options)), out, workers=1)
+    return open_cache(out)
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Spaces and Korean in the path, as users have them.
+    return write_data_root(tmp_path_factory.mktemp("data") / "수어 영상")
+
+
+@pytest.fixture(scope="session")
+def cache(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return build_test_cache(data_root, tmp_path_factory.mktemp("cache") / "test.zarr")
