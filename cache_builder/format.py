@@ -1,0 +1,210 @@
+"""Format 1 of the cache: its files, its metadata, its manifest.
+
+NAME.zarr/
+  zarr.json         Zarr v3 group; attribute "signprep" (CacheInfo)
+  clips/zarr.json   uint8 [N, T, 3S/2, S] or [N, T, S, S, 3]; one inner chunk a clip; sharded
+  clips/c/I/0/0...  shard I: positions [I * clips_per_shard, (I + 1) * clips_per_shard)
+  index.parquet     a row a position
+  manifest.json     every object above with size and hash, and the fingerprint; written last
+  .build/           plan and parts of a build that has not ended
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from signprep.cache_builder.codec import CODECS, ClipCodec
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import CacheError, CacheIncompleteError, CacheVersionError
+from signprep.pipeline.segment import Vocabulary
+
+FORMAT_VERSION = 1
+
+GROUP_METADATA = "zarr.json"
+ARRAY_METADATA = "clips/zarr.json"
+INDEX = "index.parquet"
+MANIFEST = "manifest.json"
+BUILD_FOLDER = ".build"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheInfo:
+    """The group attribute "signprep": what a reader must know before it touches a clip."""
+
+    clip_spec: ClipSpec
+    codec: str
+    """A name of `CODECS`."""
+    vocabulary: Vocabulary
+    num_positions: int
+    clips_per_shard: int
+    provenance: Mapping[str, Any]
+    """Versions that took part in the build; no names of machines, people or folders."""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_shards(self) -> int:
+        """Shards that the positions fill."""
+        return -(-self.num_positions // self.clips_per_shard)
+
+    @property
+    def clip_codec(self) -> ClipCodec:
+        """The codec chain."""
+        return CODECS[self.codec]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attribute as plain JSON types."""
+        return {
+            "format_version": self.format_version,
+            "clip_spec": self.clip_spec.to_dict(),
+            "codec": self.codec,
+            "glosses": list(self.vocabulary.glosses),
+            "num_positions": self.num_positions,
+            "clips_per_shard": self.clips_per_shard,
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
+        codec = fields["codec"]
+        if codec not in CODECS:
+            raise ValueError(f"codec {codec!r} is none of {', '.join(CODECS)}")
+        return cls(
+            format_version=int(fields["format_version"]),
+            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
+            codec=codec,
+            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
+            num_positions=int(fields["num_positions"]),
+            clips_per_shard=int(fields["clips_per_shard"]),
+            provenance=fields["provenance"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheObject:
+    """One file of a cache."""
+
+    num_bytes: int
+    hash: str
+    """BLAKE2b-128 of its bytes, 32 hexadecimal digits."""
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return size and hash of an object's bytes."""
+        return cls(num_bytes=len(data), hash=hashlib.blake2b(data, digest_size=16).hexdigest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheManifest:
+    """Every object of a complete cache by its path inside it."""
+
+    objects: Mapping[str, CacheObject]
+    plan_digest: str
+    """Of the build's plan: the same data and options give the same."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all objects' paths, sizes and hashes: equal for equal caches."""
+        lines = [f"{path} {entry.num_bytes} {entry.hash}\n" for path, entry in sorted(self.objects.items())]
+        return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the contents of manifest.json."""
+        document = {
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "plan_digest": self.plan_digest,
+            "objects": {path: asdict(entry) for path, entry in sorted(self.objects.items())},
+        }
+        return json.dumps(document, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything else."""
+        document = json.loads(text)
+        objects = {path: CacheObject(**entry) for path, entry in document["objects"].items()}
+        return cls(objects=objects, plan_digest=document["plan_digest"])
+
+
+def shard_path(info: CacheInfo, number: int) -> str:
+    """Return the path of a shard inside the cache, by Zarr's default chunk key encoding."""
+    return "/".join(["clips", "c", str(number), *["0"] * len(info.clip_spec.clip_shape)])
+
+
+def write_metadata(root: Path, info: CacheInfo) -> None:
+    """Write the Zarr metadata of the group and of its array `clips`, by zarr-python itself."""
+    import zarr
+
+    shape = info.clip_spec.clip_shape
+    names = ("clip", "frame", *(("row", "column", "channel")[: len(shape) - 1]))
+    group = zarr.create_group(root, overwrite=False, attributes={"signprep": info.to_dict()})
+    group.create_array(
+        "clips",
+        shape=(info.num_positions, *shape),
+        chunks=(1, *shape),
+        shards=(info.clips_per_shard, *shape),
+        dtype="uint8",
+        fill_value=0,
+        dimension_names=names,
+        **info.clip_codec.zarr_codecs(),
+    )
+
+
+def read_info(root: Path) -> CacheInfo:
+    """Read the "signprep" attribute of a cache.
+
+    Raises:
+        CacheVersionError: there is no cache at this path, or one of a format that this signprep does not know.
+        CacheError: the metadata is damaged.
+    """
+    path = root / GROUP_METADATA
+    if not root.is_dir():
+        raise CacheVersionError(f"{root}: there is no cache at this path; `signprep build-cache` makes one")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        fields = document["attributes"]["signprep"]
+        version = fields["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheVersionError(
+            f"{root}: is no signprep cache (its {GROUP_METADATA} is missing or has no signprep attribute)"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise CacheVersionError(
+            f"{root}: is a cache of format {version}; this signprep reads format {FORMAT_VERSION}: install a newer one"
+        )
+    try:
+        return CacheInfo.from_dict(fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"{path}: its signprep attribute is damaged ({error!r})") from error
+
+
+def read_manifest(root: Path) -> CacheManifest:
+    """Read manifest.json. Raises CacheIncompleteError without one, CacheError if it is damaged."""
+    path = root / MANIFEST
+    try:
+        return CacheManifest.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CacheIncompleteError(
+            f"{root}: this cache has not been built to its end; run its `signprep build-cache` again to continue"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(f"{path}: the manifest is damaged ({error!r})") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place, make it durable, then rename it: it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CacheError(f"{path}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,73 @@
+"""From a data root to a cache in one call: read labels, assign splits, plan, build, and say what came of it."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from signprep.cache_builder.build import BuildReport, build
+from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
+from signprep.pipeline.aihub import Problem, read_data_root
+from signprep.pipeline.content import twin_hashes
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.progress import progress_bar
+from signprep.pipeline.splits import DEFAULT_VALIDATION_FRACTION, assign_splits
+
+SHOWN_LINES = 5
+"""Of each list in the summary; the index has all."""
+
+
+def build_from_data_root(
+    data_root: Path,
+    out: Path,
+    options: BuildOptions,
+    *,
+    validation_fraction: float = DEFAULT_VALIDATION_FRACTION,
+    workers: int = -1,
+    strict: bool = False,
+    overwrite: bool = False,
+) -> str:
+    """Build or continue the cache of a data root, with progress on stderr, and return the summary for people.
+
+    Raises:
+        AnnotationError: the data root has no usable segment, or any problem with `strict`.
+        CacheError, DecodeError: as `build` does.
+    """
+    annotations = read_data_root(data_root)
+    if strict and annotations.problems:
+        raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
+    twins = twin_hashes(data_root, (segment.video for segment in annotations.segments))
+    segments = assign_splits(annotations.segments, content_hashes=twins, validation_fraction=validation_fraction)
+    plan = plan_build(data_root, segments, options)
+    started = time.monotonic()
+    with progress_bar("Building", plan.num_clips, "clips") as progress:
+        report = build(plan, out, workers=workers, strict=strict, overwrite=overwrite, progress=progress)
+    return build_summary(plan, report, annotations.problems, out, time.monotonic() - started)
+
+
+def build_summary(plan: BuildPlan, report: BuildReport, problems: Sequence[Problem], out: Path, seconds: float) -> str:
+    """Return the lines that tell what was built, and what was not and why."""
+    num_ok = report.num_clips - report.num_failed
+    raw_bytes = num_ok * plan.info.clip_spec.raw_rgb_bytes
+    splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+    num_videos = len({segment.video for shard in plan.shards for segment in shard.segments})
+    lines = [
+        f"{out}: {num_ok} clips ({splits}) of {len(plan.info.vocabulary)} glosses from {num_videos} videos, "
+        f"{report.stored_bytes / 1e6:.1f} MB, {report.stored_bytes / max(1, raw_bytes):.3f} of raw RGB",
+    ]
+    num_new = report.num_clips - report.num_reused
+    if num_new:
+        lines.append(f"built {num_new} clips in {seconds:.1f} s, {num_new / max(seconds, 1e-9):.1f} clips/s")
+    if report.num_reused:
+        lines.append(f"kept {report.num_reused} clips of an earlier run")
+    if report.num_failed:
+        lines.append(f"{report.num_failed} clips failed:")
+        lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])
+    if problems:
+        lines.append(f"{len(problems)} problems in the data root:")
+        lines += _shortened([problem.message for problem in problems])
+    return "\n".join(lines)
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    shown = [f"  {line}" for line in lines[:SHOWN_LINES]]
+    return shown + ([f"  ... and {len(lines) - SHOWN_LINES} more"] if len(lines) > SHOWN_LINES else [])

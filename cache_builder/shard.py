@@ -1,0 +1,68 @@
+"""One shard file of the Zarr v3 sharding codec: inner chunks one after another, then their index.
+
+Layout (index_location "end"): chunks; then for each of the n inner chunks its offset and size in bytes as two
+little-endian uint64, both 2^64-1 where the chunk is absent; then the CRC-32C of that index as uint32.
+Source: Zarr v3 specification, codec sharding_indexed 1.0.
+"""
+
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from signprep.pipeline.errors import CacheCorruptError
+
+ABSENT = 2**64 - 1
+INDEX_ENTRY_BYTES = 16
+CHECKSUM_BYTES = 4
+
+
+def shard_bytes(chunks: Sequence[bytes | None], chunks_per_shard: int) -> bytes:
+    """Return the file contents of a shard; None and missing chunks at the end are absent."""
+    index = np.full((chunks_per_shard, 2), ABSENT, dtype="<u8")
+    offset = 0
+    for place, chunk in enumerate(chunks):
+        if chunk is not None:
+            index[place] = offset, len(chunk)
+            offset += len(chunk)
+    encoded = index.tobytes()
+    checksum = google_crc32c.value(encoded).to_bytes(CHECKSUM_BYTES, "little")
+    return b"".join([*(chunk for chunk in chunks if chunk is not None), encoded, checksum])
+
+
+class ShardFile:
+    """A mapped shard: `chunk(place)` is a view of the file's own pages.
+
+    Raises CacheCorruptError where the file is shorter than its index says or the index fails its checksum.
+    """
+
+    def __init__(self, path: Path, chunks_per_shard: int) -> None:
+        self.path = path
+        index_bytes = chunks_per_shard * INDEX_ENTRY_BYTES
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size < index_bytes + CHECKSUM_BYTES:
+                    raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError as error:
+            raise CacheCorruptError(f"{path}: this shard is missing") from error
+        self._bytes = np.frombuffer(mapped, np.uint8)
+        encoded = self._bytes[size - index_bytes - CHECKSUM_BYTES : size - CHECKSUM_BYTES]
+        if google_crc32c.value(encoded) != int.from_bytes(self._bytes[size - CHECKSUM_BYTES :], "little"):
+            raise CacheCorruptError(f"{path}: the shard's index does not match its checksum; it is damaged")
+        self.index: NDArray[np.uint64] = encoded.view("<u8").reshape(chunks_per_shard, 2)
+        self._data_bytes = size - index_bytes - CHECKSUM_BYTES
+
+    def chunk(self, place: int) -> NDArray[np.uint8] | None:
+        """Return the stored bytes of an inner chunk, or None where it is absent."""
+        offset, size = (int(number) for number in self.index[place])
+        if offset == size == ABSENT:
+            return None
+        if offset + size > self._data_bytes:
+            raise CacheCorruptError(f"{self.path}: chunk {place} lies outside the file; it is truncated")
+        return self._bytes[offset : offset + size]
