@@ -1,0 +1,66 @@
+"""A checkpoint of `signprep train`, opened for predictions. Nothing in it is unpickled but tensors and plain data."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from signprep.pipeline.errors import CheckpointError
+from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelCard
+from signprep.training.model_spec import build_model, channels_last
+from signprep.training.transforms import ClipTransform
+
+
+class Recognizer:
+    """A trained model with everything it needs to answer: specs, vocabulary, transform."""
+
+    def __init__(self, card: ModelCard, model: nn.Module, device: torch.device) -> None:
+        self.card = card
+        self.device = device
+        self._model = channels_last(model).to(device).eval()
+        self._transform = ClipTransform(card.model_spec)
+
+    def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return class probabilities [B, classes], float32, of stored clips, uint8 [T, ...] each."""
+        batch = torch.from_numpy(np.stack(clips)).to(self.device)
+        with torch.inference_mode():
+            logits = self._model(self._transform(batch).to(memory_format=torch.channels_last_3d))
+            return np.asarray(torch.softmax(logits.float(), dim=1).cpu(), np.float32)
+
+
+def load_checkpoint(path: Path, device: str = "cpu") -> Recognizer:
+    """Open a checkpoint.
+
+    Raises:
+        CheckpointError: there is no such file, it is no signprep checkpoint, it is of a newer version, or its
+            weights do not fit its model.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint; `signprep train` writes best.ckpt and last.ckpt")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+        card_fields = contents[CHECKPOINT_KEY]
+        version = card_fields["checkpoint_version"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: is no signprep checkpoint") from error
+    if version != CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"{path}: is a checkpoint of version {version}; this signprep reads version {CHECKPOINT_VERSION}"
+        )
+    try:
+        card = ModelCard.from_dict(card_fields)
+        model = build_model(card.model_spec, len(card.vocabulary))
+        prefix = "model."
+        weights = {
+            name.removeprefix(prefix): value
+            for name, value in contents["state_dict"].items()
+            if name.startswith(prefix)
+        }
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: its weights or its model card are damaged ({error})") from error
+    return Recognizer(card, model, torch.device(device))
