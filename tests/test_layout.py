@@ -1,0 +1,73 @@
+"""The house: floors import downwards only, nothing below training imports torch, the command line is lazy."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from signprep.pipeline.cli import COMMANDS, cli
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ["pipeline", "cache_builder", "training", "inference"]
+TORCH = {"torch", "torchvision", "lightning", "pytorchvideo", "torchmetrics"}
+MODULES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
+
+
+def imported_names(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_floor_imports_only_itself_and_floors_below(path: Path) -> None:
+    floor = FLOORS.index(path.relative_to(ROOT).parts[0])
+    above = {f"signprep.{name}" for name in FLOORS[floor + 1 :]}
+    found = {".".join(name.split(".")[:2]) for name in imported_names(path)}
+    assert not found & above
+    if floor < FLOORS.index("training"):
+        assert not {name.split(".")[0] for name in found} & TORCH
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "from signprep.pipeline.cli import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass"
+    heavy = TORCH | {"numpy", "zarr", "pyarrow", "av", "joblib", "numcodecs", "rich"}
+    assert not modules_after(code) & heavy
+
+
+def test_the_cache_opens_without_torch() -> None:
+    assert not modules_after("from signprep.cache_builder import open_cache; open_cache") & TORCH
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output and f"signprep {name}" in result.output
+
+
+def test_underscores_are_accepted_in_options_and_commands() -> None:
+    result = CliRunner().invoke(cli, ["build_cache", "--data_root", "/nowhere", "--out", "x", "--clip_duration", "no"])
+    assert result.exit_code == 2
+    assert "'no' is not a valid float" in result.output
+
+
+def test_an_unknown_command_is_named() -> None:
+    result = CliRunner().invoke(cli, ["biuld-cache"])
+    assert result.exit_code == 2
+    assert "biuld-cache" in result.output
