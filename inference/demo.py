@@ -19,10 +19,10 @@ from signprep.training.model_spec import model_spec
 from signprep.training.run import train
 
 SAMPLE = SampleSpec(words=5, signers=6, takes=6, frame_size=(640, 360))
-CLIPS = ClipSpec(num_frames=8, size=128)
-MODEL = model_spec("efficient_x3d_xs", num_frames=4, crop_size=112)
+CLIPS = ClipSpec(num_frames=16, size=128)
+MODEL = model_spec("efficient_x3d_xs", num_frames=8, crop_size=64, dropout_rate=0.0)
 CONFIG = TrainConfig(
-    epochs=12, batch_size=8, learning_rate=2e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
+    epochs=14, batch_size=8, learning_rate=4e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
 )
 
 

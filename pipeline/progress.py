@@ -31,11 +31,12 @@ def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[
             task = progress.add_task(description, total=total, rate=0.0)
             yield lambda done: progress.update(task, completed=done, rate=rate(done))
         return
-    next_line = started + PLAIN_LINE_SECONDS
+    next_line, last_done = started + PLAIN_LINE_SECONDS, 0
 
     def plain(done: int) -> None:
-        nonlocal next_line
-        if time.monotonic() >= next_line or done == total:
+        nonlocal next_line, last_done
+        if done != last_done and (time.monotonic() >= next_line or done == total):
+            last_done = done
             next_line = time.monotonic() + PLAIN_LINE_SECONDS
             left = (total - done) / rate(done) if done else 0.0
             line = f"{description}: {done}/{total}, {rate(done):.1f} {unit}/s, {left:.0f} s left"

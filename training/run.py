@@ -120,7 +120,7 @@ def train(
     checkpoints = trainer.checkpoint_callback
     assert isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None
     return TrainResult(
-        best_checkpoint=Path(checkpoints.best_model_path),
+        best_checkpoint=run_folder / CHECKPOINTS_FOLDER / BEST,
         last_checkpoint=run_folder / CHECKPOINTS_FOLDER / LAST,
         best_val_accuracy=float(checkpoints.best_model_score),
         epochs=config.epochs,
