@@ -111,7 +111,7 @@ def _initialise_residual_blocks(model: nn.Module) -> None:
     for block in model.modules():
         if isinstance(block, X3dBottleneckBlock):
             *_, last = (layer for layer in block.layers.modules() if isinstance(layer, nn.BatchNorm3d))
-            last.block_final_bn = True
+            last.block_final_bn = True  # type: ignore[assignment]
     init_net_weights(model)
 
 
