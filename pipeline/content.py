@@ -3,22 +3,43 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
+
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.sources.files import DataRoots
 
 
-def content_hash(path: Path) -> str:
-    """Return the BLAKE2b-128 of a file's bytes as 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+def content_hash(file: Path | BinaryIO) -> str:
+    """Return the BLAKE2b-128 of a file's bytes as 32 hexadecimal digits; a stream is read from its start."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return _digest(opened)
+    file.seek(0)
+    return _digest(file)
 
 
-def twin_hashes(root: Path, videos: Iterable[str]) -> dict[str, str]:
+def _digest(file: BinaryIO) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def twin_hashes(roots: DataRoots, videos: Iterable[str]) -> dict[str, str]:
     """Return the content hash of each video that may have a twin: only files of equal size are read.
 
-    Args:
-        root: folder that the videos' paths are relative to.
-        videos: relative paths.
+    Videos that are gone or unreadable are left out: they fail later, one by one, with their reason.
     """
     by_size: dict[int, list[str]] = {}
     for video in dict.fromkeys(videos):
-        by_size.setdefault((root / video).stat().st_size, []).append(video)
-    return {video: content_hash(root / video) for same in by_size.values() if len(same) > 1 for video in same}
+        size = roots.num_bytes(video)
+        if size is not None:
+            by_size.setdefault(size, []).append(video)
+    hashes = {}
+    for video in (video for same in by_size.values() if len(same) > 1 for video in same):
+        try:
+            with roots.opened(video) as file:
+                hashes[video] = content_hash(file)
+        except (OSError, AnnotationError):
+            continue
+    return hashes

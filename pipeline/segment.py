@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+WHOLE_VIDEO_END = 86_400.0
+"""End of a segment that is its whole video, in seconds: the build clips every span to the video."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:

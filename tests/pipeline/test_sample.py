@@ -13,7 +13,6 @@ import pytest
 from av.video.frame import PictureType
 from click.testing import CliRunner
 
-from signprep.pipeline.aihub import read_data_root
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.sample.dataset import SampleSpec, plan_videos, render_dataset
@@ -21,6 +20,7 @@ from signprep.pipeline.sample.motions import MOTIONS, Motion, palm_positions
 from signprep.pipeline.sample.performance import REST_PALMS, perform_word, poses
 from signprep.pipeline.sample.signers import signer_look, signer_numbers
 from signprep.pipeline.sample.skeleton import VIEW_DEGREES, film
+from signprep.pipeline.sources.read import read_data_root
 
 SMALL = (128, 96)
 

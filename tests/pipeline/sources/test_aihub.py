@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from signprep.pipeline.aihub import parse_name, read_data_root
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.sources.annotations import NameParts, parse_name
+from signprep.pipeline.sources.read import read_data_root
 from tests.conftest import write_label
 
 
@@ -14,14 +15,10 @@ def touch_video(root: Path, name: str) -> None:
 
 
 def test_names_tell_item_source_signer_view_and_take() -> None:
-    assert parse_name("NIA_SL_SEN0012_CROWD05_D") == {
-        "item": "SEN0012",
-        "source": "CROWD",
-        "signer": "CROWD05",
-        "view": "D",
-        "take": "CROWD05_SEN0012",
-    }
-    assert parse_name("내 비디오") == {"take": "내 비디오"}
+    assert parse_name("NIA_SL_SEN0012_CROWD05_D") == NameParts(
+        item="SEN0012", kind="SEN", source="CROWD", signer="CROWD05", view="D", take="CROWD05_SEN0012"
+    )
+    assert parse_name("내 비디오") == NameParts(take="내 비디오")
 
 
 def test_segments_follow_their_labels(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Where segments come from: AIHub's labels, tables and class folders; plain files and files inside zips."""

@@ -1,0 +1,86 @@
+"""The one function behind which all sources lie: a root and options to Segments and Problems."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.segment import Segment
+from signprep.pipeline.sources.aihub import aihub_segments
+from signprep.pipeline.sources.annotations import Annotations, Problem, Report, SourceOptions, selected
+from signprep.pipeline.sources.class_folders import class_folder_segments
+from signprep.pipeline.sources.files import DataRoots
+from signprep.pipeline.sources.table import TABLE_SUFFIXES, table_segments
+
+
+def layout_of(root: Path, options: SourceOptions) -> str:
+    """Return aihub, table or classes: what was asked for, or what is there.
+
+    Raises:
+        AnnotationError: there is nothing at this path, or a file that is no table.
+    """
+    if not root.exists():
+        raise AnnotationError(f"{root}: there is no such data root; expected a folder with video/ and label/ in it")
+    if root.is_file():
+        if options.layout in ("auto", "table") and root.suffix.lower() in TABLE_SUFFIXES:
+            return "table"
+        raise AnnotationError(
+            f"{root}: is a file but no table; expected {', '.join(sorted(TABLE_SUFFIXES))} or a folder"
+        )
+    if options.layout == "table":
+        raise AnnotationError(f"{root}: is a folder; --layout table takes a file {', '.join(sorted(TABLE_SUFFIXES))}")
+    return "aihub" if options.layout == "auto" else options.layout
+
+
+def iterate_segments(root: Path, options: SourceOptions, report: Report) -> Iterator[Segment]:
+    """Yield the segments of a data root that the options let through, and report every problem on the way.
+
+    Raises:
+        AnnotationError: the root is missing, or is not of its layout.
+    """
+    layout = layout_of(root, options)
+    if layout == "table":
+        found = table_segments(root, report)
+    elif layout == "classes":
+        found = class_folder_segments(root, options, report)
+    else:
+        found = aihub_segments(root, options, report)
+    return selected(found, options)
+
+
+def video_root(root: Path) -> Path:
+    """Return the folder that the segments' videos are relative to: a table's folder, or the root itself."""
+    return root.parent if root.is_file() else root
+
+
+def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008  (frozen)
+    """Read all segments of a data root.
+
+    Raises:
+        AnnotationError: the root is missing, is not of its layout, or no segment is left.
+    """
+    problems: list[Problem] = []
+    segments = tuple(iterate_segments(root, options, problems.append))
+    if not segments:
+        reason = f"; the first problem: {problems[0].message}" if problems else "; the filters leave none"
+        raise AnnotationError(f"{root}: no usable segment{reason}")
+    return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
+
+
+def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008
+    """Read a data root for each split, `train` and `val`: their segments belong to it, whatever they say.
+
+    Raises:
+        AnnotationError: as `read_data_root`.
+    """
+    segments: list[Segment] = []
+    problems: list[Problem] = []
+    for split, root in splits.items():
+        found = read_data_root(root, options)
+        segments += [
+            replace(s, split=split, video=f"{split}/{s.video}", segment_id=f"{split}/{s.segment_id}")
+            for s in found.segments
+        ]
+        problems += found.problems
+    roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in splits.items()))
+    return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
