@@ -2,82 +2,168 @@
 
 AIHub's five views of a take are filmed at once and share their times: a split by file leaks. Signers must be apart
 too, or accuracy says nothing about people whom the model has not seen. Groups are whole: a group goes to validation
-or stays in training, chosen by hash, so that adding data moves nobody.
+or stays in training, in an order fixed by hash, each gloss to its own fraction as nearly as groups allow, and no
+gloss loses its last training clip.
 """
 
 import hashlib
-import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.segment import Segment
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
 """AIHub's own validation signers; 01-16 train."""
 
-DEFAULT_VALIDATION_FRACTION = 0.2
+SPLIT_BY = ("auto", "official", "signer", "take", "column")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How segments are split. Raises ValueError on values that split nothing."""
+
+    by: str = "auto"
+    """`official`: AIHub's signers 17 and 18 validate. `signer`, `take`: a fraction of them. `column`: as the source
+    says. `auto`: the first of column, official, signer and take that the data allow."""
+    validation_fraction: float = 0.2
+    """Of each gloss's clips, as nearly as whole groups allow; at least one group."""
+
+    def __post_init__(self) -> None:
+        if self.by not in SPLIT_BY:
+            raise ValueError(f"split by {self.by!r}; it must be one of {', '.join(SPLIT_BY)}")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction is {self.validation_fraction}; it must be between 0 and 1")
 
 
 def assign_splits(
     segments: Sequence[Segment],
+    options: SplitOptions = SplitOptions(),
     *,
     content_hashes: Mapping[str, str] | None = None,
-    validation_fraction: float = DEFAULT_VALIDATION_FRACTION,
 ) -> list[Segment]:
-    """Return the segments with their split set to `train` or `val`.
-
-    Official signers validate where there are others to train on; else a fraction of the signers; else, without
-    signers, a fraction of the takes. Whatever shares a take or a video's content follows it to the same side.
+    """Return the segments with their split set.
 
     Args:
         segments: of one data set.
+        options: how to split.
         content_hashes: hash of each video that may have a twin, by `Segment.video`.
-        validation_fraction: of the groups, at least one.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked.
     """
-    groups = _connected_groups(segments, content_hashes or {})
-    members: dict[int, set[str]] = {}
-    for segment, group in zip(segments, groups, strict=True):
-        members.setdefault(group, set()).add(segment.signer or segment.take)
-    official = {group for group, names in members.items() if names & OFFICIAL_VALIDATION_SIGNERS}
-    if official and len(official) < len(members):
-        validation = official
+    by = options.by if options.by != "auto" else _automatic(segments)
+    if by == "column":
+        missing = [segment.segment_id for segment in segments if segment.split is None]
+        if missing:
+            raise AnnotationError(f"{len(missing)} segments have no split, {missing[0]} among them; give each one")
+        return list(segments)
+    if by == "official":
+        found = {segment.signer for segment in segments}
+        if not found & OFFICIAL_VALIDATION_SIGNERS or not found - OFFICIAL_VALIDATION_SIGNERS:
+            raise AnnotationError("the official split needs AIHub's signers REAL17 or REAL18, and others to train on")
+    if by == "signer" and len({segment.signer for segment in segments if segment.signer}) < 2:
+        raise AnnotationError("a split by signer needs at least two signers; --split-by take splits without them")
+    groups = _connected_groups(segments, content_hashes or {}, with_signers=by != "take")
+    if by == "official":
+        validation = {
+            group
+            for segment, group in zip(segments, groups, strict=True)
+            if segment.signer in OFFICIAL_VALIDATION_SIGNERS
+        }
     else:
-        ranked = sorted(members, key=lambda group: _rank(min(members[group])))
-        count = max(1, math.floor(len(ranked) * validation_fraction + 0.5)) if len(ranked) > 1 else 0
-        validation = set(ranked[:count])
+        validation = _stratified_groups(segments, groups, options.validation_fraction, by_signer=by == "signer")
     return [
         replace(segment, split="val" if group in validation else "train")
         for segment, group in zip(segments, groups, strict=True)
     ]
 
 
-def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[str]:
-    """Return a line for each kind of thing that is both in `train` and in `val`, with its first offenders.
+def _automatic(segments: Sequence[Segment]) -> str:
+    if any(segment.split for segment in segments):
+        return "column"
+    signers = {segment.signer for segment in segments if segment.signer}
+    if signers & OFFICIAL_VALIDATION_SIGNERS and signers - OFFICIAL_VALIDATION_SIGNERS:
+        return "official"
+    return "signer" if len(signers) > 1 else "take"
+
+
+def _stratified_groups(
+    segments: Sequence[Segment], groups: Sequence[int], fraction: float, *, by_signer: bool
+) -> set[int]:
+    """Return the groups that validate: each is taken if at least half of its clips are still wanted there."""
+    members: dict[int, Counter[str]] = {}
+    names: dict[int, str] = {}
+    for segment, group in zip(segments, groups, strict=True):
+        members.setdefault(group, Counter())[segment.gloss] += 1
+        name = (by_signer and segment.signer) or segment.take
+        names[group] = min(names.get(group, name), name)
+    if len(members) < 2:
+        return set()
+    left = Counter(segment.gloss for segment in segments)
+    wanted = {gloss: fraction * count for gloss, count in left.items()}
+    ranked = sorted(members, key=lambda group: _rank(names[group]))
+    validation: set[int] = set()
+    for group in ranked:
+        counts = members[group]
+        gain = sum(min(count, max(0.0, wanted[gloss])) for gloss, count in counts.items())
+        if gain >= counts.total() / 2 and all(left[gloss] > count for gloss, count in counts.items()):
+            validation.add(group)
+            left.subtract(counts)
+            for gloss, count in counts.items():
+                wanted[gloss] -= count
+    if not validation:
+        keeps_all = (g for g in ranked if all(left[gloss] > count for gloss, count in members[g].items()))
+        validation.add(next(keeps_all, ranked[0]))
+    return validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """Things of one kind that are in training and in validation."""
+
+    kind: str
+    """`take`, `video content` or `signer`."""
+    names: tuple[str, ...]
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether training refuses it. Known signers only make accuracy say less."""
+        return self.kind != "signer"
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:3]) + (", ..." if len(self.names) > 3 else "")
+        return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {shown}"
+
+
+def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:
+    """Return what is both in `train` and in `val`.
 
     Args:
-        segments: (split, take, signer, content hash) of each; empty values do not count.
+        segments: (split, take, content hash, signer) of each; empty values do not count.
     """
-    sides: dict[str, dict[str, set[str]]] = {"take": {}, "signer": {}, "video content": {}}
+    sides: dict[str, dict[str, set[str]]] = {"take": {}, "video content": {}, "signer": {}}
     for split, *values in segments:
         if split in ("train", "val"):
             for kind, value in zip(sides, values, strict=True):
                 if value:
                     sides[kind].setdefault(value, set()).add(split)
-    lines = []
-    for kind, splits_of in sides.items():
-        offenders = sorted(value for value, splits in splits_of.items() if len(splits) > 1)
-        if offenders:
-            names = ", ".join(offenders[:3]) + (", ..." if len(offenders) > 3 else "")
-            lines.append(f"{len(offenders)} {kind}{'s' * (len(offenders) > 1)} in both splits: {names}")
-    return lines
+    offenders = {
+        kind: tuple(sorted(value for value, splits in splits_of.items() if len(splits) > 1))
+        for kind, splits_of in sides.items()
+    }
+    return [Leak(kind=kind, names=names) for kind, names in offenders.items() if names]
 
 
 def _rank(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
-def _connected_groups(segments: Sequence[Segment], content_hashes: Mapping[str, str]) -> list[int]:
-    """Return a group number for each segment; those that share signer, take or content share it (union-find)."""
+def _connected_groups(
+    segments: Sequence[Segment], content_hashes: Mapping[str, str], *, with_signers: bool
+) -> list[int]:
+    """Return a group number for each segment; those that share a take, content or a signer share it (union-find)."""
     parents: list[int] = []
     keys: dict[tuple[str, str], int] = {}
 
@@ -95,8 +181,8 @@ def _connected_groups(segments: Sequence[Segment], content_hashes: Mapping[str, 
 
     first_nodes = []
     for segment in segments:
-        nodes = [group_of(("take", segment.take))]
-        if segment.signer:
+        nodes = [group_of(("take", segment.take)), group_of(("video", segment.video))]
+        if segment.signer and with_signers:
             nodes.append(group_of(("signer", segment.signer)))
         if segment.video in content_hashes:
             nodes.append(group_of(("content", content_hashes[segment.video])))

@@ -1,11 +1,14 @@
 import itertools
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.segment import Segment
-from signprep.pipeline.splits import assign_splits, leaks
+from signprep.pipeline.splits import SplitOptions, assign_splits, leaks
 
 
 def segment(signer: str | None, item: str, view: str = "F", video: str | None = None) -> Segment:
@@ -28,7 +31,7 @@ def data_set(signers: list[str | None], items: int = 3, views: str = "FL") -> li
 
 
 def as_rows(segments: list[Segment]) -> list[tuple[str | None, ...]]:
-    return [(s.split, s.take, s.signer, None) for s in segments]
+    return [(s.split, s.take, None, s.signer) for s in segments]
 
 
 def test_official_signers_validate() -> None:
@@ -42,35 +45,69 @@ def test_only_official_signers_are_split_by_signer() -> None:
     assert {s.split for s in segments} == {"train", "val"}
 
 
-def test_without_signers_takes_are_kept_whole() -> None:
-    segments = assign_splits(data_set([None], items=10))
-    assert len({s.take for s in segments if s.split == "val"}) == 2
+def with_glosses(segments: list[Segment], glosses: int) -> list[Segment]:
+    """The takes of each item get one of a few glosses, in turn."""
+    return [replace(s, gloss=f"gloss {int(s.item[4:]) % glosses}") for s in segments if s.item]
+
+
+def test_without_signers_takes_are_kept_whole_and_glosses_are_balanced() -> None:
+    segments = assign_splits(with_glosses(data_set([None], items=50), glosses=5))
     assert not leaks(as_rows(segments))
+    in_val = Counter(s.gloss for s in segments if s.split == "val")
+    assert in_val == {f"gloss {k}": 4 for k in range(5)}  # 2 of 10 takes from 2 views
 
 
-def test_one_group_only_trains() -> None:
-    assert {s.split for s in assign_splits(data_set(["REAL01"]))} == {"train"}
+def test_no_gloss_loses_its_last_training_clip() -> None:
+    segments = data_set([None], items=12) + data_set(["X1"], items=20)
+    split = assign_splits(segments, SplitOptions(by="take"))
+    assert {s.gloss for s in split} == {s.gloss for s in split if s.split == "train"}
+    assert any(s.split == "val" for s in split)
+
+
+def test_one_take_only_trains_and_one_signer_is_split_by_take() -> None:
+    assert {s.split for s in assign_splits(data_set(["REAL01"], items=1))} == {"train"}
+    one_signer = assign_splits(with_glosses(data_set(["REAL01"], items=10), glosses=2))
+    assert {s.split for s in one_signer} == {"train", "val"}
+    [leak] = leaks(as_rows(one_signer))
+    assert leak.kind == "signer" and not leak.forbidden
 
 
 def test_equal_video_content_stays_on_one_side() -> None:
-    segments = data_set([None], items=30, views="F")
-    twins = {s.video: "same" for s in segments[::3]}
+    segments = with_glosses(data_set([None], items=30, views="F"), glosses=3)
+    twins = {s.video: "same" for s in segments[::5]}
     split = assign_splits(segments, content_hashes=twins)
-    assert len({s.split for s in split[::3]}) == 1
+    assert len({s.split for s in split[::5]}) == 1
     assert {s.split for s in split} == {"train", "val"}
+
+
+def test_a_column_is_taken_as_it_is_and_must_be_whole() -> None:
+    given_splits = [replace(s, split="val" if s.signer == "A" else "train") for s in data_set(["A", "B"])]
+    assert assign_splits(given_splits) == given_splits
+    with pytest.raises(AnnotationError, match="1 segments have no split"):
+        assign_splits([replace(given_splits[0], split=None), *given_splits[1:]])
+
+
+@pytest.mark.parametrize(("by", "signers"), [("official", ["A", "B"]), ("official", ["REAL17"]), ("signer", [None])])
+def test_a_split_that_the_data_cannot_give_is_refused(by: str, signers: list[str | None]) -> None:
+    with pytest.raises(AnnotationError, match="signers"):
+        assign_splits(data_set(signers), SplitOptions(by=by))
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(1, 5), st.sampled_from("FUDLR")), min_size=1, max_size=60))
 def test_no_take_and_no_signer_is_ever_on_both_sides(names: list[tuple[int, int, str]]) -> None:
     segments = assign_splits([segment(f"SYN{s:02d}", f"WORD{i:04d}", v) for s, i, v in names])
-    assert not leaks(as_rows(segments))
+    found = leaks(as_rows(segments))
+    assert not any(leak.forbidden for leak in found)
     if len({s for s, _, _ in names}) > 1:
+        assert not found
         assert {s.split for s in segments} == {"train", "val"}
 
 
-@pytest.mark.parametrize("kind", ["take", "signer", "video content"])
+@pytest.mark.parametrize("kind", ["take", "video content", "signer"])
 def test_a_leak_is_named(kind: str) -> None:
-    place = ["take", "signer", "video content"].index(kind)
+    place = ["take", "video content", "signer"].index(kind)
     rows = [("train", *("x" if k == place else f"a{k}" for k in range(3)))]
     rows += [("val", *("x" if k == place else f"b{k}" for k in range(3)))]
-    assert leaks(rows) == [f"1 {kind} in both splits: x"]
+    [leak] = leaks(rows)
+    assert str(leak) == f"1 {kind} in both splits: x"
+    assert leak.forbidden == (kind != "signer")
