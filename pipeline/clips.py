@@ -7,7 +7,7 @@ frame of the video is decoded at most once and scaled at most once, however many
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,19 +45,28 @@ def clipped_span(span: Span, reader: VideoReader) -> Span:
         end_seconds = min(end_seconds, reader.duration_seconds)
     if not start_seconds < end_seconds:
         raise DecodeError(
-            f"{reader.path}: the span from {span.start_seconds:.3f} to {span.end_seconds:.3f} s lies outside the "
+            f"{reader.name}: the span from {span.start_seconds:.3f} to {span.end_seconds:.3f} s lies outside the "
             f"video, which ends at {reader.duration_seconds:.3f} s"
         )
     return Span(start_seconds, end_seconds)
 
 
-def extract_clips(path: Path, spans: Sequence[Span], spec: ClipSpec) -> list[Clip | DecodeError]:
+def extract_clips(
+    source: Path | BinaryIO, spans: Sequence[Span], spec: ClipSpec, *, name: str | None = None, decoder: str = "pyav"
+) -> list[Clip | DecodeError]:
     """Return for each span of the video its clip, or the DecodeError that tells why there is none.
 
     One bad span never costs a good one: spans outside the video fail alone, and damage fails the spans it reaches.
+
+    Args:
+        source: a path, or a seekable binary file, which is read from its start and left there.
+        spans: in any order.
+        spec: how to cut and scale.
+        name: what errors call the video; the path by default.
+        decoder: as in `open_video`.
     """
     try:
-        reader = open_video(path)
+        reader = open_video(source, name=name, decoder=decoder)
     except DecodeError as error:
         return [error] * len(spans)
     with reader:
@@ -106,6 +115,6 @@ def _sample(
                     frames=frames.pop(number), span=spans[number], sampled_seconds=seconds.pop(number)
                 )
     except DecodeError as error:
-        failure = error if str(reader.path) in str(error) else DecodeError(f"{reader.path}: {error}")
+        failure = error if reader.name in str(error) else DecodeError(f"{reader.name}: {error}")
     for number in frames:
         results[number] = failure

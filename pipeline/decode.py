@@ -1,54 +1,61 @@
 """Video files to the frames shown at given times, decoded in one pass with PyAV.
 
-In: a path and ascending times in seconds from the first presented frame. Out: for each time the decoded frame that
-is shown then. Only packets up to the last wanted frame are decoded, and for H.264 FFmpeg is told before each packet
-whether its frame is wanted, so that unwanted frames that no other frame refers to are never decoded (bit-identical,
-about a quarter of the CPU saved on B-pyramids). The trade-off: one thread a video, since a build has a video for
-every core; and no seeking, since AIHub's videos have a single keyframe.
+In: a video and ascending times in seconds from the first presented frame. Out: for each time the decoded frame that
+is shown then. Only packets up to the last wanted frame are decoded, and for H.264 FFmpeg skips unwanted frames that
+no other frame refers to (bit-identical, about a quarter of the CPU saved on B-pyramids). The trade-off: one thread a
+video, since a build has a video for every core; and no seeking, since AIHub's videos have a single keyframe.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
+from signprep.pipeline.container import (
+    MAX_FRAME_PIXELS,
+    PacketTimes,
+    open_stream,
+    packet_times,
+    video_name,
+    whole_duration_seconds,
+)
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.packets import (
+    CUT_OFF_SECONDS,
+    READ_ERRORS,
+    PacketQueue,
+    declared_seconds,
+    is_disposable,
+    reason_of,
+)
+from signprep.pipeline.presentation import Presentation, ShownFrame
 from signprep.pipeline.sampling import nanoseconds
 
-MAX_FRAME_PIXELS = 8192 * 8192
-"""Frames larger than this are refused before memory is taken for them."""
-
-LOOKAHEAD_PACKETS = 16
-"""Packets read before one is decoded: the most frames that H.264 may hold back for reordering."""
+DECODERS = ("pyav", "decord")
+"""Readers that `open_video` offers, the default first."""
 
 NONREF_SKIP_IS_EXACT = frozenset({"h264"})
 """Codecs whose decoder gives identical frames when unwanted non-reference frames are skipped. In a comparison of 144
 files every H.264 one was identical, but 8 of the HEVC, AV1 and MPEG-4 ones had altered or missing frames."""
 
-HIDES_FRAMES = frozenset({"vp8", "vp9", "av1"})
-"""Codecs in which a packet may lawfully give no frame."""
+HIDES_FRAMES = frozenset({"vp8", "vp9", "mpeg4"})
+"""Codecs in which a packet may lawfully give no frame: alternate references, and MPEG-4's frames "not coded"."""
 
-
-class ShownFrame(NamedTuple):
-    """The answer for one asked time."""
-
-    time_index: int
-    """Which of the asked times this answers."""
-    timestamp_seconds: float
-    """When the frame starts to be shown, from the first presented frame."""
-    frame: av.VideoFrame
-    """As decoded: before rotation, crop and scaling. The same object for neighbouring times that show it."""
+ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
+"""FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
+CABAC streams, and might refuse what odd encoders write."""
 
 
 class VideoReader(Protocol):
     """One open video. Readers are not shared between threads or processes."""
 
-    path: Path
+    name: str
+    """Names the video in errors."""
 
     @property
     def duration_seconds(self) -> float:
@@ -57,11 +64,17 @@ class VideoReader(Protocol):
     def ends_after(self, seconds: float) -> bool:
         """Whether the video certainly lasts longer than that; cheap, False when in doubt."""
 
-    def frames_at(self, times: Sequence[float] | np.ndarray) -> Iterator[ShownFrame]:
+    def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         """Yield the frame shown at each of the ascending times; raise DecodeError at the first without one."""
 
     def close(self) -> None:
         """Close the file."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -70,83 +83,26 @@ class DecodeCounts:
 
     packets_read: int = 0
     packets_unwanted: int = 0
-    """Offered to the decoder as skippable; it skips those that no other frame refers to."""
+    """Skipped by the decoder: not asked for, and no other frame refers to them."""
     frames_decoded: int = 0
-
-
-@dataclass
-class _Resolver:
-    """Turns frames in presentation order into answers: a time is settled by the first frame after it."""
-
-    path: Path
-    times_ns: np.ndarray
-    origin_ns: int
-    known_ns: set[int] = field(default_factory=set)
-    """Starts of frames that the container holds and that have not been decoded yet."""
-    next_index: int = 0
-    shown: tuple[int, av.VideoFrame] | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.next_index == len(self.times_ns)
-
-    def settle(self, before_ns: int) -> Iterator[ShownFrame]:
-        """Answer the times before `before_ns` with the frame shown now."""
-        while not self.done and self.times_ns[self.next_index] < before_ns:
-            time_ns = int(self.times_ns[self.next_index])
-            if self.shown is None:
-                raise DecodeError(f"{self.path}: no frame is shown at {time_ns / 1e9:.3f} s")
-            start_ns, frame = self.shown
-            lost = [known for known in self.known_ns if start_ns < known <= time_ns]
-            if lost:
-                raise DecodeError(
-                    f"{self.path}: the frame at {min(lost) / 1e9:.3f} s could not be decoded; the file is damaged there"
-                )
-            yield ShownFrame(self.next_index, start_ns / 1e9, frame)
-            self.next_index += 1
-
-    def advance(self, start_ns: int, frame: av.VideoFrame) -> Iterator[ShownFrame]:
-        """Settle the times before this frame, then show it."""
-        yield from self.settle(start_ns)
-        self.known_ns.discard(start_ns)
-        self.shown = (start_ns, frame)
 
 
 class PyAVReader:
     """VideoReader over PyAV. Raises DecodeError if the file does not open or holds no video."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: Path | BinaryIO, *, name: str | None = None) -> None:
+        self.name = video_name(source, name)
         self.counts = DecodeCounts()
+        self._source = source
         self._first_pts: int | None = None
-        self._duration_seconds: float | None = None
+        self._times: PacketTimes | None = None
+        self._started = False
         self._open()
 
     def _open(self) -> None:
-        try:
-            # Names and tags in the wild are cp949 as often as UTF-8, and never needed here.
-            self._container = av.open(str(self.path), metadata_errors="ignore")
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise DecodeError(f"{self.path}: does not open as a video ({_reason(error)})") from error
-        streams = [
-            stream
-            for stream in self._container.streams.video
-            if not stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        if not streams:
-            self._container.close()
-            raise DecodeError(f"{self.path}: has no video stream")
-        self._stream = streams[0]
-        codec = self._stream.codec_context
-        if codec is None:
-            self._container.close()
-            raise DecodeError(f"{self.path}: there is no decoder for its video stream")
-        codec.thread_count = 1
-        if codec.width * codec.height > MAX_FRAME_PIXELS:
-            self._container.close()
-            raise DecodeError(
-                f"{self.path}: frames of {codec.width}x{codec.height} are over the limit of {MAX_FRAME_PIXELS} pixels"
-            )
+        self._container, self._stream = open_stream(self._source, self.name)
+        # Probing a file must not allocate more than decoding it, and neither must a size that changes midway.
+        self._stream.codec_context.options = {"err_detect": ERROR_DETECTION, "max_pixels": str(MAX_FRAME_PIXELS)}
 
     def __enter__(self) -> Self:
         return self
@@ -157,60 +113,31 @@ class PyAVReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a file object is left open, at its start."""
         self._container.close()
-
-    def _nanoseconds(self, pts: int) -> int:
-        """Return a timestamp of the stream in nanoseconds, rounded once."""
-        base = self._stream.time_base
-        assert base is not None
-        return (2 * pts * base.numerator * 10**9 + base.denominator) // (2 * base.denominator)
+        if not isinstance(self._source, Path) and not self._source.closed:
+            self._source.seek(0)
 
     def ends_after(self, seconds: float) -> bool:
-        """Whether the container declares half a second more than that."""
-        return self._declared_seconds() > seconds + 0.5
-
-    def _declared_seconds(self) -> float:
-        stream = self._stream
-        if stream.duration is not None and stream.time_base is not None:
-            return float(stream.duration * stream.time_base)
-        return self._container.duration / av.time_base if self._container.duration else 0.0
+        """Whether the container declares half a second more than that, or else a frame starts after it."""
+        if declared_seconds(self._container, self._stream) > seconds + CUT_OFF_SECONDS:
+            return True
+        return bool(self._packet_times().starts_ns[-1] > seconds * 1e9)
 
     @property
     def duration_seconds(self) -> float:
         """End of the last presented frame, in seconds from the first one, read from all packets.
 
-        Raises DecodeError if the container declares over half a second more than it holds: it has been cut off.
+        Raises DecodeError if the file was cut off.
         """
-        if self._duration_seconds is None:
-            with PyAVReader(self.path) as other:
-                self._duration_seconds = other._packet_duration_seconds()
-        if self._declared_seconds() > self._duration_seconds + 0.5:
-            raise DecodeError(
-                f"{self.path}: declares {self._declared_seconds():.3f} s but its frames end at "
-                f"{self._duration_seconds:.3f} s; the file is truncated or damaged"
-            )
-        return self._duration_seconds
+        return whole_duration_seconds(self._packet_times(), self.name)
 
-    def _packet_duration_seconds(self) -> float:
-        starts: list[int] = []
-        last_pts = last_duration = 0
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.size and packet.pts is not None and not packet.is_discard:
-                    starts.append(packet.pts)
-                    if packet.pts >= last_pts:
-                        last_pts, last_duration = packet.pts, packet.duration or 0
-        except (av.error.FFmpegError, OSError) as error:
-            raise DecodeError(f"{self.path}: cannot be read to its end ({_reason(error)})") from error
-        if not starts:
-            raise DecodeError(f"{self.path}: its video stream is empty")
-        starts.sort()
-        if not last_duration and len(starts) > 1:
-            last_duration = starts[-1] - starts[-2]
-        return (self._nanoseconds(starts[-1] + last_duration) - self._nanoseconds(starts[0])) / 1e9
+    def _packet_times(self) -> PacketTimes:
+        if self._times is None:
+            self._times = packet_times(self._source, self.name)
+        return self._times
 
-    def frames_at(self, times: Sequence[float] | np.ndarray) -> Iterator[ShownFrame]:
+    def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         """Yield the frame shown at each of the ascending times (seconds from the first presented frame).
 
         Decodes once, from the start of the file to the last wanted frame. Raises DecodeError at the first time
@@ -220,121 +147,68 @@ class PyAVReader:
         if not len(times_ns):
             return
         assert (np.diff(times_ns) >= 0).all(), "times must ascend"
-        answered = 0
-        while True:
-            try:
-                for answer in self._frames_in_one_pass(times_ns):
-                    answered = answer.time_index + 1
-                    yield answer
-                return
-            except _OriginMovedError as moved:
-                # Leading packets gave no frame: time 0 is the first frame that did come out.
-                assert not answered
-                self._first_pts = moved.first_pts
-                self.close()
-                self._open()
+        if self._started:
+            self.close()
+            self._open()
+        self._started = True
+        try:
+            yield from self._frames_in_one_pass(times_ns)
+        except _OriginMovedError as moved:
+            # Leading packets gave no frame, and no answer yet: time 0 is the first frame that did come out.
+            self._first_pts = moved.first_pts
+            self.close()
+            self._open()
+            yield from self._frames_in_one_pass(times_ns)
 
-    def _frames_in_one_pass(self, times_ns: np.ndarray) -> Iterator[ShownFrame]:
+    def _frames_in_one_pass(self, times_ns: NDArray[np.int64]) -> Iterator[ShownFrame]:
         codec = self._stream.codec_context
         may_skip = codec.name in NONREF_SKIP_IS_EXACT
-        must_show = codec.name not in HIDES_FRAMES and codec.codec.canonical_name not in HIDES_FRAMES
-        packets = self._container.demux(self._stream)
-        queue: deque[av.Packet] = deque()
-        at_end = self._fill(queue, packets)
-        if self._first_pts is None:
-            self._first_pts = min((p.pts for p in queue if p.pts is not None and not p.is_discard), default=0)
-        origin_ns = self._nanoseconds(self._first_pts)
-        resolver = _Resolver(self.path, times_ns, origin_ns)
-        last_wanted_ns = int(times_ns[-1])
-        damage: str | None = None
-        frame_end_ns = 0
-        first = True
-
-        def received(frames: list[av.VideoFrame]) -> Iterator[ShownFrame]:
-            nonlocal first, frame_end_ns
-            for frame in frames:
-                self.counts.frames_decoded += 1
-                if frame.pts is None:
-                    raise DecodeError(f"{self.path}: a frame has no timestamp")
-                if first and frame.pts != self._first_pts:
-                    raise _OriginMovedError(frame.pts)
-                first = False
-                start_ns = self._nanoseconds(frame.pts) - origin_ns
-                if frame.is_corrupt:
-                    raise DecodeError(f"{self.path}: the frame at {start_ns / 1e9:.3f} s is damaged")
-                if resolver.shown is not None and start_ns <= resolver.shown[0]:
-                    continue
-                yield from resolver.advance(start_ns, frame)
-                frame_end_ns = start_ns + max(1, self._nanoseconds(frame.duration or 0))
-
-        while queue and not resolver.done:
-            if _past(queue, self._nanoseconds, origin_ns + last_wanted_ns):
-                break
-            packet = queue.popleft()
-            if may_skip:
-                wanted = first or self._wanted(packet, queue, times_ns, origin_ns)
-                codec.skip_frame = "DEFAULT" if wanted else "NONREF"
-                self.counts.packets_unwanted += not wanted
-            else:
-                wanted = True
-            if wanted and must_show and packet.pts is not None and not packet.is_discard:
-                resolver.known_ns.add(self._nanoseconds(packet.pts) - origin_ns)
-            try:
-                frames = packet.decode()
-            except (av.error.FFmpegError, OSError) as error:
-                damage = _reason(error)
-                break
-            yield from received(frames)
-            if not at_end and len(queue) < LOOKAHEAD_PACKETS:
-                at_end = self._fill(queue, packets)
-        for packet in queue:
-            if must_show and packet.pts is not None and not packet.is_discard:
-                resolver.known_ns.add(self._nanoseconds(packet.pts) - origin_ns)
-        if not resolver.done:
-            try:
-                frames = codec.decode(None)
-            except (av.error.FFmpegError, OSError) as error:
-                damage, frames = _reason(error), []
-            yield from received(frames)
-        if resolver.done:
-            return
-        # No frame is left: the last one is shown to its own end, or until the next that the container holds.
-        until_ns = min((known for known in resolver.known_ns if known > (resolver.shown or (-1,))[0]), default=None)
-        yield from resolver.settle(frame_end_ns if until_ns is None else until_ns)
-        if not resolver.done:
-            time = times_ns[resolver.next_index] / 1e9
-            if damage or until_ns is not None:
-                where = f"{until_ns / 1e9:.3f} s" if until_ns is not None else "its start"
-                reason = damage or "no frame comes out"
-                raise DecodeError(f"{self.path}: damaged at {where}, before the frame at {time:.3f} s ({reason})")
-            raise DecodeError(
-                f"{self.path}: its frames end at {frame_end_ns / 1e9:.3f} s, before the asked {time:.3f} s; "
-                "the file is truncated or damaged"
+        packets = PacketQueue(self._container, self._stream, self._source)
+        packets.first_pts = self._first_pts = packets.first_pts if self._first_pts is None else self._first_pts
+        hides_frames = codec.name in HIDES_FRAMES or codec.codec.canonical_name in HIDES_FRAMES
+        presentation = Presentation(self.name, times_ns, every_packet_shows=not hides_frames)
+        last_ns = int(times_ns[-1])
+        while packets and not presentation.done and not presentation.damage_found and not packets.is_past(last_ns):
+            packet = packets.popleft()
+            if packets.cut is not None:
+                presentation.cut(packets.cut, packets.cut_ns())
+            skipped = (
+                may_skip
+                and self.counts.frames_decoded > 0
+                and not packets.is_wanted(packet, times_ns)
+                and is_disposable(packet, codec.extradata)
             )
+            if may_skip:
+                codec.skip_frame = "NONREF" if skipped else "DEFAULT"
+            if skipped:
+                self.counts.packets_unwanted += 1
+            elif packet.pts is not None and not packet.is_discard:
+                presentation.sent(packets.to_ns(packet.pts))
+            yield from self._received(packet, packets, presentation)
+            self.counts.packets_read = packets.packets_read
+        if not presentation.done:
+            # What the decoder holds back comes out without reading on, and tells whether it is clean.
+            yield from self._received(None, packets, presentation)
+        if presentation.done:
+            return
+        yield from presentation.end(packets.starts_ns())
 
-    def _fill(self, queue: deque[av.Packet], packets: Iterator[av.Packet]) -> bool:
-        """Read packets until the queue is full; return whether the file has ended, readable or not."""
-        while len(queue) < LOOKAHEAD_PACKETS:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return True
-            except (av.error.FFmpegError, OSError):
-                return True  # frames before the damage are still good; times behind it meet the end of the file
-            if packet.size:
-                self.counts.packets_read += 1
-                queue.append(packet)
-        return False
-
-    def _wanted(self, packet: av.Packet, queue: deque[av.Packet], times_ns: np.ndarray, origin_ns: int) -> bool:
-        """Whether a time may fall on this packet's frame: True unless a known later frame starts before any does."""
-        if packet.pts is None:
-            return True
-        later = [p.pts for p in queue if p.pts is not None and not p.is_discard and p.pts > packet.pts]
-        if not later:
-            return True
-        start = np.searchsorted(times_ns, self._nanoseconds(packet.pts) - origin_ns)
-        return bool(start < np.searchsorted(times_ns, self._nanoseconds(min(later)) - origin_ns))
+    def _received(
+        self, packet: av.Packet | None, packets: PacketQueue, presentation: Presentation
+    ) -> Iterator[ShownFrame]:
+        """Decode a packet, or with None what the decoder holds back; yield the answers that its frames make certain."""
+        try:
+            frames = self._stream.codec_context.decode(packet)
+        except READ_ERRORS as error:
+            presentation.damaged(reason_of(error), packets.starts_ns())
+            return
+        for frame in frames:
+            self.counts.frames_decoded += 1
+            if frame.pts is None:
+                raise DecodeError(f"{self.name}: a frame has no timestamp")
+            if self.counts.frames_decoded == 1 and frame.pts != self._first_pts:
+                raise _OriginMovedError(frame.pts)
+            yield from presentation.came_out(packets.to_ns(frame.pts), frame, packets.starts_ns())
 
 
 class _OriginMovedError(Exception):
@@ -344,22 +218,24 @@ class _OriginMovedError(Exception):
         self.first_pts = first_pts
 
 
-def _past(queue: deque[av.Packet], to_ns: object, last_ns: int) -> bool:
-    """Whether no packet in the queue or behind it can hold a frame that starts at or before `last_ns`."""
-    assert callable(to_ns)
-    if any(packet.pts is None or to_ns(packet.pts) <= last_ns for packet in queue):
-        return False
-    # A frame is never presented before it is decoded, so later packets start later than the last dts read.
-    return queue[-1].dts is not None and to_ns(queue[-1].dts) >= last_ns
+def open_video(source: Path | BinaryIO, *, name: str | None = None, decoder: str = "pyav") -> VideoReader:
+    """Open a video: a path, or a seekable binary file such as a member of a zip file.
 
+    Args:
+        source: where the video is.
+        name: what errors call it; the path by default.
+        decoder: one of `DECODERS`.
 
-def _reason(error: Exception) -> str:
-    """Return FFmpeg's or the system's own words, without its numbers and the path that we name ourselves."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    Raises:
+        DecodeError: it does not open; the error names the file and the reason.
+        ValueError: there is no such decoder.
+    """
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder is {decoder!r}; it must be one of {', '.join(DECODERS)}")
+    if isinstance(source, Path) and not source.is_file():
+        raise DecodeError(f"{video_name(source, name)}: there is no such video file")
+    if decoder == "decord":
+        from signprep.pipeline.decord_reader import DecordReader
 
-
-def open_video(path: Path) -> PyAVReader:
-    """Open a video. Raises DecodeError that names the file and the reason."""
-    if not path.is_file():
-        raise DecodeError(f"{path}: there is no such video file")
-    return PyAVReader(path)
+        return DecordReader(source, name=name)
+    return PyAVReader(source, name=name)

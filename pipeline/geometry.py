@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from av import VideoFrame
 from av.buffer import Buffer
+from av.error import FFmpegError
 from av.filter import Graph
 from numpy.typing import NDArray
 
@@ -42,9 +43,14 @@ class FramePreprocessor:
         graph = self._graphs.get(kind)
         if graph is None:
             graph = self._graphs[kind] = build_graph(frame, orientation_filters(matrix), self._spec)
-        # The graph's clock plays no part: every frame goes in and comes out by itself.
-        graph.push(frame)
-        stored = graph.pull()
+        try:
+            # The graph's clock plays no part: every frame goes in and comes out by itself.
+            graph.push(frame)
+            stored = graph.pull()
+        except (FFmpegError, ValueError, OSError) as error:
+            raise DecodeError(
+                f"a frame of {frame.width}x{frame.height} {frame.format.name} cannot be cropped and scaled ({error})"
+            ) from error
         assert isinstance(stored, VideoFrame)
         return np.asarray(stored.to_ndarray(), np.uint8)
 
@@ -54,11 +60,21 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
 
     A pixel at (x, y) is shown at (a x + c y, b x + d y). Source: ISO/IEC 14496-12, track header box.
     """
-    side_data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        side_data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # PyAV does not know all kinds of side data (3D views, for one) and then gives none: turns are still known.
+        return _quarter_turn(frame.rotation)
     if side_data is None:
         return None
     numbers = np.frombuffer(bytes(cast(Buffer, side_data)), dtype=np.int32)
     return int(numbers[0]), int(numbers[1]), int(numbers[3]), int(numbers[4])
+
+
+def _quarter_turn(degrees: int) -> tuple[int, int, int, int]:
+    """Return the display matrix of a counter-clockwise turn."""
+    cosine, sine = round(np.cos(np.radians(degrees))), round(np.sin(np.radians(degrees)))
+    return cosine << 16, -sine << 16, sine << 16, cosine << 16
 
 
 def orientation_filters(matrix: tuple[int, int, int, int] | None) -> list[str]:
@@ -80,7 +96,8 @@ def orientation_filters(matrix: tuple[int, int, int, int] | None) -> list[str]:
 def crop_and_fit(width: int, height: int, spec: ClipSpec) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """Return the crop (x, y, width, height) of an upright frame and the size (width, height) it is scaled to.
 
-    The scaled size is the square itself, or smaller on one side, to be centred between black bars; always even.
+    The scaled size is the square itself, or smaller on one side, to be centred between black bars; always even. The
+    corner is even too: FFmpeg can cut subsampled chroma nowhere else, and RGB frames must show the same part.
 
     >>> crop_and_fit(1920, 1080, ClipSpec(size=256))
     ((420, 0, 1080, 1080), (256, 256))
@@ -90,10 +107,11 @@ def crop_and_fit(width: int, height: int, spec: ClipSpec) -> tuple[tuple[int, in
     box = spec.crop_box()
     if box is None:
         side = min(width, height)
-        return ((width - side) // 2, (height - side) // 2, side, side), (spec.size, spec.size)
+        return ((width - side) // 4 * 2, (height - side) // 4 * 2, side, side), (spec.size, spec.size)
     x0, y0, x1, y1 = box
     left, top = round(x0 * width), round(y0 * height)
     crop_width, crop_height = max(1, round(x1 * width) - left), max(1, round(y1 * height) - top)
+    left, top = left // 2 * 2, top // 2 * 2
     longest = max(crop_width, crop_height)
     fit = [max(2, round(spec.size * side / longest / 2) * 2) for side in (crop_width, crop_height)]
     return (left, top, crop_width, crop_height), (fit[0], fit[1])
