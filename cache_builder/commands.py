@@ -1,85 +1,145 @@
-"""Commands of this floor: `build-cache`."""
+"""Commands of this floor: `build-cache`, `inspect` and `verify`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.errors import CacheCorruptError, CacheIncompleteError, DecodeError
+from signprep.pipeline.source_options import source_options
 
 
 @click.command("build-cache")
-@click.option("--data-root", required=True, type=click.Path(path_type=Path), help="Folder with video/ and label/.")
+@source_options
+@click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: data to train on,")
+@click.option("--val-data-root", type=click.Path(path_type=Path), help="and data to validate on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The cache to build, NAME.zarr.")
 @click.option("--frames", "num_frames", default=16, show_default=True, help="Frames a clip.")
 @click.option("--size", default=256, show_default=True, help="Height and width of the clips in pixels.")
 @click.option("--crop", default="center", show_default=True, help="center, full, or x0,y0,x1,y1 in fractions.")
 @click.option("--pixels", default="yuv420p", show_default=True, type=click.Choice(["yuv420p", "rgb24"]))
 @click.option("--margin-seconds", default=0.0, show_default=True, help="Added to both ends of a segment.")
-@click.option(
-    "--clip-duration",
-    type=float,
-    help="A window of so many seconds centred on each segment, not the segment.",
-)
+@click.option("--clip-duration", type=float, help="Seconds around each segment's middle, in place of the segment.")
 @click.option("--codec", default="lz4hc", show_default=True, type=click.Choice(["lz4hc", "zstd", "none", "plain"]))
+@click.option("--decoder", default="pyav", show_default=True, type=click.Choice(["pyav", "decord"]))
 @click.option(
-    "--validation-fraction",
-    default=0.2,
+    "--split-by",
+    default="auto",
     show_default=True,
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Of the signers (or takes) where AIHub's signers 17 and 18 are not there.",
+    type=click.Choice(["auto", "official", "signer", "take", "column"]),
+    help="official: AIHub's signers 17 and 18 validate; column: as the table says; auto: what the data allow.",
 )
+@click.option("--validation-fraction", default=0.2, show_default=True, help="Of the clips, in whole signers or takes.")
 @click.option("--workers", default=-1, show_default=True, help="Parallel processes; -1 for all cores.")
 @click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
 @click.option("--overwrite", is_flag=True, help="Replace a cache of other data or options at --out.")
 def build_cache(
-    data_root: Path,
+    data_root: Path | None,
+    train_data_root: Path | None,
+    val_data_root: Path | None,
     out: Path,
-    num_frames: int,
-    size: int,
-    crop: str,
-    pixels: str,
-    margin_seconds: float,
+    source: dict[str, Any],
     clip_duration: float | None,
     codec: str,
+    decoder: str,
+    split_by: str,
     validation_fraction: float,
     workers: int,
     strict: bool,
     overwrite: bool,
+    **clip: Any,
 ) -> None:
     """Cut the labelled segments out of the videos and store them as clips in a cache.
 
-    Running the same command again continues a build that was stopped.
+    The data root is a folder of AIHub's videos and labels (any depth, zips too), a table (.csv, .tsv, .parquet),
+    or, with --layout classes, folders named by their gloss. Running the same command again continues a build that
+    was stopped.
 
     \b
     Examples:
       signprep build-cache --data-root aihub --out aihub.zarr
-      signprep build-cache --data-root aihub --out small.zarr --frames 4 --size 112
+      signprep build-cache --data-root aihub --out front.zarr --view F --kind WORD --gloss-file words.txt
+      signprep build-cache --data-root wlasl.csv --out wlasl.zarr --split-by column
+      signprep build-cache --train-data-root a --val-data-root b --out ab.zarr --frames 4 --size 112
     """
-    from signprep.cache_builder.from_data_root import build_from_data_root
+    from signprep.cache_builder.from_annotations import build_from_annotations
     from signprep.cache_builder.plan import BuildOptions
     from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
+    from signprep.pipeline.sources.annotations import SourceOptions
+    from signprep.pipeline.sources.read import read_data_root, read_split_roots
+    from signprep.pipeline.splits import SplitOptions
 
+    two_roots = train_data_root is not None and val_data_root is not None
+    if two_roots == (data_root is not None) or (train_data_root is None) != (val_data_root is None):
+        raise click.UsageError("give --data-root, or --train-data-root and --val-data-root")
     try:
-        spec = ClipSpec(
-            num_frames=num_frames,
-            size=size,
-            crop=crop,
-            pixels=pixels,
-            margin_seconds=margin_seconds,
-            span=clip_duration if clip_duration is not None else SEGMENT_SPAN,
-        )
+        spec = ClipSpec(span=clip_duration if clip_duration is not None else SEGMENT_SPAN, **clip)
+        sources = SourceOptions(**source)
+        splits = SplitOptions(by="column" if two_roots else split_by, validation_fraction=validation_fraction)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if train_data_root is not None and val_data_root is not None:
+        annotations = read_split_roots({"train": train_data_root, "val": val_data_root}, sources)
+    else:
+        assert data_root is not None
+        annotations = read_data_root(data_root, sources)
     try:
-        summary = build_from_data_root(
-            data_root,
-            out,
-            BuildOptions(clip_spec=spec, codec=codec),
-            validation_fraction=validation_fraction,
-            workers=workers,
-            strict=strict,
-            overwrite=overwrite,
+        options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
+        summary = build_from_annotations(
+            annotations, out, options, splits=splits, workers=workers, strict=strict, overwrite=overwrite
         )
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
+    except KeyboardInterrupt:
+        raise CacheIncompleteError(f"{out}: stopped; the same command goes on from here") from None
     click.echo(summary)
+
+
+@click.command("inspect")
+@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="All counts as JSON, for programs.")
+def inspect(cache_path: Path, as_json: bool) -> None:
+    """Show what is in a cache: its spec, clips by class, signer, view and split, bytes, failures.
+
+    \b
+    Examples:
+      signprep inspect aihub.zarr
+      signprep inspect aihub.zarr --json
+    """
+    import json
+
+    from rich.console import Console
+
+    from signprep.cache_builder import open_cache
+    from signprep.cache_builder.inspect import describe, print_description
+
+    description = describe(open_cache(cache_path))
+    if as_json:
+        click.echo(json.dumps(description, ensure_ascii=False, indent=2))
+    else:
+        print_description(description, Console())
+
+
+@click.command("verify")
+@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Also decode every clip.")
+def verify(cache_path: Path, deep: bool) -> None:
+    """Check every file of a cache against its manifest; exit code 1 if anything is not as it was written.
+
+    \b
+    Examples:
+      signprep verify aihub.zarr
+      signprep verify aihub.zarr --deep
+    """
+    from signprep.cache_builder.format import read_manifest
+    from signprep.cache_builder.verify import verify_cache
+    from signprep.pipeline.progress import progress_bar
+
+    num_objects = len(read_manifest(cache_path).objects) if cache_path.is_dir() else 0
+    with progress_bar("Verifying", num_objects, "files") as progress:
+        faults = verify_cache(cache_path, deep=deep, progress=progress)
+    for fault in faults:
+        click.echo(fault.message)
+    if faults:
+        raise CacheCorruptError(f"{cache_path}: {len(faults)} faults")
+    click.echo(f"{cache_path}: {num_objects} files are as they were written")

@@ -15,12 +15,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.codec import CODECS, ClipCodec
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, CacheVersionError
 from signprep.pipeline.segment import Vocabulary
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
 
 FORMAT_VERSION = 1
 
@@ -138,10 +141,13 @@ def shard_path(info: CacheInfo, number: int) -> str:
 def write_metadata(root: Path, info: CacheInfo) -> None:
     """Write the Zarr metadata of the group and of its array `clips`, by zarr-python itself."""
     import zarr
+    from zarr.storage import MemoryStore
 
     shape = info.clip_spec.clip_shape
     names = ("clip", "frame", *(("row", "column", "channel")[: len(shape) - 1]))
-    group = zarr.create_group(root, overwrite=False, attributes={"signprep": info.to_dict()})
+    # Made in memory and written by us: whole or not at all, and never in the middle of a Ctrl-C.
+    documents: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(documents), attributes={"signprep": info.to_dict()})
     group.create_array(
         "clips",
         shape=(info.num_positions, *shape),
@@ -152,6 +158,8 @@ def write_metadata(root: Path, info: CacheInfo) -> None:
         dimension_names=names,
         **info.clip_codec.zarr_codecs(),
     )
+    for path in (ARRAY_METADATA, GROUP_METADATA):
+        write_atomically(root / path, documents[path].to_bytes())
 
 
 def read_info(root: Path) -> CacheInfo:

@@ -9,12 +9,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from signprep.cache_builder.format import CacheInfo
 from signprep.pipeline.clip_spec import PREPROCESSING_VERSION, ClipSpec
 from signprep.pipeline.segment import Segment, Vocabulary
+from signprep.pipeline.sources.files import DataRoots
 
 MAX_CLIPS_PER_SHARD = 128
 """About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""
@@ -28,6 +28,8 @@ class BuildOptions:
 
     clip_spec: ClipSpec
     codec: str = "lz4hc"
+    decoder: str = "pyav"
+    """pyav or decord."""
     clips_per_shard: int | None = None
     """None: by the number of clips, so that small data sets still fill all cores."""
 
@@ -45,7 +47,8 @@ class ShardPlan:
 class BuildPlan:
     """A whole build."""
 
-    data_root: Path
+    roots: DataRoots
+    """Where the videos are; no part of the cache."""
     info: CacheInfo
     shards: tuple[ShardPlan, ...]
 
@@ -73,7 +76,7 @@ def clips_per_shard(num_clips: int) -> int:
     return size
 
 
-def plan_build(data_root: Path, segments: Sequence[Segment], options: BuildOptions) -> BuildPlan:
+def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOptions) -> BuildPlan:
     """Return the plan for segments that have their splits.
 
     Labels follow the order in which glosses first appear. Positions are ordered by split, then by video, so that a
@@ -88,18 +91,18 @@ def plan_build(data_root: Path, segments: Sequence[Segment], options: BuildOptio
         vocabulary=vocabulary,
         num_positions=len(ordered),
         clips_per_shard=size,
-        provenance=_provenance(),
+        provenance=_provenance(options.decoder),
     )
     shards = tuple(
         ShardPlan(number=number, first_position=first, segments=tuple(ordered[first : first + size]))
         for number, first in enumerate(range(0, len(ordered), size))
     )
-    return BuildPlan(data_root=data_root, info=info, shards=shards)
+    return BuildPlan(roots=roots, info=info, shards=shards)
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(decoder: str) -> dict[str, Any]:
     return {
         "preprocessing_version": PREPROCESSING_VERSION,
-        "decoder": "pyav",
-        "versions": {name: version(name) for name in ("signprep", "av", "numcodecs", "zarr")},
+        "decoder": decoder,
+        "versions": {name: version(name) for name in ("signprep", decoder.replace("pyav", "av"), "numcodecs", "zarr")},
     }

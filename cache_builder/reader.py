@@ -112,6 +112,10 @@ class Cache:
 
         return np.stack([VideoFrame.from_ndarray(frame, format="yuv420p").to_ndarray(format="rgb24") for frame in clip])
 
+    def chunk_bytes(self, position: int) -> int:
+        """Return the stored size of a clip in bytes."""
+        return len(self._chunk(position))
+
     def _chunk(self, position: int) -> NDArray[np.uint8]:
         if not 0 <= position < len(self):
             raise IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 import pyarrow.compute as pc
 
-from signprep.cache_builder.from_data_root import build_from_data_root
+from signprep.cache_builder.from_annotations import build_from_annotations
 from signprep.cache_builder.plan import BuildOptions
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.inference.checkpoint import load_checkpoint
 from signprep.inference.prediction import Prediction, predict_window
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
+from signprep.pipeline.sources.read import read_data_root
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from signprep.training.run import train
@@ -32,8 +33,8 @@ def run_demo(out: Path) -> None:
     _step(1, "Rendering signing figures in AIHub's shape")
     written = render_dataset(SAMPLE, out / "data")
     _step(2, "Caching the labelled segments as clips")
-    summary = build_from_data_root(
-        out / "data", out / "demo.zarr", BuildOptions(clip_spec=CLIPS), workers=-1, overwrite=True
+    summary = build_from_annotations(
+        read_data_root(out / "data"), out / "demo.zarr", BuildOptions(clip_spec=CLIPS), overwrite=True
     )
     _step(3, "Training on four signers")
     cache = open_cache(out / "demo.zarr")

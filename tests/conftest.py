@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from signprep.cache_builder.build import build
-from signprep.cache_builder.plan import BuildOptions, plan_build
+from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
 from signprep.cache_builder.reader import Cache, open_cache
-from signprep.pipeline.aihub import read_data_root
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.sources.read import read_data_root
 from signprep.pipeline.splits import assign_splits
 from tests.generated_videos import write_video
 
@@ -42,10 +42,15 @@ def write_data_root(root: Path) -> Path:
     return root
 
 
+def plan_of(data_root: Path, spec: ClipSpec = CLIP_SPEC, **options: object) -> BuildPlan:
+    """Plan the cache of a data root with default splits."""
+    annotations = read_data_root(data_root)
+    return plan_build(annotations.roots, assign_splits(annotations.segments), BuildOptions(clip_spec=spec, **options))
+
+
 def build_test_cache(data_root: Path, out: Path, spec: ClipSpec = CLIP_SPEC, **options: object) -> Cache:
     """Build the cache of a data root in this process and open it."""
-    segments = assign_splits(read_data_root(data_root).segments)
-    build(plan_build(data_root, segments, BuildOptions(clip_spec=spec, **options)), out, workers=1)
+    build(plan_of(data_root, spec, **options), out, workers=1)
     return open_cache(out)
 
 

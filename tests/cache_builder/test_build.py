@@ -1,5 +1,10 @@
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +17,13 @@ from click.testing import CliRunner
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.build import build
 from signprep.cache_builder.codec import CODECS
-from signprep.cache_builder.plan import BuildOptions, plan_build
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.aihub import read_data_root
+from signprep.cache_builder.shard_task import ShardResult, ShardTask
 from signprep.pipeline.cli import cli, main
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, CacheVersionError, DecodeError
-from signprep.pipeline.splits import assign_splits, leaks
-from tests.conftest import CLIP_SPEC, GLOSSES, build_test_cache, write_data_root, write_label
+from signprep.pipeline.splits import leaks
+from tests.conftest import CLIP_SPEC, GLOSSES, build_test_cache, plan_of, write_data_root, write_label
 from tests.generated_videos import write_video
 
 
@@ -61,10 +65,10 @@ def test_the_index_opens_with_pyarrow_in_order_of_position(cache: Cache) -> None
 
 
 def test_validation_has_no_take_no_signer_and_no_content_of_training(cache: Cache) -> None:
-    columns = [cache.index[name].cast(pa.string()).to_pylist() for name in ("split", "take", "signer", "video_hash")]
+    columns = [cache.index[name].cast(pa.string()).to_pylist() for name in ("split", "take", "video_hash", "signer")]
     assert set(columns[0]) == {"train", "val"}
     assert leaks(zip(*columns, strict=True)) == []
-    assert all(columns[3])
+    assert all(columns[2])
 
 
 def test_reading_takes_any_order_and_writes_into_the_callers_array(cache: Cache) -> None:
@@ -83,8 +87,7 @@ def test_the_same_data_gives_the_same_fingerprint_with_any_number_of_workers(
     cache: Cache, data_root: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "two.zarr"
-    segments = assign_splits(read_data_root(data_root).segments)
-    build(plan_build(data_root, segments, BuildOptions(clip_spec=CLIP_SPEC)), out, workers=2)
+    build(plan_of(data_root), out, workers=2)
     assert open_cache(out).fingerprint == cache.fingerprint
 
 
@@ -94,12 +97,11 @@ def test_a_stopped_build_goes_on_where_it_was(
     from signprep.cache_builder import build as module
 
     out = tmp_path / "c.zarr"
-    segments = assign_splits(read_data_root(data_root).segments)
-    plan = plan_build(data_root, segments, BuildOptions(clip_spec=CLIP_SPEC))
+    plan = plan_of(data_root)
     whole = module.build_shard
     built: list[int] = []
 
-    def stops_at_the_second(task: module.ShardTask) -> module.ShardResult:
+    def stops_at_the_second(task: ShardTask) -> ShardResult:
         if len(built) == 1:
             raise KeyboardInterrupt
         built.append(task.plan.number)
@@ -115,6 +117,40 @@ def test_a_stopped_build_goes_on_where_it_was(
     assert report.num_reused == 4
     assert open_cache(out).fingerprint == cache.fingerprint
     assert build(plan, out, workers=1).num_reused == 12
+
+
+def test_a_second_builder_is_refused_and_a_dead_one_is_not_waited_for(data_root: Path, tmp_path: Path) -> None:
+    plan, out = plan_of(data_root), tmp_path / "c.zarr"
+    script = (
+        "import sys, time; from pathlib import Path; from signprep.cache_builder.build_folder import builder_lock\n"
+        f"with builder_lock(Path({str(out)!r})): print('locked', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    with other:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(CacheError, match="another build-cache is writing it"):
+            build(plan, out, workers=1)
+        other.kill()
+    build(plan, out, workers=1)
+    assert len(open_cache(out)) == 12
+
+
+def test_ctrl_c_is_one_line_and_the_build_goes_on_later(data_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c.zarr"
+    command = [sys.executable, "-c", "from signprep.pipeline.cli import main; main()", "build-cache"]
+    command += ["--data-root", str(data_root), "--out", str(out), "--workers", "2", "--size", "512", "--frames", "64"]
+    # A group of its own, so that workers get the signal too, as in a terminal.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not list(out.glob(".build/*.progress")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in errors and "goes on from here" in errors
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert len(open_cache(out).positions()) == 12
 
 
 def test_failures_hold_their_position_and_their_reason(tmp_path: Path) -> None:
@@ -136,7 +172,7 @@ def test_failures_hold_their_position_and_their_reason(tmp_path: Path) -> None:
 def test_strict_stops_at_the_first_failure(tmp_path: Path) -> None:
     root = write_data_root(tmp_path / "data")
     (root / "video" / "NIA_SL_WORD0001_REAL01_F.mp4").write_bytes(b"")
-    plan = plan_build(root, assign_splits(read_data_root(root).segments), BuildOptions(clip_spec=CLIP_SPEC))
+    plan = plan_of(root)
     with pytest.raises(DecodeError, match="REAL01_F"):
         build(plan, tmp_path / "c.zarr", workers=1, strict=True)
 

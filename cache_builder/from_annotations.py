@@ -1,4 +1,4 @@
-"""From a data root to a cache in one call: read labels, assign splits, plan, build, and say what came of it."""
+"""From annotations to a cache in one call: assign splits, plan, build, and say what came of it."""
 
 import time
 from collections.abc import Sequence
@@ -6,45 +6,52 @@ from pathlib import Path
 
 from signprep.cache_builder.build import BuildReport, build
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
-from signprep.pipeline.aihub import Problem, read_data_root
 from signprep.pipeline.content import twin_hashes
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.progress import progress_bar
-from signprep.pipeline.splits import DEFAULT_VALIDATION_FRACTION, assign_splits
+from signprep.pipeline.sources.annotations import Annotations, Problem
+from signprep.pipeline.splits import Leak, SplitOptions, assign_splits, leaks
 
 SHOWN_LINES = 5
 """Of each list in the summary; the index has all."""
 
 
-def build_from_data_root(
-    data_root: Path,
+def build_from_annotations(
+    annotations: Annotations,
     out: Path,
     options: BuildOptions,
     *,
-    validation_fraction: float = DEFAULT_VALIDATION_FRACTION,
+    splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
     workers: int = -1,
     strict: bool = False,
     overwrite: bool = False,
 ) -> str:
-    """Build or continue the cache of a data root, with progress on stderr, and return the summary for people.
+    """Build or continue the cache of a data set, with progress on stderr, and return the summary for people.
 
     Raises:
-        AnnotationError: the data root has no usable segment, or any problem with `strict`.
+        AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
         CacheError, DecodeError: as `build` does.
     """
-    annotations = read_data_root(data_root)
     if strict and annotations.problems:
         raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
-    twins = twin_hashes(data_root, (segment.video for segment in annotations.segments))
-    segments = assign_splits(annotations.segments, content_hashes=twins, validation_fraction=validation_fraction)
-    plan = plan_build(data_root, segments, options)
+    twins = twin_hashes(annotations.roots, (segment.video for segment in annotations.segments))
+    segments = assign_splits(annotations.segments, splits, content_hashes=twins)
+    found = leaks((s.split, s.take, twins.get(s.video), s.signer) for s in segments)
+    plan = plan_build(annotations.roots, segments, options)
     started = time.monotonic()
     with progress_bar("Building", plan.num_clips, "clips") as progress:
         report = build(plan, out, workers=workers, strict=strict, overwrite=overwrite, progress=progress)
-    return build_summary(plan, report, annotations.problems, out, time.monotonic() - started)
+    return build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
 
 
-def build_summary(plan: BuildPlan, report: BuildReport, problems: Sequence[Problem], out: Path, seconds: float) -> str:
+def build_summary(
+    plan: BuildPlan,
+    report: BuildReport,
+    problems: Sequence[Problem],
+    found_leaks: Sequence[Leak],
+    out: Path,
+    seconds: float,
+) -> str:
     """Return the lines that tell what was built, and what was not and why."""
     num_ok = report.num_clips - report.num_failed
     raw_bytes = num_ok * plan.info.clip_spec.raw_rgb_bytes
@@ -62,6 +69,8 @@ def build_summary(plan: BuildPlan, report: BuildReport, problems: Sequence[Probl
     if report.num_failed:
         lines.append(f"{report.num_failed} clips failed:")
         lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])
+    for leak in found_leaks:
+        lines.append(f"{'training will refuse this' if leak.forbidden else 'take care'}: {leak}")
     if problems:
         lines.append(f"{len(problems)} problems in the data root:")
         lines += _shortened([problem.message for problem in problems])
