@@ -1,10 +1,13 @@
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,29 @@ def test_reading_takes_any_order_and_writes_into_the_callers_array(cache: Cache)
     with pytest.raises(IndexError):
         cache.read([12])
     assert cache.rgb(0).shape == (4, 64, 64, 3)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_cache_is_read_in_threads_and_in_other_processes(cache: Cache, method: str) -> None:
+    true_clips = cache.read(range(12))
+    assert np.array_equal(cache.read(list(range(12)), threads=5), true_clips)
+    context = multiprocessing.get_context(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking where threads have been
+        with ProcessPoolExecutor(2, mp_context=context) as processes:
+            clips = list(processes.map(cache.read, [[k] for k in range(12)]))
+    assert np.array_equal(np.concatenate(clips), true_clips)
+
+
+def test_open_files_are_bounded(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    from signprep.cache_builder import reader
+
+    monkeypatch.setattr(reader, "MAX_OPEN_SHARDS", 1)
+    again = open_cache(cache.path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for position in [0, 11, 5, 0, 11] * 3:
+        assert np.array_equal(again.read([position]), cache.read([position]))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
 
 
 def test_the_same_data_gives_the_same_fingerprint_with_any_number_of_workers(
