@@ -32,6 +32,7 @@ from signprep.pipeline.source_options import source_options
 @click.option("--validation-fraction", default=0.2, show_default=True, help="Of the clips, in whole signers or takes.")
 @click.option("--workers", default=-1, show_default=True, help="Parallel processes; -1 for all cores.")
 @click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would give and take; a few clips are tried.")
 @click.option("--overwrite", is_flag=True, help="Replace a cache of other data or options at --out.")
 def build_cache(
     data_root: Path | None,
@@ -46,6 +47,7 @@ def build_cache(
     validation_fraction: float,
     workers: int,
     strict: bool,
+    dry_run: bool,
     overwrite: bool,
     **clip: Any,
 ) -> None:
@@ -57,12 +59,13 @@ def build_cache(
 
     \b
     Examples:
+      signprep build-cache --data-root aihub --out aihub.zarr --dry-run
       signprep build-cache --data-root aihub --out aihub.zarr
       signprep build-cache --data-root aihub --out front.zarr --view F --kind WORD --gloss-file words.txt
       signprep build-cache --data-root wlasl.csv --out wlasl.zarr --split-by column
       signprep build-cache --train-data-root a --val-data-root b --out ab.zarr --frames 4 --size 112
     """
-    from signprep.cache_builder.from_annotations import build_from_annotations
+    from signprep.cache_builder import from_annotations
     from signprep.cache_builder.plan import BuildOptions
     from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
     from signprep.pipeline.sources.annotations import SourceOptions
@@ -83,9 +86,12 @@ def build_cache(
     else:
         assert data_root is not None
         annotations = read_data_root(data_root, sources)
+    options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
+    if dry_run:
+        click.echo(from_annotations.dry_run(annotations, out, options, splits, workers=workers))
+        return
     try:
-        options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
-        summary = build_from_annotations(
+        summary = from_annotations.build_from_annotations(
             annotations, out, options, splits=splits, workers=workers, strict=strict, overwrite=overwrite
         )
     except DecodeError as error:

@@ -1,10 +1,12 @@
 """From annotations to a cache in one call: assign splits, plan, build, and say what came of it."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from signprep.cache_builder.build import BuildReport, build
+from signprep.cache_builder.estimate import check_space, estimate_build
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
 from signprep.pipeline.content import twin_hashes
 from signprep.pipeline.errors import AnnotationError
@@ -14,6 +16,22 @@ from signprep.pipeline.splits import Leak, SplitOptions, assign_splits, leaks
 
 SHOWN_LINES = 5
 """Of each list in the summary; the index has all."""
+
+
+def plan_annotations(
+    annotations: Annotations,
+    options: BuildOptions,
+    splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
+) -> tuple[BuildPlan, list[Leak]]:
+    """Assign splits and return the plan of a cache, and what its splits have in common.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked.
+    """
+    twins = twin_hashes(annotations.roots, (segment.video for segment in annotations.segments))
+    segments = assign_splits(annotations.segments, splits, content_hashes=twins)
+    found = leaks((s.split, s.take, twins.get(s.video), s.signer) for s in segments)
+    return plan_build(annotations.roots, segments, options), found
 
 
 def build_from_annotations(
@@ -30,18 +48,40 @@ def build_from_annotations(
 
     Raises:
         AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
-        CacheError, DecodeError: as `build` does.
+        CacheError, DecodeError: as `build` does, or the disk is too small.
     """
     if strict and annotations.problems:
         raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
-    twins = twin_hashes(annotations.roots, (segment.video for segment in annotations.segments))
-    segments = assign_splits(annotations.segments, splits, content_hashes=twins)
-    found = leaks((s.split, s.take, twins.get(s.video), s.signer) for s in segments)
-    plan = plan_build(annotations.roots, segments, options)
+    plan, found = plan_annotations(annotations, options, splits)
+    check_space(plan, out)
     started = time.monotonic()
     with progress_bar("Building", plan.num_clips, "clips") as progress:
         report = build(plan, out, workers=workers, strict=strict, overwrite=overwrite, progress=progress)
     return build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
+
+
+def dry_run(
+    annotations: Annotations, out: Path, options: BuildOptions, splits: SplitOptions, *, workers: int = -1
+) -> str:
+    """Return what a build would do and take, for people; nothing is written.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked.
+        CacheError: not one clip of those tried can be built.
+    """
+    plan, found = plan_annotations(annotations, options, splits)
+    estimate = estimate_build(plan, out)
+    segments = [segment for shard in plan.shards for segment in shard.segments]
+    counts = Counter(segment.split for segment in segments)
+    lines = [
+        f"{out}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
+        f"about {estimate.stored_bytes / 1e6:,.1f} MB; {estimate.free_bytes / 1e6:,.0f} MB are free",
+        f"about {estimate.cpu_seconds / 60:,.1f} minutes of CPU, {estimate.minutes(workers):,.1f} minutes with "
+        f"{'all cores' if workers == -1 else f'{workers} workers'}",
+        f"(from {estimate.num_sampled} clips tried, {estimate.num_sampled_failed} of which failed)",
+    ]
+    return "\n".join(lines + _problem_lines(annotations.problems, found))
 
 
 def build_summary(
@@ -55,11 +95,10 @@ def build_summary(
     """Return the lines that tell what was built, and what was not and why."""
     num_ok = report.num_clips - report.num_failed
     raw_bytes = num_ok * plan.info.clip_spec.raw_rgb_bytes
-    splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     num_videos = len({segment.video for shard in plan.shards for segment in shard.segments})
     lines = [
-        f"{out}: {num_ok} clips ({splits}) of {len(plan.info.vocabulary)} glosses from {num_videos} videos, "
-        f"{report.stored_bytes / 1e6:.1f} MB, {report.stored_bytes / max(1, raw_bytes):.3f} of raw RGB",
+        f"{out}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{num_videos} videos, {report.stored_bytes / 1e6:.1f} MB, {report.stored_bytes / max(1, raw_bytes):.3f} of raw RGB",
     ]
     num_new = report.num_clips - report.num_reused
     if num_new:
@@ -69,12 +108,19 @@ def build_summary(
     if report.num_failed:
         lines.append(f"{report.num_failed} clips failed:")
         lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])
-    for leak in found_leaks:
-        lines.append(f"{'training will refuse this' if leak.forbidden else 'take care'}: {leak}")
+    return "\n".join(lines + _problem_lines(problems, found_leaks))
+
+
+def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {split}" for split, count in counts.items())
+
+
+def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> list[str]:
+    lines = [f"{'training will refuse this' if leak.forbidden else 'take care'}: {leak}" for leak in found_leaks]
     if problems:
         lines.append(f"{len(problems)} problems in the data root:")
         lines += _shortened([problem.message for problem in problems])
-    return "\n".join(lines)
+    return lines
 
 
 def _shortened(lines: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ complete. Clips are encoded as they come: memory holds one video's clips and the
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,12 @@ def build_shard(task: ShardTask) -> ShardResult:
 
 def _encoded_clips(task: ShardTask, labels: dict[str, int]) -> Iterator[tuple[dict[str, Any], bytes | None]]:
     """Yield the index row and the inner chunk of each of the shard's segments, in order of position."""
-    spec, codec = task.info.clip_spec, task.info.clip_codec
+    codec = task.info.clip_codec
     position = itertools.count(task.plan.first_position)
     for video, group in itertools.groupby(task.plan.segments, key=lambda segment: segment.video):
         segments = list(group)
         name = task.roots.display_name(video)
-        spans = [Span(*span_of_segment(s.start_seconds, s.end_seconds, spec)) for s in segments]
-        clips, video_hash = _clips_of_video(task, video, spans)
+        clips, video_hash = clips_of_video(task.roots, task.info, video, segments)
         for segment, clip in zip(segments, clips, strict=True):
             row = _row(segment, next(position), labels[segment.gloss], video_hash)
             if isinstance(clip, DecodeError):
@@ -99,14 +98,16 @@ def _encoded_clips(task: ShardTask, labels: dict[str, int]) -> Iterator[tuple[di
                 yield row | _clip_columns(clip, len(chunk)), chunk
 
 
-def _clips_of_video(task: ShardTask, video: str, spans: list[Span]) -> tuple[list[Clip | DecodeError], str | None]:
-    """Return the clips of a video's spans and its content hash, None where the video cannot be read."""
-    name = task.roots.display_name(video)
-    decoder = task.info.provenance["decoder"]
+def clips_of_video(
+    roots: DataRoots, info: CacheInfo, video: str, segments: Sequence[Segment]
+) -> tuple[list[Clip | DecodeError], str | None]:
+    """Return the clip of each segment of a video, and the video's content hash, None where it cannot be read."""
+    spec, name = info.clip_spec, roots.display_name(video)
+    spans = [Span(*span_of_segment(s.start_seconds, s.end_seconds, spec)) for s in segments]
     try:
-        with task.roots.opened(video) as file:
+        with roots.opened(video) as file:
             video_hash = content_hash(file)
-            return extract_clips(file, spans, task.info.clip_spec, name=name, decoder=decoder), video_hash
+            return extract_clips(file, spans, spec, name=name, decoder=info.provenance["decoder"]), video_hash
     except FileNotFoundError:
         reason = f"{name}: there is no such video file"
     except AnnotationError as error:

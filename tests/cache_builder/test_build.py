@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.build import build
 from signprep.cache_builder.codec import CODECS
+from signprep.cache_builder.estimate import estimate_build
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.shard_task import ShardResult, ShardTask
 from signprep.pipeline.cli import cli, main
@@ -251,6 +252,28 @@ def test_the_command_tells_what_was_built_and_what_was_not(tmp_path: Path) -> No
     other = run_build(root, tmp_path / "c.zarr", "--margin-seconds", "0.1")
     assert isinstance(other.exception, CacheError) and "--overwrite" in str(other.exception)
     assert run_build(root, tmp_path / "c.zarr", "--margin-seconds", "0.1", "--overwrite").exit_code == 0
+
+
+def test_a_dry_run_estimates_and_writes_nothing(cache: Cache, data_root: Path, tmp_path: Path) -> None:
+    plan = plan_of(data_root)
+    estimate = estimate_build(plan, tmp_path / "deep" / "c.zarr")
+    true_bytes = sum(cache.index["stored_bytes"].to_pylist())
+    assert estimate.num_clips == 12 and estimate.num_sampled == 8 and estimate.num_sampled_failed == 0
+    assert 0.7 < estimate.stored_bytes / true_bytes < 1.4
+    assert estimate.cpu_seconds > 0 and estimate.free_bytes > 0
+    result = run_build(data_root, tmp_path / "c.zarr", "--dry-run")
+    assert result.exit_code == 0 and "12 clips (" in result.stdout and "minutes of CPU" in result.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_work(
+    data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    result = run_build(data_root, tmp_path / "c.zarr")
+    assert isinstance(result.exception, CacheError) and "need at least" in str(result.exception)
+    assert not (tmp_path / "c.zarr").exists()
 
 
 def test_nothing_built_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
