@@ -94,11 +94,11 @@ def build_summary(
 ) -> str:
     """Return the lines that tell what was built, and what was not and why."""
     num_ok = report.num_clips - report.num_failed
-    raw_bytes = num_ok * plan.info.clip_spec.raw_rgb_bytes
     num_videos = len({segment.video for shard in plan.shards for segment in shard.segments})
+    ratio = report.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
     lines = [
         f"{out}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
-        f"{num_videos} videos, {report.stored_bytes / 1e6:.1f} MB, {report.stored_bytes / max(1, raw_bytes):.3f} of raw RGB",
+        f"{num_videos} videos, {report.stored_bytes / 1e6:.1f} MB, {ratio:.3f} of raw RGB",
     ]
     num_new = report.num_clips - report.num_reused
     if num_new:
