@@ -58,7 +58,11 @@ class DecordReader:
         self._times = packet_times(source, self.name)
         size = self._checked_size()
         self._open_decord()
-        num_frames, shape = len(self._reader), self._next_pixels().shape
+        try:
+            num_frames, shape = self._num_frames, self._next_pixels().shape
+        except (self._decord.DECORDError, RuntimeError, StopIteration) as error:
+            self.close()
+            raise DecodeError(f"{self.name}: decord gives no first frame ({_first_line(error)})") from error
         if num_frames != len(self._times.starts_ns):
             self.close()
             raise DecodeError(
@@ -77,6 +81,7 @@ class DecordReader:
         try:
             # Native size: asked for another one, decord distorts the aspect.
             self._reader = self._decord.VideoReader(str(self._path()), num_threads=1, fault_tol=NO_FAULTS)
+            self._num_frames = len(self._reader)
         except (self._decord.DECORDError, RuntimeError, AssertionError) as error:
             self.close()
             raise DecodeError(f"{self.name}: decord does not open it ({_first_line(error)})") from error

@@ -1,6 +1,9 @@
 """A small data set in AIHub's shape and its cache, made once a test run."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from signprep.cache_builder.build import build
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import Span
 from signprep.pipeline.sources.read import read_data_root
 from signprep.pipeline.splits import assign_splits
 from tests.generated_videos import write_video
@@ -40,6 +44,26 @@ def write_data_root(root: Path) -> Path:
                 write_label(root / "label" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
                 number += 1
     return root
+
+
+_MEASURE_CLIPS = """
+import json, sys
+from pathlib import Path
+from benchmarks._report import peak_memory_mib
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import Span, extract_clips
+for path in sys.argv[2:]:
+    extract_clips(Path(path), [Span(*span) for span in json.loads(sys.argv[1])], ClipSpec(num_frames=8, size=64))
+print(peak_memory_mib())
+"""
+
+
+def peak_mib_of_clips(videos: Sequence[Path], spans: Sequence[Span]) -> float:
+    """Cut spans out of videos, good or bad, in a process of its own; return the most memory it held, in MiB."""
+    command = [sys.executable, "-c", _MEASURE_CLIPS, json.dumps(spans), *map(str, videos)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240, check=True)
+    return float(done.stdout)
 
 
 def plan_of(data_root: Path, spec: ClipSpec = CLIP_SPEC, **options: object) -> BuildPlan:

@@ -12,6 +12,7 @@ from signprep.pipeline.clips import Clip, Span, extract_clips, read_clips
 from signprep.pipeline.decode import open_video
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.sampling import sample_times, shown_frames
+from tests.conftest import peak_mib_of_clips
 from tests.generated_videos import GOPS, number_of, numbered_frame, write_video
 
 SPEC = ClipSpec(num_frames=8, size=96)
@@ -302,3 +303,24 @@ def test_concealed_damage_in_h264_is_found_and_what_lies_before_it_is_kept(tmp_p
             assert "damaged" in str(error)
         wrong += any(not np.array_equal(a, b) for a, b in zip(given, whole, strict=False))
     assert found >= 27 and wrong <= 3
+
+
+def test_a_picture_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
+    """The container says 160 x 96, the JPEG pictures in it 60,000 x 60,000."""
+    path = tmp_path / "bomb.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="yuv420p").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    sizes = (96).to_bytes(2, "big") + (160).to_bytes(2, "big")
+    data = path.read_bytes()
+    assert data.count(b"\x08" + sizes) == 5
+    path.write_bytes(data.replace(b"\x08" + sizes, b"\x08" + (60_000).to_bytes(2, "big") * 2))
+    span = Span(0.0, 0.1)
+    [clip] = extract_clips(path, [span], SPEC)
+    assert isinstance(clip, DecodeError) and "bomb.avi" in str(clip)
+    assert peak_mib_of_clips([path], [span]) < 250

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.geometry import FramePreprocessor, crop_and_fit, orientation_filters
+from signprep.pipeline.geometry import FramePreprocessor, crop_and_fit, display_matrix, orientation_filters
 
 FIXED = 65536
 
@@ -94,3 +94,19 @@ def test_other_matrices_and_ranges_become_limited_bt601(matrix: int, name: str, 
     columns = [5, 6, 7, 24, 32, 40, 57, 58, 59]
     assert np.abs(stored - untagged)[:64, columns].max() <= 2
     assert np.abs(stored - untagged).mean() < 2
+
+
+def test_crops_start_at_even_pixels_so_that_rgb_and_subsampled_frames_show_the_same() -> None:
+    assert crop_and_fit(646, 480, ClipSpec())[0] == (82, 0, 480, 480)
+    assert crop_and_fit(101, 99, ClipSpec(crop="0.05,0.03,0.9,1"))[0][:2] == (4, 2)
+
+
+def test_side_data_that_pyav_does_not_know_leaves_the_turn_known() -> None:
+    class Stereo:
+        rotation = 90
+
+        @property
+        def side_data(self) -> dict[str, object]:
+            raise ValueError("29 is not a valid Type")
+
+    assert orientation_filters(display_matrix(Stereo())) == orientation_filters((0, -FIXED, FIXED, 0))
