@@ -15,7 +15,10 @@ from signprep.pipeline.errors import SignprepError
 COMMANDS = {
     "demo": "signprep.inference.commands:demo",
     "make-sample": "signprep.pipeline.commands:make_sample",
+    "scan": "signprep.pipeline.commands:scan",
     "build-cache": "signprep.cache_builder.commands:build_cache",
+    "inspect": "signprep.cache_builder.commands:inspect",
+    "verify": "signprep.cache_builder.commands:verify",
     "train": "signprep.training.commands:train",
     "infer": "signprep.inference.commands:infer",
 }

@@ -1,8 +1,12 @@
-"""Commands of this floor: `make-sample`."""
+"""Commands of this floor: `make-sample` and `scan`."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
+
+from signprep.pipeline.source_options import source_options
 
 
 def parse_frame_size(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
@@ -98,3 +102,76 @@ def make_sample(
         raise click.UsageError(str(error)) from error
     written = render_dataset(spec, out, workers=workers)
     click.echo(f"{written.num_videos} videos and labels, {written.num_bytes / 1e6:.1f} MB, in {out}")
+
+
+@click.command("scan")
+@source_options
+@click.option(
+    "--frames",
+    "num_frames",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Frames a clip: shorter segments are reported.",
+)
+@click.option(
+    "--probe",
+    default="all",
+    show_default=True,
+    type=click.Choice(["all", "sample", "none"]),
+    help="Videos to open: 1 to 2 ms each; sample: about 1000.",
+)
+@click.option("--deep", is_flag=True, help="Decode every frame of the opened videos, to find damage. Slow.")
+@click.option("--show", "num_shown", default=5, show_default=True, type=click.IntRange(0), help="Files a problem.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document with all files, on stdout.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if there is an error or a warning.")
+@click.option(
+    "--workers",
+    default=-1,
+    show_default=True,
+    callback=parse_workers,
+    help="Parallel processes; -1 for all cores.",
+)
+def scan(
+    data_root: Path | None,
+    source: dict[str, Any],
+    num_frames: int,
+    probe: str,
+    deep: bool,
+    num_shown: int,
+    as_json: bool,
+    strict: bool,
+    workers: int,
+) -> None:
+    """Tell what a data root holds and what is wrong with it, before weeks are spent on it.
+
+    \b
+    Examples:
+      signprep scan --data-root aihub
+      signprep scan --data-root aihub --kind WORD --deep --json > scan.json
+    """
+    if data_root is None:
+        raise click.UsageError("Missing option '--data-root'.")
+    from rich.console import Console
+
+    from signprep.pipeline.scan.collect import ScanOptions
+    from signprep.pipeline.scan.json_report import json_report
+    from signprep.pipeline.scan.run import scanned
+    from signprep.pipeline.scan.text_report import print_report
+    from signprep.pipeline.sources.annotations import SourceOptions
+
+    try:
+        options = ScanOptions(num_frames=num_frames, probe=probe, deep=deep, workers=workers)
+        source_of = SourceOptions(**source)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    with scanned(data_root, source_of, options) as found:
+        if as_json:
+            for piece in json_report(found):
+                click.echo(piece, nl=False)
+        else:
+            width = None if sys.stdout.isatty() else 100
+            print_report(found, Console(highlight=False, width=width), num_shown=num_shown)
+        num_failing = found.num_failing
+    if strict and num_failing:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,283 @@
+"""What can only be seen across files, as queries over the scan's database: each adds problems, a row a file."""
+
+import unicodedata
+from collections.abc import Iterator
+
+from signprep.pipeline.scan.database import ScanDatabase
+from signprep.pipeline.segment import WHOLE_VIDEO_END
+from signprep.pipeline.splits import OFFICIAL_VALIDATION_SIGNERS
+
+MAX_DURATION_DIFFERENCE_SECONDS = 0.5
+"""Between label and video; 1 s for labels that state whole seconds."""
+
+PAST_END_FRAMES = 1.5
+"""A segment may end so many frames after its video: labels round up."""
+
+SHOWN_NAMES = 8
+"""Of words, ids and views in one message."""
+
+
+def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> None:
+    """Run every check. `layout` is aihub, table or classes; `by_gloss` whether glosses are the classes."""
+    if layout == "aihub":
+        check_pairs(database)
+        check_durations(database)
+        check_missing_views(database)
+        check_missing_words(database)
+        check_names(database)
+    check_spans(database, num_frames)
+    check_overlaps(database)
+    check_glosses(database)
+    if by_gloss:
+        check_homonyms(database)
+    check_duplicates(database)
+    assign_sides(database)
+    check_leaks(database)
+
+
+def check_pairs(database: ScanDatabase) -> None:
+    """Labels without video, and the reverse."""
+    database.find(
+        "label-without-video",
+        "SELECT name AS path, 'there is no video named ' || base AS message FROM labels"
+        " WHERE readable AND video_id IS NULL",
+    )
+    database.find(
+        "video-without-label",
+        "SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM videos WHERE used"
+        " AND base NOT IN (SELECT base FROM labels)"
+        " AND id NOT IN (SELECT video_id FROM labels WHERE video_id IS NOT NULL)",
+    )
+
+
+def check_spans(database: ScanDatabase, num_frames: int) -> None:
+    """Segments that are inverted, empty, outside, too long or too short."""
+    span = "printf('segment %d runs from %.3f to %.3f s', number, start_seconds, end_seconds)"
+    database.find(
+        "segment-inverted",
+        f"SELECT path, {span} AS message FROM cuts"
+        " WHERE place = 0 AND (end_seconds < start_seconds OR start_seconds < 0)",
+    )
+    database.find(
+        "segment-empty",
+        f"SELECT path, {span} AS message FROM cuts"
+        " WHERE place = 0 AND end_seconds = start_seconds AND start_seconds >= 0",
+    )
+    good = f"place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds AND end_seconds < {WHOLE_VIDEO_END}"
+    # Where the video was not opened, its label's own statement of the duration is the next best.
+    ends = "COALESCE(video_seconds, label_seconds)"
+    of = "CASE WHEN video_seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END"
+    message = f"{span} || printf(', %s %.3f s', {of}, {ends}) AS message"
+    database.find("segment-outside", f"SELECT path, {message} FROM cuts WHERE {good} AND start_seconds >= {ends}")
+    database.find(
+        "segment-past-end",
+        f"SELECT path, {message} FROM cuts WHERE {good} AND start_seconds < {ends}"
+        f" AND end_seconds > {ends} + {PAST_END_FRAMES} / COALESCE(rate, 30)",
+    )
+    # A frame that begins before the end is shown, hence the half.
+    frames = "CAST((MIN(end_seconds, video_seconds) - start_seconds) * rate + 0.5 AS INTEGER)"
+    database.find(
+        "too-few-frames",
+        f"SELECT path, printf('segment %d has %d frames for clips of %d', number, {frames}, ?) AS message FROM cuts"
+        " WHERE place = 0 AND 0 <= start_seconds AND start_seconds < MIN(end_seconds, video_seconds)"
+        f" AND {frames} < ?",
+        (num_frames, num_frames),
+    )
+
+
+def check_overlaps(database: ScanDatabase) -> None:
+    """Segments that start before the one before has ended, by label (or by video, without labels)."""
+    database.find(
+        "segment-overlap",
+        """SELECT path, printf('segment %d starts at %.3f s, before segment %d ends at %.3f s',
+                               number, start_seconds, before, before_end) AS message
+        FROM (SELECT path, number, start_seconds, LAG(number) OVER same AS before,
+                     LAG(end_seconds) OVER same AS before_end
+              FROM cuts WHERE place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds
+              WINDOW same AS (PARTITION BY label_id, video_id ORDER BY start_seconds, end_seconds, number))
+        WHERE before_end > start_seconds + 0.0005""",
+    )
+
+
+def check_durations(database: ScanDatabase) -> None:
+    """Labels that state another duration than the container."""
+    database.find(
+        "duration-mismatch",
+        f"""SELECT l.name AS path, printf('states %.3f s, the video lasts %.3f s', l.seconds, v.seconds) AS message
+        FROM labels l JOIN videos v ON v.id = l.video_id
+        WHERE ABS(l.seconds - v.seconds) >
+            CASE WHEN l.seconds = ROUND(l.seconds) THEN 1 ELSE {MAX_DURATION_DIFFERENCE_SECONDS} END""",
+    )
+
+
+def check_missing_views(database: ScanDatabase) -> None:
+    """Takes without a view that at least half of the takes of their kind and source have."""
+    database.run(
+        """CREATE TEMP TABLE takes AS
+        SELECT take, MIN(kind) AS kind, MIN(source) AS source, MIN(id) AS first_id FROM videos
+        WHERE used AND view IS NOT NULL GROUP BY take"""
+    )
+    database.run(
+        """CREATE TEMP TABLE usual_views AS
+        WITH sizes AS (SELECT kind, source, COUNT(*) AS num_takes FROM takes GROUP BY kind, source)
+        SELECT v.kind, v.source, v.view FROM videos v JOIN sizes s ON s.kind IS v.kind AND s.source IS v.source
+        WHERE v.used AND v.view IS NOT NULL
+        GROUP BY v.kind, v.source, v.view HAVING COUNT(DISTINCT v.take) * 2 >= MIN(s.num_takes)"""
+    )
+    database.run(
+        """CREATE TEMP TABLE missing_views AS
+        SELECT t.take, t.kind, t.source, t.first_id, u.view FROM takes t
+        JOIN usual_views u ON u.kind IS t.kind AND u.source IS t.source
+        WHERE NOT EXISTS (SELECT 1 FROM videos v WHERE v.take = t.take AND v.view = u.view)"""
+    )
+    database.find(
+        "missing-views",
+        """SELECT v.name AS path, 'take ' || m.take || ' has no view ' || GROUP_CONCAT(m.view, ', ') AS message
+        FROM missing_views m JOIN videos v ON v.id = m.first_id GROUP BY m.take ORDER BY v.id""",
+    )
+
+
+def check_missing_words(database: ScanDatabase) -> None:
+    """Signers without an item that at least half of the signers of the same kind and source have."""
+    database.run(
+        """CREATE TEMP TABLE signed AS
+        SELECT kind, source, signer, item, MIN(id) AS first_id FROM videos
+        WHERE used AND signer IS NOT NULL AND item IS NOT NULL GROUP BY kind, source, signer, item"""
+    )
+    database.run("CREATE INDEX temp.signed_by ON signed (signer, item)")
+    database.run(
+        """CREATE TEMP TABLE missing_words AS
+        WITH signers AS (SELECT kind, source, signer, MIN(first_id) AS first_id FROM signed GROUP BY 1, 2, 3),
+             sizes AS (SELECT kind, source, COUNT(*) AS num_signers FROM signers GROUP BY 1, 2),
+             usual AS (SELECT d.kind, d.source, d.item FROM signed d
+                       JOIN sizes z ON z.kind IS d.kind AND z.source IS d.source
+                       GROUP BY 1, 2, 3 HAVING COUNT(*) * 2 >= MIN(z.num_signers))
+        SELECT s.kind, s.source, s.signer, s.first_id, u.item FROM signers s
+        JOIN usual u ON u.kind IS s.kind AND u.source IS s.source
+        WHERE NOT EXISTS (SELECT 1 FROM signed d WHERE d.signer = s.signer AND d.item = u.item)"""
+    )
+    number = "ROW_NUMBER() OVER (PARTITION BY signer, kind ORDER BY item)"
+    database.find(
+        "missing-words",
+        f"""SELECT v.name AS path, 'signer ' || m.signer || ' has no video of '
+                || GROUP_CONCAT(CASE WHEN m.place <= {SHOWN_NAMES} THEN m.item END, ', ')
+                || CASE WHEN COUNT(*) > {SHOWN_NAMES} THEN ', ... (' || COUNT(*) || ' in all)' ELSE '' END AS message
+        FROM (SELECT *, {number} AS place FROM missing_words ORDER BY signer, kind, item) m
+        JOIN videos v ON v.id = m.first_id GROUP BY m.signer, m.kind ORDER BY COUNT(*) DESC, m.signer""",
+    )
+
+
+def check_names(database: ScanDatabase) -> None:
+    """Videos whose names do not tell who signs what."""
+    database.find(
+        "unknown-name",
+        "SELECT name AS path, base || ' does not match the name pattern' AS message FROM videos"
+        " WHERE item IS NULL AND signer IS NULL",
+    )
+
+
+def gloss_key(gloss: str) -> str:
+    """Return what glosses share that differ only by spaces or Unicode form.
+
+    >>> gloss_key("어쩔 수 없다") == gloss_key("어쩔수없다 ")
+    True
+    """
+    text = unicodedata.normalize("NFKC", gloss)
+    # Cf: zero-width spaces and joiners, byte-order marks.
+    return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
+
+
+def check_glosses(database: ScanDatabase) -> None:
+    """Glosses that differ from a more frequent one by spaces or Unicode form only."""
+    database.find(
+        "gloss-form",
+        "SELECT path, printf('segment %d: %s is not in NFC', number, gloss) AS message FROM cuts"
+        " WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) <> gloss",
+    )
+    database.find(
+        "gloss-form",
+        "SELECT path, printf('segment %d: %s has spaces around it', number, gloss) AS message FROM cuts"
+        " WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) = gloss",
+    )
+    database.run("CREATE TABLE glosses (gloss TEXT PRIMARY KEY, spelling TEXT, num_segments INTEGER)")
+
+    def keyed() -> Iterator[tuple[str, str, int]]:
+        for gloss, count in database.rows("SELECT gloss, COUNT(*) FROM segments GROUP BY gloss"):
+            yield gloss, gloss_key(gloss), count
+
+    database.run_many("INSERT INTO glosses VALUES (?, ?, ?)", keyed())
+    database.run("CREATE INDEX glosses_spelling ON glosses (spelling)")
+    database.find(
+        "gloss-spelling",
+        """WITH usual AS (SELECT gloss, num_segments, spelling, ROW_NUMBER() OVER
+                (PARTITION BY spelling ORDER BY num_segments DESC, gloss) AS place FROM glosses)
+        SELECT c.path, printf('segment %d: "%s" (%d in all), elsewhere "%s" (%d)',
+               c.number, c.gloss, g.num_segments, u.gloss, u.num_segments) AS message
+        FROM usual g JOIN usual u ON u.spelling = g.spelling AND u.place = 1 JOIN cuts c ON c.gloss = g.gloss
+        WHERE g.place > 1""",
+    )
+
+
+def check_homonyms(database: ScanDatabase) -> None:
+    """Glosses of words that have several ids."""
+    database.find(
+        "homonym",
+        f"""WITH words AS (SELECT gloss, item, MIN(path) AS path FROM cuts
+                           WHERE item IS NOT NULL AND kind IS NOT 'SEN' GROUP BY gloss, item),
+             numbered AS (SELECT *, ROW_NUMBER() OVER (PARTITION BY gloss ORDER BY item) AS place FROM words)
+        SELECT MIN(path) AS path, gloss || ' has ' || COUNT(*) || ' ids: '
+            || GROUP_CONCAT(CASE WHEN place <= {SHOWN_NAMES} THEN item END, ', ')
+            || CASE WHEN COUNT(*) > {SHOWN_NAMES} THEN ', ...' ELSE '' END AS message
+        FROM numbered GROUP BY gloss HAVING COUNT(*) > 1""",
+    )
+
+
+def check_duplicates(database: ScanDatabase) -> None:
+    """Videos with the same bytes; the first one of the walk is the original."""
+    database.run(
+        "CREATE TEMP TABLE twins AS SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL"
+        " GROUP BY hash HAVING COUNT(*) > 1"
+    )
+    database.find(
+        "duplicate-video",
+        """SELECT v.name AS path, 'has the content of ' || f.name AS message FROM twins t
+        JOIN videos v ON v.hash = t.hash JOIN videos f ON f.id = t.first_id WHERE v.id <> t.first_id""",
+    )
+
+
+def assign_sides(database: ScanDatabase) -> None:
+    """Decide which splits to audit: a table's column, else folders named so, else AIHub's validation signers."""
+    kinds = "SELECT COUNT(DISTINCT side) FROM cuts"
+    if database.value("SELECT COUNT(*) FROM segments WHERE split IS NOT NULL"):
+        database.run("UPDATE videos SET split = NULL")
+        rule = "the table's column split"
+    elif database.value("SELECT COUNT(DISTINCT split) FROM videos WHERE split IS NOT NULL") > 1:
+        rule = "folders"
+    else:
+        names = ", ".join(f"'{signer}'" for signer in sorted(OFFICIAL_VALIDATION_SIGNERS))
+        official = f"signer IN ({names})"
+        database.run("UPDATE videos SET split = NULL")
+        if database.value(f"SELECT COUNT(*) FROM videos WHERE {official}"):
+            database.run(f"UPDATE videos SET split = CASE WHEN {official} THEN 'val' ELSE 'train' END")
+        rule = "AIHub's signers 17 and 18"
+    rule = rule if database.value(kinds) > 1 else "none"
+    database.run("INSERT INTO facts VALUES ('split_rule', ?)", (rule,))
+
+
+def check_leaks(database: ScanDatabase) -> None:
+    """Takes, contents and signers on more than one side; each is named with the files of its smaller sides."""
+    for kind, column, shown in (("take", "take", "take "), ("content", "hash", ""), ("signer", "signer", "signer ")):
+        what = "'this content'" if kind == "content" else f"'{shown}' || c.{column}"
+        database.find(
+            f"leak-{kind}",
+            f"""WITH sides AS (SELECT {column}, side, COUNT(*) AS num_segments, MIN(video_id) AS first_id FROM cuts
+                    WHERE side IS NOT NULL AND {column} IS NOT NULL AND {column} <> '' GROUP BY 1, 2)
+            SELECT v.name AS path, {what} || ' has segments in several splits: '
+                || GROUP_CONCAT(c.side || ' ' || c.num_segments, ', ') AS message
+            FROM (SELECT * FROM sides ORDER BY {column}, side) c
+            JOIN (SELECT {column}, first_id,
+                         ROW_NUMBER() OVER (PARTITION BY {column} ORDER BY num_segments, side) AS place
+                  FROM sides) f ON f.{column} = c.{column} AND f.place = 1
+            JOIN videos v ON v.id = f.first_id
+            GROUP BY c.{column} HAVING COUNT(*) > 1""",
+        )

@@ -1,0 +1,136 @@
+"""Where a scan keeps what it has met: a temporary SQLite file, so that memory stays flat and findings are queries.
+
+In: rows, in chunks. Out: rows. The trade-off: everything is written to disk once (about 1 KB a video), which costs
+some seconds for 100,000 labels and lets 3 TB of videos be scanned in the memory of a small set.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA temp_store = FILE;
+PRAGMA cache_size = -4096;
+
+CREATE TABLE videos (
+    id INTEGER PRIMARY KEY,          -- in the order of the walk
+    name TEXT NOT NULL,              -- relative to the root
+    base TEXT NOT NULL,              -- base name, NFC
+    num_bytes INTEGER,
+    item TEXT, kind TEXT, source TEXT, signer TEXT, view TEXT, take TEXT NOT NULL,
+    split TEXT,                      -- train, val, test: by folder or by AIHub's rule
+    used INTEGER NOT NULL DEFAULT 1, -- 0: another file with this base name is taken
+    probed INTEGER NOT NULL DEFAULT 0,
+    codec TEXT, width INTEGER, height INTEGER, orientation TEXT,
+    rate REAL,                       -- frames per second, on average
+    variable_rate TEXT,              -- in words; NULL: constant
+    seconds REAL,                    -- as declared; with --deep as found
+    num_frames INTEGER,
+    head_hash BLOB, hash BLOB        -- only of files that may have a twin
+);
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, base TEXT NOT NULL, num_bytes INTEGER,
+    named_base TEXT,                 -- of metaData.name
+    seconds REAL,                    -- metaData.duration
+    readable INTEGER NOT NULL DEFAULT 1,
+    video_id INTEGER
+);
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY, label_id INTEGER, video_id INTEGER, number INTEGER NOT NULL,
+    place INTEGER NOT NULL,          -- among the glosses of its annotation
+    start_seconds REAL NOT NULL, end_seconds REAL NOT NULL,
+    gloss TEXT NOT NULL, raw_gloss TEXT, split TEXT
+);
+CREATE TABLE problems (kind TEXT NOT NULL, path TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value);
+
+CREATE VIEW cuts AS                  -- segments with all that is known about their video
+    SELECT s.*, COALESCE(l.name, v.name) AS path, l.seconds AS label_seconds, v.seconds AS video_seconds, v.rate,
+           v.item, v.kind, v.source, v.signer, v.view, v.take, v.hash, COALESCE(s.split, v.split) AS side
+    FROM segments s LEFT JOIN labels l ON l.id = s.label_id LEFT JOIN videos v ON v.id = s.video_id;
+"""
+
+INDEXES = """
+CREATE INDEX videos_base ON videos (base);
+CREATE INDEX videos_take ON videos (take);
+CREATE INDEX videos_size ON videos (num_bytes);
+CREATE INDEX labels_base ON labels (base);
+CREATE INDEX labels_video ON labels (video_id);
+CREATE INDEX segments_label ON segments (label_id, number);
+CREATE INDEX segments_video ON segments (video_id);
+CREATE INDEX segments_gloss ON segments (gloss);
+"""
+
+Row = tuple[Any, ...]
+
+
+class ScanDatabase:
+    """The tables of one scan."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        connection.executescript(SCHEMA)
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Row]:
+        """Yield the rows of a query as they are found."""
+        yield from self._connection.execute(query, values)
+
+    def dicts(self, query: str, values: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query by column name."""
+        cursor = self._connection.execute(query, values)
+        names = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))
+
+    def value(self, query: str, values: Sequence[Any] = ()) -> Any:
+        """Return the only value of a query."""
+        row = self._connection.execute(query, values).fetchone()
+        return row[0] if row else None
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> None:
+        """Execute one statement."""
+        self._connection.execute(statement, values)
+
+    def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Execute one statement for each row."""
+        self._connection.executemany(statement, rows)
+
+    def add_problems(self, problems: Iterable[tuple[str, str, str]]) -> None:
+        """Add (kind, path, message) rows."""
+        self.run_many("INSERT INTO problems VALUES (?, ?, ?)", problems)
+
+    def find(self, kind: str, query: str, values: Sequence[Any] = ()) -> None:
+        """Add a problem for each (path, message) row of a query."""
+        self._connection.execute(
+            f"INSERT INTO problems SELECT '{kind}', path, message FROM ({query})",  # kinds are our own words
+            values,
+        )
+
+    def chunks(self, query: str, size: int) -> Iterator[list[Row]]:
+        """Yield the rows of a query in lists; its first column ascends, and `:after` and `:size` bound it.
+
+        Each list is fetched by itself, so that rows may be changed in between.
+        """
+        after = -1
+        while rows := self._connection.execute(query, {"after": after, "size": size}).fetchall():
+            yield rows
+            after = rows[-1][0]
+
+    def index(self) -> None:
+        """Make queries fast, once all files are known."""
+        self._connection.executescript(INDEXES)
+
+
+@contextmanager
+def temporary_database() -> Iterator[ScanDatabase]:
+    """Open an empty database that is deleted at the end, however the block ends."""
+    with (
+        tempfile.TemporaryDirectory(prefix="signprep-scan-") as folder,
+        closing(sqlite3.connect(Path(folder) / "scan.sqlite")) as connection,
+    ):
+        yield ScanDatabase(connection)

@@ -1,0 +1,240 @@
+"""The catalogue of what a scan can find: each kind's severity, meaning and cure. Reports and docs follow its order."""
+
+from dataclasses import dataclass
+
+SEVERITIES = ("error", "warning", "note")
+"""`error` costs clips, `warning` may spoil results, `note` is worth knowing and handled. `--strict` fails on the
+first two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingKind:
+    """One kind of problem."""
+
+    kind: str
+    severity: str
+    title: str
+    """What the files in the list are."""
+    meaning: str
+    advice: str
+
+
+def _catalogue(severity: str, *rows: tuple[str, str, str, str]) -> list[FindingKind]:
+    return [
+        FindingKind(kind=kind, severity=severity, title=title, meaning=meaning, advice=advice)
+        for kind, title, meaning, advice in rows
+    ]
+
+
+FINDINGS = (
+    *_catalogue(
+        "error",
+        (
+            "unreadable",
+            "Folders, archives or files that cannot be read",
+            "Nothing in them is used.",
+            "Check permissions; download damaged archives again; unpack encrypted ones.",
+        ),
+        (
+            "label-without-video",
+            "Labels without a video",
+            "No video has the label's base name, or the name in its metaData. Often a download is incomplete.",
+            "Download the missing videos, or fix the names.",
+        ),
+        (
+            "video-without-label",
+            "Videos without a label",
+            "No label file has the video's base name. Often the archive with the labels was not downloaded.",
+            "Download the missing labels, or fix the names.",
+        ),
+        (
+            "label-unreadable",
+            "Labels that cannot be read",
+            "Not UTF-8, no JSON, or not of AIHub's form: none of its segments is used.",
+            "Download the file again, or correct it in an editor.",
+        ),
+        (
+            "label-empty",
+            "Labels without a segment",
+            "The file is well formed, but its list of segments is empty.",
+            "Annotate the video, or leave it out.",
+        ),
+        (
+            "row-unusable",
+            "Table rows that make no segment",
+            "A value is missing or impossible, or the row's video is not there.",
+            "Correct the rows.",
+        ),
+        (
+            "video-unreadable",
+            "Videos that do not open",
+            "No video container that FFmpeg knows, or no video stream in it.",
+            "Download the file again.",
+        ),
+        (
+            "video-truncated",
+            "Videos that are cut off",
+            "The file ends before the frames that its index lists, or before the index itself.",
+            "Download the file again.",
+        ),
+        (
+            "video-damaged",
+            "Videos that do not decode to their end",
+            "Found by --deep: clips at or behind the damage cannot be made.",
+            "Download the file again.",
+        ),
+        (
+            "segment-inverted",
+            "Segments that end before they start, or start before 0",
+            "They have no frames.",
+            "Correct the times in the label.",
+        ),
+        (
+            "segment-empty",
+            "Segments that end where they start",
+            "They have no frames.",
+            "Correct the times in the label.",
+        ),
+        (
+            "segment-outside",
+            "Segments that start after their video's end",
+            "They have no frames. Often the label belongs to another take.",
+            "Check that label and video belong together.",
+        ),
+    ),
+    *_catalogue(
+        "warning",
+        (
+            "partial-download",
+            "Unfinished downloads",
+            "Pieces that a download has left; what they hold is not used.",
+            "Finish or merge the download (AIHub's .part files are joined with cat).",
+        ),
+        (
+            "unread-archive",
+            "Archives that are not looked into",
+            "Only zip files are read in place.",
+            "Unpack them.",
+        ),
+        (
+            "same-name",
+            "Files with the base name of another",
+            "Pairing is by base name: the first file is taken, this one is not.",
+            "Remove one of them, or rename both video and label.",
+        ),
+        (
+            "duplicate-video",
+            "Videos with the same content as another",
+            "A performance counts twice, or was labelled under a wrong name. Splits keep such twins together.",
+            "Find out which name is right, and remove the other.",
+        ),
+        (
+            "leak-take",
+            "Takes in more than one split",
+            "The views of a take show one performance: validation would test what was trained.",
+            "Move all views of a take to one split.",
+        ),
+        (
+            "leak-content",
+            "Video contents in more than one split",
+            "The same file validates and trains.",
+            "Remove the copy, or move both to one split.",
+        ),
+        (
+            "leak-signer",
+            "Signers in more than one split",
+            "Accuracy would say nothing about people whom the model has not seen.",
+            "Split by signer.",
+        ),
+        (
+            "missing-views",
+            "Takes without views that other takes have",
+            "Expected are the views that at least half of the takes of the same kind and source have.",
+            "Download the missing videos.",
+        ),
+        (
+            "missing-words",
+            "Signers without words that other signers have",
+            "Expected are the words that at least half of the signers of the same source have.",
+            "Download the missing archives: an incomplete set of signers costs much accuracy.",
+        ),
+        (
+            "segment-past-end",
+            "Segments that end after their video",
+            "The clip is made from the part that is there.",
+            "Check that label and video belong together.",
+        ),
+        (
+            "segment-overlap",
+            "Segments that overlap the one before",
+            "Frames are in two clips, perhaps under two glosses.",
+            "Correct the times in the label.",
+        ),
+        (
+            "duration-mismatch",
+            "Labels that state another duration than their video has",
+            "Over 0.5 s apart (1 s where the label rounds to whole seconds): label or video may be another take's.",
+            "Check that label and video belong together.",
+        ),
+        (
+            "too-few-frames",
+            "Segments with fewer frames than a clip",
+            "Their clips repeat frames.",
+            "Use fewer --frames or a --margin-seconds, or check the times.",
+        ),
+        (
+            "gloss-spelling",
+            "Glosses that differ from another by spaces or Unicode form only",
+            "Each spelling becomes a class of its own.",
+            "Agree on one spelling.",
+        ),
+    ),
+    *_catalogue(
+        "note",
+        (
+            "gloss-form",
+            "Glosses not in Unicode NFC, or with spaces around them",
+            "signprep reads them in NFC without these spaces; other programs may see two classes.",
+            "Nothing to do in signprep.",
+        ),
+        (
+            "homonym",
+            "Glosses with several ids",
+            "They are one class by default.",
+            "--class-by item makes each id a class.",
+        ),
+        (
+            "several-attributes",
+            "Segments with several glosses",
+            "The first gloss is taken.",
+            "--attributes all makes a clip for each.",
+        ),
+        (
+            "variable-rate",
+            "Videos with a variable frame rate",
+            "Frames are chosen by their timestamps: clips are right, but programs that count frames are not.",
+            "Nothing to do in signprep.",
+        ),
+        (
+            "rotation",
+            "Videos that are shown turned or mirrored",
+            "Clips are turned as players do.",
+            "Look at one clip to see that it is upright.",
+        ),
+        (
+            "edit-list",
+            "Videos with an edit list or a late start",
+            "Time 0 is the first frame that is shown; labels made with other programs may count otherwise.",
+            "Compare one clip with its label.",
+        ),
+        (
+            "unknown-name",
+            "Videos whose names tell no signer or item",
+            "Each is a take of its own, and splits cannot keep signers apart.",
+            "Give --name-pattern.",
+        ),
+    ),
+)
+"""All kinds, worst first."""
+
+FINDING_OF_KIND = {finding.kind: finding for finding in FINDINGS}

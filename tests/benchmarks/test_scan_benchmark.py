@@ -1,0 +1,11 @@
+"""The benchmark of `signprep scan` runs, at toy size."""
+
+import pytest
+
+from benchmarks import scan
+
+
+def test_the_scan_benchmark_measures_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    scan.run(toy=True)
+    printed = capsys.readouterr().out
+    assert "label files" in printed and "peak memory at 40 label files is" in printed

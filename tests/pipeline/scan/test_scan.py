@@ -1,0 +1,385 @@
+"""Each kind of problem, provoked by a tiny data set and found with its file; and a clean one in which nothing is."""
+
+import json
+import shutil
+import unicodedata
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from signprep.pipeline.cli import cli
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.scan.collect import ScanOptions, split_of_path
+from signprep.pipeline.scan.findings import FINDING_OF_KIND, FINDINGS
+from signprep.pipeline.scan.run import scanned
+from signprep.pipeline.sources.annotations import SourceOptions
+from tests.conftest import write_label
+from tests.generated_videos import write_video
+
+WORD1, WORD2 = "NIA_SL_WORD0001_REAL", "NIA_SL_WORD0002_REAL"
+
+
+@pytest.fixture(scope="session")
+def clean_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two words by two signers from two views, every video of its own content."""
+    root, number = tmp_path_factory.mktemp("scan") / "수어 영상", 0
+    for word, gloss in (("WORD0001", "왼쪽"), ("WORD0002", "오른쪽")):
+        for signer in ("REAL01", "REAL17"):
+            for view in "FL":
+                name = f"NIA_SL_{word}_{signer}_{view}"
+                write_video(root / "video" / f"{name}.mp4", 30, first_number=30 * number)
+                write_label(root / "label" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
+                number += 1
+    return root
+
+
+@pytest.fixture
+def root(clean_root: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    shutil.copytree(clean_root, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def scan(root: Path, *, source: SourceOptions | None = None, **options: Any) -> dict[str, list[tuple[str, str]]]:
+    """Return (path, message) of the problems by kind."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    with scanned(root, source or SourceOptions(), ScanOptions(workers=1, **options)) as result:
+        for kind, path, message in result.database.rows("SELECT * FROM problems ORDER BY path"):
+            assert kind in FINDING_OF_KIND
+            assert str(root) not in message
+            found.setdefault(kind, []).append((path, message))
+    return found
+
+
+def label(root: Path, name: str, segments: list[tuple[float, float, str]], duration: float = 1.0) -> str:
+    write_label(root / "label" / f"{name}_morpheme.json", segments, duration=duration)
+    return f"label/{name}_morpheme.json"
+
+
+def run(root: Path, *arguments: str) -> Any:
+    return CliRunner().invoke(cli, ["scan", "--data-root", str(root), "--workers", "1", *arguments])
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_clean_data_set_has_no_problems(clean_root: Path, deep: bool) -> None:
+    assert scan(clean_root, deep=deep) == {}
+
+
+def test_labels_and_videos_without_each_other(root: Path) -> None:
+    (root / "video" / f"{WORD1}01_F.mp4").unlink()
+    (root / "label" / f"{WORD2}01_F_morpheme.json").unlink()
+    found = scan(root)
+    assert [path for path, _ in found["label-without-video"]] == [f"label/{WORD1}01_F_morpheme.json"]
+    assert [path for path, _ in found["video-without-label"]] == [f"video/{WORD2}01_F.mp4"]
+    assert found["missing-views"] == [(f"video/{WORD1}01_L.mp4", "take REAL01_WORD0001 has no view F")]
+
+
+def test_a_label_is_paired_by_the_name_in_its_metadata(root: Path) -> None:
+    old = root / "label" / f"{WORD1}01_F_morpheme.json"
+    old.rename(root / "label" / "0001_morpheme.json")
+    assert scan(root) == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "label-unreadable"),
+        (b"{", "label-unreadable"),
+        ("{}".encode("utf-16"), "label-unreadable"),
+        (b'{"data": [{"start": 0}]}', "label-unreadable"),
+        (b'{"metaData": {}, "data": []}', "label-empty"),
+    ],
+)
+def test_labels_that_hold_nothing(root: Path, data: bytes, kind: str) -> None:
+    name = f"label/{WORD1}01_F_morpheme.json"
+    (root / name).write_bytes(data)
+    found = scan(root)
+    assert {kind: [path for path, _ in problems] for kind, problems in found.items()} == {kind: [name]}
+
+
+@pytest.mark.parametrize(
+    ("segments", "kind", "message"),
+    [
+        ([(0.8, 0.2, "왼쪽")], "segment-inverted", "from 0.800 to 0.200 s"),
+        ([(-0.1, 0.8, "왼쪽")], "segment-inverted", "from -0.100"),
+        ([(0.4, 0.4, "왼쪽")], "segment-empty", "segment 0"),
+        ([(1.5, 2.2, "왼쪽")], "segment-outside", "the video lasts 1.000 s"),
+        ([(0.2, 1.4, "왼쪽")], "segment-past-end", "to 1.400 s"),
+        ([(0.0, 0.6, "왼쪽"), (0.4, 1.0, "위")], "segment-overlap", "segment 1 starts at 0.400 s"),
+        ([(0.2, 0.5, "왼쪽")], "too-few-frames", "has 9 frames for clips of 16"),
+    ],
+)
+def test_spans_that_cannot_be_right(
+    root: Path, segments: list[tuple[float, float, str]], kind: str, message: str
+) -> None:
+    path = label(root, f"{WORD1}01_F", segments)
+    found = scan(root)
+    assert list(found) == [kind]
+    assert found[kind][0][0] == path and message in found[kind][0][1]
+
+
+def test_a_label_that_states_another_duration(root: Path) -> None:
+    path = label(root, f"{WORD1}01_F", [(0.2, 0.8, "왼쪽")], duration=3.884)
+    label(root, f"{WORD1}01_L", [(0.2, 0.8, "왼쪽")], duration=2)  # whole seconds are rounded ones
+    assert scan(root) == {"duration-mismatch": [(path, "states 3.884 s, the video lasts 1.000 s")]}
+
+
+def test_videos_that_are_cut_off_or_no_videos(root: Path) -> None:
+    cut, no_index, empty, text = (root / "video" / f"{WORD1}{rest}.mp4" for rest in ("01_F", "01_L", "17_F", "17_L"))
+    write_video(cut, 30, first_number=900, container_options={"movflags": "faststart"})
+    cut.write_bytes(cut.read_bytes()[:-300])
+    no_index.write_bytes(no_index.read_bytes()[:1500])
+    empty.write_bytes(b"")
+    text.write_bytes(b"<html>404</html>" * 20)
+    found = scan(root)
+    assert [path for path, _ in found["video-truncated"]] == [f"video/{cut.name}", f"video/{no_index.name}"]
+    assert "frames lie behind its end" in found["video-truncated"][0][1]
+    assert "has no index" in found["video-truncated"][1][1]
+    assert [path for path, _ in found["video-unreadable"]] == [f"video/{empty.name}", f"video/{text.name}"]
+
+
+def test_a_cut_matroska_file_is_found_without_decoding(root: Path) -> None:
+    video = write_video(root / "video" / f"{WORD1}01_F.mkv", 30, first_number=900)
+    video.write_bytes(video.read_bytes()[:-300])
+    (root / "video" / f"{WORD1}01_F.mp4").unlink()
+    assert [path for path, _ in scan(root)["video-truncated"]] == [f"video/{video.name}"]
+
+
+def test_only_deep_finds_damaged_pictures(root: Path) -> None:
+    video = root / "video" / f"{WORD1}01_F.mp4"
+    data = bytearray(video.read_bytes())
+    middle = data.index(b"mdat") + 1200
+    data[middle : middle + 200] = bytes(200)
+    video.write_bytes(data)
+    assert "video-damaged" not in scan(root)
+    [(path, message)] = scan(root, deep=True)["video-damaged"]
+    assert path == f"video/{video.name}"
+    assert " s" in message and not message.startswith("video/")
+
+
+def test_twins_are_found_by_content_and_audited_across_splits(root: Path) -> None:
+    shutil.copy(root / "video" / f"{WORD1}01_F.mp4", root / "video" / f"{WORD1}17_F.mp4")
+    found = scan(root)
+    assert found["duplicate-video"] == [(f"video/{WORD1}17_F.mp4", f"has the content of video/{WORD1}01_F.mp4")]
+    [(path, message)] = found["leak-content"]
+    assert path.startswith(f"video/{WORD1}") and "train 1, val 1" in message
+
+
+def test_large_twins_are_told_from_files_with_the_same_head(root: Path) -> None:
+    first, *others = sorted((root / "video").glob("*.mp4"))[:3]
+    padded = first.read_bytes() + (2**17).to_bytes(4) + b"free"
+    for path, last in ((first, b"a"), (others[0], b"a"), (others[1], b"b")):
+        path.write_bytes(padded + bytes(2**17 - 9) + last)
+    assert [path for path, _ in scan(root)["duplicate-video"]] == [f"video/{others[0].name}"]
+
+
+def test_folders_that_split_a_take_and_a_signer(root: Path) -> None:
+    for name in [*(root / "video").iterdir(), *(root / "label").iterdir()]:
+        side = "2.Validation" if f"{WORD1}01_L" in name.name or "REAL17" in name.name else "1.Training"
+        target = root / side / "라벨링데이터" / name.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        name.rename(target)
+    found = scan(root)
+    path = f"2.Validation/라벨링데이터/{WORD1}01_L.mp4"
+    assert {kind: [path for path, _ in problems] for kind, problems in found.items()} == {
+        "leak-take": [f"1.Training/라벨링데이터/{WORD1}01_F.mp4"],
+        "leak-signer": [path],
+    }
+    assert "signer REAL01 has segments in several splits: train 3, val 1" in found["leak-signer"][0][1]
+
+
+@pytest.mark.parametrize(
+    ("path", "split"), [("train/a.mp4", "train"), ("[라벨]Valid_01.zip!/a.mp4", "val"), ("strain/test.mp4", None)]
+)
+def test_the_split_of_a_path(path: str, split: str | None) -> None:
+    assert split_of_path(path) == split
+
+
+def test_glosses_that_are_spelt_in_two_ways(root: Path) -> None:
+    first = label(root, f"{WORD1}01_F", [(0.2, 0.8, "왼 쪽")])
+    second = label(root, f"{WORD1}01_L", [(0.2, 0.8, unicodedata.normalize("NFD", "왼쪽"))])
+    third = label(root, f"{WORD1}17_F", [(0.2, 0.8, " 왼쪽")])
+    found = scan(root)
+    assert found["gloss-spelling"] == [(first, 'segment 0: "왼 쪽" (1 in all), elsewhere "왼쪽" (3)')]
+    assert [path for path, _ in found["gloss-form"]] == [second, third]
+
+
+def test_homonyms_and_several_glosses_are_notes(root: Path) -> None:
+    for view in "FL":
+        for signer in ("01", "17"):
+            label(root, f"{WORD2}{signer}_{view}", [(0.2, 0.8, "왼쪽")])
+    path = root / "label" / f"{WORD1}01_F_morpheme.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["data"][0]["attributes"].append({"name": "위"})
+    path.write_text(json.dumps(document), encoding="utf-8")
+    found = scan(root)
+    assert [message for _, message in found["homonym"]] == ["왼쪽 has 2 ids: WORD0001, WORD0002"]
+    assert [path for path, _ in found["several-attributes"]] == [f"label/{path.name}"]
+    assert run(root, "--strict").exit_code == 0
+    assert "homonym" not in scan(root, source=SourceOptions(class_by="item"))
+
+
+def test_signers_with_missing_words(root: Path) -> None:
+    for path in [*root.glob(f"*/{WORD2}17_*")]:
+        path.unlink()
+    assert scan(root)["missing-words"] == [(f"video/{WORD1}17_F.mp4", "signer REAL17 has no video of WORD0002")]
+
+
+def test_variable_rates_turns_and_edit_lists_are_notes(root: Path) -> None:
+    times = [number / 30 + (0.2 if number > 10 else 0) for number in range(24)]
+    write_video(root / "video" / f"{WORD1}01_F.mp4", 24, timestamps=times, first_number=900)
+    write_video(root / "video" / f"{WORD1}01_L.mp4", 30, display_degrees=90, first_number=930)
+    write_video(
+        root / "video" / f"{WORD1}17_F.mp4",
+        30,
+        timestamps=[0.5 + number / 30 for number in range(30)],
+        first_number=960,
+    )
+    for deep in (False, True):
+        found = scan(root, deep=deep)
+        assert [path for path, _ in found["variable-rate"]] == [f"video/{WORD1}01_F.mp4"]
+        assert [path for path, _ in found["rotation"]] == [f"video/{WORD1}01_L.mp4"]
+        assert [path for path, _ in found["edit-list"]] == [f"video/{WORD1}17_F.mp4"]
+
+
+def test_the_same_name_twice_unknown_names_and_leftovers(root: Path) -> None:
+    again = root / "zopy" / f"{WORD1}01_F.mp4"
+    write_video(again, 30, first_number=900)
+    (root / "원천.zip.part0").write_bytes(b"PK")
+    (root / "라벨.tar").write_bytes(b"")
+    write_video(root / "video" / "me.mp4", 30, first_number=930)
+    label(root, "me", [(0.2, 0.8, "왼쪽")])
+    found = scan(root)
+    assert found["same-name"] == [
+        (f"zopy/{again.name}", f"has the base name of video/{again.name}, which is taken"),
+    ]
+    assert [path for path, _ in found["partial-download"]] == ["원천.zip.part0"]
+    assert [path for path, _ in found["unread-archive"]] == ["라벨.tar"]
+    assert [path for path, _ in found["unknown-name"]] == ["video/me.mp4"]
+
+
+def test_zips_are_read_in_place_and_broken_ones_named(clean_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "zips"
+    root.mkdir()
+    for folder in ("video", "label"):
+        with zipfile.ZipFile(root / f"{folder}.zip", "w") as archive:
+            for path in (clean_root / folder).iterdir():
+                # As Korean Windows writes names: cp949 without the UTF-8 flag.
+                info = zipfile.ZipInfo(f"수어/{path.name}".encode("cp949").decode("cp437"))
+                archive.writestr(info, path.read_bytes())
+    assert scan(root, deep=True) == {}
+    with zipfile.ZipFile(root / "label2.zip", "w") as archive:
+        archive.writestr("수어/x_morpheme.json", "{")
+    (root / "라벨.zip").write_bytes(b"PK\x03\x04 cut off")
+    found = scan(root)
+    assert [path for path, _ in found["label-unreadable"]] == ["label2.zip!/수어/x_morpheme.json"]
+    assert [path for path, _ in found["unreadable"]] == ["라벨.zip"]
+
+
+def test_a_table_and_its_own_splits(clean_root: Path, root: Path) -> None:
+    rows = ["video,start,end,gloss,signer,split"]
+    rows += [f"video/{WORD1}01_F.mp4,0.2,0.8,왼쪽,a,train", f"video/{WORD1}01_L.mp4,0.2,1.9,왼쪽,a,val"]
+    rows += [f"video/{WORD1}17_L.mp4,,,왼쪽,b,val", f"video/{WORD1}17_F.mp4,2,1,왼쪽,b,val"]
+    (root / "table.csv").write_text("\n".join(rows), encoding="utf-8")
+    found = scan(root / "table.csv")
+    assert {kind: [path for path, _ in problems] for kind, problems in found.items()} == {
+        "leak-signer": [f"video/{WORD1}01_F.mp4"],
+        "row-unusable": ["table.csv"],
+        "segment-past-end": [f"video/{WORD1}01_L.mp4"],
+    }
+
+
+def test_class_folders(root: Path) -> None:
+    (root / "video").rename(root / "왼쪽")
+    (root / "왼쪽" / f"{WORD1}01_F.mp4").write_bytes(b"")
+    found = scan(root, source=SourceOptions(layout="classes"))
+    assert [path for path, _ in found["video-unreadable"]] == [f"왼쪽/{WORD1}01_F.mp4"]
+
+
+def test_filters_by_name_and_by_gloss(root: Path) -> None:
+    (root / "video" / f"{WORD1}01_F.mp4").write_bytes(b"")
+    assert "video-unreadable" in scan(root, source=SourceOptions(views=frozenset("F")))
+    assert scan(root, source=SourceOptions(views=frozenset("L"))) == {}
+    assert scan(root, source=SourceOptions(glosses=frozenset(["오른쪽"]))) == {}
+
+
+def test_without_opening_videos_labels_are_still_checked(root: Path) -> None:
+    path = label(root, f"{WORD1}01_F", [(1.5, 1.9, "왼쪽")], duration=1.0)
+    (root / "video" / f"{WORD1}17_F.mp4").write_bytes(b"x")
+    found = scan(root, probe="none")
+    assert list(found) == ["segment-outside"] and found["segment-outside"][0][0] == path
+    assert "the label states 1.000 s" in found["segment-outside"][0][1]
+
+
+def test_processes_find_what_one_process_finds(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signprep.pipeline.scan.collect.VIDEOS_A_CHUNK", 3)
+    (root / "video" / f"{WORD1}17_F.mp4").write_bytes(b"x")
+    with scanned(root, SourceOptions(), ScanOptions(workers=2)) as found:
+        assert found.database.value("SELECT COUNT(*) FROM videos WHERE probed") == 8
+        assert found.num_failing == 1
+
+
+def test_missing_and_empty_roots_are_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="no such data root"):
+        scan(tmp_path / "nowhere")
+    with pytest.raises(AnnotationError, match="neither videos"):
+        scan(tmp_path)
+    write_video(tmp_path / "a" / "b.mp4", 4)
+    with pytest.raises(AnnotationError, match="no labels"):
+        scan(tmp_path)
+
+
+def test_the_database_is_deleted_however_the_scan_ends(
+    clean_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt), scanned(clean_root, SourceOptions(), ScanOptions(workers=1)):
+        assert list(tmp_path.iterdir())
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_holds_every_file(root: Path) -> None:
+    for path in (root / "label").iterdir():
+        path.write_text("{", encoding="utf-8")
+    document = json.loads(run(root, "--json", "--show", "1").stdout)
+    assert document["format_version"] == 1
+    assert document["counts"]["videos"] == 8
+    [problem] = document["problems"]
+    assert (problem["kind"], problem["severity"], problem["count"]) == ("label-unreadable", "error", 8)
+    assert {file["path"] for file in problem["files"]} == {f"label/{path.name}" for path in (root / "label").iterdir()}
+    assert set(document["tables"]) == {"coverage", "formats", "splits", "views", "signers", "words"}
+    [coverage] = document["tables"]["coverage"]
+    assert (coverage["items"], coverage["signers"], coverage["views"], coverage["videos"]) == (2, 2, "FL", 8)
+
+
+def test_strict_fails_on_errors_and_warnings_only(clean_root: Path, root: Path) -> None:
+    assert run(clean_root, "--strict").exit_code == 0
+    label(root, f"{WORD1}01_F", [(0.2, 0.5, "왼쪽")])
+    assert run(root).exit_code == 0
+    assert run(root, "--strict").exit_code == 1
+    assert run(root, "--strict", "--json").exit_code == 1
+    assert run(root, "--strict", "--frames", "8").exit_code == 0
+
+
+def test_the_text_names_files_up_to_a_limit(root: Path) -> None:
+    for path in (root / "label").iterdir():
+        path.write_text("{", encoding="utf-8")
+    text = run(root, "--show", "3").stdout
+    assert "Labels that cannot be read: 8" in text
+    assert text.count("_morpheme.json") == 3 and "... and 5 more" in text
+    assert max(map(len, text.splitlines()[1:])) <= 100
+
+
+def test_options_that_contradict_each_other(clean_root: Path) -> None:
+    result = run(clean_root, "--deep", "--probe", "none")
+    assert result.exit_code == 2 and "--probe none" in result.output
+    assert CliRunner().invoke(cli, ["scan"]).exit_code == 2
+
+
+def test_every_kind_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "scan.md").read_text(encoding="utf-8")
+    assert [finding.kind for finding in FINDINGS if f"`{finding.kind}`" not in text] == []
