@@ -1,0 +1,96 @@
+"""Where a cache build spends its CPU, and how many clips a second one and two workers build.
+
+A build should be bound by decoding and scaling alone (90 % of its CPU or more): everything else (compression,
+checksums, hashing, the index) is then as good as free. Videos as AIHub's, 1080p30 at 8 Mbit/s.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks.decode import make_videos
+from signprep.cache_builder import build as build_module
+from signprep.cache_builder import shard_task
+from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.sources.read import read_data_root
+from signprep.pipeline.splits import assign_splits
+
+
+class CpuTimer:
+    """Adds up the CPU seconds that this process spends in a function."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.seconds = 0.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        try:
+            return self._function(*args, **kwargs)
+        finally:
+            self.seconds += time.process_time() - start
+
+
+def run(*, toy: bool = False) -> None:
+    """Print the share of decoding and the throughput."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_of_many(Path(folder), num_copies=1 if toy else 6, toy=toy)
+        print_machine(["av", "numcodecs", "zarr", "joblib"])
+        share = decoding_share(plan, Path(folder) / "share.zarr")
+        print(f"  {share:.1%} of the CPU of {plan.num_clips} clips is decoding and scaling")
+        rows = [("workers", "clips/s", "ratio to 1")]
+        rates: dict[int, float] = {}
+        for workers in (1,) if toy else (1, 2):
+            rates[workers] = throughput(plan, Path(folder) / f"{workers}.zarr", workers)
+            rows.append((str(workers), f"{rates[workers]:.2f}", f"{rates[workers] / rates[1]:.2f}"))
+        print_table(rows)
+        print(f"  peak memory of this process {peak_memory_mib():.0f} MiB")
+
+
+def plan_of_many(folder: Path, *, num_copies: int, toy: bool) -> BuildPlan:
+    """Return the plan for rendered videos, each present under the names of several signers."""
+    root = folder / "data"
+    for source, _ in make_videos(folder / "rendered", toy=toy):
+        label = (folder / "rendered" / "label" / f"{source.stem}_morpheme.json").read_bytes()
+        item, _, view = source.stem.rsplit("_", 2)
+        for _ in range(num_copies):
+            name = f"{item}_REAL{len(list(root.glob('*.mp4'))) + 1:02d}_{view}"
+            root.mkdir(exist_ok=True)
+            (root / f"{name}.mp4").write_bytes(source.read_bytes())
+            (root / f"{name}_morpheme.json").write_bytes(label.replace(source.stem.encode(), name.encode()))
+    annotations = read_data_root(root)
+    options = BuildOptions(clip_spec=ClipSpec(), clips_per_shard=4)
+    return plan_build(annotations.roots, assign_splits(annotations.segments), options)
+
+
+def decoding_share(plan: BuildPlan, out: Path) -> float:
+    """Build in this process; return which share of `build_shard`'s CPU is spent in `extract_clips`."""
+    decoding, shards = CpuTimer(shard_task.extract_clips), CpuTimer(shard_task.build_shard)
+    originals = shard_task.extract_clips, build_module.build_shard
+    shard_task.extract_clips, build_module.build_shard = decoding, shards  # type: ignore[assignment]
+    try:
+        build_module.build(plan, out, workers=1)
+    finally:
+        shard_task.extract_clips, build_module.build_shard = originals
+    return decoding.seconds / shards.seconds
+
+
+def throughput(plan: BuildPlan, out: Path, workers: int) -> float:
+    """Return clips a second of wall time; workers that have to start are started before."""
+    if workers > 1:
+        import joblib
+
+        joblib.Parallel(n_jobs=workers)(joblib.delayed(_import_all)() for _ in range(2 * workers))
+    start = time.perf_counter()
+    build_module.build(plan, out, workers=workers)
+    return plan.num_clips / (time.perf_counter() - start)
+
+
+def _import_all() -> str:
+    import signprep.cache_builder.shard_task
+
+    return signprep.cache_builder.shard_task.__name__

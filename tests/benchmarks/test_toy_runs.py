@@ -1,0 +1,34 @@
+"""Benchmarks run at toy size: that they work, not how fast anything is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import build, decode
+from benchmarks.__main__ import find_benchmarks
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_runner_finds_the_benchmarks() -> None:
+    assert {"build", "decode"} <= set(find_benchmarks())
+
+
+def test_decoding_is_compared_with_decord_and_a_full_decode(capsys: pytest.CaptureFixture[str]) -> None:
+    decode.run(toy=True)
+    printed = capsys.readouterr().out
+    assert "pyav, skipping" in printed and "pyav, every frame" in printed and "peak MiB" in printed
+
+
+def test_the_share_of_decoding_in_a_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    build.run(toy=True)
+    assert "decoding and scaling" in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_refused_with_the_names_that_exist() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and "decode" in done.stderr and "Traceback" not in done.stderr
