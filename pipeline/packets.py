@@ -41,6 +41,7 @@ class PacketQueue:
         self._source = source
         self._num_seen = 0
         self._latest_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
+        self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self.packets_read = 0
         self.cut: str | None = None
         """Why the file ends before its end, once that is known."""
@@ -82,7 +83,8 @@ class PacketQueue:
         """Whether a time may fall on this packet's frame: True unless a known later frame starts before any does."""
         if packet.pts is None:
             return True
-        later = min((pts for pts in self._known_pts() if pts > packet.pts), default=None)
+        # A frame that is shown next may have been decoded before: others refer to it.
+        later = min((pts for pts in self._shown_pts if pts > packet.pts), default=None)
         if later is None:
             return True
         start, end = np.searchsorted(times_ns, (self.to_ns(packet.pts), self.to_ns(later)))
@@ -115,6 +117,8 @@ class PacketQueue:
                 self._last_dts = packet.dts
             if packet.pts is not None:
                 self._latest_pts.append(packet.pts)
+                if not packet.is_discard:
+                    self._shown_pts.append(packet.pts)
                 self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._stream))
 
     def _missing(self) -> str | None:

@@ -98,7 +98,7 @@ def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int,
     if boxes is not None and not boxes.has_index:
         facts.problems.append(("video-truncated", f"has no index (moov) in its {num_bytes:,} bytes"))
         return
-    container, stream = open_stream(source, name)
+    container, stream = open_stream(source, name, decodes=False)
     with container:
         if "matroska" in container.format.name and matroska_is_whole(source) is False:
             facts.problems.append(("video-truncated", f"ends after {num_bytes:,} bytes, before its last cluster does"))
