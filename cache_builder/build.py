@@ -5,9 +5,11 @@ again and loses at most the shards in flight. The trade-off: a video whose segme
 twice, once in each task.
 """
 
+import json
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -17,9 +19,10 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.build_folder import (
     BuildProgress,
-    OtherCacheError,
     builder_lock,
     cache_state,
+    empty_build_folder,
+    is_cache,
     polled,
     start_afresh,
 )
@@ -29,13 +32,20 @@ from signprep.cache_builder.format import (
     GROUP_METADATA,
     INDEX,
     MANIFEST,
+    CacheInfo,
     CacheManifest,
     CacheObject,
+    read_info,
+    read_manifest,
     write_atomically,
+    write_metadata,
 )
-from signprep.cache_builder.index import FAILED, OK, merge_parts
-from signprep.cache_builder.plan import BuildPlan
+from signprep.cache_builder.index import FAILED, OK, SCHEMA, merge_parts
+from signprep.cache_builder.plan import BuildPlan, ShardPlan
+from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, write_seen
 from signprep.cache_builder.shard_task import ShardTask, build_shard, part_path
+from signprep.cache_builder.staging import commit, staging_folder, writer
+from signprep.cache_builder.update import is_compatible, plan_update
 from signprep.pipeline.errors import CacheError
 
 
@@ -46,12 +56,16 @@ class BuildReport:
     num_clips: int
     num_failed: int
     num_reused: int
-    """Clips that an earlier, interrupted run had stored."""
+    """Clips that were stored already."""
     stored_bytes: int
     splits: dict[str, int]
     """Stored clips by split."""
     failures: dict[str, list[str]]
     """Segment ids by reason, as far as a person reads: all reasons, ids in order."""
+    num_changed: int = 0
+    """Reused clips that have other labels, names or splits now."""
+    num_removed: int = 0
+    """Clips that are gone from the data since the last build."""
 
 
 def build(
@@ -63,34 +77,107 @@ def build(
     overwrite: bool = False,
     progress: BuildProgress | None = None,
 ) -> BuildReport:
-    """Build the planned cache at `out`, or continue a build of the same plan.
+    """Build the planned cache at `out`, go on with a build of the same plan, or bring a finished cache up to date.
 
     Raises:
         CacheError: `out` holds something else, cannot be written, or not one clip could be built.
         DecodeError: a clip failed and `strict` was asked for.
     """
     digest = plan.digest()
-    try:
-        state = cache_state(out, digest)
-    except OtherCacheError:
-        if not overwrite:
-            raise
-        state = "new"
-    if state == "complete" and not overwrite:
-        return _report(pq.read_table(out / INDEX), num_reused=plan.num_clips)
+    if (out / BUILD_FOLDER).is_dir():
+        with writer(out):
+            pass  # whatever was stopped is finished before anybody looks
+    state = "new" if overwrite and is_cache(out) else cache_state(out, digest)
+    if state == "finished" and not is_compatible(read_info(out), plan.info):
+        raise CacheError(
+            f"{out}: holds clips that were cut in another way; choose another --out, or --overwrite to replace it"
+        )
     with builder_lock(out):
-        if state == "new" or overwrite:
+        if state == "finished":
+            return _update(plan, out, workers, strict, progress)
+        if state == "new":
             start_afresh(out, plan.info, digest)
-        return _build_missing(plan, out, workers, strict, progress)
+        return _build_all(plan, out, workers, strict, progress)
 
 
-def _build_missing(
-    plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None
-) -> BuildReport:
-    missing = [shard for shard in plan.shards if not part_path(out, shard.number).exists()]
-    num_reused = plan.num_clips - sum(len(shard.segments) for shard in missing)
+def _build_all(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None) -> BuildReport:
+    """Build a new cache, or go on with one, where it is to be."""
+    seen_file = out / BUILD_FOLDER / SEEN
+    if not seen_file.exists():
+        # Stamped before the first video is read: one that changes later is read again by the next build.
+        stamps = stamp_videos(plan.roots, plan.videos())
+        write_seen(seen_file, {video: SeenVideo(stamp, None) for video, stamp in stamps.items()})
+    num_reused = _build_shards(plan, plan.shards, out, out, workers, strict, progress)
+    index, objects = _merged_parts(out, plan.shards)
+    if not pc.any(pc.equal(index["status"].cast(pa.string()), OK)).as_py():
+        shutil.rmtree(out)
+        reason = next((error for error in index["error"].to_pylist() if error), "no segments")
+        raise CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
+    objects |= write_index(out, index)
+    for path in (GROUP_METADATA, ARRAY_METADATA):
+        objects[path] = CacheObject.of((out / path).read_bytes())
+    hashes = dict(zip(index["video"].to_pylist(), index["video_hash"].to_pylist(), strict=True))
+    seen = {video: entry._replace(video_hash=hashes[video]) for video, entry in read_seen(seen_file).items()}
+    write_seen(out / SEEN, seen)
+    manifest = CacheManifest(objects=objects, plan_digest=plan.digest())
+    write_atomically(out / MANIFEST, manifest.to_json().encode())
+    empty_build_folder(out)
+    return report_of(index, num_reused=num_reused)
+
+
+def _update(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None) -> BuildReport:
+    """Bring a finished cache to the plan's data: see `plan_update`. It stays what it was until all is built."""
+    info, manifest = read_info(out), read_manifest(out)
+    seen = look_again(plan.roots, plan.videos(), read_seen(out / SEEN))
+    index = pq.read_table(out / INDEX, schema=SCHEMA)
+    change = plan_update(index, info, plan, {video: entry.video_hash for video, entry in seen.items()})
+    if change.is_none and manifest.plan_digest == plan.digest():
+        write_seen(out / SEEN, seen)
+        empty_build_folder(out)
+        return report_of(index, num_reused=plan.num_clips)
+    change_file = out / BUILD_FOLDER / "update.json"
+    new = [
+        (s.segment_id, seen.get(s.video)) for shard in change.shards for s in shard.segments
+    ]
+    digest = json.dumps([plan.digest(), manifest.fingerprint, new])
+    if not change_file.exists() or change_file.read_text() != digest:
+        empty_build_folder(out)
+        write_atomically(change_file, digest.encode())
+    staged = staging_folder(out)
+    num_built_before = _build_shards(plan, change.shards, out, staged, workers, strict, progress, info=change.info)
+    parts, objects = _merged_parts(out, change.shards)
+    index = pa.concat_tables([change.kept, parts]).unify_dictionaries().combine_chunks()
+    objects = dict(manifest.objects) | objects | write_index(staged, index)
+    write_metadata(staged, change.info)
+    for path in (GROUP_METADATA, ARRAY_METADATA):
+        objects[path] = CacheObject.of((staged / path).read_bytes())
+    new_manifest = CacheManifest(objects=objects, plan_digest=plan.digest())
+    write_atomically(staged / MANIFEST, new_manifest.to_json().encode())
+    write_seen(staged / SEEN, seen)
+    commit(out)
+    return replace(
+        report_of(index, num_reused=plan.num_clips - parts.num_rows + num_built_before),
+        num_changed=change.num_changed,
+        num_removed=change.num_removed,
+    )
+
+
+def _build_shards(
+    plan: BuildPlan,
+    shards: Sequence[ShardPlan],
+    out: Path,
+    store: Path,
+    workers: int,
+    strict: bool,
+    progress: BuildProgress | None,
+    info: CacheInfo | None = None,
+) -> int:
+    """Build the shards that have no part yet; return how many clips the others hold."""
+    missing = [shard for shard in shards if not part_path(out, shard.number).exists()]
+    num_reused = sum(len(shard.segments) for shard in shards) - sum(len(shard.segments) for shard in missing)
     tasks = [
-        ShardTask(plan=shard, info=plan.info, roots=plan.roots, cache_root=out, strict=strict) for shard in missing
+        ShardTask(plan=shard, info=info or plan.info, roots=plan.roots, cache_root=out, store=store, strict=strict)
+        for shard in missing
     ]
     with polled(out / BUILD_FOLDER, num_reused, progress):
         results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(
@@ -98,45 +185,43 @@ def _build_missing(
         )
         for _ in results:
             pass
-    return _finish(plan, out, num_reused)
+    return num_reused
 
 
-def _finish(plan: BuildPlan, out: Path, num_reused: int) -> BuildReport:
-    """Merge the parts, write index and manifest, and remove the build's own files."""
-    parts = [pq.read_table(part_path(out, shard.number)) for shard in plan.shards]
+def _merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dict[str, CacheObject]]:
+    """Return the index rows of built shards in order of position, and their objects by path."""
     objects = {}
-    for part in parts:
+    parts = [SCHEMA.empty_table()]
+    for shard in shards:
+        part = pq.read_table(part_path(out, shard.number))
         stored = {key.decode(): value.decode() for key, value in (part.schema.metadata or {}).items()}
         if "path" in stored:
             objects[stored["path"]] = CacheObject(num_bytes=int(stored["num_bytes"]), hash=stored["hash"])
-    index = merge_parts([part.replace_schema_metadata(None) for part in parts])
-    report = _report(index, num_reused)
-    if report.num_failed == report.num_clips:
-        shutil.rmtree(out)
-        reason = next(iter(report.failures), "no segments")
-        raise CacheError(f"none of the {report.num_clips} clips could be built; the first reason: {reason}")
+        parts.append(part.replace_schema_metadata(None))
+    return merge_parts(parts), objects
+
+
+def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
+    """Write the index under a folder; return its object by path."""
     sink = pa.BufferOutputStream()
     pq.write_table(index, sink, compression="zstd")
-    write_atomically(out / INDEX, sink.getvalue().to_pybytes())
-    for path in (GROUP_METADATA, ARRAY_METADATA, INDEX):
-        objects[path] = CacheObject.of((out / path).read_bytes())
-    manifest = CacheManifest(objects=objects, plan_digest=plan.digest())
-    write_atomically(out / MANIFEST, manifest.to_json().encode())
-    shutil.rmtree(out / BUILD_FOLDER)
-    return report
+    data = sink.getvalue().to_pybytes()
+    write_atomically(root / INDEX, data)
+    return {INDEX: CacheObject.of(data)}
 
 
-def _report(index: pa.Table, num_reused: int) -> BuildReport:
+def report_of(index: pa.Table, *, num_reused: int) -> BuildReport:
+    """Return what an index tells of its build; removed clips do not count."""
     failures: dict[str, list[str]] = {}
     failed = index.filter(pc.equal(index["status"].cast(pa.string()), FAILED))
     for error, segment_id in zip(failed["error"].to_pylist(), failed["segment_id"].to_pylist(), strict=True):
         failures.setdefault(error, []).append(segment_id)
     stored = index.filter(pc.equal(index["status"].cast(pa.string()), OK))
     return BuildReport(
-        num_clips=index.num_rows,
+        num_clips=failed.num_rows + stored.num_rows,
         splits=dict(Counter(stored["split"].to_pylist())),
         num_failed=failed.num_rows,
         num_reused=num_reused,
-        stored_bytes=pc.sum(index["stored_bytes"]).as_py() or 0,
+        stored_bytes=pc.sum(stored["stored_bytes"]).as_py() or 0,
         failures=failures,
     )

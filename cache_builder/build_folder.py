@@ -16,7 +16,6 @@ from signprep.cache_builder.format import (
     MANIFEST,
     CacheInfo,
     read_info,
-    read_manifest,
     write_atomically,
     write_metadata,
 )
@@ -33,35 +32,35 @@ BuildProgress = Callable[[int], None]
 PLAN, LOCK = "plan.json", "lock"
 
 
+def is_cache(out: Path) -> bool:
+    """Whether there is a cache at this path, finished or not."""
+    return (out / GROUP_METADATA).exists() or (out / BUILD_FOLDER).is_dir()
+
+
 def cache_state(out: Path, digest: str) -> str:
-    """Return `new`, `started` or `complete`: how much of the cache of this plan is at `out`.
+    """Return `new`, `started` (a build of this plan) or `finished` (a cache of whatever data).
 
     Raises:
-        CacheError: something else is there; the error of a finished or started cache of another plan says so.
+        CacheError: something else is there, or the build of another plan has not ended.
     """
     if out.exists() and not out.is_dir():
         raise CacheError(f"{out}: is a file; --out names a folder that signprep makes")
     if not out.exists() or not any(out.iterdir()):
         return "new"
-    plan_file = out / BUILD_FOLDER / PLAN
-    if not (out / GROUP_METADATA).exists() and not (out / BUILD_FOLDER).is_dir():
+    if not is_cache(out):
         raise CacheError(f"{out}: holds files that are no signprep cache; choose another --out")
     if (out / MANIFEST).exists():
         read_info(out)
-        found, state = read_manifest(out).plan_digest, "complete"
-    elif plan_file.exists():
-        found, state = json.loads(plan_file.read_text())["plan_digest"], "started"
-    else:
+        return "finished"
+    plan_file = out / BUILD_FOLDER / PLAN
+    if not plan_file.exists():
         return "new"  # stopped before its first task
-    if found != digest:
-        raise OtherCacheError(
-            f"{out}: holds a cache of other data or options; choose another --out, or --overwrite to replace it"
+    if json.loads(plan_file.read_text())["plan_digest"] != digest:
+        raise CacheError(
+            f"{out}: holds an unfinished cache of other data or options; choose another --out, finish it with its own "
+            "command, or --overwrite to replace it"
         )
-    return state
-
-
-class OtherCacheError(CacheError):
-    """There is a cache at this path, of another plan: it may be replaced if the user says so."""
+    return "started"
 
 
 @contextmanager
@@ -83,19 +82,31 @@ def builder_lock(out: Path) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise CacheError(f"{out}: another build-cache is writing it; wait for it, or stop it first") from error
-        yield
+        try:
+            yield
+        finally:
+            if folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
+                shutil.rmtree(folder)
 
 
 def start_afresh(out: Path, info: CacheInfo, digest: str) -> None:
     """Empty the folder of everything but its lock, and write metadata and plan."""
     # The manifest goes first: without it nobody takes what is left for a cache.
     (out / MANIFEST).unlink(missing_ok=True)
-    for path in [*out.iterdir(), *(out / BUILD_FOLDER).iterdir()]:
-        if path.name not in (BUILD_FOLDER, LOCK):
+    for path in out.iterdir():
+        if path.name != BUILD_FOLDER:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    empty_build_folder(out)
     write_metadata(out, info)
     # The plan comes last: a folder with a plan has all its metadata.
     write_atomically(out / BUILD_FOLDER / PLAN, json.dumps({"plan_digest": digest}).encode())
+
+
+def empty_build_folder(out: Path) -> None:
+    """Delete everything in the build's folder but its lock."""
+    for path in (out / BUILD_FOLDER).iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

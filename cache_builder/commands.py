@@ -1,4 +1,4 @@
-"""Commands of this floor: `build-cache`, `inspect` and `verify`."""
+"""Commands of this floor: `build-cache`, `inspect`, `verify`, `compact` and `forget`."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from signprep.pipeline.source_options import source_options
 @click.option("--workers", default=-1, show_default=True, help="Parallel processes; -1 for all cores.")
 @click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would give and take; a few clips are tried.")
-@click.option("--overwrite", is_flag=True, help="Replace a cache of other data or options at --out.")
+@click.option("--overwrite", is_flag=True, help="Build anew what is at --out, whatever its options.")
 def build_cache(
     data_root: Path | None,
     train_data_root: Path | None,
@@ -55,7 +55,7 @@ def build_cache(
 
     The data root is a folder of AIHub's videos and labels (any depth, zips too), a table (.csv, .tsv, .parquet),
     or, with --layout classes, folders named by their gloss. Running the same command again continues a build that
-    was stopped.
+    was stopped, and brings a finished cache up to date: clips whose video and span are the same stay as they are.
 
     \b
     Examples:
@@ -129,23 +129,120 @@ def inspect(cache_path: Path, as_json: bool) -> None:
 @click.command("verify")
 @click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
 @click.option("--deep", is_flag=True, help="Also decode every clip.")
-def verify(cache_path: Path, deep: bool) -> None:
+@click.option("--repair", is_flag=True, help="Make what is bad again, from the videos in the data root.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="What the cache was built from; with --repair.")
+@click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: as for the build,")
+@click.option("--val-data-root", type=click.Path(path_type=Path), help="both of them.")
+def verify(
+    cache_path: Path,
+    deep: bool,
+    repair: bool,
+    data_root: Path | None,
+    train_data_root: Path | None,
+    val_data_root: Path | None,
+) -> None:
     """Check every file of a cache against its manifest; exit code 1 if anything is not as it was written.
 
     \b
     Examples:
       signprep verify aihub.zarr
       signprep verify aihub.zarr --deep
+      signprep verify aihub.zarr --repair --data-root aihub
     """
     from signprep.cache_builder.format import read_manifest
+    from signprep.cache_builder.repair import repair_cache
     from signprep.cache_builder.verify import verify_cache
     from signprep.pipeline.progress import progress_bar
+    from signprep.pipeline.sources.files import DataRoots
+    from signprep.pipeline.sources.read import video_root
 
+    roots = None
+    if train_data_root is not None and val_data_root is not None and data_root is None:
+        both = (("train", train_data_root), ("val", val_data_root))
+        roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in both))
+    elif data_root is not None and train_data_root is None and val_data_root is None:
+        roots = DataRoots.single(video_root(data_root))
+    if repair != (roots is not None):
+        raise click.UsageError("--repair goes with --data-root, or with --train-data-root and --val-data-root")
     num_objects = len(read_manifest(cache_path).objects) if cache_path.is_dir() else 0
     with progress_bar("Verifying", num_objects, "files") as progress:
         faults = verify_cache(cache_path, deep=deep, progress=progress)
     for fault in faults:
         click.echo(fault.message)
-    if faults:
+    if faults and roots is not None:
+        report = repair_cache(cache_path, faults, roots)
+        click.echo(f"{cache_path}: {report.num_objects} files repaired, {report.num_clips} clips made again")
+        for reason in report.unrepaired:
+            click.echo(reason)
+        if report.unrepaired:
+            raise CacheCorruptError(f"{cache_path}: {len(report.unrepaired)} faults could not be repaired")
+    elif faults:
         raise CacheCorruptError(f"{cache_path}: {len(faults)} faults")
-    click.echo(f"{cache_path}: {num_objects} files are as they were written")
+    else:
+        click.echo(f"{cache_path}: {num_objects} files are as they were written")
+
+
+@click.command("compact")
+@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
+def compact(cache_path: Path) -> None:
+    """Give back the bytes of clips that are gone from the data; only the shards concerned are written again.
+
+    Positions change: open the cache again, and build on no position that was noted down before.
+
+    \b
+    Example:
+      signprep compact aihub.zarr
+    """
+    from signprep.cache_builder.compact import compact as compact_cache
+
+    click.echo(_compacted(cache_path, compact_cache(cache_path)))
+
+
+@click.command("forget")
+@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
+@click.option("--signer", "signers", multiple=True, help="Delete this signer's clips; repeatable, as the next three.")
+@click.option("--take", "takes", multiple=True, help="Delete the clips of this take.")
+@click.option("--video", "videos", multiple=True, help="Delete the clips of this video, as the index names it.")
+@click.option("--segment-id", "segment_ids", multiple=True, help="Delete this clip.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(
+    cache_path: Path,
+    signers: tuple[str, ...],
+    takes: tuple[str, ...],
+    videos: tuple[str, ...],
+    segment_ids: tuple[str, ...],
+    yes: bool,
+) -> None:
+    """Delete a person's clips from a cache for good: frames, labels and names.
+
+    The videos are left alone, and copies of the cache elsewhere too. The next build-cache takes the clips in again
+    unless their videos are gone or its filters leave them out.
+
+    \b
+    Examples:
+      signprep forget aihub.zarr --signer REAL07
+      signprep forget aihub.zarr --take REAL07_WORD0001 --yes
+    """
+    import numpy as np
+
+    from signprep.cache_builder.compact import SELECTORS, matching_positions
+    from signprep.cache_builder.compact import compact as compact_cache
+    from signprep.cache_builder.format import read_info, read_manifest
+
+    chosen = dict(zip(SELECTORS, (signers, takes, videos, segment_ids), strict=True))
+    if not any(chosen.values()):
+        raise click.UsageError("say whose clips: --signer, --take, --video or --segment-id")
+    read_info(cache_path)
+    read_manifest(cache_path)
+    found = [matching_positions(cache_path, column, list(values)) for column, values in chosen.items() if values]
+    positions = np.unique(np.concatenate(found))
+    if not yes:
+        click.confirm(f"Delete {len(positions)} clips from {cache_path} for good?", abort=True)
+    click.echo(_compacted(cache_path, compact_cache(cache_path, forgotten=positions)))
+
+
+def _compacted(cache_path: Path, report: Any) -> str:
+    return (
+        f"{cache_path}: {report.num_dropped} clips dropped, {report.freed_bytes / 1e6:.1f} MB given back, "
+        f"{report.num_shards_written} shards written again"
+    )

@@ -94,6 +94,6 @@ def check_space(plan: BuildPlan, out: Path) -> None:
     free = shutil.disk_usage(_existing_folder(out)).free
     if free < needed:
         raise CacheError(
-            f"{out}: {free / 1e9:.1f} GB are free, but {plan.num_clips} clips need at least {needed / 1e9:.1f} GB; "
+            f"{out}: {free / 1e6:,.0f} MB are free, but {plan.num_clips} clips need at least {needed / 1e6:,.0f} MB; "
             "--dry-run estimates it closely"
         )

@@ -104,7 +104,10 @@ def build_summary(
     if num_new:
         lines.append(f"built {num_new} clips in {seconds:.1f} s, {num_new / max(seconds, 1e-9):.1f} clips/s")
     if report.num_reused:
-        lines.append(f"kept {report.num_reused} clips of an earlier run")
+        changed = f", {report.num_changed} of them with other labels, names or splits" if report.num_changed else ""
+        lines.append(f"kept {report.num_reused} clips that were there{changed}")
+    if report.num_removed:
+        lines.append(f"{report.num_removed} clips are gone from the data; `signprep compact` gives back their bytes")
     if report.num_failed:
         lines.append(f"{report.num_failed} clips failed:")
         lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-OK, FAILED = "ok", "failed"
+OK, FAILED, REMOVED = "ok", "failed", "removed"
 
 _REPEATING = pa.dictionary(pa.int32(), pa.string())
 
@@ -19,7 +19,7 @@ SCHEMA = pa.schema(
         pa.field("clip_start_seconds", pa.float64()),
         pa.field("clip_end_seconds", pa.float64()),
         pa.field("gloss", _REPEATING, nullable=False),
-        pa.field("label", pa.int32(), nullable=False),
+        pa.field("label", pa.int32()),
         pa.field("item", _REPEATING),
         pa.field("source", _REPEATING),
         pa.field("signer", _REPEATING),
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
     ]
 )
 """`start_seconds` and `end_seconds` are the label's; `clip_start_seconds` and `clip_end_seconds` are what was sampled,
-after margins and clipping to the video, null where the clip failed."""
+after margins and clipping to the video, null where the clip failed. `label` is null where the clip was removed."""
 
 
 def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:

@@ -40,7 +40,10 @@ class ShardPlan:
 
     number: int
     first_position: int
+    """Of its segments."""
     segments: tuple[Segment, ...]
+    num_kept: int = 0
+    """Places before them whose clips are in the shard already, and are taken over as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,10 @@ class BuildPlan:
     def num_clips(self) -> int:
         """Positions to fill."""
         return self.info.num_positions
+
+    def videos(self) -> list[str]:
+        """Return the names of all videos, each once."""
+        return list(dict.fromkeys(segment.video for shard in self.shards for segment in shard.segments))
 
     def digest(self) -> str:
         """Hash of everything that decides the cache; the data root's place does not."""

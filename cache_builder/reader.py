@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -77,8 +78,8 @@ class Cache:
         return np.flatnonzero(keep)
 
     def labels(self) -> NDArray[np.int32]:
-        """Return the label of every position, int32 [N]."""
-        return self.index["label"].to_numpy()
+        """Return the label of every position, int32 [N]; -1 where the clip was removed, which `positions` leaves out."""
+        return pc.fill_null(self.index["label"], -1).to_numpy()
 
     def read(
         self, positions: Sequence[int] | NDArray[np.integer], out: NDArray[np.uint8] | None = None, *, threads: int = 1

@@ -66,3 +66,26 @@ class ShardFile:
         if offset + size > self._data_bytes:
             raise CacheCorruptError(f"{self.path}: chunk {place} lies outside the file; it is truncated")
         return self._bytes[offset : offset + size]
+
+
+def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[bytes | None]:
+    """Return the first inner chunks of a shard, None where absent, to be written again; a missing file has none.
+
+    Raises CacheCorruptError if one is damaged: it must not be handed on under a new checksum.
+    """
+    if not num_chunks or not path.exists():
+        return [None] * num_chunks
+    shard = ShardFile(path, chunks_per_shard)
+    chunks: list[bytes | None] = []
+    for place in range(num_chunks):
+        chunk = shard.chunk(place)
+        if chunk is not None and not chunk_is_intact(chunk):
+            raise CacheCorruptError(f"{path}: chunk {place} is damaged; `signprep verify --repair` makes it again")
+        chunks.append(None if chunk is None else chunk.tobytes())
+    return chunks
+
+
+def chunk_is_intact(chunk: NDArray[np.uint8]) -> bool:
+    """Whether an inner chunk's last four bytes are the CRC-32C of the others."""
+    stored = int.from_bytes(chunk[-CHECKSUM_BYTES:].tobytes(), "little")
+    return len(chunk) >= CHECKSUM_BYTES and google_crc32c.value(chunk[:-CHECKSUM_BYTES].tobytes()) == stored

@@ -17,7 +17,7 @@ from signprep.cache_builder.codec import use_one_thread
 from signprep.cache_builder.format import BUILD_FOLDER, CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.index import FAILED, OK, index_table
 from signprep.cache_builder.plan import ShardPlan
-from signprep.cache_builder.shard import shard_bytes
+from signprep.cache_builder.shard import shard_bytes, stored_chunks
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.content import content_hash
 from signprep.pipeline.errors import AnnotationError, DecodeError
@@ -34,6 +34,8 @@ class ShardTask:
     info: CacheInfo
     roots: DataRoots
     cache_root: Path
+    store: Path
+    """Where the shard goes, under its path: the cache itself, or a folder beside it."""
     strict: bool
 
 
@@ -51,7 +53,7 @@ def build_shard(task: ShardTask) -> ShardResult:
     use_one_thread()
     info, root = task.info, task.cache_root
     rows: list[dict[str, Any]] = []
-    chunks: list[bytes | None] = []
+    chunks = stored_chunks(root / shard_path(info, task.plan.number), info.clips_per_shard, task.plan.num_kept)
     labels = info.vocabulary.labels()
     counter = root / BUILD_FOLDER / f"{task.plan.number:06d}.progress"
     with counter.open("wb", buffering=0) as done:
@@ -62,7 +64,7 @@ def build_shard(task: ShardTask) -> ShardResult:
     data = shard_bytes(chunks, info.clips_per_shard)
     path = shard_path(info, task.plan.number)
     if any(chunk is not None for chunk in chunks):
-        write_atomically(root / path, data)
+        write_atomically(task.store / path, data)
         entry = CacheObject.of(data)
         stored = {"path": path, "num_bytes": str(entry.num_bytes), "hash": entry.hash}
     else:

@@ -19,6 +19,8 @@ COMMANDS = {
     "build-cache": "signprep.cache_builder.commands:build_cache",
     "inspect": "signprep.cache_builder.commands:inspect",
     "verify": "signprep.cache_builder.commands:verify",
+    "compact": "signprep.cache_builder.commands:compact",
+    "forget": "signprep.cache_builder.commands:forget",
     "train": "signprep.training.commands:train",
     "infer": "signprep.inference.commands:infer",
 }

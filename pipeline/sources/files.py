@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Self
+from typing import BinaryIO, NamedTuple, Self
 
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.sources.archives import ENCRYPTED_FLAG, open_archive
@@ -129,6 +129,14 @@ def read_bytes(root: Path, name: str, limit: int) -> bytes:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+class FileStamp(NamedTuple):
+    """By which a file is taken for unchanged."""
+
+    num_bytes: int
+    mtime_ns: int
+    """Of the archive, for a member of a zip."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataRoots:
     """One folder of videos, or several told apart by the first part of the videos' names."""
@@ -167,14 +175,20 @@ class DataRoots:
 
     def num_bytes(self, video: str) -> int | None:
         """Return a video's size, or None if it is gone."""
+        stamp = self.stamp(video)
+        return stamp.num_bytes if stamp else None
+
+    def stamp(self, video: str) -> FileStamp | None:
+        """Return a video's size and time of change, or None if it is gone."""
         path, member = _path_on_disk(*self.locate(video))
         try:
+            status = path.stat()
             if member is None:
-                return path.stat().st_size
+                return FileStamp(status.st_size, status.st_mtime_ns)
             info = open_archive(path).members.get(member)
         except (OSError, AnnotationError):
             return None
-        return info.file_size if info else None
+        return FileStamp(info.file_size, status.st_mtime_ns) if info else None
 
 
 def _relative(root: Path, path: Path) -> str:
