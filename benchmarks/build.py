@@ -7,13 +7,16 @@ checksums, hashing, the index) is then as good as free. Videos as AIHub's, 1080p
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks._report import peak_memory_mib, print_machine, print_table
 from benchmarks.decode import make_videos
 from signprep.cache_builder import build as build_module
 from signprep.cache_builder import shard_task
+from signprep.cache_builder.codec import ClipCodec
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.sources.read import read_data_root
@@ -40,8 +43,10 @@ def run(*, toy: bool = False) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_of_many(Path(folder), num_copies=1 if toy else 6, toy=toy)
         print_machine(["av", "numcodecs", "zarr", "joblib"])
-        share = decoding_share(plan, Path(folder) / "share.zarr")
-        print(f"  {share:.1%} of the CPU of {plan.num_clips} clips is decoding and scaling")
+        found = shares(plan, Path(folder) / "share.zarr")
+        print_table([(f"of the CPU of {plan.num_clips} clips", "%"), *((k, f"{v:.1%}") for k, v in found.items())])
+        stored = found["encoding"] + found["assembling shards"] + found["writing"]
+        print(f"  encoding and writing together: {stored:.1%}")
         rows = [("workers", "clips/s", "ratio to 1")]
         rates: dict[int, float] = {}
         for workers in (1,) if toy else (1, 2):
@@ -67,16 +72,24 @@ def plan_of_many(folder: Path, *, num_copies: int, toy: bool) -> BuildPlan:
     return plan_build(annotations.roots, assign_splits(annotations.segments), options)
 
 
-def decoding_share(plan: BuildPlan, out: Path) -> float:
-    """Build in this process; return which share of `build_shard`'s CPU is spent in `extract_clips`."""
-    decoding, shards = CpuTimer(shard_task.extract_clips), CpuTimer(shard_task.build_shard)
-    originals = shard_task.extract_clips, build_module.build_shard
-    shard_task.extract_clips, build_module.build_shard = decoding, shards  # type: ignore[assignment]
-    try:
+def shares(plan: BuildPlan, out: Path) -> dict[str, float]:
+    """Build in this process; return which share of `build_shard`'s CPU its parts take."""
+    timed: dict[str, tuple[Any, str]] = {
+        "decoding and scaling": (shard_task, "extract_clips"),
+        "hashing videos": (shard_task, "content_hash"),
+        "encoding": (ClipCodec, "encode"),
+        "assembling shards": (shard_task, "shard_bytes"),
+        "writing": (shard_task, "write_atomically"),
+        "all": (build_module, "build_shard"),
+    }
+    timers = {name: CpuTimer(getattr(owner, attribute)) for name, (owner, attribute) in timed.items()}
+    with ExitStack() as patches:
+        for name, (owner, attribute) in timed.items():
+            # A function, so that it is bound as a method where it is one.
+            patches.enter_context(mock.patch.object(owner, attribute, lambda *a, t=timers[name], **k: t(*a, **k)))
         build_module.build(plan, out, workers=1)
-    finally:
-        shard_task.extract_clips, build_module.build_shard = originals
-    return decoding.seconds / shards.seconds
+    whole = timers.pop("all").seconds
+    return {name: timer.seconds / whole for name, timer in timers.items()}
 
 
 def throughput(plan: BuildPlan, out: Path, workers: int) -> float:

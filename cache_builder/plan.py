@@ -7,7 +7,7 @@ that was stopped finds its finished shards again by the plan's digest.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +18,8 @@ from signprep.pipeline.sources.files import DataRoots
 
 MAX_CLIPS_PER_SHARD = 128
 """About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""
+
+_SEGMENT_FIELDS = tuple(field.name for field in fields(Segment))
 
 _SPLIT_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
 
@@ -66,9 +68,11 @@ class BuildPlan:
 
     def digest(self) -> str:
         """Hash of everything that decides the cache; the data root's place does not."""
-        segments = [segment.to_dict() for shard in self.shards for segment in shard.segments]
-        encoded = json.dumps([self.info.to_dict(), segments], ensure_ascii=False, sort_keys=True)
-        return hashlib.blake2b(encoded.encode(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.info.to_dict(), *(segment for shard in self.shards for segment in shard.segments)):
+            values = part if isinstance(part, dict) else [getattr(part, name) for name in _SEGMENT_FIELDS]
+            digest.update(json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
 
 
 def clips_per_shard(num_clips: int) -> int:

@@ -8,7 +8,7 @@ WHOLE_VIDEO_END = 86_400.0
 """End of a segment that is its whole video, in seconds: the build clips every span to the video."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
     """One annotated span of one video: [start_seconds, end_seconds), during which `gloss` is signed."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import build, decode
+from benchmarks import build, decode, plan
 from benchmarks.__main__ import find_benchmarks
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ def test_decoding_is_compared_with_decord_and_a_full_decode(capsys: pytest.Captu
 
 def test_the_share_of_decoding_in_a_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     build.run(toy=True)
-    assert "decoding and scaling" in capsys.readouterr().out
+    assert "encoding and writing together" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_that_exist() -> None:
@@ -32,3 +32,9 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_exist() -> None:
         [sys.executable, "-m", "benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2 and "decode" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_planning_resuming_and_refreshing_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    plan.run(toy=True)
+    printed = capsys.readouterr().out
+    assert all(stage in printed for stage in ("plan", "resume", "refresh"))
