@@ -16,11 +16,13 @@ import joblib
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from joblib.externals.loky import get_reusable_executor
 
 from signprep.cache_builder.build_folder import (
     BuildProgress,
     builder_lock,
     cache_state,
+    delete_torn_writes,
     empty_build_folder,
     is_cache,
     polled,
@@ -42,6 +44,7 @@ from signprep.cache_builder.format import (
 )
 from signprep.cache_builder.index import FAILED, OK, SCHEMA, merge_parts
 from signprep.cache_builder.plan import BuildPlan, ShardPlan
+from signprep.cache_builder.reader import open_cache
 from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, write_seen
 from signprep.cache_builder.shard_task import ShardTask, build_shard, part_path
 from signprep.cache_builder.staging import commit, staging_folder, writer
@@ -102,6 +105,7 @@ def build(
 
 def _build_all(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None) -> BuildReport:
     """Build a new cache, or go on with one, where it is to be."""
+    delete_torn_writes(out)
     seen_file = out / BUILD_FOLDER / SEEN
     if not seen_file.exists():
         # Stamped before the first video is read: one that changes later is read again by the next build.
@@ -129,20 +133,19 @@ def _update(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: Bu
     """Bring a finished cache to the plan's data: see `plan_update`. It stays what it was until all is built."""
     info, manifest = read_info(out), read_manifest(out)
     seen = look_again(plan.roots, plan.videos(), read_seen(out / SEEN))
-    index = pq.read_table(out / INDEX, schema=SCHEMA)
+    index = open_cache(out).index
     change = plan_update(index, info, plan, {video: entry.video_hash for video, entry in seen.items()})
     if change.is_none and manifest.plan_digest == plan.digest():
         write_seen(out / SEEN, seen)
         empty_build_folder(out)
         return report_of(index, num_reused=plan.num_clips)
     change_file = out / BUILD_FOLDER / "update.json"
-    new = [
-        (s.segment_id, seen.get(s.video)) for shard in change.shards for s in shard.segments
-    ]
+    new = [(s.segment_id, seen.get(s.video)) for shard in change.shards for s in shard.segments]
     digest = json.dumps([plan.digest(), manifest.fingerprint, new])
     if not change_file.exists() or change_file.read_text() != digest:
         empty_build_folder(out)
         write_atomically(change_file, digest.encode())
+    delete_torn_writes(out)
     staged = staging_folder(out)
     num_built_before = _build_shards(plan, change.shards, out, staged, workers, strict, progress, info=change.info)
     parts, objects = _merged_parts(out, change.shards)
@@ -183,8 +186,14 @@ def _build_shards(
         results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(
             joblib.delayed(build_shard)(task) for task in tasks
         )
-        for _ in results:
-            pass
+        try:
+            for _ in results:
+                pass
+        except BaseException:
+            # Left alone, workers go on in the background, and complain when this process has gone.
+            if workers != 1:
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
     return num_reused
 
 
@@ -204,7 +213,7 @@ def _merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dic
 def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
     """Write the index under a folder; return its object by path."""
     sink = pa.BufferOutputStream()
-    pq.write_table(index, sink, compression="zstd")
+    pq.write_table(index, sink, compression="zstd", write_page_checksum=True)
     data = sink.getvalue().to_pybytes()
     write_atomically(root / INDEX, data)
     return {INDEX: CacheObject.of(data)}

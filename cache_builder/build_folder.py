@@ -14,6 +14,7 @@ from signprep.cache_builder.format import (
     BUILD_FOLDER,
     GROUP_METADATA,
     MANIFEST,
+    PART_SUFFIX,
     CacheInfo,
     read_info,
     write_atomically,
@@ -85,7 +86,7 @@ def builder_lock(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]:
+            if (out / MANIFEST).exists() and [path.name for path in folder.iterdir()] == [LOCK]:
                 shutil.rmtree(folder)
 
 
@@ -107,6 +108,12 @@ def empty_build_folder(out: Path) -> None:
     for path in (out / BUILD_FOLDER).iterdir():
         if path.name != LOCK:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def delete_torn_writes(out: Path) -> None:
+    """Delete what killed workers have left of files that they had not finished."""
+    for path in out.rglob(f".*{PART_SUFFIX}"):
+        path.unlink()
 
 
 @contextmanager

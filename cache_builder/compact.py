@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signprep.cache_builder.build import write_index
@@ -18,7 +17,6 @@ from signprep.cache_builder.build_folder import empty_build_folder
 from signprep.cache_builder.format import (
     ARRAY_METADATA,
     GROUP_METADATA,
-    INDEX,
     MANIFEST,
     CacheInfo,
     CacheManifest,
@@ -30,6 +28,7 @@ from signprep.cache_builder.format import (
     write_metadata,
 )
 from signprep.cache_builder.index import REMOVED, SCHEMA
+from signprep.cache_builder.reader import open_cache
 from signprep.cache_builder.seen import SEEN, read_seen, write_seen
 from signprep.cache_builder.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.staging import commit, staging_folder, writer
@@ -56,7 +55,7 @@ def matching_positions(root: Path, column: str, values: list[str]) -> NDArray[np
     Raises:
         CacheError: a value is nowhere in the cache.
     """
-    found = pq.read_table(root / INDEX, columns=[column])[column].cast(pa.string()).to_numpy(zero_copy_only=False)
+    found = open_cache(root).index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
     for value in values:
         if not (found == value).any():
             known = sorted({str(name) for name in found if name is not None})
@@ -79,7 +78,7 @@ def compact(root: Path, *, forgotten: NDArray[np.int64] | None = None) -> Compac
 
 def _compact(root: Path, forgotten: NDArray[np.int64] | None) -> CompactReport:
     info, manifest = read_info(root), read_manifest(root)
-    index = pq.read_table(root / INDEX, schema=SCHEMA)
+    index = open_cache(root).index
     stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
     if forgotten is not None:
         stays[forgotten] = False

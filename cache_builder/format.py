@@ -32,6 +32,8 @@ ARRAY_METADATA = "clips/zarr.json"
 INDEX = "index.parquet"
 MANIFEST = "manifest.json"
 BUILD_FOLDER = ".build"
+PART_SUFFIX = ".part"
+"""Of a file that is being written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class CacheInfo:
         codec = fields["codec"]
         if codec not in CODECS:
             raise ValueError(f"codec {codec!r} is none of {', '.join(CODECS)}")
+        if min(fields["clips_per_shard"], fields["num_positions"]) < 1:
+            raise ValueError("clips_per_shard and num_positions must be at least 1")
         return cls(
             format_version=int(fields["format_version"]),
             clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
@@ -123,14 +127,23 @@ class CacheManifest:
             "plan_digest": self.plan_digest,
             "objects": {path: asdict(entry) for path, entry in sorted(self.objects.items())},
         }
+        document["checksum"] = _checksum(document)
         return json.dumps(document, ensure_ascii=False, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything else."""
         document = json.loads(text)
+        if document.pop("checksum") != _checksum(document):
+            raise ValueError("its checksum does not match")
         objects = {path: CacheObject(**entry) for path, entry in document["objects"].items()}
         return cls(objects=objects, plan_digest=document["plan_digest"])
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Return the BLAKE2b-128 of a JSON document in its shortest form with sorted keys."""
+    encoded = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(encoded.encode(), digest_size=16).hexdigest()
 
 
 def shard_path(info: CacheInfo, number: int) -> str:
@@ -181,32 +194,46 @@ def read_info(root: Path) -> CacheInfo:
             f"{root}: is no signprep cache (its {GROUP_METADATA} is missing or has no signprep attribute)"
         ) from error
     if version != FORMAT_VERSION:
-        raise CacheVersionError(
-            f"{root}: is a cache of format {version}; this signprep reads format {FORMAT_VERSION}: install a newer one"
-        )
+        raise _unknown_version(root, version)
     try:
         return CacheInfo.from_dict(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise CacheError(f"{path}: its signprep attribute is damaged ({error!r})") from error
 
 
+def _unknown_version(root: Path, version: object) -> CacheVersionError:
+    return CacheVersionError(
+        f"{root}: is a cache of format {version}; this signprep reads format {FORMAT_VERSION}: install a newer one"
+    )
+
+
 def read_manifest(root: Path) -> CacheManifest:
-    """Read manifest.json. Raises CacheIncompleteError without one, CacheError if it is damaged."""
+    """Read manifest.json.
+
+    Raises:
+        CacheIncompleteError: there is none.
+        CacheVersionError: it is of a format that this signprep does not know.
+        CacheError: it is damaged.
+    """
     path = root / MANIFEST
     try:
-        return CacheManifest.from_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        version = json.loads(text)["format_version"]
+        if version == FORMAT_VERSION:
+            return CacheManifest.from_json(text)
     except FileNotFoundError as error:
         raise CacheIncompleteError(
             f"{root}: this cache has not been built to its end; run its `signprep build-cache` again to continue"
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(f"{path}: the manifest is damaged ({error!r})") from error
+    raise _unknown_version(root, version)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, make it durable, then rename it: it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         with beside.open("wb") as file:
             file.write(data)

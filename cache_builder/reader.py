@@ -8,6 +8,7 @@ buffer take about a quarter of zarr-python's time for the same bytes.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,12 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.codec import use_one_thread
 from signprep.cache_builder.format import (
+    GROUP_METADATA,
     INDEX,
+    MANIFEST,
     CacheInfo,
     CacheManifest,
+    CacheObject,
     read_info,
     read_manifest,
     shard_path,
@@ -39,13 +43,14 @@ class Cache:
     """A finished cache, safe to share between threads, to inherit over a fork and to send to a spawned process.
 
     There is no lock to be inherited while it is held: threads that miss the same shard map it twice, harmlessly.
+    Columns of the index are read when they are first needed, so that millions of rows open at once.
     """
 
-    def __init__(self, path: Path, info: CacheInfo, manifest: CacheManifest, index: pa.Table) -> None:
+    def __init__(self, path: Path, info: CacheInfo, manifest: CacheManifest, stamp: "_Stamp") -> None:
         self.path = path
         self.info = info
         self.manifest = manifest
-        self.index = index
+        self._stamp = stamp
         self._shards: dict[int, ShardFile] = {}
         use_one_thread()
 
@@ -70,16 +75,52 @@ class Cache:
         """Equal for equal caches."""
         return self.manifest.fingerprint
 
+    @cached_property
+    def index(self) -> pa.Table:
+        """The label index, a row a position."""
+        return self._read_index(None)
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        return self.index[name] if "index" in self.__dict__ else self._read_index([name])[name]
+
+    def _read_index(self, columns: list[str] | None) -> pa.Table:
+        path = self.path / INDEX
+        try:
+            table = pq.read_table(path, columns=columns, memory_map=True, page_checksum_verification=True)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise CacheError(f"{path}: cannot be read ({error})") from error
+        self._require_unchanged()
+        return table
+
+    def segment_id(self, position: int) -> str:
+        """Return who the clip at a position is, from its own part of the index."""
+        with pq.ParquetFile(self.path / INDEX, memory_map=True, page_checksum_verification=True) as file:
+            first = 0
+            for group in range(file.num_row_groups):
+                num_rows = file.metadata.row_group(group).num_rows
+                if position < first + num_rows:
+                    name: str = file.read_row_group(group, columns=["segment_id"])["segment_id"][
+                        position - first
+                    ].as_py()
+                    return name
+                first += num_rows
+        raise IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")
+
+    def _require_unchanged(self) -> None:
+        """Raise CacheError if the cache was changed since it was opened: its positions may mean other clips now."""
+        if _stamp_of(self.path) != self._stamp:
+            raise CacheError(f"{self.path}: was changed while it was open; open it again")
+
     def positions(self, split: str | None = None) -> NDArray[np.int64]:
         """Return the positions whose clips can be read, of one split or of all; int64, ascending."""
-        keep = np.asarray(self.index["status"].cast(pa.string())) == OK
+        keep = _equal(self._column("status"), OK)
         if split is not None:
-            keep &= np.asarray(self.index["split"].cast(pa.string())) == split
+            keep &= _equal(self._column("split"), split)
         return np.flatnonzero(keep)
 
     def labels(self) -> NDArray[np.int32]:
-        """Return the label of every position, int32 [N]; -1 where the clip was removed, which `positions` leaves out."""
-        return pc.fill_null(self.index["label"], -1).to_numpy()
+        """Return the label of every position, int32 [N]; -1 where its clip was removed: no part of `positions`."""
+        return pc.fill_null(self._column("label"), -1).to_numpy()
 
     def read(
         self, positions: Sequence[int] | NDArray[np.integer], out: NDArray[np.uint8] | None = None, *, threads: int = 1
@@ -116,8 +157,8 @@ class Cache:
             try:
                 codec.decode(self._chunk(int(position)), clip)
             except CacheCorruptError as error:
-                segment_id = self.index["segment_id"][int(position)].as_py()
-                raise CacheCorruptError(f"{self.path}: clip {position} ({segment_id}): {error}") from error
+                name = self.segment_id(int(position))
+                raise CacheCorruptError(f"{self.path}: clip {position} ({name}): {error}") from error
 
     def rgb(self, position: int) -> NDArray[np.uint8]:
         """Return one clip as RGB, uint8 [T, S, S, 3], converted by FFmpeg where the cache stores I420."""
@@ -145,6 +186,8 @@ class Cache:
         shard = self._shards.get(number)
         if shard is None:
             shard = ShardFile(self.path / shard_path(self.info, number), self.info.clips_per_shard)
+            # Looked at after it was mapped: a change takes the manifest away before it touches a shard.
+            self._require_unchanged()
             self._shards[number] = shard
             if len(self._shards) > MAX_OPEN_SHARDS:
                 # Unmapped when the last view of it goes.
@@ -162,16 +205,44 @@ def open_cache(path: str | Path) -> Cache:
         CacheError: its metadata is damaged.
     """
     root = Path(path)
+    stamp = _stamp_of(root)
     info = read_info(root)
     manifest = read_manifest(root)
+    if manifest.objects.get(GROUP_METADATA) != CacheObject.of((root / GROUP_METADATA).read_bytes()):
+        raise CacheCorruptError(f"{root / GROUP_METADATA}: its bytes are not those that were written")
     try:
-        # Mapped, and strings that repeat stay dictionaries: an index of millions of rows opens at once.
-        index = pq.read_table(root / INDEX, memory_map=True)
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(root / INDEX, memory_map=True) as file:
+            num_rows, schema = file.metadata.num_rows, file.schema_arrow
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise CacheError(f"{root / INDEX}: cannot be read ({error})") from error
-    if index.num_rows != info.num_positions or not set(SCHEMA.names) <= set(index.column_names):
+    cache = Cache(root, info, manifest, stamp)
+    cache._require_unchanged()
+    types = {field.name: field.type for field in schema}
+    if num_rows != info.num_positions or any(types.get(field.name) != field.type for field in SCHEMA):
         raise CacheError(
-            f"{root / INDEX}: has {index.num_rows} rows and columns {index.column_names}; expected "
-            f"{info.num_positions} rows and columns {SCHEMA.names}"
+            f"{root / INDEX}: has {num_rows} rows of {types}; expected {info.num_positions} rows of "
+            f"{ {field.name: field.type for field in SCHEMA} }"
         )
-    return Cache(root, info, manifest, index)
+    return cache
+
+
+_Stamp = tuple[int, int] | None
+"""Inode and time of change of the manifest; None without one."""
+
+
+def _stamp_of(root: Path) -> _Stamp:
+    try:
+        status = (root / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:
+    """Return where a column of dictionary-encoded strings has a value, without making a string a row."""
+    parts = []
+    for chunk in column.chunks:
+        code = pc.index_in(pa.scalar(value), chunk.dictionary).as_py()
+        codes = pc.fill_null(chunk.indices, -1).to_numpy()
+        parts.append(codes == code if code is not None else np.zeros(len(chunk), np.bool_))
+    return np.concatenate([np.zeros(0, np.bool_), *parts])

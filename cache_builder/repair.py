@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from signprep.cache_builder.build import write_index
 from signprep.cache_builder.build_folder import empty_build_folder
@@ -30,6 +29,7 @@ from signprep.cache_builder.format import (
     write_metadata,
 )
 from signprep.cache_builder.index import SCHEMA
+from signprep.cache_builder.reader import open_cache
 from signprep.cache_builder.shard import ShardFile, chunk_is_intact, shard_bytes
 from signprep.cache_builder.shard_task import clips_of_video
 from signprep.cache_builder.staging import commit, staging_folder, writer
@@ -70,7 +70,7 @@ def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairRep
                 f"{root / path}: is damaged, and nothing else tells what it held; take it from another copy of the "
                 "cache, or build the cache anew: build-cache --overwrite"
             )
-    index = pq.read_table(root / INDEX, schema=SCHEMA)
+    index = open_cache(root).index
     with writer(root):
         empty_build_folder(root)
         return _repair(root, info, manifest, index, sorted({fault.path for fault in faults}), roots)

@@ -20,7 +20,7 @@ from signprep.cache_builder.plan import ShardPlan
 from signprep.cache_builder.shard import shard_bytes, stored_chunks
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.content import content_hash
-from signprep.pipeline.errors import AnnotationError, DecodeError
+from signprep.pipeline.errors import AnnotationError, CacheError, DecodeError
 from signprep.pipeline.sampling import span_of_segment
 from signprep.pipeline.segment import Segment
 from signprep.pipeline.sources.files import DataRoots
@@ -56,11 +56,14 @@ def build_shard(task: ShardTask) -> ShardResult:
     chunks = stored_chunks(root / shard_path(info, task.plan.number), info.clips_per_shard, task.plan.num_kept)
     labels = info.vocabulary.labels()
     counter = root / BUILD_FOLDER / f"{task.plan.number:06d}.progress"
-    with counter.open("wb", buffering=0) as done:
-        for row, chunk in _encoded_clips(task, labels):
-            rows.append(row)
-            chunks.append(chunk)
-            done.write(b".")
+    try:
+        with counter.open("wb", buffering=0) as done:
+            for row, chunk in _encoded_clips(task, labels):
+                rows.append(row)
+                chunks.append(chunk)
+                done.write(b".")
+    except OSError as error:
+        raise CacheError(f"{counter}: cannot be written ({error.strerror})") from error
     data = shard_bytes(chunks, info.clips_per_shard)
     path = shard_path(info, task.plan.number)
     if any(chunk is not None for chunk in chunks):

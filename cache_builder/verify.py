@@ -16,6 +16,7 @@ import pyarrow as pa
 from signprep.cache_builder.format import (
     BUILD_FOLDER,
     GROUP_METADATA,
+    INDEX,
     MANIFEST,
     CacheManifest,
     CacheObject,
@@ -56,13 +57,15 @@ def verify_cache(
     """
     read_info(root)
     manifest = read_manifest(root)
-    faults = list(_names(root, manifest))
+    faults = [*_changed_manifest(root, manifest), *_names(root, manifest)]
     with ThreadPoolExecutor(workers) as threads:
         checked = threads.map(lambda item: _check_object(root, *item), manifest.objects.items())
         for number, fault in enumerate(checked, start=1):
             faults += [fault] if fault else []
             if progress:
                 progress(number)
+    if any(fault.path in (GROUP_METADATA, INDEX) for fault in faults):
+        return faults  # what a damaged one tells of the clips is no measure for them
     try:
         cache = open_cache(root)
     except CacheError as error:
@@ -71,6 +74,13 @@ def verify_cache(
     if deep:
         faults += _bad_clips(cache, workers)
     return faults
+
+
+def _changed_manifest(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
+    """Yield a fault if the manifest's own bytes are not those that its contents are written as."""
+    file = root / MANIFEST
+    if file.read_bytes() != manifest.to_json().encode():
+        yield Fault(path=MANIFEST, message=f"{file}: its bytes are not those that were written")
 
 
 def _names(root: Path, manifest: CacheManifest) -> Iterator[Fault]:

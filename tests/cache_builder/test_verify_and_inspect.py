@@ -1,12 +1,14 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.format import CacheObject, read_manifest
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.verify import verify_cache
 from signprep.pipeline.cli import cli
@@ -74,9 +76,9 @@ def test_the_reader_finds_every_damaged_clip_it_touches(cache: Cache, copy: Path
 def test_strange_files_and_names_outside_are_faults(copy: Path) -> None:
     (copy / "clips" / "c" / "9").mkdir()
     (copy / "clips" / "c" / "9" / "extra").write_text("x")
-    document = json.loads((copy / "manifest.json").read_text())
-    document["objects"]["../outside"] = {"num_bytes": 1, "hash": "0"}
-    (copy / "manifest.json").write_text(json.dumps(document))
+    manifest = read_manifest(copy)
+    objects = {**manifest.objects, "../outside": CacheObject(num_bytes=1, hash="0")}
+    (copy / "manifest.json").write_text(replace(manifest, objects=objects).to_json())
     messages = [fault.message for fault in verify_cache(copy)]
     assert any("extra: is not in the manifest" in message for message in messages)
     assert any("outside the cache" in message for message in messages)
