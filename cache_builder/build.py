@@ -16,11 +16,9 @@ import joblib
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from joblib.externals.loky import get_reusable_executor
 
 from signprep.cache_builder.build_folder import (
     BuildProgress,
-    builder_lock,
     cache_state,
     delete_torn_writes,
     empty_build_folder,
@@ -46,10 +44,10 @@ from signprep.cache_builder.index import FAILED, OK, SCHEMA, merge_parts
 from signprep.cache_builder.plan import BuildPlan, ShardPlan
 from signprep.cache_builder.reader import open_cache
 from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, write_seen
-from signprep.cache_builder.shard_task import ShardTask, build_shard, part_path
+from signprep.cache_builder.shard_task import ShardResult, ShardTask, build_shard, part_path
 from signprep.cache_builder.staging import commit, staging_folder, writer
 from signprep.cache_builder.update import is_compatible, plan_update
-from signprep.pipeline.errors import CacheError
+from signprep.pipeline.errors import CacheError, SignprepError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,20 +85,19 @@ def build(
         DecodeError: a clip failed and `strict` was asked for.
     """
     digest = plan.digest()
-    if (out / BUILD_FOLDER).is_dir():
-        with writer(out):
-            pass  # whatever was stopped is finished before anybody looks
-    state = "new" if overwrite and is_cache(out) else cache_state(out, digest)
-    if state == "finished" and not is_compatible(read_info(out), plan.info):
-        raise CacheError(
-            f"{out}: holds clips that were cut in another way; choose another --out, or --overwrite to replace it"
-        )
-    with builder_lock(out):
-        if state == "finished":
-            return _update(plan, out, workers, strict, progress)
+    if not is_cache(out):
+        cache_state(out, digest)  # before a lock is put into somebody else's folder
+    with writer(out):
+        state = "new" if overwrite else cache_state(out, digest)
         if state == "new":
             start_afresh(out, plan.info, digest)
-        return _build_all(plan, out, workers, strict, progress)
+        if state != "finished":
+            return _build_all(plan, out, workers, strict, progress)
+        if not is_compatible(read_info(out), plan.info):
+            raise CacheError(
+                f"{out}: holds clips that were cut in another way; choose another --out, or --overwrite to replace it"
+            )
+        return _update(plan, out, workers, strict, progress)
 
 
 def _build_all(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None) -> BuildReport:
@@ -182,19 +179,24 @@ def _build_shards(
         ShardTask(plan=shard, info=info or plan.info, roots=plan.roots, cache_root=out, store=store, strict=strict)
         for shard in missing
     ]
+    errors: list[SignprepError] = []
+    # After an error no shard is begun, and those in flight are finished: they are there for the next run.
+    calls = (joblib.delayed(_shard_or_error)(task) for task in tasks if not errors)
     with polled(out / BUILD_FOLDER, num_reused, progress):
-        results = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(
-            joblib.delayed(build_shard)(task) for task in tasks
-        )
-        try:
-            for _ in results:
-                pass
-        except BaseException:
-            # Left alone, workers go on in the background, and complain when this process has gone.
-            if workers != 1:
-                get_reusable_executor().shutdown(wait=True, kill_workers=True)
-            raise
+        for result in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(calls):
+            if isinstance(result, SignprepError):
+                errors.append(result)
+    if errors:
+        raise errors[0]
     return num_reused
+
+
+def _shard_or_error(task: ShardTask) -> ShardResult | SignprepError:
+    """Runs in a worker process; an error that left it would have joblib kill the others in the middle of a shard."""
+    try:
+        return build_shard(task)
+    except SignprepError as error:
+        return error
 
 
 def _merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dict[str, CacheObject]]:

@@ -1,6 +1,7 @@
 """The folder that a cache is built in: whose build it is, that there is only one builder, and how far it is."""
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -81,6 +82,11 @@ def builder_lock(out: Path) -> Iterator[None]:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The one who had it may have ended in between, and taken the file away.
+                if not (folder / LOCK).exists() or not os.path.samestat(
+                    os.fstat(file.fileno()), (folder / LOCK).stat()
+                ):
+                    raise BlockingIOError
             except BlockingIOError as error:
                 raise CacheError(f"{out}: another build-cache is writing it; wait for it, or stop it first") from error
         try:
@@ -113,7 +119,7 @@ def empty_build_folder(out: Path) -> None:
 def delete_torn_writes(out: Path) -> None:
     """Delete what killed workers have left of files that they had not finished."""
     for path in out.rglob(f".*{PART_SUFFIX}"):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

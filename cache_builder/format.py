@@ -232,9 +232,9 @@ def read_manifest(root: Path) -> CacheManifest:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, make it durable, then rename it: it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             file.write(data)
             file.flush()

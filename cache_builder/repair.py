@@ -90,6 +90,8 @@ def _repair(
             write_metadata(staged, info)
             objects |= {name: CacheObject.of((staged / name).read_bytes()) for name in (ARRAY_METADATA, GROUP_METADATA)}
             num_objects += 1
+        elif path == MANIFEST:
+            num_objects += 1  # written anew in any case
         elif path not in numbers:
             unrepaired.append(f"{root / path}: is none of the cache's own files; delete it if it is not yours")
         else:

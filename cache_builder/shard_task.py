@@ -75,7 +75,7 @@ def build_shard(task: ShardTask) -> ShardResult:
     sink = pa.BufferOutputStream()
     pq.write_table(index_table(rows).replace_schema_metadata(stored), sink)
     write_atomically(part_path(root, task.plan.number), sink.getvalue().to_pybytes())
-    counter.unlink()
+    counter.unlink(missing_ok=True)  # a worker whose build was killed may still be at the same shard
     num_ok = sum(row["status"] == OK for row in rows)
     return ShardResult(number=task.plan.number, num_ok=num_ok, num_failed=len(rows) - num_ok)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from signprep.cache_builder.build_folder import builder_lock, empty_build_folder
 from signprep.cache_builder.format import BUILD_FOLDER, MANIFEST, write_atomically
+from signprep.pipeline.errors import CacheError
 
 _STAGED, _JOURNAL = "staged", "commit.json"
 
@@ -44,18 +45,27 @@ def finish_commit(root: Path) -> None:
     journal, staged = root / BUILD_FOLDER / _JOURNAL, staging_folder(root)
     if not journal.exists():
         return
-    manifest = staged / MANIFEST
-    if manifest.exists():
-        (root / MANIFEST).unlink(missing_ok=True)
-        for path in sorted(staged.rglob("*")):
-            if path.is_file() and path != manifest:
-                target = root / path.relative_to(staged)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(target)
-        for name in json.loads(journal.read_text())["deleted"]:
-            _delete(root, root / name)
-        manifest.replace(root / MANIFEST)
+    if (staged / MANIFEST).exists():
+        try:
+            _put_in_place(root, staged, json.loads(journal.read_text())["deleted"])
+        except OSError as error:
+            raise CacheError(
+                f"{error.filename}: cannot be put in place ({error.strerror}); the next command goes on"
+            ) from error
     empty_build_folder(root)
+
+
+def _put_in_place(root: Path, staged: Path, deleted: list[str]) -> None:
+    manifest = staged / MANIFEST
+    (root / MANIFEST).unlink(missing_ok=True)
+    for path in sorted(staged.rglob("*")):
+        if path.is_file() and path != manifest:
+            target = root / path.relative_to(staged)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+    for name in deleted:
+        _delete(root, root / name)
+    manifest.replace(root / MANIFEST)
 
 
 def _delete(root: Path, path: Path) -> None:

@@ -1,0 +1,292 @@
+"""Reading clips back: sizes, the reader beside its parts and its peers, warm and cold.
+
+The same clips of 16 x 256 x 256, cut from rendered 1080p signing, in every store; batches of 32, shuffled with the same
+seed, into one array where a peer allows it. Stores are read by turns, in this process, one thread unless it says so;
+medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; a stock DataLoader over zarr-python on the same
+files; np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its own dataset class, local,
+without worker processes, shuffled by the order that it documents. A peer that is not installed is named as missing.
+
+    pip install --group bench
+"""
+
+import io
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numcodecs import blosc
+from numpy.typing import NDArray
+
+from benchmarks._report import print_machine, print_table
+from signprep.cache_builder.build import build
+from signprep.cache_builder.plan import BuildOptions, plan_build
+from signprep.cache_builder.reader import Cache, open_cache
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
+from signprep.pipeline.sources.read import read_data_root
+from signprep.pipeline.splits import assign_splits
+
+BATCH = 32
+
+Epoch = Callable[[], int]
+"""Reads every clip once and returns how many there were."""
+
+
+def run(*, toy: bool = False) -> None:
+    """Print all tables."""
+    num_rounds, copies = (1, 2) if toy else (5, 16)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = (160, 96) if toy else (1920, 1080)
+        spec = SampleSpec(words=2 if toy else 5, signers=2 if toy else 6, frame_size=size)
+        render_dataset(spec, folder / "data", workers=-1)
+        caches = {
+            codec: build_cache(folder, codec, "rgb24" if codec == "none" else "yuv420p", copies)
+            for codec in ("lz4hc", "zstd", "none")
+        }
+        print_machine(["numcodecs", "zarr", "torch", "litdata", "mosaicml-streaming", "webdataset"])
+        sizes(caches)
+        order = np.random.default_rng(0).permutation(len(caches["lz4hc"]))
+        print_rates("default codec, warm", codec_ways(caches["lz4hc"], order), num_rounds)
+        print_rates("uncompressed rgb24, warm", raw_ways(folder, caches["none"], order), num_rounds)
+        cold(caches, order, num_rounds)
+
+
+def build_cache(folder: Path, codec: str, pixels: str, copies: int) -> Cache:
+    """Build a cache, and repeat its shards until it is of a realistic size."""
+    annotations = read_data_root(folder / "data")
+    options = BuildOptions(clip_spec=ClipSpec(pixels=pixels), codec=codec, clips_per_shard=32)
+    # A data set that fills whole shards, so that they can be repeated.
+    segments = assign_splits(annotations.segments)
+    many = [segments[number % len(segments)] for number in range(-(-len(segments) // 32) * 32)]
+    plan = plan_build(annotations.roots, many, options)
+    build(plan, folder / f"{codec}-small.zarr")
+    return repeated(open_cache(folder / f"{codec}-small.zarr"), folder / f"{codec}.zarr", copies)
+
+
+def repeated(cache: Cache, target: Path, copies: int) -> Cache:
+    """Return a cache that holds another one's shards many times over, as files of their own."""
+    from dataclasses import replace
+
+    import pyarrow as pa
+
+    from signprep.cache_builder.build import write_index
+    from signprep.cache_builder.format import (
+        ARRAY_METADATA,
+        GROUP_METADATA,
+        MANIFEST,
+        CacheManifest,
+        CacheObject,
+        shard_path,
+        write_metadata,
+    )
+
+    info = replace(cache.info, num_positions=len(cache) * copies)
+    write_metadata(target, info)
+    for number in range(info.num_shards):
+        path = target / shard_path(info, number)
+        path.parent.mkdir(parents=True)
+        shutil.copyfile(cache.path / shard_path(info, number % cache.info.num_shards), path)
+    index = pa.concat_tables([cache.index] * copies)
+    index = index.set_column(0, index.schema.field(0), pa.array(np.arange(index.num_rows)))
+    objects = write_index(target, index)
+    for path in (GROUP_METADATA, ARRAY_METADATA):
+        objects[path] = CacheObject.of((target / path).read_bytes())
+    (target / MANIFEST).write_text(CacheManifest(objects=objects, plan_digest="").to_json(), encoding="utf-8")
+    return open_cache(target)
+
+
+def sizes(caches: dict[str, Cache]) -> None:
+    rows = [("codec", "KB a clip", "of raw RGB")]
+    for codec, cache in caches.items():
+        stored = float(np.mean(cache.index["stored_bytes"].to_numpy()))
+        rows.append((codec, f"{stored / 1e3:.0f}", f"{stored / cache.clip_spec.raw_rgb_bytes:.3f}"))
+    print_table(rows)
+
+
+def batches(order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    yield from (order[first : first + BATCH] for first in range(0, len(order), BATCH))
+
+
+def cache_epoch(cache: Cache, order: NDArray[np.int64], threads: int) -> Epoch:
+    out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
+
+    def epoch() -> int:
+        for positions in batches(order):
+            cache.read(positions, out=out[: len(positions)], threads=threads)
+        return len(order)
+
+    return epoch
+
+
+def codec_ways(cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
+    out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
+
+    def blosc_alone() -> int:
+        for positions in batches(order):
+            for clip, position in zip(out, positions, strict=False):
+                blosc.decompress(cache._chunk(int(position))[:-4], dest=clip.reshape(-1))
+        return len(order)
+
+    return {
+        "signprep": cache_epoch(cache, order, 1),
+        "signprep, 2 threads": cache_epoch(cache, order, 2),
+        "blosc alone": blosc_alone,
+        "DataLoader over zarr-python": zarr_epoch(cache, order[: 4 * BATCH]),
+    }
+
+
+def zarr_epoch(cache: Cache, order: NDArray[np.int64]) -> Epoch:
+    import torch
+    import zarr
+
+    class ZarrClips(torch.utils.data.Dataset[torch.Tensor]):
+        def __init__(self) -> None:
+            array = zarr.open_group(cache.path, mode="r")["clips"]
+            assert isinstance(array, zarr.Array)
+            self.clips = array
+
+        def __len__(self) -> int:
+            return len(order)
+
+        def __getitem__(self, place: int) -> torch.Tensor:
+            return torch.from_numpy(np.asarray(self.clips[int(order[place])]))
+
+    loader = torch.utils.data.DataLoader(ZarrClips(), batch_size=BATCH)
+    return lambda: sum(len(batch) for batch in loader)
+
+
+def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
+    shape = cache.clip_spec.clip_shape
+    clips = np.memmap(folder / "clips.raw", np.uint8, "w+", shape=(len(cache), *shape))
+    for position in range(len(cache)):
+        clips[position] = cache.read([position])[0]
+    clips.flush()
+    mapped = np.memmap(folder / "clips.raw", np.uint8, "r", shape=(len(cache), *shape))
+    out = np.empty((BATCH, *shape), np.uint8)
+
+    def memmap() -> int:
+        for positions in batches(order):
+            for place, position in enumerate(positions):
+                out[place] = mapped[position]
+        return len(order)
+
+    ways: dict[str, Epoch] = {"signprep": cache_epoch(cache, order, 1), "np.memmap": memmap}
+    for name, make in {"litData": litdata, "MosaicML Streaming": mosaic, "WebDataset": webdataset}.items():
+        try:
+            ways[name] = make(folder / name.replace(" ", ""), mapped)
+        except ImportError as error:
+            print(f"  {name} is missing ({error})")
+    return ways
+
+
+def _lit_clip(clips: Any) -> Any:
+    path, shape, position = clips
+    yield {"clip": np.memmap(path, np.uint8, "r", shape=shape)[position].tobytes()}
+
+
+def litdata(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
+    """64 MB chunks; StreamingDataset and its loader, shuffled, on local files."""
+    import litdata as lit
+    import torch
+
+    assert isinstance(clips, np.memmap) and clips.filename is not None
+    inputs = [(str(clips.filename), clips.shape, position) for position in range(len(clips))]
+    lit.optimize(
+        fn=_lit_clip, inputs=inputs, output_dir=str(folder), chunk_bytes="64MB", num_workers=1, start_method="fork"
+    )
+    dataset = lit.StreamingDataset(str(folder), shuffle=True)
+    shape = clips.shape[1:]
+
+    def collate(items: list[dict[str, bytes]]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.frombuffer(item["clip"], np.uint8).reshape(shape) for item in items]))
+
+    loader = lit.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=collate)
+    return lambda: sum(len(batch) for batch in loader)
+
+
+def mosaic(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
+    """64 MB shards; StreamingDataset, shuffled, local, under torch's loader."""
+    import torch
+    from streaming import MDSWriter, StreamingDataset
+
+    with MDSWriter(out=str(folder), columns={"clip": "bytes"}, size_limit=2**26) as writer:
+        for clip in clips:
+            writer.write({"clip": clip.tobytes()})
+    dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
+    shape = clips.shape[1:]
+
+    def collate(items: list[dict[str, bytes]]) -> torch.Tensor:
+        return torch.from_numpy(np.stack([np.frombuffer(item["clip"], np.uint8).reshape(shape) for item in items]))
+
+    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, collate_fn=collate)
+    return lambda: sum(len(batch) for batch in loader)
+
+
+def webdataset(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
+    """npy members in tar shards, shuffled through a buffer of 100."""
+    import webdataset as wds
+
+    folder.mkdir()
+    with wds.ShardWriter(str(folder / "%06d.tar"), maxsize=2**26, verbose=0) as writer:
+        for number, clip in enumerate(clips):
+            file = io.BytesIO()
+            np.save(file, clip)
+            writer.write({"__key__": f"{number:08d}", "npy": file.getvalue()})
+    shards = [str(path) for path in sorted(folder.glob("*.tar"))]
+
+    def epoch() -> int:
+        dataset = wds.WebDataset(shards, shardshuffle=100, seed=0).shuffle(100).decode().to_tuple("npy").batched(BATCH)
+        return sum(len(batch[0]) for batch in dataset)
+
+    return epoch
+
+
+def print_rates(title: str, ways: dict[str, Epoch], num_rounds: int) -> dict[str, float]:
+    """Print the median clips a second of each way, read by turns, after one round to warm up."""
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(num_rounds + 1):
+        for name, epoch in ways.items():
+            start = time.perf_counter()
+            count = epoch()
+            if number:
+                rates[name].append(count / (time.perf_counter() - start))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    ours = medians["signprep"]
+    print_table(
+        [(title, "clips/s", "signprep / it"), *((k, f"{v:,.0f}", f"{ours / v:.2f}") for k, v in medians.items())]
+    )
+    return medians
+
+
+def cold(caches: dict[str, Cache], order: NDArray[np.int64], num_rounds: int) -> None:
+    """Read an epoch after the files have been dropped from the page cache."""
+    rows = [("cold", "clips/s", "lz4hc / it", "MB read")]
+    rates: dict[str, list[float]] = {codec: [] for codec in caches}
+    for _ in range(num_rounds):
+        for codec, cache in caches.items():
+            drop_from_page_cache(cache.path)
+            fresh = open_cache(cache.path)
+            start = time.perf_counter()
+            cache_epoch(fresh, order, 1)()
+            rates[codec].append(len(order) / (time.perf_counter() - start))
+    medians = {codec: statistics.median(values) for codec, values in rates.items()}
+    for codec, cache in caches.items():
+        megabytes = sum(path.stat().st_size for path in (cache.path / "clips").rglob("*") if path.is_file()) / 1e6
+        ratio = medians["lz4hc"] / medians[codec]
+        rows.append((codec, f"{medians[codec]:,.0f}", f"{ratio:.2f}", f"{megabytes:,.0f}"))
+    print_table(rows)
+
+
+def drop_from_page_cache(root: Path) -> None:
+    for path in (path for path in root.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
