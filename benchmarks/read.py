@@ -4,9 +4,8 @@ The same clips of 16 x 256 x 256, cut from rendered 1080p signing, in every stor
 seed, into one array where a peer allows it. Stores are read by turns, in this process, one thread unless it says so;
 medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; a stock DataLoader over zarr-python on the same
 files; np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its own dataset class, local,
-without worker processes, shuffled by the order that it documents. A peer that is not installed is named as missing.
-
-    pip install --group bench
+without worker processes, shuffled by the order that it documents. A peer that is not installed is named as missing:
+`pip install --group bench` installs them but MosaicML Streaming, whose releases so far ask for NumPy below 2.2.
 """
 
 import io
@@ -177,7 +176,11 @@ def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> dict[str, 
                 out[place] = mapped[position]
         return len(order)
 
-    ways: dict[str, Epoch] = {"signprep": cache_epoch(cache, order, 1), "np.memmap": memmap}
+    ways: dict[str, Epoch] = {
+        "signprep": cache_epoch(cache, order, 1),
+        "signprep, 2 threads": cache_epoch(cache, order, 2),
+        "np.memmap": memmap,
+    }
     for name, make in {"litData": litdata, "MosaicML Streaming": mosaic, "WebDataset": webdataset}.items():
         try:
             ways[name] = make(folder / name.replace(" ", ""), mapped)

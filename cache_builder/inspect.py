@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from signprep.cache_builder.index import OK
+from signprep.cache_builder.index import FAILED, OK, REMOVED
 from signprep.cache_builder.reader import Cache
 
 BAR_WIDTH = 24
@@ -19,7 +19,8 @@ def describe(cache: Cache) -> dict[str, Any]:
     stored = index.filter(pc.equal(index["status"].cast(pa.string()), OK))
     stored_bytes = pc.sum(stored["stored_bytes"]).as_py() or 0
     raw_bytes = stored.num_rows * cache.clip_spec.raw_rgb_bytes
-    failed = index.filter(pc.not_equal(index["status"].cast(pa.string()), OK))
+    failed = index.filter(pc.equal(index["status"].cast(pa.string()), FAILED))
+    num_removed = pc.sum(pc.equal(index["status"].cast(pa.string()), REMOVED)).as_py() or 0
     return {
         "path": str(cache.path),
         "format_version": cache.info.format_version,
@@ -29,6 +30,7 @@ def describe(cache: Cache) -> dict[str, Any]:
         "provenance": dict(cache.info.provenance),
         "positions": len(cache),
         "clips": stored.num_rows,
+        "removed": num_removed,
         "classes": len(cache.vocabulary),
         "videos": len(pc.unique(stored["video"])),
         "takes": len(pc.unique(stored["take"])),
@@ -64,6 +66,8 @@ def print_description(description: dict[str, Any], console: Console, *, most: in
         ("size", f"{description['stored_bytes'] / 1e6:,.1f} MB" + (f", {ratio:.3f} of raw RGB" if ratio else "")),
         ("fingerprint", description["fingerprint"]),
     ]
+    if description["removed"]:
+        rows.append(("removed", f"{description['removed']:,} clips, until `signprep compact`"))
     for name, value in rows:
         overview.add_row(f"[bold]{name}", value)
     console.print(overview)

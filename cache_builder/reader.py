@@ -6,8 +6,9 @@ Reading goes past zarr-python: a mapped shard, its chunk index, the checksum, an
 buffer take about a quarter of zarr-python's time for the same bytes.
 """
 
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class Cache:
         self.manifest = manifest
         self._stamp = stamp
         self._shards: dict[int, ShardFile] = {}
+        self._pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
         use_one_thread()
 
     def __reduce__(self) -> tuple[Callable[[Path], "Cache"], tuple[Path]]:
@@ -145,11 +147,23 @@ class Cache:
             self._read_some(positions, out)
         else:
             all_positions = np.asarray(positions)
-            parts = [slice(k, None, threads) for k in range(min(threads, len(positions)))]
-            with ThreadPoolExecutor(len(parts)) as pool:
-                for _ in pool.map(lambda part: self._read_some(all_positions[part], out[part]), parts):
-                    pass
+            first, *others = (slice(k, None, threads) for k in range(min(threads, len(positions))))
+            pool = self._pool_of(threads - 1)
+            begun = [pool.submit(self._read_some, all_positions[part], out[part]) for part in others]
+            try:
+                self._read_some(all_positions[first], out[first])
+            finally:
+                wait(begun)  # nobody writes into `out` after this
+            for done in begun:
+                done.result()
         return out
+
+    def _pool_of(self, num_threads: int) -> ThreadPoolExecutor:
+        """Return threads that stay: starting them costs as much as reading a clip. A forked process starts its own."""
+        key = os.getpid(), num_threads
+        if self._pool is None or self._pool[0] != key:
+            self._pool = key, ThreadPoolExecutor(num_threads, thread_name_prefix="signprep-read")
+        return self._pool[1]
 
     def _read_some(self, positions: Sequence[int] | NDArray[np.integer], clips: NDArray[np.uint8]) -> None:
         codec = self.info.clip_codec

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from signprep.cache_builder import build as build_module
 from signprep.cache_builder import open_cache, shard_task
 from signprep.cache_builder.build import BuildReport, build
+from signprep.cache_builder.inspect import describe
 from signprep.cache_builder.verify import verify_cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, DecodeError
@@ -114,6 +115,9 @@ def test_what_is_gone_is_removed_and_what_comes_back_is_there_again(root: Path, 
     cache = open_cache(out)
     assert len(cache) == 12 and len(cache.positions()) == 11
     assert cache.index["status"].to_pylist().count("removed") == 1
+    described = describe(cache)
+    assert (described["clips"], described["removed"], described["failures"]) == (11, 1, {})
+    assert "1 clips, until `signprep compact`" in run("inspect", str(out))[1]
     assert_same_clips_as_a_new_build(root, out, tmp_path)
     (tmp_path / "away.mp4").rename(video)
     assert update(root, out).num_reused == 12

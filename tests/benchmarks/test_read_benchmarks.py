@@ -1,0 +1,22 @@
+"""The benchmarks of reading run, at toy size; in a process of their own, since peers leave files open."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import scale
+
+
+def test_reading_is_compared_with_its_parts_and_its_peers() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--toy", "read"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    for way in ("blosc alone", "DataLoader over zarr-python", "np.memmap", "cold"):
+        assert way in done.stdout
+
+
+def test_large_caches_are_compared_with_small_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    scale.run(toy=True)
+    assert "random batch" in capsys.readouterr().out
