@@ -26,6 +26,7 @@ from signprep.cache_builder.build_folder import (
     polled,
     start_afresh,
 )
+from signprep.cache_builder.estimate import check_space_left
 from signprep.cache_builder.format import (
     ARRAY_METADATA,
     BUILD_FOLDER,
@@ -180,12 +181,19 @@ def _build_shards(
         for shard in missing
     ]
     errors: list[SignprepError] = []
+    num_done = num_bytes = 0
     # After an error no shard is begun, and those in flight are finished: they are there for the next run.
     calls = (joblib.delayed(_shard_or_error)(task) for task in tasks if not errors)
     with polled(out / BUILD_FOLDER, num_reused, progress):
         for result in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(calls):
             if isinstance(result, SignprepError):
                 errors.append(result)
+                continue
+            num_done, num_bytes = num_done + 1, num_bytes + result.num_bytes
+            try:
+                check_space_left(out, num_bytes=num_bytes, num_done=num_done, num_left=len(tasks) - num_done)
+            except CacheError as error:
+                errors.append(error)
     if errors:
         raise errors[0]
     return num_reused

@@ -97,3 +97,21 @@ def check_space(plan: BuildPlan, out: Path) -> None:
             f"{out}: {free / 1e6:,.0f} MB are free, but {plan.num_clips} clips need at least {needed / 1e6:,.0f} MB; "
             "--dry-run estimates it closely"
         )
+
+
+def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:
+    """Raise CacheError if the disk will not hold the shards that are still to come, judged by those that are done.
+
+    Args:
+        out: the cache.
+        num_bytes: of the shards that are done.
+        num_done: how many they are.
+        num_left: how many are to come.
+    """
+    needed = num_bytes / num_done * num_left
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise CacheError(
+            f"{out}: {free / 1e6:,.0f} MB are free, but the rest of this build will need about {needed / 1e6:,.0f} MB; "
+            "make room, and the same command goes on"
+        )

@@ -46,6 +46,8 @@ class ShardResult:
     number: int
     num_ok: int
     num_failed: int
+    num_bytes: int
+    """Of the shard file."""
 
 
 def build_shard(task: ShardTask) -> ShardResult:
@@ -77,7 +79,7 @@ def build_shard(task: ShardTask) -> ShardResult:
     write_atomically(part_path(root, task.plan.number), sink.getvalue().to_pybytes())
     counter.unlink(missing_ok=True)  # a worker whose build was killed may still be at the same shard
     num_ok = sum(row["status"] == OK for row in rows)
-    return ShardResult(number=task.plan.number, num_ok=num_ok, num_failed=len(rows) - num_ok)
+    return ShardResult(number=task.plan.number, num_ok=num_ok, num_failed=len(rows) - num_ok, num_bytes=len(data))
 
 
 def _encoded_clips(task: ShardTask, labels: dict[str, int]) -> Iterator[tuple[dict[str, Any], bytes | None]]:

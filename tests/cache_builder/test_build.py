@@ -276,6 +276,20 @@ def test_a_disk_that_is_too_small_is_found_before_the_work(
     assert not (tmp_path / "c.zarr").exists()
 
 
+def test_a_disk_that_fills_up_is_found_before_it_is_full_and_the_build_goes_on_later(
+    cache: Cache, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out = plan_of(data_root), tmp_path / "a.zarr"
+    small = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr("signprep.cache_builder.estimate.shutil.disk_usage", lambda _: small)
+    with pytest.raises(CacheError, match="the same command goes on"):
+        build(plan, out, workers=1)
+    assert len(list((out / ".build").glob("*.parquet"))) == 2  # the first shard's part, and what is known of videos
+    monkeypatch.undo()
+    build(plan, out, workers=1)
+    assert open_cache(out).fingerprint == cache.fingerprint
+
+
 def test_nothing_built_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
     root = write_data_root(tmp_path / "data")
     for video in (root / "video").iterdir():
