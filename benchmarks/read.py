@@ -15,15 +15,18 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numcodecs import blosc
 from numpy.typing import NDArray
 
 from benchmarks._report import print_machine, print_table
-from signprep.cache_builder.build import build
+from signprep.cache_builder.build import build, write_state
+from signprep.cache_builder.format import shard_path, write_metadata
 from signprep.cache_builder.plan import BuildOptions, plan_build
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.pipeline.clip_spec import ClipSpec
@@ -71,21 +74,6 @@ def build_cache(folder: Path, codec: str, pixels: str, copies: int) -> Cache:
 
 def repeated(cache: Cache, target: Path, copies: int) -> Cache:
     """Return a cache that holds another one's shards many times over, as files of their own."""
-    from dataclasses import replace
-
-    import pyarrow as pa
-
-    from signprep.cache_builder.build import write_index
-    from signprep.cache_builder.format import (
-        ARRAY_METADATA,
-        GROUP_METADATA,
-        MANIFEST,
-        CacheManifest,
-        CacheObject,
-        shard_path,
-        write_metadata,
-    )
-
     info = replace(cache.info, num_positions=len(cache) * copies)
     write_metadata(target, info)
     for number in range(info.num_shards):
@@ -94,10 +82,7 @@ def repeated(cache: Cache, target: Path, copies: int) -> Cache:
         shutil.copyfile(cache.path / shard_path(info, number % cache.info.num_shards), path)
     index = pa.concat_tables([cache.index] * copies)
     index = index.set_column(0, index.schema.field(0), pa.array(np.arange(index.num_rows)))
-    objects = write_index(target, index)
-    for path in (GROUP_METADATA, ARRAY_METADATA):
-        objects[path] = CacheObject.of((target / path).read_bytes())
-    (target / MANIFEST).write_text(CacheManifest(objects=objects, plan_digest="").to_json(), encoding="utf-8")
+    write_state(target, index=index, objects={}, plan_digest="")
     return open_cache(target)
 
 

@@ -8,7 +8,7 @@ twice, once in each task.
 import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,14 +115,10 @@ def _build_all(plan: BuildPlan, out: Path, workers: int, strict: bool, progress:
         shutil.rmtree(out)
         reason = next((error for error in index["error"].to_pylist() if error), "no segments")
         raise CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
-    objects |= write_index(out, index)
-    for path in (GROUP_METADATA, ARRAY_METADATA):
-        objects[path] = CacheObject.of((out / path).read_bytes())
     hashes = dict(zip(index["video"].to_pylist(), index["video_hash"].to_pylist(), strict=True))
     seen = {video: entry._replace(video_hash=hashes[video]) for video, entry in read_seen(seen_file).items()}
     write_seen(out / SEEN, seen)
-    manifest = CacheManifest(objects=objects, plan_digest=plan.digest())
-    write_atomically(out / MANIFEST, manifest.to_json().encode())
+    write_state(out, index=index, objects=objects, plan_digest=plan.digest())
     empty_build_folder(out)
     return report_of(index, num_reused=num_reused)
 
@@ -148,12 +144,8 @@ def _update(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: Bu
     num_built_before = _build_shards(plan, change.shards, out, staged, workers, strict, progress, info=change.info)
     parts, objects = _merged_parts(out, change.shards)
     index = pa.concat_tables([change.kept, parts]).unify_dictionaries().combine_chunks()
-    objects = dict(manifest.objects) | objects | write_index(staged, index)
     write_metadata(staged, change.info)
-    for path in (GROUP_METADATA, ARRAY_METADATA):
-        objects[path] = CacheObject.of((staged / path).read_bytes())
-    new_manifest = CacheManifest(objects=objects, plan_digest=plan.digest())
-    write_atomically(staged / MANIFEST, new_manifest.to_json().encode())
+    write_state(staged, index=index, objects={**manifest.objects, **objects}, plan_digest=plan.digest())
     write_seen(staged / SEEN, seen)
     commit(out)
     return replace(
@@ -227,6 +219,20 @@ def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
     data = sink.getvalue().to_pybytes()
     write_atomically(root / INDEX, data)
     return {INDEX: CacheObject.of(data)}
+
+
+def write_state(root: Path, *, index: pa.Table, objects: Mapping[str, CacheObject], plan_digest: str) -> None:
+    """Write index and manifest of a state of a cache under a folder that holds its Zarr metadata.
+
+    Args:
+        root: the cache, or its staging folder.
+        index: a row a position.
+        objects: its shards by path; older entries of index and metadata are replaced.
+        plan_digest: of the plan whose data it holds.
+    """
+    metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}
+    manifest = CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)
+    write_atomically(root / MANIFEST, manifest.to_json().encode())
 
 
 def report_of(index: pa.Table, *, num_reused: int) -> BuildReport:

@@ -12,14 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from signprep.cache_builder.build import write_index
+from signprep.cache_builder.build import write_state
 from signprep.cache_builder.build_folder import empty_build_folder
 from signprep.cache_builder.format import (
-    ARRAY_METADATA,
-    GROUP_METADATA,
-    MANIFEST,
     CacheInfo,
-    CacheManifest,
     CacheObject,
     read_info,
     read_manifest,
@@ -103,12 +99,8 @@ def _compact(root: Path, forgotten: NDArray[np.int64] | None) -> CompactReport:
     if touched or num_left < index.num_rows:
         index, vocabulary = _index_of(index, sources, info)
         info = replace(info, vocabulary=vocabulary, num_positions=num_left)
-        objects |= write_index(staged, index)
         write_metadata(staged, info)
-        for path in (GROUP_METADATA, ARRAY_METADATA):
-            objects[path] = CacheObject.of((staged / path).read_bytes())
-        new_manifest = CacheManifest(objects=objects, plan_digest=manifest.plan_digest)
-        write_atomically(staged / MANIFEST, new_manifest.to_json().encode())
+        write_state(staged, index=index, objects=objects, plan_digest=manifest.plan_digest)
         videos = set(index["video"].to_pylist())
         write_seen(staged / SEEN, {name: entry for name, entry in read_seen(root / SEEN).items() if name in videos})
         commit(root, deleted=deleted)
