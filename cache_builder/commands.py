@@ -7,6 +7,7 @@ import click
 
 from signprep.pipeline.errors import CacheCorruptError, CacheIncompleteError, DecodeError
 from signprep.pipeline.source_options import source_options
+from signprep.pipeline.wording import counted
 
 
 @click.command("build-cache")
@@ -171,13 +172,14 @@ def verify(
         click.echo(fault.message)
     if faults and roots is not None:
         report = repair_cache(cache_path, faults, roots)
-        click.echo(f"{cache_path}: {report.num_objects} files repaired, {report.num_clips} clips made again")
+        files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
+        click.echo(f"{cache_path}: {files} repaired, {clips} made again")
         for reason in report.unrepaired:
             click.echo(reason)
         if report.unrepaired:
-            raise CacheCorruptError(f"{cache_path}: {len(report.unrepaired)} faults could not be repaired")
+            raise CacheCorruptError(f"{cache_path}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
     elif faults:
-        raise CacheCorruptError(f"{cache_path}: {len(faults)} faults")
+        raise CacheCorruptError(f"{cache_path}: {counted(len(faults), 'fault')}")
     else:
         click.echo(f"{cache_path}: {num_objects} files are as they were written")
 
@@ -237,12 +239,12 @@ def forget(
     found = [matching_positions(cache_path, column, list(values)) for column, values in chosen.items() if values]
     positions = np.unique(np.concatenate(found))
     if not yes:
-        click.confirm(f"Delete {len(positions)} clips from {cache_path} for good?", abort=True)
+        click.confirm(f"Delete {counted(len(positions), 'clip')} from {cache_path} for good?", abort=True)
     click.echo(_compacted(cache_path, compact_cache(cache_path, forgotten=positions)))
 
 
 def _compacted(cache_path: Path, report: Any) -> str:
     return (
-        f"{cache_path}: {report.num_dropped} clips dropped, {report.freed_bytes / 1e6:.1f} MB given back, "
-        f"{report.num_shards_written} shards written again"
+        f"{cache_path}: {counted(report.num_dropped, 'clip')} dropped, {report.freed_bytes / 1e6:.1f} MB given back, "
+        f"{counted(report.num_shards_written, 'shard')} written again"
     )

@@ -13,6 +13,7 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.progress import progress_bar
 from signprep.pipeline.sources.annotations import Annotations, Problem
 from signprep.pipeline.splits import Leak, SplitOptions, assign_splits, leaks
+from signprep.pipeline.wording import counted
 
 SHOWN_LINES = 5
 """Of each list in the summary; the index has all."""
@@ -105,11 +106,11 @@ def build_summary(
         lines.append(f"built {num_new} clips in {seconds:.1f} s, {num_new / max(seconds, 1e-9):.1f} clips/s")
     if report.num_reused:
         changed = f", {report.num_changed} of them with other labels, names or splits" if report.num_changed else ""
-        lines.append(f"kept {report.num_reused} clips that were there{changed}")
+        lines.append(f"kept {counted(report.num_reused, 'clip')} of before{changed}")
     if report.num_removed:
-        lines.append(f"{report.num_removed} clips are gone from the data; `signprep compact` gives back their bytes")
+        lines.append(f"gone from the data: {counted(report.num_removed, 'clip')}; `signprep compact` frees their bytes")
     if report.num_failed:
-        lines.append(f"{report.num_failed} clips failed:")
+        lines.append(f"{counted(report.num_failed, 'clip')} failed:")
         lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])
     return "\n".join(lines + _problem_lines(problems, found_leaks))
 
@@ -121,7 +122,7 @@ def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
 def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> list[str]:
     lines = [f"{'training will refuse this' if leak.forbidden else 'take care'}: {leak}" for leak in found_leaks]
     if problems:
-        lines.append(f"{len(problems)} problems in the data root:")
+        lines.append(f"{counted(len(problems), 'problem')} in the data root:")
         lines += _shortened([problem.message for problem in problems])
     return lines
 

@@ -245,7 +245,7 @@ def test_the_command_tells_what_was_built_and_what_was_not(tmp_path: Path) -> No
     result = run_build(root, tmp_path / "c.zarr")
     assert result.exit_code == 0, result.output
     assert "10 clips (" in result.stdout and "of 2 glosses" in result.stdout
-    assert "1 clips failed:" in result.stdout and "REAL01_L.mp4" in result.stdout
+    assert "1 clip failed:" in result.stdout and "REAL01_L.mp4" in result.stdout
     assert "2 problems in the data root:" in result.stdout and "unlabelled.mp4" in result.stdout
     again = run_build(root, tmp_path / "c.zarr")
     assert "kept 11 clips" in again.stdout

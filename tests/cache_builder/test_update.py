@@ -247,7 +247,7 @@ def test_compact_drops_what_is_gone_and_writes_no_other_shard(root: Path, out: P
     update(root, out)
     size = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
     code, text = run("compact", str(out))
-    assert code == 0 and "1 clips dropped" in text and "2 shards written" in text
+    assert code == 0 and "1 clip dropped" in text and "2 shards written" in text
     assert sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file()) < size
     after = files(out)
     assert {name for name in before if "/c/" in name and before[name] != after.get(name)} == {
@@ -310,7 +310,7 @@ def test_repair_leaves_a_shard_alone_whose_video_is_another_one(root: Path, out:
     shard = out / "clips/c/1/0/0/0"
     shard.unlink()
     code, text = run("verify", str(out), "--repair", "--data-root", str(root))
-    assert code == 1 and "1 faults could not be repaired" in text
+    assert code == 1 and "1 fault could not be repaired" in text
     assert not shard.exists()
     code, text = run("verify", str(out), "--repair")
     assert code == 2 and "--data-root" in text
