@@ -5,7 +5,8 @@ seed, into one array where a peer allows it. Stores are read by turns, in this p
 medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; a stock DataLoader over zarr-python on the same
 files; np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its own dataset class, local,
 without worker processes, shuffled by the order that it documents. A peer that is not installed is named as missing:
-`pip install --group bench` installs them but MosaicML Streaming, whose releases so far ask for NumPy below 2.2.
+`pip install --group bench` installs them but mosaicml-streaming, which asks for NumPy below 2.2: give it, with all the
+others, an environment of its own.
 """
 
 import io
@@ -24,6 +25,7 @@ import pyarrow as pa
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+import signprep.training.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
 from benchmarks._report import print_machine, print_table
 from signprep.cache_builder.build import build, write_state
 from signprep.cache_builder.format import shard_path, write_metadata
