@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 import signprep.training.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import peak_memory_mib, print_machine, print_table
 from signprep.cache_builder.build import build, write_state
+from signprep.cache_builder.codec import CHECKSUM_BYTES
 from signprep.cache_builder.format import shard_path, write_metadata
 from signprep.cache_builder.plan import BuildOptions, plan_build
 from signprep.cache_builder.reader import Cache, open_cache
@@ -54,12 +56,17 @@ def run(*, toy: bool = False) -> None:
             codec: build_cache(folder, codec, "rgb24" if codec == "none" else "yuv420p", copies)
             for codec in ("lz4hc", "zstd", "none")
         }
-        print_machine(["numcodecs", "zarr", "torch", "litdata", "mosaicml-streaming", "webdataset"])
+        peers = ["litdata", "mosaicml-streaming", "webdataset", "tensorstore"]
+        print_machine(["numcodecs", "google-crc32c", "zarr", "torch", *peers])
         sizes(caches)
         order = np.random.default_rng(0).permutation(len(caches["lz4hc"]))
-        print_rates("default codec, warm", codec_ways(caches["lz4hc"], order), num_rounds)
+        # First: pages that a reader has mapped cannot be dropped.
+        cold({codec: cache.path for codec, cache in caches.items()}, order, num_rounds)
+        rates = print_rates("default codec, warm", codec_ways(caches["lz4hc"], order), num_rounds)
+        gains = (f"{name} {rates[f'{name}, 2 threads'] / rates[name]:.2f}" for name in ("signprep", "blosc alone"))
+        print(f"  two threads / one: {', '.join(gains)}")
         print_rates("uncompressed rgb24, warm", raw_ways(folder, caches["none"], order), num_rounds)
-        cold(caches, order, num_rounds)
+        print(f"  peak memory of this process {peak_memory_mib():.0f} MiB, mapped files included")
 
 
 def build_cache(folder: Path, codec: str, pixels: str, copies: int) -> Cache:
@@ -113,17 +120,28 @@ def cache_epoch(cache: Cache, order: NDArray[np.int64], threads: int) -> Epoch:
 
 def codec_ways(cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
     out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
+    payloads = [cache._chunk(int(position))[:-CHECKSUM_BYTES] for position in order]
+    pool = ThreadPoolExecutor(2)
+
+    def decompress(first: int, last: int, step: int = 1) -> None:
+        for clip, payload in zip(out[first % BATCH :: step], payloads[first:last:step], strict=False):
+            blosc.decompress(payload, dest=clip.reshape(-1))
 
     def blosc_alone() -> int:
-        for positions in batches(order):
-            for clip, position in zip(out, positions, strict=False):
-                blosc.decompress(cache._chunk(int(position))[:-4], dest=clip.reshape(-1))
+        for first in range(0, len(order), BATCH):
+            decompress(first, first + BATCH)
+        return len(order)
+
+    def blosc_in_threads() -> int:
+        for first in range(0, len(order), BATCH):
+            wait([pool.submit(decompress, first + k, first + BATCH, 2) for k in range(2)])
         return len(order)
 
     return {
         "signprep": cache_epoch(cache, order, 1),
         "signprep, 2 threads": cache_epoch(cache, order, 2),
         "blosc alone": blosc_alone,
+        "blosc alone, 2 threads": blosc_in_threads,
         "DataLoader over zarr-python": zarr_epoch(cache, order[: 4 * BATCH]),
     }
 
@@ -173,7 +191,30 @@ def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> dict[str, 
             ways[name] = make(folder / name.replace(" ", ""), mapped)
         except ImportError as error:
             print(f"  {name} is missing ({error})")
+    try:
+        ways["TensorStore"] = tensorstore(cache, order)
+    except ImportError as error:
+        print(f"  TensorStore is missing ({error})")
     return ways
+
+
+def tensorstore(cache: Cache, order: NDArray[np.int64]) -> Epoch:
+    """The same cache, its checksums checked; a batch's reads are begun together, into one array, in one thread."""
+    import tensorstore as ts
+
+    out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
+    context = ts.Context({"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}})
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{cache.path}/clips/"}}
+    array = ts.open(spec, context=context, read=True).result()
+
+    def epoch() -> int:
+        for positions in batches(order):
+            begun = [ts.array(clip).write(array[int(p)]) for clip, p in zip(out, positions, strict=False)]
+            for reading in begun:
+                reading.result()
+        return len(order)
+
+    return epoch
 
 
 def _lit_clip(clips: Any) -> Any:
@@ -255,23 +296,40 @@ def print_rates(title: str, ways: dict[str, Epoch], num_rounds: int) -> dict[str
     return medians
 
 
-def cold(caches: dict[str, Cache], order: NDArray[np.int64], num_rounds: int) -> None:
+def cold(paths: dict[str, Path], order: NDArray[np.int64], num_rounds: int) -> None:
     """Read an epoch after the files have been dropped from the page cache."""
-    rows = [("cold", "clips/s", "lz4hc / it", "MB read")]
-    rates: dict[str, list[float]] = {codec: [] for codec in caches}
+    found: dict[str, list[tuple[float, float]]] = {codec: [] for codec in paths}
     for _ in range(num_rounds):
-        for codec, cache in caches.items():
-            drop_from_page_cache(cache.path)
-            fresh = open_cache(cache.path)
-            start = time.perf_counter()
-            cache_epoch(fresh, order, 1)()
-            rates[codec].append(len(order) / (time.perf_counter() - start))
-    medians = {codec: statistics.median(values) for codec, values in rates.items()}
-    for codec, cache in caches.items():
-        megabytes = sum(path.stat().st_size for path in (cache.path / "clips").rglob("*") if path.is_file()) / 1e6
-        ratio = medians["lz4hc"] / medians[codec]
-        rows.append((codec, f"{medians[codec]:,.0f}", f"{ratio:.2f}", f"{megabytes:,.0f}"))
-    print_table(rows)
+        for codec, path in paths.items():
+            found[codec].append(cold_epoch(path, order))
+    rates, megabytes = (
+        {codec: statistics.median(values[k] for values in found[codec]) for codec in paths} for k in range(2)
+    )
+    print_table(
+        [
+            ("cold, 1 thread", "clips/s", "lz4hc / it", "MB read"),
+            *((k, f"{v:,.0f}", f"{rates['lz4hc'] / v:.2f}", f"{megabytes[k]:,.0f}") for k, v in rates.items()),
+        ]
+    )
+
+
+def cold_epoch(path: Path, order: NDArray[np.int64]) -> tuple[float, float]:
+    """Return clips a second, and the megabytes that came from the disk; NaN where the system does not count them."""
+    drop_from_page_cache(path)
+    epoch = cache_epoch(open_cache(path), order, 1)
+    before, start = megabytes_from_disk(), time.perf_counter()
+    count = epoch()
+    return count / (time.perf_counter() - start), megabytes_from_disk() - before
+
+
+def megabytes_from_disk() -> float:
+    """Return what this process has had read from storage so far, page cache hits left out."""
+    counters = Path("/proc/self/io")
+    if not counters.is_file():
+        return float("nan")
+    return next(
+        int(line.split()[1]) / 1e6 for line in counters.read_text().splitlines() if line.startswith("read_bytes:")
+    )
 
 
 def drop_from_page_cache(root: Path) -> None:

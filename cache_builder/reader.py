@@ -52,6 +52,7 @@ class Cache:
         self.info = info
         self.manifest = manifest
         self._stamp = stamp
+        self._columns: dict[str, pa.ChunkedArray] = {}
         self._shards: dict[int, ShardFile] = {}
         self._pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
         use_one_thread()
@@ -83,7 +84,9 @@ class Cache:
         return self._read_index(None)
 
     def _column(self, name: str) -> pa.ChunkedArray:
-        return self.index[name] if "index" in self.__dict__ else self._read_index([name])[name]
+        if name not in self._columns:
+            self._columns[name] = (self.index if "index" in self.__dict__ else self._read_index([name]))[name]
+        return self._columns[name]
 
     def _read_index(self, columns: list[str] | None) -> pa.Table:
         path = self.path / INDEX
@@ -96,17 +99,19 @@ class Cache:
 
     def segment_id(self, position: int) -> str:
         """Return who the clip at a position is, from its own part of the index."""
-        with pq.ParquetFile(self.path / INDEX, memory_map=True, page_checksum_verification=True) as file:
-            first = 0
-            for group in range(file.num_row_groups):
-                num_rows = file.metadata.row_group(group).num_rows
-                if position < first + num_rows:
-                    name: str = file.read_row_group(group, columns=["segment_id"])["segment_id"][
-                        position - first
-                    ].as_py()
-                    return name
-                first += num_rows
-        raise IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")
+        path, first = self.path / INDEX, 0
+        try:
+            with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+                for group in range(file.num_row_groups):
+                    num_rows = file.metadata.row_group(group).num_rows
+                    if first <= position < first + num_rows:
+                        names = file.read_row_group(group, columns=["segment_id"])["segment_id"]
+                        self._require_unchanged()
+                        return str(names[position - first])
+                    first += num_rows
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise CacheError(f"{path}: cannot be read ({error})") from error
+        raise self._outside(position)
 
     def _require_unchanged(self) -> None:
         """Raise CacheError if the cache was changed since it was opened: its positions may mean other clips now."""
@@ -189,12 +194,15 @@ class Cache:
 
     def _chunk(self, position: int) -> NDArray[np.uint8]:
         if not 0 <= position < len(self):
-            raise IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")
+            raise self._outside(position)
         number, place = divmod(position, self.info.clips_per_shard)
         chunk = self._shard(number).chunk(place)
         if chunk is None:
             raise CacheCorruptError(f"it is not in shard {number}: its build failed, or it was removed")
         return chunk
+
+    def _outside(self, position: int) -> IndexError:
+        return IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")
 
     def _shard(self, number: int) -> ShardFile:
         shard = self._shards.get(number)
