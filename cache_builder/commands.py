@@ -225,22 +225,17 @@ def forget(
       signprep forget aihub.zarr --signer REAL07
       signprep forget aihub.zarr --take REAL07_WORD0001 --yes
     """
-    import numpy as np
-
     from signprep.cache_builder.compact import SELECTORS, matching_positions
     from signprep.cache_builder.compact import compact as compact_cache
-    from signprep.cache_builder.format import read_info, read_manifest
 
-    chosen = dict(zip(SELECTORS, (signers, takes, videos, segment_ids), strict=True))
-    if not any(chosen.values()):
+    named = zip(SELECTORS, (signers, takes, videos, segment_ids), strict=True)
+    chosen = {column: values for column, values in named if values}
+    if not chosen:
         raise click.UsageError("say whose clips: --signer, --take, --video or --segment-id")
-    read_info(cache_path)
-    read_manifest(cache_path)
-    found = [matching_positions(cache_path, column, list(values)) for column, values in chosen.items() if values]
-    positions = np.unique(np.concatenate(found))
+    positions = matching_positions(cache_path, chosen)
     if not yes:
         click.confirm(f"Delete {counted(len(positions), 'clip')} from {cache_path} for good?", abort=True)
-    click.echo(_compacted(cache_path, compact_cache(cache_path, forgotten=positions)))
+    click.echo(_compacted(cache_path, compact_cache(cache_path, forgotten=chosen)))
 
 
 def _compacted(cache_path: Path, report: Any) -> str:

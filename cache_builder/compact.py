@@ -5,6 +5,7 @@ places of those that go, so that only the shards with holes, and the last ones, 
 stays and nothing else. Chunks are copied as they are, after their checksum, never decoded.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from signprep.cache_builder.build import write_state
-from signprep.cache_builder.build_folder import empty_build_folder
+from signprep.cache_builder.build_folder import delete_torn_writes, empty_build_folder
 from signprep.cache_builder.format import (
     CacheInfo,
     CacheObject,
@@ -45,23 +46,31 @@ class CompactReport:
     freed_bytes: int
 
 
-def matching_positions(root: Path, column: str, values: list[str]) -> NDArray[np.int64]:
-    """Return the positions whose row has one of the values in a column of `SELECTORS`, int64.
+def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
+    """Return the positions whose row has one of the values in one of the columns, int64, ascending.
+
+    Args:
+        root: a finished cache.
+        selection: values by columns of `SELECTORS`.
 
     Raises:
         CacheError: a value is nowhere in the cache.
     """
-    found = open_cache(root).index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
-    for value in values:
-        if not (found == value).any():
-            known = sorted({str(name) for name in found if name is not None})
-            shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-            raise CacheError(f"{root}: has no {column} {value}; it has {shown or 'none'}")
-    return np.flatnonzero(np.isin(found.astype(str), values))
+    index = open_cache(root).index
+    chosen = np.zeros(index.num_rows, np.bool_)
+    for column, values in selection.items():
+        found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
+        for value in values:
+            if not (found == value).any():
+                known = sorted({str(name) for name in found if name is not None})
+                shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+                raise CacheError(f"{root}: has no {column} {value}; it has {shown or 'none'}")
+            chosen |= found == value
+    return np.flatnonzero(chosen)
 
 
-def compact(root: Path, *, forgotten: NDArray[np.int64] | None = None) -> CompactReport:
-    """Drop removed clips, and forgotten ones with their rows, from a finished cache.
+def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactReport:
+    """Drop removed clips from a finished cache, and those to forget, as in `matching_positions`, with their rows.
 
     Raises:
         CacheError: it is no finished cache, another process writes it, or nothing would be left.
@@ -69,15 +78,16 @@ def compact(root: Path, *, forgotten: NDArray[np.int64] | None = None) -> Compac
     read_info(root)
     with writer(root):
         empty_build_folder(root)
+        delete_torn_writes(root)
         return _compact(root, forgotten)
 
 
-def _compact(root: Path, forgotten: NDArray[np.int64] | None) -> CompactReport:
+def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> CompactReport:
     info, manifest = read_info(root), read_manifest(root)
     index = open_cache(root).index
     stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
     if forgotten is not None:
-        stays[forgotten] = False
+        stays[matching_positions(root, forgotten)] = False
     num_left = int(stays.sum())
     if not num_left:
         raise CacheError(f"{root}: no clip would be left; delete the folder instead")

@@ -67,7 +67,12 @@ def write_seen(path: Path, seen: Mapping[str, SeenVideo]) -> None:
 def look_again(roots: DataRoots, videos: Iterable[str], seen: Mapping[str, SeenVideo]) -> dict[str, SeenVideo]:
     """Return the videos that are there as they are now; those that changed since they were seen are read and hashed."""
     stamps = stamp_videos(roots, videos)
-    known = {video: seen[video] for video, stamp in stamps.items() if video in seen and seen[video].stamp == stamp}
+    # One that could not be read is tried again: a permission that is given changes no date.
+    known = {
+        video: seen[video]
+        for video, stamp in stamps.items()
+        if video in seen and seen[video].stamp == stamp and seen[video].video_hash is not None
+    }
     changed = [video for video in stamps if video not in known]
 
     def hashed(video: str) -> SeenVideo:

@@ -102,21 +102,27 @@ def _match(
 ) -> tuple[dict[int, Segment], list[Segment]]:
     """Return the segment of each position that stays, and the segments that have none."""
     free: dict[tuple[str, float, float], list[int]] = {}
-    keys = zip(*(index[name].to_pylist() for name in ("video_hash", "start_seconds", "end_seconds")), strict=True)
-    for position, key in enumerate(keys):
-        if key[0] is not None:
-            free.setdefault(key, []).append(position)
+    names = ("video_hash", "video", "start_seconds", "end_seconds")
+    rows = zip(*(index[name].to_pylist() for name in names), strict=True)
+    for position, (video_hash, video, start, end) in enumerate(rows):
+        free.setdefault((_content(video_hash, video), start, end), []).append(position)
     for positions in free.values():
         positions.reverse()  # the first one is taken first
     stays: dict[int, Segment] = {}
     new: list[Segment] = []
     for segment in (segment for shard in plan.shards for segment in shard.segments):
-        positions = free.get((video_hashes.get(segment.video) or "", segment.start_seconds, segment.end_seconds), [])
+        content = _content(video_hashes.get(segment.video), segment.video)
+        positions = free.get((content, segment.start_seconds, segment.end_seconds), [])
         if positions:
             stays[positions.pop()] = segment
         else:
             new.append(segment)
     return stays, new
+
+
+def _content(video_hash: str | None, video: str) -> str:
+    """Return what a video is known by: its content, or its name as long as nobody could read it."""
+    return video_hash if video_hash is not None else f"unread {video}"
 
 
 def _kept_rows(index: pa.Table, stays: Mapping[int, Segment], labels: Mapping[str, int]) -> pa.Table:

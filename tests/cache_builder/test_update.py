@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from signprep.cache_builder.inspect import describe
 from signprep.cache_builder.verify import verify_cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, DecodeError
+from signprep.pipeline.sources.files import DataRoots
 from tests.conftest import plan_of, write_label
 from tests.generated_videos import write_video
 
@@ -160,6 +164,31 @@ def test_a_clip_that_still_fails_is_not_tried_again(
     assert report.num_failed == 1 and "does not open" in next(iter(report.failures))
 
 
+def test_a_video_that_cannot_be_read_is_no_new_one_each_time_and_is_built_once_it_can(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, opened = tmp_path / "a.zarr", DataRoots.opened
+    closed = f"video/{WORD1}01_F.mp4"
+
+    @contextmanager
+    def denied(roots: DataRoots, video: str) -> Iterator[Path | BinaryIO]:
+        if video == closed:
+            raise PermissionError(13, "Permission denied")
+        with opened(roots, video) as file:
+            yield file
+
+    monkeypatch.setattr(DataRoots, "opened", denied)
+    assert update(root, out).num_failed == 1
+    for _ in range(2):
+        report = update(root, out)
+        assert (report.num_failed, report.num_removed, len(open_cache(out))) == (1, 0, 12)
+    monkeypatch.undo()  # its size and date are what they were
+    report = update(root, out)
+    assert (report.num_clips, report.num_failed, len(open_cache(out))) == (12, 0, 13)
+    assert update(root, out).num_reused == 12 and len(open_cache(out)) == 13
+    assert_same_clips_as_a_new_build(root, out, tmp_path)
+
+
 def test_clips_cut_in_another_way_are_refused(root: Path, out: Path) -> None:
     before = files(out)
     with pytest.raises(CacheError, match="cut in another way"):
@@ -272,8 +301,11 @@ def test_a_forgotten_signer_is_nowhere_in_the_cache(root: Path, out: Path, tmp_p
     )
     assert CliRunner().invoke(cli, ["forget", str(out), "--signer", "REAL02"], input="n\n").exit_code == 1
     assert len(open_cache(out)) == 12
+    torn = out / "clips" / "c" / "1" / "0" / "0" / ".0.123.part"
+    torn.write_bytes(b"".join(chunks))
     code, text = run("forget", str(out), "--signer", "REAL02", "--yes")
     assert code == 0 and "4 clips dropped" in text
+    assert not torn.exists()
     for path in (path for path in out.rglob("*") if path.is_file()):
         data = path.read_bytes()
         assert b"REAL02" not in data, path
