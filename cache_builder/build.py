@@ -49,6 +49,7 @@ from signprep.cache_builder.shard_task import ShardResult, ShardTask, build_shar
 from signprep.cache_builder.staging import commit, staging_folder, writer
 from signprep.cache_builder.update import is_compatible, plan_update
 from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.workers import run_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ def _build_shards(
     errors: list[SignprepError] = []
     num_done = num_bytes = 0
     # After an error no shard is begun, and those in flight are finished: they are there for the next run.
-    calls = (joblib.delayed(_shard_or_error)(task) for task in tasks if not errors)
+    calls = (joblib.delayed(run_in)(Path.cwd(), _shard_or_error, task) for task in tasks if not errors)
     with polled(out / BUILD_FOLDER, num_reused, progress):
         for result in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(calls):
             if isinstance(result, SignprepError):

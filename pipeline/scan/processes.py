@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 
 from signprep.pipeline.progress import PLAIN_LINE_SECONDS
+from signprep.pipeline.workers import run_in
 
 CHUNKS_A_WORKER = 8
 """In one batch: enough that a slow chunk does not leave other workers idle for long."""
@@ -30,7 +32,7 @@ def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], 
     calls = chain(first, calls)
     with Parallel(n_jobs=workers, return_as="generator") as parallel:
         while batch := list(islice(calls, CHUNKS_A_WORKER * parallel.n_jobs if workers > 0 else 64)):
-            yield from parallel(delayed(work)(*call) for call in batch)
+            yield from parallel(delayed(run_in)(Path.cwd(), work, *call) for call in batch)
 
 
 class CountLine:
