@@ -2,10 +2,12 @@
 
 In: a model's name, the number of classes and, where the model allows it, frames and crop of one's own. Out: a module
 that maps float clips [B, 3, T, H, W] to logits [B, classes]. X3D's own softmax is left out: with it, cross-entropy
-would see probabilities.
+would see probabilities. slow_r50 and x3d pool with kernels of fixed size in their heads, so they are built for the
+frames and the crop in use; MViT's position embeddings too have one size.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 from signprep.pipeline.errors import TrainingError
+from signprep.training.own_model import build_own_model, check_own_name, is_own, own_head_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,7 @@ class ModelSpec:
     """A model and its input."""
 
     name: str
+    """One of `MODEL_SPECS`, or package.module:factory for a model of one's own."""
     num_frames: int
     """Frames a clip, T."""
     crop_size: int
@@ -39,63 +43,53 @@ class ModelSpec:
         return cls(**fields)
 
 
-MODEL_SPECS = {
-    spec.name: spec
-    for spec in (
-        ModelSpec(name="efficient_x3d_xs", num_frames=4, crop_size=160),
-        ModelSpec(name="efficient_x3d_s", num_frames=13, crop_size=160),
-        ModelSpec(name="x3d_xs", num_frames=4, crop_size=160),
-        ModelSpec(name="x3d_s", num_frames=13, crop_size=160),
+def _build_slow(spec: ModelSpec, num_classes: int) -> nn.Module:
+    from pytorchvideo.models.resnet import create_resnet
+
+    cells = math.ceil(spec.crop_size / SPATIAL_STRIDE)
+    model: nn.Module = create_resnet(
+        stem_conv_kernel_size=(1, 7, 7),
+        head_pool_kernel_size=(spec.num_frames, cells, cells),
+        model_num_class=num_classes,
+        dropout_rate=spec.dropout_rate,
     )
-}
-"""Frames and crops that the Kinetics-400 models were trained with."""
-
-SMALLEST_CROP = 32
-"""All models halve their input five times."""
+    return model
 
 
-def model_spec(
-    name: str, *, num_frames: int | None = None, crop_size: int | None = None, dropout_rate: float | None = None
-) -> ModelSpec:
-    """Return the spec of a model, with frames, crop and dropout of one's own where given.
-
-    Raises:
-        TrainingError: there is no such model, or it cannot take that input.
-    """
-    if name not in MODEL_SPECS:
-        raise TrainingError(f"there is no model {name!r}; the models are {', '.join(MODEL_SPECS)}")
-    given: dict[str, Any] = {"num_frames": num_frames, "crop_size": crop_size, "dropout_rate": dropout_rate}
-    spec = replace(MODEL_SPECS[name], **{field: value for field, value in given.items() if value is not None})
-    if spec.crop_size < SMALLEST_CROP or spec.num_frames < 1:
-        raise TrainingError(
-            f"{name} cannot take {spec.num_frames} frames of {spec.crop_size} pixels; "
-            f"it needs at least 1 frame of {SMALLEST_CROP}"
-        )
-    return spec
-
-
-def build_model(spec: ModelSpec, num_classes: int) -> nn.Module:
-    """Return a freshly initialised model: float [B, 3, T, H, W] -> logits [B, num_classes]."""
-    import signprep.training.torchvision_operators  # noqa: F401  (before pytorchvideo)
-
-    family, _, size = spec.name.rpartition("_")
-    if family == "efficient_x3d":
-        from pytorchvideo.models.accelerator.mobile_cpu.efficient_x3d import create_x3d as create_efficient_x3d
-
-        model: nn.Module = create_efficient_x3d(
-            num_classes=num_classes, dropout=spec.dropout_rate, expansion=size.upper(), head_act="identity"
-        )
-        _initialise_residual_blocks(model)
-        return model
+def _build_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
     from pytorchvideo.models.x3d import create_x3d
 
-    model = create_x3d(
+    model: nn.Module = create_x3d(
         input_clip_length=spec.num_frames,
         input_crop_size=spec.crop_size,
         model_num_class=num_classes,
         dropout_rate=spec.dropout_rate,
         head_activation=None,
     )
+    return model
+
+
+def _build_mvit(spec: ModelSpec, num_classes: int) -> nn.Module:
+    from pytorchvideo.models.hub.vision_transformers import mvit_video_base_config
+    from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
+
+    sizes = {"temporal_size": spec.num_frames, "spatial_size": spec.crop_size}
+    model: nn.Module = create_multiscale_vision_transformers(
+        **mvit_video_base_config | sizes, head_num_classes=num_classes, head_dropout_rate=spec.dropout_rate
+    )
+    return model
+
+
+def _build_efficient_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
+    from pytorchvideo.models.accelerator.mobile_cpu.efficient_x3d import create_x3d
+
+    model: nn.Module = create_x3d(
+        num_classes=num_classes,
+        dropout=spec.dropout_rate,
+        expansion=spec.name.rpartition("_")[2].upper(),
+        head_act="identity",
+    )
+    _initialise_residual_blocks(model)
     return model
 
 
@@ -115,9 +109,179 @@ def _initialise_residual_blocks(model: nn.Module) -> None:
     init_net_weights(model)
 
 
+def _build_own(spec: ModelSpec, num_classes: int) -> nn.Module:
+    return build_own_model(
+        spec.name,
+        num_classes=num_classes,
+        num_frames=spec.num_frames,
+        crop_size=spec.crop_size,
+        dropout_rate=spec.dropout_rate,
+    )
+
+
+SPATIAL_STRIDE = 32
+"""All models halve their input five times, so that 32 pixels are the smallest crop."""
+MOST_FRAMES, LARGEST_CROP = 1024, 2048
+"""Far above anything that trains; a damaged or hostile checkpoint may not ask for more memory than that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What models of one architecture have in common."""
+
+    build: Callable[[ModelSpec, int], nn.Module]
+    head: str | None
+    """Name of the linear layer that gives the logits; None where the model has to be asked."""
+    frames: range = range(1, MOST_FRAMES + 1)
+    """Numbers of frames that it takes."""
+    crops: range = range(SPATIAL_STRIDE, LARGEST_CROP + 1)
+    weights_have_size: bool = False
+    """Whether trained weights fit one number of frames and one crop only."""
+
+
+_SLOW = Family(build=_build_slow, head="blocks.5.proj")
+_X3D = Family(build=_build_x3d, head="blocks.5.proj")
+_EFFICIENT_X3D = Family(build=_build_efficient_x3d, head="projection.model")
+_MVIT = Family(
+    build=_build_mvit,
+    head="head.proj",
+    frames=range(2, MOST_FRAMES + 1, 2),
+    crops=range(SPATIAL_STRIDE, LARGEST_CROP + 1, 4),
+    weights_have_size=True,
+)
+_OWN = Family(build=_build_own, head=None, crops=range(1, LARGEST_CROP + 1))
+
+_MODELS = {
+    "efficient_x3d_xs": (_EFFICIENT_X3D, 4, 160, "efficient_x3d_xs_original_form.pyth"),
+    "efficient_x3d_s": (_EFFICIENT_X3D, 13, 160, "efficient_x3d_s_original_form.pyth"),
+    "x3d_xs": (_X3D, 4, 160, "X3D_XS.pyth"),
+    "x3d_s": (_X3D, 13, 160, "X3D_S.pyth"),
+    "x3d_m": (_X3D, 16, 224, "X3D_M.pyth"),
+    "slow_r50": (_SLOW, 8, 224, "SLOW_8x8_R50.pyth"),
+    "mvit_base_16x4": (_MVIT, 16, 224, "MVIT_B_16x4.pyth"),
+}
+"""Family, and the frames, crop and file of the Kinetics-400 weights."""
+
+MODEL_SPECS = {
+    name: ModelSpec(name=name, num_frames=num_frames, crop_size=crop_size)
+    for name, (_, num_frames, crop_size, _) in _MODELS.items()
+}
+"""Frames and crops that the Kinetics-400 models were trained with."""
+
+K400_FILES = {name: file for name, (_, _, _, file) in _MODELS.items()}
+
+
+def _family(name: str) -> Family:
+    """Return the family of a model, known by its name; raise TrainingError if there is none."""
+    if is_own(name):
+        check_own_name(name)
+        return _OWN
+    if name not in _MODELS:
+        raise TrainingError(
+            f"there is no model {name!r}; the models are {', '.join(_MODELS)}, "
+            "and package.module:factory for one of your own"
+        )
+    return _MODELS[name][0]
+
+
+def model_spec(
+    name: str,
+    *,
+    num_frames: int | None = None,
+    crop_size: int | None = None,
+    dropout_rate: float | None = None,
+    pretrained: bool = False,
+) -> ModelSpec:
+    """Return the spec of a model, with frames, crop and dropout of one's own where given.
+
+    Args:
+        name: one of `MODEL_SPECS`, or package.module:factory; nothing is imported here.
+        num_frames: T; by default what the Kinetics-400 model was trained with, 16 for a model of one's own.
+        crop_size: likewise; 224 for a model of one's own.
+        dropout_rate: before the last layer.
+        pretrained: whether it is to begin with the Kinetics-400 weights.
+
+    Raises:
+        TrainingError: there is no such model, or it cannot take that input, or there are no such weights.
+    """
+    family = _family(name)
+    default = ModelSpec(name=name, num_frames=16, crop_size=224) if family is _OWN else MODEL_SPECS[name]
+    given: dict[str, Any] = {"num_frames": num_frames, "crop_size": crop_size, "dropout_rate": dropout_rate}
+    spec = replace(default, **{field: value for field, value in given.items() if value is not None})
+    _check_input(spec)
+    if pretrained:
+        check_k400(spec)
+    return spec
+
+
+def _check_input(spec: ModelSpec) -> None:
+    """Raise TrainingError unless the model takes such clips."""
+    frames, crops = _family(spec.name).frames, _family(spec.name).crops
+    if spec.num_frames not in frames or spec.crop_size not in crops:
+        raise TrainingError(
+            f"{spec.name} cannot take {spec.num_frames} frames of {spec.crop_size} pixels; it takes {_shown(frames)} "
+            f"frames of {_shown(crops)} pixels: give --num-frames {_nearest(spec.num_frames, frames)} "
+            f"--crop-size {_nearest(spec.crop_size, crops)}"
+        )
+    if not 0 <= spec.dropout_rate < 1:
+        raise TrainingError(f"a dropout rate of {spec.dropout_rate} is not in 0 <= rate < 1; 0.5 is the default")
+
+
+def check_k400(spec: ModelSpec) -> None:
+    """Raise TrainingError unless there are Kinetics-400 weights for the model with its frames and crop."""
+    if _family(spec.name) is _OWN:
+        raise TrainingError(f"{spec.name}: there are no Kinetics-400 weights for a model of one's own; give a path")
+    trained = MODEL_SPECS[spec.name]
+    is_resized = (spec.num_frames, spec.crop_size) != (trained.num_frames, trained.crop_size)
+    if _family(spec.name).weights_have_size and is_resized:
+        raise TrainingError(
+            f"the Kinetics-400 weights of {spec.name} take {trained.num_frames} frames of {trained.crop_size} pixels "
+            f"only, not {spec.num_frames} of {spec.crop_size}: leave out --num-frames and --crop-size, or the weights"
+        )
+
+
+def _shown(allowed: range) -> str:
+    multiples = f"multiples of {allowed.step} from " if allowed.step > 1 else ""
+    return f"{multiples}{allowed[0]} to {allowed[-1]}"
+
+
+def _nearest(number: int, allowed: range) -> int:
+    return min(allowed, key=lambda candidate: abs(candidate - number))
+
+
+def build_model(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """Return a freshly initialised model: float [B, 3, T, H, W] -> logits [B, num_classes].
+
+    A model of one's own is imported by its name: code runs.
+
+    Raises:
+        TrainingError: there is no such model, it cannot take that input, or one's own does not keep to the contract.
+    """
+    import signprep.training.torchvision_operators  # noqa: F401  (before pytorchvideo)
+
+    _check_input(spec)
+    return _family(spec.name).build(spec, num_classes)
+
+
+def head_name(model: nn.Module, spec: ModelSpec, num_classes: int) -> str:
+    """Return the name, among the model's modules, of the layer that gives the logits.
+
+    Raises:
+        TrainingError: in a model of one's own it cannot be told which one that is.
+    """
+    return _family(spec.name).head or own_head_name(model, spec.name, num_classes)
+
+
 def channels_last(model: nn.Module) -> nn.Module:
-    """Lay the weights out with channels last: half the time a step for every model tried, and the same numbers."""
-    return model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    """Lay the weights out with channels last, for clips laid out so: the same numbers, sooner.
+
+    A training step on two cores takes 0.53 to 0.60 of the time for X3D and EfficientX3D, 0.75 to 1 for slow_r50 and
+    0.97 for MViT (`python -m benchmarks models`). A model of one's own stays as it is: its layers may not allow it, as
+    Conv2d does not.
+    """
+    if type(model).__module__.startswith("pytorchvideo."):
+        model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return model
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:

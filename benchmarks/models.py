@@ -1,0 +1,94 @@
+"""Time of a training step of each model: weights and clips contiguous, and with channels last.
+
+Forward, loss, backward and a step of SGD on a batch of random clips, at the frames and crop that the model was designed
+for, in 32 bits. Both layouts are timed by turns in one process, after a step each that is not counted. The peer is the
+same PyTorchVideo model as it comes, contiguous. Timed by the clock, with all threads, so let nothing else run: on one
+thread both layouts cost about the same, but work is shared badly in contiguous depthwise convolutions. On a machine
+with a GPU the same is timed there, with larger batches.
+"""
+
+import copy
+import statistics
+import time
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks._report import print_machine, print_table
+from signprep.training.model_spec import (
+    MODEL_SPECS,
+    ModelSpec,
+    build_model,
+    channels_last,
+    head_name,
+    model_spec,
+    parameter_counts,
+)
+
+NUM_CLASSES = 400
+"""As Kinetics-400 has, so that the numbers of parameters are the published ones."""
+
+
+def run(*, toy: bool = False) -> None:
+    """Print the medians and ratios."""
+    print_machine(["torch", "torchvision", "pytorchvideo"])
+    compare(torch.device("cpu"), batch_size=2, num_rounds=1 if toy else 5, toy=toy)
+    if torch.cuda.is_available():
+        print(f"  {torch.cuda.get_device_name()}")
+        compare(torch.device("cuda"), batch_size=2 if toy else 8, num_rounds=1 if toy else 10, toy=toy)
+
+
+def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool) -> None:
+    """Print the table of one device."""
+    rows = []
+    for name in MODEL_SPECS:
+        spec = model_spec(name, num_frames=2, crop_size=32) if toy else MODEL_SPECS[name]
+        model = build_model(spec, NUM_CLASSES)
+        total, _ = parameter_counts(model)
+        head, _ = parameter_counts(model.get_submodule(head_name(model, spec, NUM_CLASSES)))
+        contiguous, last = (
+            statistics.median(seconds)
+            for seconds in step_seconds(model.to(device), spec, batch_size=batch_size, num_rounds=num_rounds)
+        )
+        rows.append(
+            (
+                name,
+                f"{spec.num_frames} x {spec.crop_size}",
+                f"{total / 1e6:.2f}",
+                f"{head / 1e6:.2f}",
+                f"{contiguous * 1e3:.0f}",
+                f"{last * 1e3:.0f}",
+                f"{last / contiguous:.2f}",
+                f"{batch_size / last:.1f}",
+            )
+        )
+    titles = ("parameters, M", "head, M", "contiguous, ms", "channels last, ms", "ratio", "clips/s")
+    print_table([(f"{device.type}, batch {batch_size}", "clip", *titles), *rows])
+
+
+def step_seconds(
+    model: nn.Module, spec: ModelSpec, *, batch_size: int, num_rounds: int
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of steps with contiguous and with channels-last weights and clips."""
+    device = next(model.parameters()).device
+    clips = torch.randn(batch_size, 3, spec.num_frames, spec.crop_size, spec.crop_size, device=device)
+    ways = (
+        (model.train(), clips),
+        (channels_last(copy.deepcopy(model)).train(), clips.to(memory_format=torch.channels_last_3d)),
+    )
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(num_rounds + 1):
+        for (way, its_clips), times in zip(ways, seconds, strict=True):
+            start = time.perf_counter()
+            train_step(way, its_clips)
+            times.append(time.perf_counter() - start)
+    return seconds[0][1:], seconds[1][1:]
+
+
+def train_step(model: nn.Module, clips: Tensor) -> None:
+    labels = torch.arange(len(clips), device=clips.device)
+    nn.functional.cross_entropy(model(clips), labels).backward()
+    torch.optim.SGD(model.parameters(), lr=1e-3).step()
+    model.zero_grad()
+    if clips.is_cuda:
+        torch.cuda.synchronize()
