@@ -1,13 +1,18 @@
-"""Batches of stored clips from a cache: read ahead in threads, in an order that a seed decides.
+"""Batches of stored clips from a cache: read ahead in threads, into buffers that are used again and again.
 
-Out: dictionaries with `clips` (uint8 [B, T, ...] as stored), `labels` (int64 [B]) and `positions` (int64 [B]).
+Out: `Batch`es with clips as stored, uint8 [B, T, ...], their labels, positions and random numbers for augmentation.
 Threads, not processes: decompression releases the interpreter's lock, and nothing has to be copied between processes.
+Training goes on reading while validation runs: the first batches of the next epoch are there when it begins.
 """
 
+import time
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,62 +20,203 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
+from signprep.training.order import BatchPlan, balanced, mixing_seed, shuffled, uniform_draws
 
 PREFETCHED_BATCHES = 4
 """Batches in memory or being read, ahead of the one in use."""
 
-Batch = dict[str, Tensor]
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Clips as stored, and what belongs to them. The memory of `clips` is used again once nobody holds `clips`."""
+
+    clips: Tensor
+    """uint8 [B, T, 3S/2, S] or [B, T, S, S, 3]."""
+    labels: Tensor
+    """int64 [B]."""
+    positions: Tensor
+    """int64 [B], on the CPU."""
+    draws: Tensor
+    """float32 [B, num_draws], uniform in [0, 1), on the CPU: the chances of augmentation."""
+    mixing_seed: int
+    """Of what is drawn once for the whole batch."""
+    weight: float = 1.0
+    """Factor on the mean loss, 1 unless ranks have batches of different sizes."""
+    buffer: "_Buffer | None" = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the batch with clips and labels on a device; copies from pinned memory do not wait."""
+        if device.type == "cpu":
+            return self
+        moved = replace(
+            self,
+            clips=self.clips.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            buffer=None,
+        )
+        if self.buffer is not None and self.clips.is_pinned():
+            self.buffer.copied = torch.cuda.Event()
+            self.buffer.copied.record()
+        return moved
+
+
+@dataclass(kw_only=True)
+class _Buffer:
+    """Memory of one batch."""
+
+    clips: Tensor
+    copied: Any = None
+    """CUDA event after which the memory may be written again."""
 
 
 @dataclass(kw_only=True)
 class ClipLoader:
-    """Iterable over the batches of an epoch; each iteration is the next epoch."""
+    """Iterable over the batches of an epoch; where one epoch ends, the next iteration begins the next one.
+
+    `state_dict` says which batch comes next; a loader that takes it with `load_state_dict` goes on from there.
+    """
 
     cache: Cache
     positions: NDArray[np.int64]
+    """Ascending, without repetition."""
     batch_size: int
+    """Of this rank."""
     shuffle: bool = False
+    balance: bool = False
+    """Every class equally often; with `shuffle`."""
     seed: int = 0
+    num_draws: int = 0
+    """Random numbers a clip."""
     num_workers: int = 1
     """Threads that read."""
     pin_memory: bool = False
+    rank: int = 0
+    num_ranks: int = 1
     epoch: int = 0
-    """The epoch that the next iteration gives; it decides the order together with the seed."""
+    """Of the batch that comes next."""
+    step: int = 0
+    """In the epoch, of the batch that comes next."""
+    wait_seconds: float = 0.0
+    """For which the consumer has waited for batches, altogether."""
+
+    def __post_init__(self) -> None:
+        self._plan = BatchPlan(num_clips=len(self.positions), batch_size=self.batch_size, num_ranks=self.num_ranks)
+        self._labels = self.cache.labels()
+        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._free: SimpleQueue[_Buffer] = SimpleQueue()
+        self._ahead: deque[Future[Batch]] = deque()
+        self._next_read = (self.epoch, self.step)
+        self._threads: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
-        return -(-len(self.positions) // self.batch_size)
+        return len(self._plan)
 
     def epoch_order(self, epoch: int) -> NDArray[np.int64]:
-        """Return all positions in the order of an epoch, each exactly once."""
+        """Return the positions in the order of an epoch, of all ranks together."""
         if not self.shuffle:
             return self.positions
-        return np.random.default_rng((self.seed, epoch)).permutation(self.positions)
+        if self._order is None or self._order[0] != epoch:
+            if self.balance:
+                order = balanced(self.positions, self._labels[self.positions], seed=self.seed, epoch=epoch)
+            else:
+                order = shuffled(self.positions, self.cache.info.clips_per_shard, seed=self.seed, epoch=epoch)
+            self._order = epoch, order
+        return self._order[1]
 
-    def __iter__(self) -> Iterator[Batch]:
-        order = self.epoch_order(self.epoch)
-        self.epoch += 1
-        batches = [order[first : first + self.batch_size] for first in range(0, len(order), self.batch_size)]
-        labels = self.cache.labels()
-        with ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="signprep-read") as threads:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                for batch in batches:
-                    ahead.append(threads.submit(self._read, batch, labels))
-                    if len(ahead) > PREFETCHED_BATCHES:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+    def state_dict(self) -> dict[str, int]:
+        """Return which batch comes next."""
+        return {"epoch": self.epoch, "step": self.step}
 
-    def _read(self, positions: NDArray[np.int64], labels: NDArray[np.int32]) -> Batch:
-        clips = torch.empty(
-            (len(positions), *self.cache.clip_spec.clip_shape), dtype=torch.uint8, pin_memory=self.pin_memory
-        )
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from another batch."""
+        self._drop_ahead()
+        self.epoch, self.step = state["epoch"], state["step"]
+        self._next_read = self.epoch, self.step
+
+    def __iter__(self) -> "_Epoch":
+        return _Epoch(self)
+
+    def next_batch(self) -> Batch:
+        """Return the next batch, of whatever epoch."""
+        while len(self._ahead) <= PREFETCHED_BATCHES and self._may_read_ahead():
+            self._submit()
+        started = time.perf_counter()
+        batch = self._ahead.popleft().result()
+        self.wait_seconds += time.perf_counter() - started
+        self.step += 1
+        if self.step == len(self):
+            self.epoch, self.step = self.epoch + 1, 0
+        return batch
+
+    def _may_read_ahead(self) -> bool:
+        """In order, an epoch is read when it is asked for; shuffled, the next one is begun meanwhile."""
+        return self.shuffle or not self._ahead or self._next_read[0] == self.epoch
+
+    def _submit(self) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="signprep-load")
+        epoch, step = self._next_read
+        self._ahead.append(self._threads.submit(self._read, epoch, step, self.epoch_order(epoch)))
+        self._next_read = (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
+
+    def _read(self, epoch: int, step: int, order: NDArray[np.int64]) -> Batch:
+        first, last = self._plan.bounds(step, rank=self.rank)
+        positions = order[first:last]
+        buffer = self._take_buffer(len(positions))
+        clips = buffer.clips[: len(positions)]
         self.cache.read(positions, out=clips.numpy())
-        return {
-            "clips": clips,
-            "labels": torch.from_numpy(labels[positions].astype(np.int64)),
-            "positions": torch.from_numpy(positions),
-        }
+        weakref.finalize(clips, self._free.put, buffer)
+        return Batch(
+            clips=clips,
+            labels=torch.from_numpy(self._labels[positions].astype(np.int64)),
+            positions=torch.from_numpy(positions.copy()),
+            draws=torch.from_numpy(uniform_draws(first, len(positions), self.num_draws, seed=self.seed, epoch=epoch)),
+            mixing_seed=mixing_seed(first, seed=self.seed, epoch=epoch),
+            weight=self._plan.weight(step, rank=self.rank),
+            buffer=buffer,
+        )
+
+    def _take_buffer(self, num_clips: int) -> _Buffer:
+        try:
+            buffer = self._free.get_nowait()
+            if len(buffer.clips) >= num_clips:
+                if buffer.copied is not None:
+                    buffer.copied.synchronize()
+                return buffer
+        except Empty:
+            pass
+        shape = (max(num_clips, self.batch_size), *self.cache.clip_spec.clip_shape)
+        return _Buffer(clips=torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory))
+
+    def _drop_ahead(self) -> None:
+        for future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+
+    def close(self) -> None:
+        """End the threads; a later iteration starts new ones, from the batch that comes next."""
+        self._drop_ahead()
+        self._next_read = self.epoch, self.step
+        if self._threads is not None:
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._threads = None
+
+
+class _Epoch:
+    """Iterator to the end of the loader's present epoch."""
+
+    def __init__(self, loader: ClipLoader) -> None:
+        self._next: Callable[[], Batch] = loader.next_batch
+        self._left = len(loader) - loader.step
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._left:
+            raise StopIteration
+        self._left -= 1
+        return self._next()

@@ -1,0 +1,131 @@
+"""In which order an epoch takes its clips, and where its batches begin: arithmetic of a seed, nothing else.
+
+The order of an epoch depends on the seed and the epoch alone: never on the number of threads, nor of ranks (processes
+that train together). Step k of an epoch takes one stretch of the order, and each rank its own part of that stretch.
+Shuffling is shard-aware: the clips of a few thousand are mixed at a time, in whole shards drawn at random, so that a
+cache larger than memory is read a shard at a time; a cache of fewer clips is mixed as a whole.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+WINDOW_CLIPS = 8192
+"""Clips that are mixed at a time: about 3 GB of the default codec, which the page cache holds between shards."""
+
+_ORDER, _DRAWS, _MIXING = range(3)
+"""What a generator is for, as a part of its key: no two of them give the same numbers."""
+
+
+def shuffled(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the positions in the order of an epoch, each exactly once.
+
+    Args:
+        positions: ascending.
+        clips_per_shard: of the cache.
+        seed: of the run.
+        epoch: from 0.
+    """
+    generator = np.random.default_rng((seed, epoch, _ORDER))
+    if len(positions) <= WINDOW_CLIPS:
+        return generator.permutation(positions)
+    starts = np.flatnonzero(np.diff(positions // clips_per_shard, prepend=-1))
+    shards = np.split(positions, starts[1:])
+    windows: list[list[NDArray[np.int64]]] = [[]]
+    num_clips = 0
+    for number in generator.permutation(len(shards)):
+        if num_clips >= WINDOW_CLIPS:
+            windows.append([])
+            num_clips = 0
+        windows[-1].append(shards[number])
+        num_clips += len(shards[number])
+    return np.concatenate([generator.permutation(np.concatenate(window)) for window in windows])
+
+
+def balanced(positions: NDArray[np.int64], labels: NDArray[np.integer], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return as many positions in which every class comes equally often, give or take one.
+
+    Within a class, no clip comes a second time before all others have come once.
+
+    Args:
+        positions: of the clips.
+        labels: of the same clips, in the same order.
+        seed: of the run.
+        epoch: from 0.
+    """
+    generator = np.random.default_rng((seed, epoch, _ORDER))
+    classes = generator.permutation(np.unique(labels))
+    least, more = divmod(len(positions), len(classes))
+    chosen = []
+    for place, label in enumerate(classes):
+        own = positions[labels == label]
+        wanted = least + (place < more)
+        rounds = [generator.permutation(own) for _ in range(-(-wanted // len(own)))]
+        chosen.append(np.concatenate([own[:0], *rounds])[:wanted])
+    return generator.permutation(np.concatenate(chosen))
+
+
+def uniform_draws(first: int, num_clips: int, num_draws: int, *, seed: int, epoch: int) -> NDArray[np.float32]:
+    """Return random numbers in [0, 1) for the clips at `first`, `first` + 1, ... of an epoch, float32 [B, num_draws].
+
+    A clip's numbers depend on the seed, the epoch and its place in the order alone: a counter-based generator
+    (Philox, four numbers a count) is set to where they are.
+    """
+    counts = -(-num_draws // 4)
+    generator = np.random.Generator(np.random.Philox(key=_philox_key(seed, epoch), counter=first * counts))
+    return generator.random((num_clips, 4 * counts))[:, :num_draws].astype(np.float32)
+
+
+def _philox_key(seed: int, epoch: int) -> NDArray[np.unsignedinteger]:
+    return np.random.SeedSequence((seed, epoch, _DRAWS)).generate_state(2, np.uint64)
+
+
+def mixing_seed(first: int, *, seed: int, epoch: int) -> int:
+    """Return the seed of what is drawn once a batch, for the batch that begins at place `first` of the order."""
+    return int(np.random.SeedSequence((seed, epoch, _MIXING, first)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """Where the batches of an epoch begin and end, for every rank.
+
+    >>> plan = BatchPlan(num_clips=10, batch_size=2, num_ranks=2)
+    >>> len(plan), [plan.bounds(step, rank=0) for step in range(len(plan))]
+    (3, [(0, 2), (4, 6), (8, 9)])
+    >>> plan.global_bounds(2)
+    (8, 10)
+    """
+
+    num_clips: int
+    batch_size: int
+    """Of one rank."""
+    num_ranks: int = 1
+
+    @property
+    def global_batch(self) -> int:
+        """Clips a step, of all ranks together."""
+        return self.batch_size * self.num_ranks
+
+    def __len__(self) -> int:
+        """Return the steps of an epoch; clips too few for every rank to get one join the step before."""
+        whole, rest = divmod(self.num_clips, self.global_batch)
+        return whole + (rest >= self.num_ranks or (whole == 0 and rest > 0))
+
+    def global_bounds(self, step: int) -> tuple[int, int]:
+        """Return which stretch of the order a step takes, half-open."""
+        last = step == len(self) - 1
+        return step * self.global_batch, self.num_clips if last else (step + 1) * self.global_batch
+
+    def bounds(self, step: int, *, rank: int) -> tuple[int, int]:
+        """Return which part of the step's stretch a rank takes, half-open; the parts differ by one clip at most."""
+        first, last = self.global_bounds(step)
+        each, more = divmod(last - first, self.num_ranks)
+        begin = first + rank * each + min(rank, more)
+        return begin, begin + each + (rank < more)
+
+    def weight(self, step: int, *, rank: int) -> float:
+        """Return the factor on a rank's mean loss that makes the mean over ranks the mean over the step's clips."""
+        first, last = self.bounds(step, rank=rank)
+        whole_first, whole_last = self.global_bounds(step)
+        return (last - first) * self.num_ranks / (whole_last - whole_first)
