@@ -1,0 +1,156 @@
+"""What augmentation does to a clip, decided by numbers that the loader drew for it.
+
+In: `Augmentation`, the limits, and uniform draws [B, num_draws] of the clips of a batch. Out: tensors of parameters,
+one row a clip, for `training.transforms`. Nothing is random here: the same draws give the same clip, whatever the
+batch, the rank or the number of threads.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+TEMPO, START, SCALE, ASPECT, TOP, LEFT, ANGLE, BRIGHTNESS, CONTRAST, SATURATION, FLIP, ERASE, *ERASED = range(16)
+"""Columns of the draws; a column for each frame of the model follows."""
+
+NUM_FIXED_DRAWS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Limits of the random changes to a training clip. Raises ValueError on impossible ones.
+
+    The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
+    """
+
+    tempo: float = 0.8
+    """Smallest part of the clip's time that is shown, 0 to 1; frames are drawn evenly from it, with jitter."""
+    crop_scale: float = 0.8
+    """Smallest side of the crop, as a part of the stored side."""
+    aspect: float = 1.1
+    """Largest ratio between the crop's sides."""
+    rotation_degrees: float = 5.0
+    """Largest rotation to either side."""
+    brightness: float = 0.2
+    """Largest change, as a part of the full range."""
+    contrast: float = 0.2
+    saturation: float = 0.2
+    erase_probability: float = 0.1
+    """That a rectangle of 2 to 15 % of the picture is greyed in all frames of a clip."""
+    flip_probability: float = 0.0
+    """That a clip is mirrored. Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
+
+    def __post_init__(self) -> None:
+        for name in ("tempo", "crop_scale"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
+        for name in ("erase_probability", "flip_probability", "brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in 0 to 1")
+        if self.aspect < 1:
+            raise ValueError(f"aspect is {self.aspect}; it must be at least 1")
+        if not 0 <= self.rotation_degrees <= 45:
+            raise ValueError(f"rotation_degrees is {self.rotation_degrees}; it must be in 0 to 45")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`."""
+        return cls(**fields)
+
+
+NONE = Augmentation(
+    tempo=1.0, crop_scale=1.0, aspect=1.0, rotation_degrees=0.0, brightness=0.0, contrast=0.0, saturation=0.0,
+    erase_probability=0.0,
+)  # fmt: skip
+"""Only the jitter of frames is left."""
+
+
+def num_draws(num_frames: int) -> int:
+    """Return how many random numbers a clip needs for a model of `num_frames`."""
+    return NUM_FIXED_DRAWS + num_frames
+
+
+def frame_positions(num_stored: int, num_frames: int) -> list[int]:
+    """Return the middles of equal parts of the stored frames: which ones a model of fewer frames sees.
+
+    >>> frame_positions(16, 4)
+    [2, 6, 10, 14]
+    """
+    return [(2 * k + 1) * num_stored // (2 * num_frames) for k in range(num_frames)]
+
+
+def jittered_frame_positions(draws: Tensor, num_stored: int, num_frames: int, tempo: float) -> Tensor:
+    """Return which stored frames are shown, int64 [B, t]: one at random from each equal part of a random stretch."""
+    stretch = 1 - (1 - tempo) * draws[:, TEMPO]
+    start = (1 - stretch) * draws[:, START]
+    jitter = draws[:, NUM_FIXED_DRAWS : NUM_FIXED_DRAWS + num_frames]
+    parts = (torch.arange(num_frames) + jitter) / num_frames
+    seconds = start[:, None] + stretch[:, None] * parts
+    return (seconds * num_stored).long().clamp(max=num_stored - 1)
+
+
+def sampling_matrices(draws: Tensor, limits: Augmentation) -> Tensor:
+    """Return affine maps from output to source, float32 [B, 2, 3], in torch's coordinates of -1 to 1."""
+    scale = limits.crop_scale + (1 - limits.crop_scale) * draws[:, SCALE]
+    stretch = torch.exp(_signed(draws[:, ASPECT]) * (math.log(limits.aspect) / 2))
+    width, height = (scale * stretch).clamp(max=1), (scale / stretch).clamp(max=1)
+    centre_x, centre_y = (1 - width) * _signed(draws[:, LEFT]), (1 - height) * _signed(draws[:, TOP])
+    angle = _signed(draws[:, ANGLE]) * math.radians(limits.rotation_degrees)
+    mirrored = torch.where(draws[:, FLIP] < limits.flip_probability, -1.0, 1.0)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [cos * width * mirrored, -sin * height, centre_x, sin * width * mirrored, cos * height, centre_y]
+    return torch.stack(rows, dim=1).reshape(-1, 2, 3)
+
+
+def flipped(draws: Tensor, limits: Augmentation) -> Tensor:
+    """Return which clips are mirrored, bool [B]."""
+    return draws[:, FLIP] < limits.flip_probability
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tones:
+    """Changes of tone, float32 [B] each: contrast * (grey + saturation * (rgb - grey) - 1/2) + 1/2 + brightness."""
+
+    contrast: Tensor
+    saturation: Tensor
+    brightness: Tensor
+
+    def of(self, clips: slice) -> "Tones":
+        """Return those of some clips."""
+        return Tones(
+            contrast=self.contrast[clips], saturation=self.saturation[clips], brightness=self.brightness[clips]
+        )
+
+
+def tones(draws: Tensor, limits: Augmentation) -> Tones:
+    """Return the clips' changes of tone."""
+    return Tones(
+        contrast=1 + limits.contrast * _signed(draws[:, CONTRAST]),
+        saturation=1 + limits.saturation * _signed(draws[:, SATURATION]),
+        brightness=limits.brightness * _signed(draws[:, BRIGHTNESS]),
+    )
+
+
+def erased_boxes(draws: Tensor, limits: Augmentation, size: int) -> list[tuple[int, slice, slice]]:
+    """Return, for each clip that loses a rectangle, its place in the batch and the rectangle's rows and columns."""
+    boxes = []
+    for place in (draws[:, ERASE] < limits.erase_probability).nonzero()[:, 0].tolist():
+        area, aspect, top, left = draws[place, list(ERASED)].tolist()
+        side = size * math.sqrt(0.02 + 0.13 * area)
+        shape = math.exp((2 * aspect - 1) * math.log(2))
+        height, width = min(size, round(side * shape)), min(size, round(side / shape))
+        row, column = round(top * (size - height)), round(left * (size - width))
+        boxes.append((place, slice(row, row + height), slice(column, column + width)))
+    return boxes
+
+
+def _signed(draw: Tensor) -> Tensor:
+    """Return numbers in -1 to 1 of numbers in 0 to 1."""
+    return 2 * draw - 1
