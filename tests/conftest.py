@@ -1,12 +1,16 @@
 """A small data set in AIHub's shape and its cache, made once a test run."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+# Models as small as the tests' are slower on several threads, ten times so while other work runs on the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from signprep.cache_builder.build import build
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build

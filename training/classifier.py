@@ -1,12 +1,11 @@
 """The Lightning module: a video model, its loss, its metrics, its optimiser, and what a checkpoint carries."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
@@ -15,15 +14,21 @@ from lightning import LightningModule  # isort: skip
 from torchmetrics.classification import MulticlassAccuracy  # isort: skip
 
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.segment import Vocabulary
+from signprep.training.augmentation import flipped
 from signprep.training.config import TrainConfig
-from signprep.training.model_spec import ModelSpec, build_model, channels_last
-from signprep.training.transforms import ClipTransform
+from signprep.training.loader import Batch
+from signprep.training.metrics import Validation, ValidationAnswers
+from signprep.training.mixing import mix
+from signprep.training.model_spec import ModelSpec
+from signprep.training.optimizers import learning_rate_factor, make_optimizer
+from signprep.training.pretrained import keep_frozen_in_eval
+from signprep.training.transforms import AugmentFunction, ClipTransform
 
 CHECKPOINT_KEY = "signprep"
 CHECKPOINT_VERSION = 1
-WARM_UP_PART = 0.1
-"""Part of the steps over which the learning rate rises from zero."""
+_RANDOM_STATE = "random_state"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,68 +65,134 @@ class ModelCard:
 class SignClassifier(LightningModule):
     """Trains a model on batches of stored clips."""
 
-    def __init__(self, card: ModelCard, config: TrainConfig) -> None:
+    class_weights: Tensor | None
+    flip_labels: Tensor
+
+    def __init__(
+        self,
+        card: ModelCard,
+        config: TrainConfig,
+        model: nn.Module,
+        *,
+        total_steps: int,
+        class_weights: Tensor | None = None,
+        augment: AugmentFunction | None = None,
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            card: what the checkpoint says of it.
+            config: of the run.
+            model: float [B, 3, t, C, C] -> logits [B, classes].
+            total_steps: of the optimiser, in the whole run.
+            class_weights: factors on the losses, float [classes].
+            augment: one's own augmentation.
+        """
         super().__init__()
         self.card = card
         self.config = config
-        self.model = channels_last(build_model(card.model_spec, len(card.vocabulary)))
-        self.train_transform = ClipTransform(card.model_spec, generator=torch.Generator().manual_seed(config.seed))
-        self.eval_transform = ClipTransform(card.model_spec)
-        self.train_accuracy = MulticlassAccuracy(num_classes=len(card.vocabulary), average="micro")
-        self.val_accuracy = MulticlassAccuracy(num_classes=len(card.vocabulary), average="micro")
+        self.model = model
+        self.total_steps = total_steps
+        self.transform = ClipTransform(card.model_spec, config.augmentation, augment)
+        num_classes = len(card.vocabulary)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("flip_labels", flip_labels(card.vocabulary, config.flip_map or {}), persistent=False)
+        self.train_accuracy = MulticlassAccuracy(num_classes=num_classes, average="micro")
+        self.answers = ValidationAnswers(num_classes)
+        self.validation: Validation | None = None
+        """Of the last epoch."""
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits [B, classes] of stored clips, uint8 [B, T, ...]."""
-        logits: Tensor = self.model(self.eval_transform(clips).to(memory_format=torch.channels_last_3d))
+        logits: Tensor = self.model(self.transform(clips))
         return logits
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Return the loss of one batch of augmented clips."""
-        clips = self.train_transform(batch["clips"]).to(memory_format=torch.channels_last_3d)
-        logits = self.model(clips)
-        loss = functional.cross_entropy(logits, batch["labels"], label_smoothing=self.config.label_smoothing)
-        self.train_accuracy(logits, batch["labels"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(clips))
-        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(clips))
-        return loss
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch as `Batch.to` does; Lightning does not know its type."""
+        return batch.to(device)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Score one batch."""
-        logits = self(batch["clips"])
-        self.val_accuracy(logits, batch["labels"])
-        loss = functional.cross_entropy(logits, batch["labels"])
-        self.log("val/loss", loss, on_epoch=True, batch_size=len(logits))
-        self.log("val/accuracy", self.val_accuracy, on_epoch=True, batch_size=len(logits))
+    def on_train_epoch_start(self) -> None:
+        """Keep the statistics of frozen norms as they are."""
+        keep_frozen_in_eval(self.model)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the `loss` of one batch of augmented clips, and how many of them were answered `right`."""
+        clips = self.transform(batch.clips, batch.draws, seed=batch.mixing_seed)
+        labels = batch.labels
+        if self.config.augmentation.flip_probability:
+            mirrored = flipped(batch.draws, self.config.augmentation).to(labels.device, non_blocking=True)
+            labels = torch.where(mirrored, self.flip_labels[labels], labels)
+        mixed = mix(clips, mixup=self.config.mixup, cutmix=self.config.cutmix, seed=batch.mixing_seed)
+        logits = self.model(mixed.clips)
+        loss = mixed.loss(self._loss, logits, labels)
+        self.train_accuracy(logits, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(batch))
+        return {"loss": loss * batch.weight, "right": (logits.detach().argmax(1) == labels).sum()}
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Answer one batch."""
+        self.answers.update(self(batch.clips), batch.labels, batch.positions)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all answers."""
+        self.validation = self.answers.validation()
+        self.answers.reset()
+        for name, value in self.validation.figures().items():
+            self.log(f"val/{name}", value)  # the same on all ranks
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser, and a schedule by step or by epoch."""
+        """Return the optimiser, and its learning rate by step."""
         config = self.config
-        optimizers = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-        options = {"momentum": 0.9, "nesterov": True} if config.optimizer == "sgd" else {}
-        optimizer = optimizers[config.optimizer](
-            self.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, **options
-        )
-        if config.scheduler == "none":
-            return optimizer
-        if config.scheduler == "step":
-            schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(1, config.epochs // 3), gamma=0.1)
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
-        total = int(self.trainer.estimated_stepping_batches)
-        cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_up_cosine(step, total))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "interval": "step"}}
+        optimizer = make_optimizer(self.model, config)
+
+        def factor(step: int) -> float:
+            return learning_rate_factor(
+                step, total=self.total_steps, scheduler=config.scheduler, warm_up=config.warm_up
+            )
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the model card and the run's options into the checkpoint."""
+        """Put the model card, the run's options and the random state into the checkpoint."""
         checkpoint[CHECKPOINT_KEY] = self.card.to_dict() | {"train_config": self.config.to_dict()}
+        checkpoint[_RANDOM_STATE] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint[_RANDOM_STATE]["cuda"] = torch.cuda.get_rng_state(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the random state, which decides dropout, from the checkpoint that the run goes on from."""
+        self._random_state = checkpoint.get(_RANDOM_STATE, {})
+
+    def on_train_start(self) -> None:
+        """Set the random state of a run that goes on."""
+        state = getattr(self, "_random_state", {})
+        if "cpu" in state:
+            torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
 
 
-def warm_up_cosine(step: int, total: int) -> float:
-    """Return the factor on the learning rate: linear warm-up, then half a cosine to zero.
+def flip_labels(vocabulary: Vocabulary, flip_map: Mapping[str, str]) -> Tensor:
+    """Return each class's label after mirroring, int64 [classes]; pairs of glosses that are not there are passed over.
 
-    >>> [round(warm_up_cosine(step, 100), 3) for step in (0, 9, 10, 55, 100)]
-    [0.1, 1.0, 1.0, 0.5, 0.0]
+    Raises:
+        TrainingError: a gloss changes places with two others, or with one that is not in the vocabulary.
     """
-    warm_up = max(1, round(total * WARM_UP_PART))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm_up) / max(1, total - warm_up))))
+    labels = {gloss: label for label, gloss in enumerate(vocabulary.glosses)}
+    mirrored = list(range(len(labels)))
+    for one, other in [*flip_map.items(), *((other, one) for one, other in flip_map.items())]:
+        if one not in labels:
+            continue
+        if other not in labels:
+            raise TrainingError(f"the flip map gives {one} for {other}, which the data do not have")
+        if mirrored[labels[one]] not in (labels[one], labels[other]):
+            raise TrainingError(f"the flip map gives {one} two partners, {other} one of them")
+        mirrored[labels[one]] = labels[other]
+    return torch.tensor(mirrored)

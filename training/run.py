@@ -1,11 +1,12 @@
-"""One training run: from a cache to best.ckpt, last.ckpt and TensorBoard logs.
+"""One training run: from a cache to checkpoints, TensorBoard logs and the run's record.
 
 OUTPUT_DIR/EXPERIMENT_NAME/checkpoints/       best.ckpt (by validation accuracy), last.ckpt
 OUTPUT_DIR/EXPERIMENT_NAME/tensorboard_logs/  for `tensorboard --logdir`
+OUTPUT_DIR/EXPERIMENT_NAME/metrics.csv        a row an epoch
+OUTPUT_DIR/EXPERIMENT_NAME/run.json           options, model, cache, versions, what came of it
 """
 
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -14,24 +15,61 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from numpy.typing import NDArray
 
 import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
 
-from lightning import LightningModule, Trainer, seed_everything  # isort: skip
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar  # isort: skip
+from lightning import Callback, Trainer, seed_everything  # isort: skip
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint  # isort: skip
 from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.splits import leaks
+from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
+from signprep.training.callbacks import LossGuard, SaveLast, StopRequested, Throughput
 from signprep.training.classifier import ModelCard, SignClassifier
 from signprep.training.config import TrainConfig
-from signprep.training.loader import ClipLoader
+from signprep.training.data import ClipData, balanced_class_weights, require_frames, split_positions
 from signprep.training.model_spec import ModelSpec, parameter_counts
+from signprep.training.order import BatchPlan
+from signprep.training.own_code import load_function
+from signprep.training.pictures import ValidationPictures
+from signprep.training.prepare_model import prepare_model
+from signprep.training.progress import EpochProgress
+from signprep.training.resume import check_resumable
+from signprep.training.run_record import METRICS, RUN, EpochTable, versions, write_run
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
+STEPS_BETWEEN_LOGS = 10
+MONITORED = "val/accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What a run trains on."""
+
+    gpus: int = 0
+    """On each machine; 0 trains on the CPU."""
+    processes: int = 1
+    """On each machine, without GPUs."""
+    num_nodes: int = 1
+    """Machines."""
+
+    @property
+    def per_node(self) -> int:
+        """Ranks on each machine."""
+        return self.gpus or self.processes
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train together."""
+        return self.per_node * self.num_nodes
+
+    def __str__(self) -> str:
+        kind = f"{self.gpus} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else "CPU"
+        processes = f", {self.processes} processes" if self.processes > 1 and not self.gpus else ""
+        return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,30 +82,10 @@ class TrainResult:
     """Of all validation clips, at the best epoch."""
     epochs: int
     seconds: float
-
-
-def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions to train on and to validate on.
-
-    Raises:
-        TrainingError: a split is empty, there is one gloss only, or a take or a video is in both splits.
-    """
-    train, val = cache.positions("train"), cache.positions("val")
-    for name, positions in (("train", train), ("val", val)):
-        if not len(positions):
-            raise TrainingError(
-                f"{cache.path}: has no clips in its split {name!r}; build it from data of at least two signers or takes"
-            )
-    if len(np.unique(cache.labels()[train])) < 2:
-        raise TrainingError(f"{cache.path}: its training clips are all of one gloss; there is nothing to tell apart")
-    columns = [cache.index[name].cast(pa.string()).to_pylist() for name in ("split", "take", "video_hash", "signer")]
-    found = leaks(zip(*columns, strict=True))
-    forbidden = [str(leak) for leak in found if leak.forbidden]
-    if forbidden:
-        raise TrainingError(f"{cache.path}: training and validation overlap: {'; '.join(forbidden)}")
-    for leak in found:
-        report(f"take care, accuracy will not tell of new people: {leak}")
-    return train, val
+    clips_per_second: float
+    """Of training steps, in this run (not in those that it resumed)."""
+    data_wait_percent: float
+    """Of the time of training steps that was spent waiting for clips."""
 
 
 def train(
@@ -76,7 +94,9 @@ def train(
     config: TrainConfig,
     run_folder: Path,
     *,
-    gpus: int = 0,
+    devices: Devices = Devices(),
+    resume: Path | None = None,
+    overwrite: bool = False,
     report: Callable[[str], None] = print,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
@@ -85,55 +105,74 @@ def train(
         cache: open, finished.
         spec: of the model.
         config: options.
-        run_folder: gets checkpoints and logs.
-        gpus: how many to use; 0 trains on the CPU.
+        run_folder: gets checkpoints, logs and the record.
+        devices: to train on.
+        resume: the checkpoint to go on from, its last.ckpt.
+        overwrite: take the place of a run that is there already.
         report: takes the lines that tell people what is trained on what.
 
     Raises:
-        TrainingError: the cache cannot train this model, or the run cannot start.
+        TrainingError: the cache cannot train this model, the run cannot start or go on, or its loss is no number.
+        CheckpointError: weights to begin or go on with do not load or do not fit.
     """
     train_positions, val_positions = split_positions(cache, report)
-    if cache.clip_spec.num_frames < spec.num_frames:
-        raise TrainingError(
-            f"{cache.path}: stores {cache.clip_spec.num_frames} frames a clip but {spec.name} needs {spec.num_frames}; "
-            f"build a cache with --frames {spec.num_frames}, or train with --num-frames {cache.clip_spec.num_frames}"
-        )
-    seed_everything(config.seed, verbose=False)
+    require_frames(cache, spec)
+    _require_clips(cache, train_positions, devices)
     card = ModelCard(
         model_spec=spec,
         clip_spec=cache.clip_spec,
         vocabulary=cache.vocabulary,
         cache_fingerprint=cache.fingerprint,
     )
-    classifier = SignClassifier(card, config)
-    for line in _header(cache, classifier, len(train_positions), len(val_positions)):
+    augment = load_function(config.augment, "augmentation") if config.augment else None
+    if resume is not None:
+        check_resumable(resume, card, config)
+    _prepare_folder(run_folder, replace=overwrite or resume is not None)
+    seed_everything(config.seed, verbose=False)
+    model = prepare_model(spec, config, cache.vocabulary)
+    plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)
+    classifier = SignClassifier(
+        card,
+        config,
+        model,
+        total_steps=config.epochs * -(-len(plan) // config.accumulate_batches),
+        class_weights=balanced_class_weights(cache, train_positions) if config.class_weights == "balanced" else None,
+        augment=augment,
+    )
+    for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
         report(line)
-    shared: dict[str, Any] = {"num_workers": config.num_workers, "pin_memory": config.pin_memory and gpus > 0}
-    train_loader = ClipLoader(
-        cache=cache, positions=train_positions, batch_size=config.batch_size, shuffle=True, seed=config.seed, **shared
-    )
-    val_loader = ClipLoader(cache=cache, positions=val_positions, batch_size=config.batch_size, **shared)
-    started = time.monotonic()
-    trainer = _trainer(config, run_folder, gpus)
-    trainer.fit(classifier, train_loader, val_loader)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    checkpoints = trainer.checkpoint_callback
-    assert isinstance(checkpoints, ModelCheckpoint) and checkpoints.best_model_score is not None
-    return TrainResult(
-        best_checkpoint=run_folder / CHECKPOINTS_FOLDER / BEST,
-        last_checkpoint=run_folder / CHECKPOINTS_FOLDER / LAST,
-        best_val_accuracy=float(checkpoints.best_model_score),
-        epochs=config.epochs,
-        seconds=time.monotonic() - started,
-    )
+    data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
+    run = _Run(run_folder, classifier, data, cache, devices, report)
+    return run.fit(resume)
 
 
-def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: int) -> list[str]:
+def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices) -> None:
+    if len(positions) < devices.num_ranks:
+        raise TrainingError(
+            f"{cache.path}: has {len(positions)} training clips for {devices.num_ranks} processes; use fewer devices"
+        )
+
+
+def _prepare_folder(run_folder: Path, *, replace: bool) -> None:
+    folder = run_folder / CHECKPOINTS_FOLDER
+    found = [folder / name for name in (BEST, LAST) if (folder / name).is_file()]
+    if found and not replace:
+        raise TrainingError(
+            f"{found[0]}: is there from another run; --resume goes on with it, --overwrite replaces it, and another "
+            "--experiment-name keeps it"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written ({error.strerror}); choose another --output-dir") from error
+
+
+def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: int, devices: Devices) -> list[str]:
     spec, config = classifier.card.model_spec, classifier.config
     total, trainable = parameter_counts(classifier.model)
     glosses = list(cache.vocabulary.glosses)
     shown = str(glosses[:20])[:-1] + (f", ... {len(glosses) - 20} more]" if len(glosses) > 20 else "]")
+    each = f" on each of {devices.num_ranks}" if devices.num_ranks > 1 else ""
     return [
         f"cache: {cache.path}",
         f"training clips: {num_train}, validation clips: {num_val}",
@@ -142,56 +181,153 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
         f"model: {spec.name}, {spec.num_frames} frames of {spec.crop_size} x {spec.crop_size}",
         f"   parameters: {total:,}",
         f"   trainable parameters: {trainable:,}",
-        f"batch size: {config.batch_size}, epochs: {config.epochs}",
+        f"batch size: {config.batch_size}{each}, epochs: {config.epochs}, on {devices}",
     ]
 
 
-def _trainer(config: TrainConfig, run_folder: Path, gpus: int) -> Trainer:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+class _BestCheckpoints(ModelCheckpoint):
+    """The best epochs beside best.ckpt; a class of its own, because Lightning tells callbacks apart by it."""
+
+
+class _Run:
+    """A trainer with what it needs, from its start to its record."""
+
+    def __init__(
+        self,
+        folder: Path,
+        classifier: SignClassifier,
+        data: ClipData,
+        cache: Cache,
+        devices: Devices,
+        report: Callable[[str], None],
+    ) -> None:
+        self._folder, self._classifier, self._data, self._cache = folder, classifier, data, cache
+        self._devices, self._report = devices, report
+        self._checkpoints = folder / CHECKPOINTS_FOLDER
+        self._throughput = Throughput(data)
+        self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, report)
+        self._best = self._best_checkpoints(ModelCheckpoint, filename="best", enable_version_counter=False)
+        self._trainer = self._make_trainer()
+        self._document = {
+            "options": classifier.config.to_dict(),
+            "model": classifier.card.model_spec.to_dict(),
+            "parameters": dict(zip(("all", "trainable"), parameter_counts(classifier.model), strict=True)),
+            "cache": {
+                "path": str(cache.path),
+                "fingerprint": cache.fingerprint,
+                "clip_spec": cache.clip_spec.to_dict(),
+                "glosses": list(cache.vocabulary.glosses),
+            },
+            "devices": str(devices),
+            "versions": versions(),
+        }
+
+    def fit(self, resume: Path | None) -> TrainResult:
+        """Train to the end, or to where it is stopped."""
+        started = time.monotonic()
+        if self._trainer.is_global_zero:
+            write_run(self._folder / RUN, self._document | {"status": "running"})
+        status = "failed"
+        try:
+            with self._save_last.signals_restored(), warnings.catch_warnings():
+                _quieten()
+                self._trainer.fit(self._classifier, datamodule=self._data, ckpt_path=resume, weights_only=True)
+            status = "finished"
+        except (StopRequested, SystemExit) as stop:
+            status = "stopped"
+            saved = self._save_last.path.is_file()
+            how = f"--resume goes on from {self._save_last.path}" if saved else "nothing was saved yet"
+            raise TrainingError(f"stopped in epoch {self._trainer.current_epoch + 1}; {how}") from stop
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            config, spec = self._classifier.config, self._classifier.card.model_spec
+            raise out_of_memory(self._classifier.model, spec, config.batch_size, self._classifier.device) from error
+        finally:
+            self._data.close()
+            if self._trainer.is_global_zero and status != "finished":
+                write_run(self._folder / RUN, self._document | {"status": status})
+        result = self._result(time.monotonic() - started)
+        self._log_options(result)
+        if self._trainer.is_global_zero:
+            write_run(self._folder / RUN, self._document | {"status": status, "result": _plain(result)})
+        return result
+
+    def _result(self, seconds: float) -> TrainResult:
+        score = self._best.best_model_score
+        assert score is not None
+        trained = max(1e-9, self._throughput.total_seconds)
+        return TrainResult(
+            best_checkpoint=self._checkpoints / BEST,
+            last_checkpoint=self._checkpoints / LAST,
+            best_val_accuracy=float(score),
+            epochs=self._trainer.current_epoch,
+            seconds=seconds,
+            clips_per_second=self._throughput.total_clips / trained,
+            data_wait_percent=100 * self._throughput.total_wait_seconds / trained,
+        )
+
+    def _log_options(self, result: TrainResult) -> None:
+        """Put the options beside the result into TensorBoard's table of runs."""
+        assert self._trainer.logger is not None
+        options = {"model": self._classifier.card.model_spec.to_dict(), **self._classifier.config.to_dict()}
+        self._trainer.logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
+
+    def _make_trainer(self) -> Trainer:
+        config, devices = self._classifier.config, self._devices
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        logger = TensorBoardLogger(str(self._folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
+        return Trainer(
+            max_epochs=config.epochs,
+            accelerator="gpu" if devices.gpus else "cpu",
+            devices=devices.per_node,
+            num_nodes=devices.num_nodes,
+            strategy="ddp" if devices.num_ranks > 1 else "auto",
+            precision=config.precision,  # type: ignore[arg-type]
+            gradient_clip_val=config.gradient_clip,
+            accumulate_grad_batches=config.accumulate_batches,
+            deterministic=config.deterministic,
+            logger=logger,
+            callbacks=self._callbacks(),
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=STEPS_BETWEEN_LOGS,
+        )
+
+    def _callbacks(self) -> list[Callback]:
+        """Return them in the order in which Lightning calls them."""
+        config = self._classifier.config
+        callbacks: list[Callback] = [LossGuard(self._cache)]
+        if config.ema_decay is not None:
+            callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+        callbacks += [
+            self._throughput,
+            EpochProgress(self._throughput),
+            EpochTable(self._folder / METRICS),
+            ValidationPictures(self._cache),
+        ]
+        if config.early_stopping is not None:
+            callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.early_stopping))
+        callbacks.append(self._save_last)
+        if config.save_top_k > 1:
+            name = "epoch{epoch:03d}-accuracy{val/accuracy:.3f}"
+            options = {"save_top_k": config.save_top_k, "auto_insert_metric_name": False}
+            callbacks.append(self._best_checkpoints(_BestCheckpoints, filename=name, **options))
+        return [*callbacks, self._best]
+
+    def _best_checkpoints(self, kind: type[ModelCheckpoint], **options: Any) -> ModelCheckpoint:
+        """Return what keeps the best epochs; it decides before last.ckpt is written, which carries what it knows."""
+        return kind(dirpath=self._checkpoints, monitor=MONITORED, mode="max", save_on_train_epoch_end=False, **options)
+
+
+def _plain(result: TrainResult) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(result).items()}
+
+
+def _quieten() -> None:
     # Lightning speaks of its own DataLoader options, which are not ours, and of its own internals.
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-    folder = run_folder / CHECKPOINTS_FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written ({error.strerror}); choose another --output-dir") from error
-    checkpoints = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor="val/accuracy", mode="max", save_last=True,
-        enable_version_counter=False,
-    )  # fmt: skip
-    bar = RichProgressBar() if sys.stderr.isatty() else EpochLines()
-    return Trainer(
-        max_epochs=config.epochs,
-        accelerator="gpu" if gpus else "cpu",
-        devices=gpus or 1,
-        precision=config.precision,  # type: ignore[arg-type]
-        logger=TensorBoardLogger(str(run_folder), name=LOGS_FOLDER, version=""),
-        callbacks=[checkpoints, bar],
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
-
-
-class EpochLines(Callback):
-    """A line an epoch on stderr, where there is no terminal for a bar."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
-        self._started = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the epoch's figures."""
-        seconds = time.monotonic() - self._started
-        metrics = ", ".join(f"{name} {float(value):.3f}" for name, value in sorted(trainer.logged_metrics.items()))
-        print(  # noqa: T201
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: {metrics}, {seconds:.1f} s",
-            file=sys.stderr,
-            flush=True,
-        )
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

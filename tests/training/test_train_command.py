@@ -1,0 +1,203 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from signprep.cache_builder import open_cache
+from signprep.cache_builder.reader import Cache
+from signprep.pipeline.cli import cli
+from signprep.training.run import CHECKPOINTS_FOLDER
+from tests.conftest import write_data_root
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+SMALL = ["--num-frames", "2", "--crop-size", "32", "--epochs", "1", "--batch-size", "4"]
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["train", *map(str, arguments)])
+
+
+def trained(*arguments: object) -> Result:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result
+
+
+def card_of(folder: Path) -> dict:
+    return torch.load(folder / CHECKPOINTS_FOLDER / "best.ckpt", weights_only=True)["signprep"]
+
+
+def test_the_command_trains_and_writes_what_it_says(cache: Cache, tmp_path: Path) -> None:
+    result = trained("--cache", cache.path, *SMALL, "--output_dir", tmp_path, "--experiment-name", "run")
+    assert "class list: ['왼쪽', '오른쪽']" in result.stderr
+    assert "trainable parameters: " in result.stderr and "classes: 2" in result.stderr
+    assert "epoch 1/1: loss" in result.stderr and "clips/s, wait" in result.stderr
+    assert "best validation accuracy" in result.stdout and "waiting for data" in result.stdout
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "checkpoints", "tensorboard_logs", "metrics.csv", "run.json",
+    }  # fmt: skip
+    card = card_of(tmp_path / "run")
+    assert card["glosses"] == ["왼쪽", "오른쪽"] and card["cache_fingerprint"] == cache.fingerprint
+    assert card["train_config"]["batch_size"] == 4
+
+
+def test_a_data_root_is_cached_first_and_refreshed_when_it_changes(tmp_path: Path) -> None:
+    root = write_data_root(tmp_path / "수어 영상")
+    arguments = ["--data-root", root, *SMALL, "--output-dir", tmp_path / "out"]
+    assert "12 clips (8 train, 4 val)" in trained(*arguments).stderr
+    cache_path = tmp_path / "out" / "caches" / "수어 영상-16x256.zarr"
+    before = open_cache(cache_path)
+    assert len(before) == 12
+    label = root / "label" / "NIA_SL_WORD0001_REAL01_F_morpheme.json"
+    label.write_text(label.read_text(encoding="utf-8").replace("0.8", "0.7"), encoding="utf-8")
+    again = trained(*arguments, "--overwrite")
+    assert "kept 11 clips of before" in again.stderr
+    assert open_cache(cache_path).fingerprint != before.fingerprint
+    windows = trained(*arguments, "--overwrite", "--clip_duration", "0.5")
+    assert "수어 영상-16x256-0.5s.zarr" in windows.stderr and open_cache(cache_path)
+
+
+def test_two_roots_are_the_two_splits_and_the_one_left_out_is_the_data_root(tmp_path: Path) -> None:
+    train_root, val_root = write_data_root(tmp_path / "a"), write_data_root(tmp_path / "b")
+    for path in (*train_root.rglob("*REAL17*"), *val_root.rglob("*REAL0*")):
+        path.unlink()
+    shared = [*SMALL, "--output-dir", tmp_path / "out", "--overwrite"]
+    for arguments in (
+        ["--train-data-root", train_root, "--val-data-root", val_root, "--data-root", tmp_path / "unused"],
+        ["--train-data-root", train_root, "--data-root", val_root],
+    ):
+        assert "training clips: 8, validation clips: 4" in trained(*arguments, *shared).stderr
+    assert (tmp_path / "out" / "caches" / "a+b-16x256.zarr").is_dir()
+
+
+def test_models_and_augmentations_of_ones_own(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = re.findall(r"```python\n(# mymodels\.py.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 2
+    (tmp_path / "mymodels.py").write_text("\n".join(examples))
+    monkeypatch.chdir(tmp_path)
+    small = ["--num-frames", "4", "--crop-size", "48", "--epochs", "1"]
+    own = ["--cache", cache.path, *small, "--model-name", "mymodels:small", "--augment", "mymodels:darker"]
+    trained(*own, "--freeze-backbone")
+    folder = tmp_path / "outputs" / "sign_language_classification"
+    card = card_of(folder)
+    assert card["model_spec"]["name"] == "mymodels:small" and card["train_config"]["augment"] == "mymodels:darker"
+    video = cache.path  # a checkpoint's code is not run unasked, so no video is ever opened
+    asked = ["infer", "--checkpoint", str(folder / CHECKPOINTS_FOLDER / "best.ckpt"), "--video-path", str(video)]
+    refused = CliRunner().invoke(cli, asked)
+    assert "give --model-name mymodels:small if you trust it" in str(refused.exception)
+    taken = CliRunner().invoke(cli, [*asked, "--model-name", "mymodels:small"])
+    assert "no such video file" in str(taken.exception) or "video" in str(taken.exception)
+    missing = invoke("--cache", cache.path, *SMALL, "--augment", "mymodels:gone", "--overwrite")
+    assert "gone is not there" in str(missing.exception)
+
+
+def test_pretrained_weights_are_taken_and_the_backbone_can_be_frozen(cache: Cache, tmp_path: Path) -> None:
+    shared = ["--cache", cache.path, *SMALL, "--output-dir", tmp_path]
+    trained(*shared, "--experiment-name", "first")
+    first = tmp_path / "first" / CHECKPOINTS_FOLDER / "best.ckpt"
+    result = trained(*shared, "--experiment-name", "second", "--pretrained", first, "--freeze-backbone")
+    total, trainable = (
+        int(line.rpartition(" ")[2].replace(",", "")) for line in result.stderr.splitlines() if "parameters: " in line
+    )
+    assert trainable == 2048 * 2 + 2 < total
+    before, after = (
+        torch.load(tmp_path / name / CHECKPOINTS_FOLDER / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("first", "second")
+    )
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved <= {"model.projection.model.weight", "model.projection.model.bias"}
+
+
+def test_a_flip_map_is_read_and_mirrors_half_of_the_clips(cache: Cache, tmp_path: Path) -> None:
+    pairs = tmp_path / "flip.json"
+    pairs.write_text('{"왼쪽": "오른쪽"}', encoding="utf-8")
+    trained("--cache", cache.path, *SMALL, "--output-dir", tmp_path, "--flip-map", pairs)
+    config = card_of(tmp_path / "sign_language_classification")["train_config"]
+    assert config["flip_map"] == {"왼쪽": "오른쪽"} and config["augmentation"]["flip_probability"] == 0.5
+    pairs.write_text("[1]")
+    assert "expected an object of glosses" in str(invoke("--cache", cache.path, "--flip-map", pairs).exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --cache, or --data-root"),
+        (["--train-data-root", "x"], "go together"),
+        (["--cache", "x", "--data-root", "y"], "not both"),
+        (["--cache", "x", "--model-name", "x3d_s", "--model-variant", "S"], "not both"),
+        (["--cache", "x", "--model-name", "x3d_s", "--quantize-model"], "are for efficient_x3d_xs"),
+        (["--cache", "x", "--no-augment", "--tempo", "0.5"], "--no-augment excludes --tempo"),
+        (["--cache", "x", "--label-smoothing", "1"], "label_smoothing is 1.0"),
+        (["--cache", "x", "--epochs", "0"], "epochs is 0"),
+    ],
+)
+def test_contradictions_are_usage_errors(arguments: list[str], message: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2 and message in result.output
+
+
+def test_a_model_that_cannot_take_the_input_is_refused_before_anything_is_read() -> None:
+    result = invoke("--data-root", "/nowhere", "--model-name", "mvit_base_16x4", "--num-frames", "5")
+    assert "mvit_base_16x4 cannot take 5 frames" in str(result.exception)
+
+
+def started(cache: Cache, out: Path, *more: str) -> subprocess.Popen[str]:
+    script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
+    arguments = ["train", "--cache", str(cache.path), *SMALL, "--epochs", "400", "--output-dir", str(out), *more]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_it_does(cache: Cache, tmp_path: Path) -> None:
+    with started(cache, tmp_path) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("epoch 3/400"):
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1
+    text = "".join(lines)
+    assert "stopping after this batch, and saving" in text
+    assert "--resume goes on from" in text and "Traceback" not in text
+    stopped = int(text.rpartition("stopped in epoch ")[2].partition(";")[0])
+    with started(cache, tmp_path, "--resume") as process:
+        assert process.stderr is not None
+        first = next(line for line in process.stderr if line.startswith("epoch "))
+        process.kill()
+    assert int(first.removeprefix("epoch ").partition("/")[0]) in (stopped, stopped + 1)
+
+
+def test_two_processes_train_together_and_speak_once(cache: Cache, tmp_path: Path) -> None:
+    script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
+    program = tmp_path / "program.py"  # Lightning starts the second process with the first one's command line
+    program.write_text(script)
+    arguments = ["train", "--cache", str(cache.path), *SMALL, "--devices", "2", "--output-dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, str(program), *arguments, "--batch-size", "3", "--ema-decay", "0.9"],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best validation accuracy") == 1 and done.stderr.count("classes: 2") == 1
+    assert "batch size: 3 on each of 2, epochs: 1, on CPU, 2 processes" in done.stderr
+    document = json.loads((tmp_path / "sign_language_classification" / "run.json").read_text(encoding="utf-8"))
+    # Four validation clips, two on each process: their accuracy is a multiple of a quarter.
+    assert document["result"]["best_val_accuracy"] * 4 == round(document["result"]["best_val_accuracy"] * 4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # the compiler touches what warns, and takes an error for its own
+def test_a_compiled_model_trains_and_its_checkpoint_is_like_any_other(cache: Cache, tmp_path: Path) -> None:
+    trained("--cache", cache.path, *SMALL, "--output-dir", tmp_path, "--compile")
+    state = torch.load(tmp_path / "sign_language_classification" / CHECKPOINTS_FOLDER / "best.ckpt", weights_only=True)
+    assert not any("_orig_mod" in name for name in state["state_dict"])
