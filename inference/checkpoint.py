@@ -12,6 +12,7 @@ from torch import nn
 from signprep.pipeline.errors import CheckpointError
 from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelCard
 from signprep.training.model_spec import build_model, channels_last
+from signprep.training.own_model import is_own
 from signprep.training.transforms import ClipTransform
 
 
@@ -21,23 +22,30 @@ class Recognizer:
     def __init__(self, card: ModelCard, model: nn.Module, device: torch.device) -> None:
         self.card = card
         self.device = device
-        self._model = channels_last(model).to(device).eval()
-        self._transform = ClipTransform(card.model_spec)
+        self.model: nn.Module = channels_last(model).to(device).eval()
+        self.transform = ClipTransform(card.model_spec)
 
     def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return class probabilities [B, classes], float32, of stored clips, uint8 [T, ...] each."""
         batch = torch.from_numpy(np.stack(clips)).to(self.device)
         with torch.inference_mode():
-            logits = self._model(self._transform(batch).to(memory_format=torch.channels_last_3d))
+            logits = self.model(self.transform(batch).to(memory_format=torch.channels_last_3d))
             return np.asarray(torch.softmax(logits.float(), dim=1).cpu(), np.float32)
 
 
-def load_checkpoint(path: Path, device: str = "cpu") -> Recognizer:
+def load_checkpoint(path: Path, device: str = "cpu", *, own_model: str | None = None) -> Recognizer:
     """Open a checkpoint.
 
+    Args:
+        path: of the checkpoint.
+        device: cpu, cuda, cuda:1, ...
+        own_model: package.module:factory, for the checkpoint of a model of one's own. It is code that runs, so the
+            name in the checkpoint, which may come from anywhere, is not enough.
+
     Raises:
-        CheckpointError: there is no such file, it is no signprep checkpoint, it is of a newer version, or its
-            weights do not fit its model.
+        CheckpointError: there is no such file, it is no signprep checkpoint, it is of a newer version, its weights do
+            not fit its model, or its model is one's own and `own_model` does not name it.
+        TrainingError: one's own model does not build.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint; `signprep train` writes best.ckpt and last.ckpt")
@@ -53,6 +61,7 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Recognizer:
         )
     try:
         card = ModelCard.from_dict(card_fields)
+        _require_trusted(path, card.model_spec.name, own_model)
         model = build_model(card.model_spec, len(card.vocabulary))
         prefix = "model."
         weights = {
@@ -64,3 +73,10 @@ def load_checkpoint(path: Path, device: str = "cpu") -> Recognizer:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its weights or its model card are damaged ({error})") from error
     return Recognizer(card, model, torch.device(device))
+
+
+def _require_trusted(path: Path, name: str, own_model: str | None) -> None:
+    if is_own(name) and name != own_model:
+        raise CheckpointError(
+            f"{path}: is of a model of one's own, made by the code {name}; give --model-name {name} if you trust it"
+        )

@@ -23,6 +23,7 @@ COMMANDS = {
     "forget": "signprep.cache_builder.commands:forget",
     "train": "signprep.training.commands:train",
     "infer": "signprep.inference.commands:infer",
+    "export": "signprep.inference.commands:export",
 }
 
 

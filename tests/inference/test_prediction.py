@@ -12,17 +12,7 @@ from signprep.inference.checkpoint import Recognizer, load_checkpoint
 from signprep.inference.prediction import predict_window
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import CheckpointError, DecodeError
-from signprep.training.config import TrainConfig
-from signprep.training.model_spec import model_spec
-from signprep.training.run import train
 from tests.conftest import GLOSSES
-
-
-@pytest.fixture(scope="module")
-def checkpoint(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    spec = model_spec("efficient_x3d_xs", num_frames=2, crop_size=32)
-    config = TrainConfig(epochs=1, batch_size=4)
-    return train(cache, spec, config, tmp_path_factory.mktemp("run")).best_checkpoint
 
 
 def test_inference_feeds_the_very_clip_that_the_build_stored(
