@@ -1,0 +1,37 @@
+"""The benchmarks of training run at toy size: that they work, not how fast anything is."""
+
+import pytest
+
+from benchmarks import loader, train, transforms
+
+
+def test_the_colour_path_is_measured_beside_the_naive_one(capsys: pytest.CaptureFixture[str]) -> None:
+    transforms.run(toy=True)
+    assert "naive / signprep" in capsys.readouterr().out
+
+
+def test_the_naive_path_gives_the_same_clips() -> None:
+    import torch
+
+    from signprep.training.model_spec import ModelSpec
+    from signprep.training.transforms import ClipTransform
+
+    spec = ModelSpec(name="x", num_frames=2, crop_size=32)
+    clips = torch.randint(60, 190, (2, 4, 96, 64), dtype=torch.uint8)
+    clips[:, :, 64:] = (
+        clips[:, :, 64:] // 8 + 112
+    )  # pale colours: none is clipped, before resizing there, after it here
+    assert torch.allclose(transforms.naive(spec, clips), ClipTransform(spec)(clips), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("default")  # a DataLoader's workers
+def test_the_loader_is_compared_with_the_reader_and_with_decoding(capsys: pytest.CaptureFixture[str]) -> None:
+    loader.run(toy=True)
+    printed = capsys.readouterr().out
+    assert "loader / reader" in printed and ("on the fly" in printed or "decord is missing" in printed)
+
+
+def test_training_is_compared_with_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    train.run(toy=True)
+    printed = capsys.readouterr().out
+    assert "from the cache / from memory" in printed and "memory held after epoch 3" in printed
