@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks._report import print_machine, print_table
+from signprep.training.allocator import keep_freed_memory
 from signprep.training.augmentation import frame_positions, num_draws
 from signprep.training.model_spec import ModelSpec, model_spec
 from signprep.training.transforms import ClipTransform, i420_planes
@@ -25,6 +26,7 @@ def run(*, toy: bool = False) -> None:
     num_rounds, size = (1, 64) if toy else (15, 256)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training does
     try:
         print_machine(["torch"])
         clips = torch.randint(16, 236, (BATCH, 16, size * 3 // 2, size), dtype=torch.uint8)

@@ -1,6 +1,5 @@
 """A checkpoint of `signprep train`, opened for predictions. Nothing in it is unpickled but tensors and plain data."""
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelCard
+from signprep.training.checkpoint_file import read_checkpoint
+from signprep.training.classifier import ModelCard
 from signprep.training.model_spec import build_model, channels_last
 from signprep.training.own_model import is_own
 from signprep.training.transforms import ClipTransform
@@ -47,21 +47,9 @@ def load_checkpoint(path: Path, device: str = "cpu", *, own_model: str | None = 
             not fit its model, or its model is one's own and `own_model` does not name it.
         TrainingError: one's own model does not build.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint; `signprep train` writes best.ckpt and last.ckpt")
+    contents, card = read_checkpoint(path)
+    _require_trusted(path, card.model_spec.name, own_model)
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-        card_fields = contents[CHECKPOINT_KEY]
-        version = card_fields["checkpoint_version"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: is no signprep checkpoint") from error
-    if version != CHECKPOINT_VERSION:
-        raise CheckpointError(
-            f"{path}: is a checkpoint of version {version}; this signprep reads version {CHECKPOINT_VERSION}"
-        )
-    try:
-        card = ModelCard.from_dict(card_fields)
-        _require_trusted(path, card.model_spec.name, own_model)
         model = build_model(card.model_spec, len(card.vocabulary))
         prefix = "model."
         weights = {
@@ -71,7 +59,7 @@ def load_checkpoint(path: Path, device: str = "cpu", *, own_model: str | None = 
         }
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: its weights or its model card are damaged ({error})") from error
+        raise CheckpointError(f"{path}: its weights are damaged ({error})") from error
     return Recognizer(card, model, torch.device(device))
 
 

@@ -1,31 +1,20 @@
 """Whether a run can go on from a checkpoint: only as the same run."""
 
-import pickle
 from pathlib import Path
 
-import torch
-
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelCard
+from signprep.training.checkpoint_file import read_checkpoint
+from signprep.training.classifier import CHECKPOINT_KEY, ModelCard
 from signprep.training.config import TrainConfig
 
 
 def check_resumable(path: Path, card: ModelCard, config: TrainConfig) -> None:
     """Raise CheckpointError unless the checkpoint is of a run with this model, these classes, clips and options."""
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint to go on from; without --resume a run starts anew")
+    contents, before = read_checkpoint(path)
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        fields = contents[CHECKPOINT_KEY]
-        version = fields["checkpoint_version"]
-        if version != CHECKPOINT_VERSION:
-            raise CheckpointError(
-                f"{path}: is a checkpoint of version {version}; this signprep reads version {CHECKPOINT_VERSION}"
-            )
-        before = ModelCard.from_dict(fields)
-        options = TrainConfig.from_dict(fields["train_config"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: is no checkpoint that a run can go on from") from error
+        options = TrainConfig.from_dict(contents[CHECKPOINT_KEY]["train_config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its options are not those of this signprep ({error})") from error
     anew = f"--pretrained {path} starts a new run with its weights"
     if before.vocabulary != card.vocabulary:
         ours, theirs = len(card.vocabulary), len(before.vocabulary)

@@ -25,6 +25,7 @@ from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import TrainingError
+from signprep.training.allocator import keep_freed_memory
 from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
 from signprep.training.callbacks import LossGuard, SaveLast, StopRequested, Throughput
 from signprep.training.classifier import ModelCard, SignClassifier
@@ -128,6 +129,8 @@ def train(
     if resume is not None:
         check_resumable(resume, card, config)
     _prepare_folder(run_folder, replace=overwrite or resume is not None)
+    if not devices.gpus:
+        keep_freed_memory()
     seed_everything(config.seed, verbose=False)
     model = prepare_model(spec, config, cache.vocabulary)
     plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)

@@ -224,7 +224,7 @@ def test_resume_is_for_the_same_run_only(cache: Cache, tmp_path: Path) -> None:
     torch.save(contents, last)
     refused("version 7")
     last.write_bytes(b"no checkpoint")
-    refused("is no checkpoint that a run can go on from")
+    refused("is no signprep checkpoint")
     last.unlink()
     refused("there is no such checkpoint")
 
