@@ -4,7 +4,7 @@ In: a video and spans of it, overlapping or not. Out: for each span its clip or 
 frame of the video is decoded at most once and scaled at most once, however many spans show it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -17,6 +17,9 @@ from signprep.pipeline.decode import VideoReader, open_video
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.geometry import FramePreprocessor
 from signprep.pipeline.sampling import sample_times
+
+_BEFORE_THE_END_SECONDS = 1e-6
+"""A moment at which the last frame is certainly shown."""
 
 
 class Span(NamedTuple):
@@ -75,30 +78,45 @@ def extract_clips(
 
 def read_clips(reader: VideoReader, spans: Sequence[Span], spec: ClipSpec) -> list[Clip | DecodeError]:
     """`extract_clips` on an open video."""
-    results: list[Clip | DecodeError | None] = [None] * len(spans)
+    results = dict(iterate_clips(reader, spans, spec))
+    return [results[number] for number in range(len(spans))]
+
+
+def iterate_clips(
+    reader: VideoReader, spans: Sequence[Span], spec: ClipSpec, *, hold_last_frame: bool = False
+) -> Iterator[tuple[int, Clip | DecodeError]]:
+    """Yield the number of each span with its clip, or why there is none, as soon as its last frame was decoded.
+
+    In memory are the clips of the spans that the present frame lies in, however long the video is.
+
+    Args:
+        reader: an open video.
+        spans: in any order.
+        spec: how to cut and scale.
+        hold_last_frame: show the last frame for what lies behind the video's end, in place of clipping spans to it.
+    """
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
         try:
             clipped[number] = clipped_span(span, reader)
         except DecodeError as error:
-            results[number] = error
+            yield number, error
     if clipped:
-        _sample(reader, clipped, spec, results)
-    assert all(result is not None for result in results)
-    return [result for result in results if result is not None]
+        latest = reader.duration_seconds - _BEFORE_THE_END_SECONDS if hold_last_frame else np.inf
+        shown = {number: Span(span.start_seconds, spans[number].end_seconds) for number, span in clipped.items()}
+        yield from _sampled(reader, clipped, spec, shown if hold_last_frame else clipped, latest)
 
 
-def _sample(
-    reader: VideoReader, spans: dict[int, Span], spec: ClipSpec, results: list[Clip | DecodeError | None]
-) -> None:
-    """Fill in the results of the given spans from one pass over the video."""
-    times = np.concatenate([sample_times(*span, spec.num_frames) for span in spans.values()])
+def _sampled(
+    reader: VideoReader, spans: dict[int, Span], spec: ClipSpec, shown_spans: dict[int, Span], latest: float
+) -> Iterator[tuple[int, Clip | DecodeError]]:
+    """Yield the clips of spans, from one pass over the video; later times than `latest` see what that one sees."""
+    times = np.concatenate([sample_times(*span, spec.num_frames) for span in shown_spans.values()]).clip(max=latest)
     owners = np.repeat(list(spans), spec.num_frames)
     places = np.tile(np.arange(spec.num_frames), len(spans))
     order = np.argsort(times, kind="stable")
-    frames = {number: np.empty(spec.clip_shape, np.uint8) for number in spans}
-    seconds = {number: np.empty(spec.num_frames, np.float64) for number in spans}
-    missing = dict.fromkeys(spans, spec.num_frames)
+    waiting = dict(spans)
+    begun: dict[int, _Begun] = {}
     preprocess = FramePreprocessor(spec)
     last: tuple[object, NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
     failure: DecodeError | None = None
@@ -107,14 +125,26 @@ def _sample(
             number, place = int(owners[order[shown.time_index]]), places[order[shown.time_index]]
             if shown.frame is not last[0]:
                 last = (shown.frame, preprocess(shown.frame))
-            frames[number][place] = last[1]
-            seconds[number][place] = shown.timestamp_seconds
-            missing[number] -= 1
-            if not missing[number]:
-                results[number] = Clip(
-                    frames=frames.pop(number), span=spans[number], sampled_seconds=seconds.pop(number)
-                )
+            if number not in begun:
+                begun[number] = _Begun(np.empty(spec.clip_shape, np.uint8), np.empty(spec.num_frames, np.float64))
+            clip = begun[number]
+            clip.frames[place] = last[1]
+            clip.seconds[place] = shown.timestamp_seconds
+            clip.num_missing -= 1
+            if not clip.num_missing:
+                del begun[number]
+                span = waiting.pop(number)
+                yield number, Clip(frames=clip.frames, span=span, sampled_seconds=clip.seconds)
     except DecodeError as error:
         failure = error if reader.name in str(error) else DecodeError(f"{reader.name}: {error}")
-    for number in frames:
-        results[number] = failure
+    if waiting:
+        assert failure is not None
+        yield from ((number, failure) for number in waiting)
+
+
+class _Begun:
+    """A clip some of whose frames are there."""
+
+    def __init__(self, frames: NDArray[np.uint8], seconds: NDArray[np.float64]) -> None:
+        self.frames, self.seconds = frames, seconds
+        self.num_missing = len(seconds)
