@@ -1,5 +1,6 @@
 """Commands of this floor: `build-cache`, `inspect`, `verify`, `compact` and `forget`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ from signprep.pipeline.wording import counted
     help="official: AIHub's signers 17 and 18 validate; column: as the table says; auto: what the data allow.",
 )
 @click.option("--validation-fraction", default=0.2, show_default=True, help="Of the clips, in whole signers or takes.")
+@click.option(
+    "--idle-class",
+    is_flag=False,
+    flag_value="(쉼)",
+    metavar="[GLOSS]",
+    help="Also clips without a sign, from unlabelled time, as a class of this name; (쉼) without one.",
+)
 @click.option("--workers", default=-1, show_default=True, help="Parallel processes; -1 for all cores.")
 @click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would give and take; a few clips are tried.")
@@ -46,6 +54,7 @@ def build_cache(
     decoder: str,
     split_by: str,
     validation_fraction: float,
+    idle_class: str | None,
     workers: int,
     strict: bool,
     dry_run: bool,
@@ -65,6 +74,7 @@ def build_cache(
       signprep build-cache --data-root aihub --out front.zarr --view F --kind WORD --gloss-file words.txt
       signprep build-cache --data-root wlasl.csv --out wlasl.zarr --split-by column
       signprep build-cache --train-data-root a --val-data-root b --out ab.zarr --frames 4 --size 112
+      signprep build-cache --data-root aihub --out timeline.zarr --idle-class
     """
     from signprep.cache_builder import from_annotations
     from signprep.cache_builder.plan import BuildOptions
@@ -87,6 +97,11 @@ def build_cache(
     else:
         assert data_root is not None
         annotations = read_data_root(data_root, sources)
+    if idle_class is not None:
+        from signprep.pipeline.idle import idle_segments
+
+        idle = idle_segments(annotations.segments, idle_class)
+        annotations = replace(annotations, segments=(*annotations.segments, *idle))
     options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
     if dry_run:
         click.echo(from_annotations.dry_run(annotations, out, options, splits, workers=workers))
