@@ -15,32 +15,40 @@ from signprep.training.model_spec import build_model, channels_last
 from signprep.training.own_model import is_own
 from signprep.training.transforms import ClipTransform
 
+_AUTOCAST = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
 
 class Recognizer:
     """A trained model with everything it needs to answer: specs, vocabulary, transform."""
 
-    def __init__(self, card: ModelCard, model: nn.Module, device: torch.device) -> None:
+    def __init__(self, card: ModelCard, model: nn.Module, device: torch.device, precision: str = "32") -> None:
         self.card = card
         self.device = device
+        self._autocast = _AUTOCAST[precision]
         self.model: nn.Module = channels_last(model).to(device).eval()
         self.transform = ClipTransform(card.model_spec)
 
     def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return class probabilities [B, classes], float32, of stored clips, uint8 [T, ...] each."""
         batch = torch.from_numpy(np.stack(clips)).to(self.device)
-        with torch.inference_mode():
-            logits = self.model(self.transform(batch).to(memory_format=torch.channels_last_3d))
-            return np.asarray(torch.softmax(logits.float(), dim=1).cpu(), np.float32)
+        autocast = torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None)
+        with torch.inference_mode(), autocast:
+            logits = self.model(self.transform(batch))
+            scaled = logits.float() / self.card.temperature
+            return np.asarray(torch.softmax(scaled, dim=1).cpu(), np.float32)
 
 
-def load_checkpoint(path: Path, device: str = "cpu", *, own_model: str | None = None) -> Recognizer:
+def load_checkpoint(
+    path: Path, device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
+) -> Recognizer:
     """Open a checkpoint.
 
     Args:
         path: of the checkpoint.
-        device: cpu, cuda, cuda:1, ...
+        device: cpu, cuda, cuda:1, ..., or auto for a GPU where there is one.
         own_model: package.module:factory, for the checkpoint of a model of one's own. It is code that runs, so the
             name in the checkpoint, which may come from anywhere, is not enough.
+        precision: 32, 16-mixed or bf16-mixed.
 
     Raises:
         CheckpointError: there is no such file, it is no signprep checkpoint, it is of a newer version, its weights do
@@ -60,7 +68,17 @@ def load_checkpoint(path: Path, device: str = "cpu", *, own_model: str | None = 
         model.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its weights are damaged ({error})") from error
-    return Recognizer(card, model, torch.device(device))
+    try:
+        return Recognizer(card, model, _device(device), precision)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{path}: its model cannot be put on the device {device!r} ({reason})") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
 
 
 def _require_trusted(path: Path, name: str, own_model: str | None) -> None:

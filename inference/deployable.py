@@ -134,14 +134,3 @@ def quiet() -> Iterator[None]:
         # Of few frames, some convolutions of the deployable form are never used.
         warnings.filterwarnings("ignore", message="must run observer before calling")
         yield
-
-
-@contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Run torch with so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -23,10 +23,10 @@ from signprep.inference.deployable import (
     int8_engine,
     quantized,
     quiet,
-    torch_threads,
     usual_int8_engine,
 )
 from signprep.inference.output import require_writable, written_whole
+from signprep.inference.threads import torch_threads
 from signprep.pipeline.errors import CheckpointError, SignprepError
 
 LARGEST_DIFFERENCE = 1e-4

@@ -1,24 +1,33 @@
 """Predictions for windows of a video, and the JSON that they become."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from signprep.inference.answers import Probabilities, VideoAnswers, answer_videos
 from signprep.inference.checkpoint import Recognizer
-from signprep.pipeline.clips import Clip, Span, read_clips
-from signprep.pipeline.decode import VideoReader, open_video
+from signprep.inference.videos import Video
+from signprep.inference.windows import WindowOptions
+from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import DecodeError
 
-DURATION_SLACK_SECONDS = 1e-3
-"""A video of 1.9999 s is not shorter than a clip of 2 s: containers round to milliseconds."""
 
-MAX_CLIP_BYTES = 1 << 30
-"""Of clips in memory at a time: eleven minutes of video for a default cache's clips, one a second."""
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One gloss and its probability."""
+
+    label: int
+    gloss: str
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "predicted_class_idx": self.label,
+            "predicted_class_name": self.gloss,
+            "confidence": self.confidence,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +37,29 @@ class Prediction:
     video_path: str
     start_seconds: float
     end_seconds: float
-    label: int
-    gloss: str
-    confidence: float
-    """Probability of `gloss`, 0 to 1."""
+    choices: tuple[Choice, ...]
+    """The most probable first; one unless more were asked for."""
     clip_duration: float
     """The window's length that was asked for, in seconds."""
     probabilities: dict[str, float] | None = None
     """Of every gloss, where asked for."""
+    segment_id: str | None = None
+    """Of the clip, where it is one of a cache."""
+
+    @property
+    def label(self) -> int:
+        """Of the most probable gloss."""
+        return self.choices[0].label
+
+    @property
+    def gloss(self) -> str:
+        """The most probable one."""
+        return self.choices[0].gloss
+
+    @property
+    def confidence(self) -> float:
+        """Probability of `gloss`, 0 to 1."""
+        return self.choices[0].confidence
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object, by the names that the seed's users know."""
@@ -43,46 +67,71 @@ class Prediction:
             "video_path": self.video_path,
             "start_time": self.start_seconds,
             "end_time": self.end_seconds,
-            "predicted_class_idx": self.label,
-            "predicted_class_name": self.gloss,
-            "confidence": self.confidence,
+            **self.choices[0].to_dict(),
             "clip_duration": self.clip_duration,
         }
+        if self.segment_id is not None:
+            document["segment_id"] = self.segment_id
+        if len(self.choices) > 1:
+            document["top_k"] = [choice.to_dict() for choice in self.choices]
         if self.probabilities is not None:
             document["probabilities"] = self.probabilities
         return document
 
 
-def windows(duration: float, clip_duration: float, stride: float, *, start_seconds: float = 0.0) -> list[Span]:
-    """Return the windows of a video: one every `stride` seconds, up to the first that reaches the end.
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What is kept of a window's probabilities."""
 
-    That last one ends where the video ends. A window that shows nothing new is none: after (3.0, 5.0) of a video of
-    5 s, (4.0, 5.0) is left out.
-
-    Args:
-        duration: of the video, in seconds.
-        clip_duration: of a window, in seconds.
-        stride: from one window's start to the next one's, in seconds, > 0.
-        start_seconds: of the first window.
-
-    >>> [(span.start_seconds, span.end_seconds) for span in windows(3.5, 2.0, 1.0)]
-    [(0.0, 2.0), (1.0, 3.0), (2.0, 3.5)]
-    """
-    found: list[Span] = []
-    while True:
-        start = _rounded(start_seconds + len(found) * stride) if found else start_seconds
-        if not start < duration - DURATION_SLACK_SECONDS:
-            return found
-        end = _rounded(start + clip_duration)
-        whole = end <= duration + DURATION_SLACK_SECONDS
-        found.append(Span(start, end if whole else _rounded(duration)))
-        if end >= duration - DURATION_SLACK_SECONDS:
-            return found
+    choices: tuple[Choice, ...]
+    probabilities: Probabilities | None
+    """float32 [classes]."""
 
 
-def _rounded(seconds: float) -> float:
-    """Return whole nanoseconds, so that 3 * 0.1 is 0.3."""
-    return round(seconds, 9)
+def keeper(recognizer: Recognizer, *, top_k: int = 1, probabilities: bool = False) -> Callable[[Probabilities], Kept]:
+    """Return what keeps the `top_k` most probable glosses, and all probabilities if asked for."""
+    glosses = recognizer.card.vocabulary.glosses
+
+    def keep(row: Probabilities) -> Kept:
+        best = sorted(range(len(row)), key=lambda label: -row[label])[:top_k] if top_k > 1 else [int(row.argmax())]
+        choices = tuple(Choice(label=label, gloss=glosses[label], confidence=float(row[label])) for label in best)
+        return Kept(choices=choices, probabilities=row.copy() if probabilities else None)
+
+    return keep
+
+
+def predictions_of(
+    recognizer: Recognizer, found: VideoAnswers[Kept], options: WindowOptions, *, with_probabilities: bool
+) -> list[Prediction]:
+    """Return the predictions for the answered windows of a video, in their order."""
+    return [
+        prediction(
+            recognizer,
+            found.video.path,
+            answer.span,
+            answer.kept,
+            clip_duration=options.clip_duration,
+            with_probabilities=with_probabilities,
+        )
+        for answer in found.answers
+    ]
+
+
+def prediction(
+    recognizer: Recognizer, path: str, span: Span, kept: Kept, *, clip_duration: float, with_probabilities: bool
+) -> Prediction:
+    """Return one prediction from what was kept."""
+    probabilities = None
+    if with_probabilities and kept.probabilities is not None:
+        probabilities = dict(zip(recognizer.card.vocabulary.glosses, kept.probabilities.tolist(), strict=True))
+    return Prediction(
+        video_path=path,
+        start_seconds=span.start_seconds,
+        end_seconds=span.end_seconds,
+        choices=kept.choices,
+        clip_duration=clip_duration,
+        probabilities=probabilities,
+    )
 
 
 def predict_window(
@@ -98,11 +147,9 @@ def predict_window(
     Raises:
         DecodeError: the video does not open, is shorter than that, or is damaged there.
     """
-    span = Span(start_seconds, _rounded(start_seconds + clip_duration))
-    with open_video(video) as reader:
-        _require_long_enough(reader, span)
-        [(span, probabilities)] = _answers(recognizer, reader, [span], batch_size=1)
-    return _prediction(recognizer, video, span, clip_duration, probabilities, return_probabilities)
+    options = WindowOptions(start_seconds=start_seconds, clip_duration=clip_duration)
+    [found] = _predictions(recognizer, video, options, 1, return_probabilities)
+    return found
 
 
 def predict_windows(
@@ -115,7 +162,7 @@ def predict_windows(
     batch_size: int = 8,
     return_probabilities: bool = False,
 ) -> list[Prediction]:
-    """Return the predictions for all `windows` of a video, in their order.
+    """Return the predictions for all windows of a video, in their order.
 
     Args:
         recognizer: an opened checkpoint.
@@ -129,68 +176,16 @@ def predict_windows(
     Raises:
         DecodeError: the video does not open, is shorter than one window, or is damaged.
     """
-    with open_video(video) as reader:
-        _require_long_enough(reader, Span(start_seconds, _rounded(start_seconds + clip_duration)))
-        spans = windows(reader.duration_seconds, clip_duration, stride, start_seconds=start_seconds)
-        return [
-            _prediction(recognizer, video, span, clip_duration, probabilities, return_probabilities)
-            for span, probabilities in _answers(recognizer, reader, spans, batch_size=batch_size)
-        ]
+    options = WindowOptions(start_seconds=start_seconds, clip_duration=clip_duration, stride=stride)
+    return _predictions(recognizer, video, options, batch_size, return_probabilities)
 
 
-def _require_long_enough(reader: VideoReader, span: Span) -> None:
-    if reader.ends_after(span.end_seconds):
-        return
-    duration = reader.duration_seconds
-    if duration < span.end_seconds - DURATION_SLACK_SECONDS:
-        raise DecodeError(
-            f"{reader.name}: lasts {duration:.3f} s, too short for a clip of "
-            f"{span.end_seconds - span.start_seconds:.3f} s from {span.start_seconds:.3f} s; choose a smaller "
-            "--clip-duration or --start-time"
-        )
-
-
-def _answers(
-    recognizer: Recognizer, reader: VideoReader, spans: Sequence[Span], *, batch_size: int
-) -> Iterator[tuple[Span, NDArray[np.float32]]]:
-    """Yield each span with its class probabilities, float32 [classes].
-
-    Clips are cut and answered in groups of at most `MAX_CLIP_BYTES`. One pass over the video gives all clips of a
-    group, so only a video of more than one group is read more than once.
-    """
-    spec = recognizer.card.clip_spec
-    group_size = max(batch_size, MAX_CLIP_BYTES // math.prod(spec.clip_shape))
-    for start in range(0, len(spans), group_size):
-        group = spans[start : start + group_size]
-        clips = read_clips(reader, group, spec)
-        for first in range(0, len(group), batch_size):
-            batch = [_frames(clip) for clip in clips[first : first + batch_size]]
-            yield from zip(group[first : first + batch_size], recognizer.probabilities(batch), strict=True)
-
-
-def _frames(clip: Clip | DecodeError) -> NDArray[np.uint8]:
-    if isinstance(clip, DecodeError):
-        raise clip
-    return clip.frames
-
-
-def _prediction(
-    recognizer: Recognizer,
-    video: Path,
-    span: Span,
-    clip_duration: float,
-    probabilities: NDArray[np.float32],
-    return_probabilities: bool,
-) -> Prediction:
-    label = int(probabilities.argmax())
-    glosses = recognizer.card.vocabulary.glosses
-    return Prediction(
-        video_path=str(video),
-        start_seconds=span.start_seconds,
-        end_seconds=span.end_seconds,
-        label=label,
-        gloss=glosses[label],
-        confidence=float(probabilities[label]),
-        clip_duration=clip_duration,
-        probabilities=dict(zip(glosses, probabilities.tolist(), strict=True)) if return_probabilities else None,
-    )
+def _predictions(
+    recognizer: Recognizer, path: Path, options: WindowOptions, batch_size: int, with_probabilities: bool
+) -> list[Prediction]:
+    video = Video(path=str(path), folder=path.parent, name=path.name)
+    keep = keeper(recognizer, probabilities=with_probabilities)
+    [found] = answer_videos(recognizer, [video], options, keep, batch_size=batch_size)
+    if found.unanswered:
+        raise DecodeError(found.unanswered[0].reason)
+    return predictions_of(recognizer, found, options, with_probabilities=with_probabilities)

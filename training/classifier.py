@@ -40,6 +40,8 @@ class ModelCard:
     vocabulary: Vocabulary
     cache_fingerprint: str
     """Of the cache that the model was trained on."""
+    temperature: float = 1.0
+    """By which logits are divided so that confidences are right on average; `signprep evaluate --calibrate` fits it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, which torch.load(weights_only=True) takes."""
@@ -49,6 +51,7 @@ class ModelCard:
             "clip_spec": self.clip_spec.to_dict(),
             "glosses": list(self.vocabulary.glosses),
             "cache_fingerprint": self.cache_fingerprint,
+            "temperature": self.temperature,
         }
 
     @classmethod
@@ -59,6 +62,7 @@ class ModelCard:
             clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
             vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
             cache_fingerprint=fields["cache_fingerprint"],
+            temperature=float(fields.get("temperature", 1.0)),
         )
 
 

@@ -54,7 +54,7 @@ def walk_files(root: Path, report: Callable[[str, str], None], *, wanted: Callab
             path = Path(folder) / name
             relative = _relative(root, path)
             if name.lower().endswith(".zip"):
-                yield from _walk_archive(path, relative, report, wanted)
+                yield from walk_archive(path, relative, report, wanted)
             elif wanted(name):
                 try:
                     status = path.stat()
@@ -65,9 +65,10 @@ def walk_files(root: Path, report: Callable[[str, str], None], *, wanted: Callab
                     yield FoundFile(name=relative, num_bytes=status.st_size)
 
 
-def _walk_archive(
+def walk_archive(
     path: Path, relative: str, report: Callable[[str, str], None], wanted: Callable[[str], bool]
 ) -> Iterator[FoundFile]:
+    """Yield the wanted members of a zip, which is called `relative` in their names; otherwise as `walk_files`."""
     try:
         archive = open_archive(path)
     except AnnotationError as error:

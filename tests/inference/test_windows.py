@@ -1,5 +1,4 @@
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +7,13 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signprep.inference import prediction
+from signprep.inference import answers
 from signprep.inference.checkpoint import Recognizer, load_checkpoint
-from signprep.inference.prediction import predict_window, predict_windows, windows
+from signprep.inference.prediction import predict_window, predict_windows
+from signprep.inference.windows import windows
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clips import Span
+from signprep.pipeline.decode import PyAVReader
 from signprep.pipeline.errors import DecodeError, SignprepError
 from tests.generated_videos import write_video
 
@@ -99,31 +100,31 @@ def test_multiple_clips_are_a_list_of_what_one_clip_gives(checkpoint: Path, vide
         assert entry == single
 
 
-def test_batches_and_groups_of_windows_change_no_answer(
+def test_every_frame_is_decoded_once_and_batches_change_no_answer(
     recognizer: Recognizer, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes: list[int] = []
+    readers: list[PyAVReader] = []
     batches: list[int] = []
-    read_clips, probabilities = prediction.read_clips, Recognizer.probabilities
+    probabilities = Recognizer.probabilities
 
-    def counted_pass(reader: object, spans: Sequence[Span], *rest: object) -> object:
-        passes.append(len(spans))
-        return read_clips(reader, spans, *rest)  # type: ignore[arg-type]
+    def recorded(*arguments: object, **options: object) -> PyAVReader:
+        readers.append(PyAVReader(*arguments, **options))  # type: ignore[arg-type]
+        return readers[-1]
 
     def counted_batch(self: Recognizer, clips: list[np.ndarray]) -> np.ndarray:
         batches.append(len(clips))
         return probabilities(self, clips)
 
-    monkeypatch.setattr(prediction, "read_clips", counted_pass)
+    monkeypatch.setattr(answers, "open_video", recorded)
     monkeypatch.setattr(Recognizer, "probabilities", counted_batch)
-    options = {"clip_duration": 0.5, "stride": 0.4}
-    whole = predict_windows(recognizer, video, batch_size=4, **options)
-    assert (passes, batches) == ([6], [4, 2])  # every frame is decoded once
-    monkeypatch.setattr(prediction, "MAX_CLIP_BYTES", 1)
-    in_groups = predict_windows(recognizer, video, batch_size=2, **options)
-    assert passes[1:] == [2, 2, 2]
-    for one, other in zip(whole, in_groups, strict=True):
-        assert (one.start_seconds, one.end_seconds, one.gloss) == (other.start_seconds, other.end_seconds, other.gloss)
+    options = {"clip_duration": 0.5, "stride": 0.1}
+    whole = predict_windows(recognizer, video, batch_size=8, **options)
+    assert batches == [8, 8, 3] and len(whole) == 19
+    assert len(readers) == 1
+    assert readers[0].counts.frames_decoded + readers[0].counts.packets_unwanted <= 69
+    one_by_one = predict_windows(recognizer, video, batch_size=1, **options)
+    for one, other in zip(whole, one_by_one, strict=True):
+        assert (one.start_seconds, one.end_seconds) == (other.start_seconds, other.end_seconds)
         assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
 
 
