@@ -22,7 +22,8 @@ COMMANDS = {
     "compact": "signprep.cache_builder.commands:compact",
     "forget": "signprep.cache_builder.commands:forget",
     "train": "signprep.training.commands:train",
-    "infer": "signprep.inference.commands:infer",
+    "evaluate": "signprep.inference.evaluate_command:evaluate",
+    "infer": "signprep.inference.infer_command:infer",
     "export": "signprep.inference.commands:export",
 }
 
@@ -68,6 +69,7 @@ def cli() -> None:
       signprep demo                                     the whole way on generated videos
       signprep build-cache --data-root DIR --out NAME.zarr
       signprep train --cache NAME.zarr --model-name x3d_s
+      signprep evaluate --checkpoint best.ckpt --cache NAME.zarr
       signprep infer --checkpoint best.ckpt --video-path FILE.mp4
     """
 

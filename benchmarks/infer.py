@@ -1,0 +1,238 @@
+"""Windows over a long video, a folder of short ones, and memory by length of video.
+
+1080p signing; EfficientX3D-XS with random weights, as fast as trained ones; windows of 2 s, one each 0.25 s.
+All ways take turns; medians of the rounds. A long video is a short one's packets over and over, a keyframe each time.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import signprep.training.torchvision_operators  # noqa: F401  (before torchvision)
+from benchmarks._report import peak_memory_mib, print_machine, print_table
+from signprep.inference.answers import answer_videos
+from signprep.inference.checkpoint import Recognizer
+from signprep.inference.prediction import predict_window
+from signprep.inference.videos import Video
+from signprep.inference.windows import WindowOptions
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import Clip, iterate_clips
+from signprep.pipeline.decode import PyAVReader, open_video
+from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
+from signprep.pipeline.segment import Vocabulary
+from signprep.training.classifier import ModelCard
+from signprep.training.model_spec import build_model, model_spec
+
+SINGLES = 8
+"""Windows that are decoded by themselves, evenly over the video; their mean stands for all."""
+
+
+def run(*, toy: bool = False) -> None:
+    num_rounds = 1 if toy else 3
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = (160, 96) if toy else (1920, 1080)
+        render_dataset(SampleSpec(words=1 if toy else 5, signers=2 if toy else 4, frame_size=size), folder, workers=-1)
+        videos = sorted(folder.rglob("*.mp4"))
+        print_machine(["av", "torch"])
+        recognizer = untrained(toy)
+        long_video(folder, videos[0], 6 if toy else 60, recognizer, num_rounds)
+        many_videos(videos, 4 if toy else 200, recognizer, num_rounds)
+        memory(folder, minutes=(0.1, 0.3) if toy else (1, 60))
+
+
+def untrained(toy: bool) -> Recognizer:
+    spec = model_spec("efficient_x3d_xs", num_frames=2 if toy else None, crop_size=32 if toy else None)
+    clips = ClipSpec(num_frames=4, size=64) if toy else ClipSpec()
+    card = ModelCard(
+        model_spec=spec, clip_spec=clips, vocabulary=Vocabulary(glosses=tuple("abcde")), cache_fingerprint=""
+    )
+    return Recognizer(card, build_model(spec, 5), torch.device("cpu"))
+
+
+def repeated(source: Path, target: Path, seconds: float) -> Path:
+    """Write a video's packets over and over until it is long enough."""
+    with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+        stream = reader.streams.video[0]
+        out = writer.add_stream_from_template(stream)
+        packets = [packet for packet in reader.demux(stream) if packet.pts is not None]
+        frame = int(1 / (stream.average_rate or 30) / stream.time_base)
+        length = frame * len(packets)
+        for number in range(max(1, round(seconds / float(length * stream.time_base)))):
+            for packet in packets:
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts = packet.pts + number * length, packet.dts + number * length  # type: ignore[operator]
+                copy.time_base, copy.is_keyframe, copy.stream = packet.time_base, packet.is_keyframe, out
+                writer.mux(copy)
+    return target
+
+
+def video_of(path: Path) -> Video:
+    return Video(path=str(path), folder=path.parent, name=path.name)
+
+
+def seconds_of(ways: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(num_rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            found[name].append(time.perf_counter() - started)
+    return {name: statistics.median(taken) for name, taken in found.items()}
+
+
+def label(row: NDArray[np.float32]) -> int:
+    return int(row.argmax())
+
+
+def long_video(folder: Path, source: Path, seconds: float, recognizer: Recognizer, num_rounds: int) -> None:
+    path = repeated(source, folder / "long.mkv", seconds)
+    options = WindowOptions(clip_duration=2.0, stride=0.25)
+    with open_video(path) as reader:
+        spans = options.spans(reader)
+        found = iterate_clips(reader, spans, recognizer.card.clip_spec)
+        clips = [clip.frames for _, clip in found if isinstance(clip, Clip)]
+        assert isinstance(reader, PyAVReader)
+        counts = reader.counts
+        num_frames = count_frames(path)
+        assert counts.frames_decoded + counts.packets_unwanted <= num_frames and len(clips) == len(spans)
+    chosen = spans[:: max(1, len(spans) // SINGLES)]
+
+    def decode() -> None:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "NONE"
+            for _ in container.decode(video=0):
+                pass
+
+    def model() -> None:
+        for first in range(0, len(clips), 8):
+            recognizer.probabilities(clips[first : first + 8])
+
+    def singles() -> None:
+        for span in chosen:
+            predict_window(
+                recognizer,
+                path,
+                start_seconds=span.start_seconds,
+                clip_duration=span.end_seconds - span.start_seconds,
+            )
+
+    taken = seconds_of(
+        {
+            "infer": lambda: list(answer_videos(recognizer, [video_of(path)], options, label)),
+            "decode": decode,
+            "model": model,
+            "singles": singles,
+        },
+        num_rounds,
+    )
+    alone = taken["singles"] * len(spans) / len(chosen)
+    print_table(
+        [
+            (f"{num_frames} frames, {len(spans)} windows", "s", "infer / it"),
+            ("infer, windows of 2 s every 0.25 s", f"{taken['infer']:.2f}", ""),
+            ("decoding every frame once", f"{taken['decode']:.2f}", f"{taken['infer'] / taken['decode']:.2f}"),
+            (
+                "the model on the same clips in memory",
+                f"{taken['model']:.2f}",
+                f"{taken['infer'] / taken['model']:.2f}",
+            ),
+            ("both, one after the other", *_sum(taken)),
+            (f"each window by itself (from {len(chosen)})", f"{alone:.1f}", f"{taken['infer'] / alone:.3f}"),
+        ]
+    )
+    print(
+        f"  frames decoded {counts.frames_decoded}, skipped {counts.packets_unwanted}, of {num_frames}; "
+        f"each window by itself takes {alone / taken['infer']:.1f} x"
+    )
+
+
+def _sum(taken: dict[str, float]) -> tuple[str, str]:
+    both = taken["decode"] + taken["model"]
+    return f"{both:.2f}", f"{taken['infer'] / both:.2f}"
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(packet.pts is not None for packet in container.demux(video=0))
+
+
+def many_videos(paths: list[Path], number: int, recognizer: Recognizer, num_rounds: int) -> None:
+    videos = [video_of(paths[place % len(paths)]) for place in range(number)]
+    options = WindowOptions(clip_duration=2.0)
+    clips = []
+    for video in videos[: len(paths)]:
+        with open_video(Path(video.path)) as reader:
+            clips += [c.frames for _, c in iterate_clips(reader, options.spans(reader), recognizer.card.clip_spec)]  # type: ignore[union-attr]
+
+    class Instant(Recognizer):
+        def probabilities(self, clips: object) -> NDArray[np.float32]:
+            return np.full((len(clips), 5), 0.2, np.float32)  # type: ignore[arg-type]
+
+    card = recognizer.card
+    instant = Instant(card, recognizer.model, torch.device("cpu"))
+    rows = [(f"{number} videos", "both, s", "decoding alone", "model alone", "both / the larger")]
+    for decoders in (1, 2):
+
+        def both(who: Recognizer, decoders: int = decoders) -> int:
+            return len(list(answer_videos(who, videos, options, label, decoders=decoders)))
+
+        def model() -> None:
+            for first in range(0, number, 8):
+                recognizer.probabilities([clips[k % len(clips)] for k in range(first, min(first + 8, number))])
+
+        taken = seconds_of(
+            {"both": lambda: both(recognizer), "decode": lambda: both(instant), "model": model}, min(2, num_rounds)
+        )
+        larger = max(taken["decode"], taken["model"])
+        rows.append(
+            (
+                f"{decoders} decoded at a time",
+                *(f"{taken[name]:.1f}" for name in ("both", "decode", "model")),
+                f"{taken['both'] / larger:.2f}",
+            )
+        )
+    print_table(rows)
+
+
+_MEASURE = """
+import json, sys
+from pathlib import Path
+from benchmarks.infer import measured_peak
+print(json.dumps(measured_peak(Path(sys.argv[1]))))
+"""
+
+
+def measured_peak(path: Path) -> tuple[int, float]:
+    """Return the windows answered and the most memory held, in MiB; in a process of its own."""
+    recognizer = untrained(toy=True)
+    options = WindowOptions(clip_duration=2.0, stride=1.0)
+    [found] = answer_videos(recognizer, [video_of(path)], options, label)
+    return len(found.answers), peak_memory_mib()
+
+
+def memory(folder: Path, minutes: tuple[float, float]) -> None:
+    """A small video: its frames are decoded quickly, and its length is what counts."""
+    render_dataset(SampleSpec(words=1, signers=1, frame_size=(320, 180)), folder / "small", workers=1)
+    source = next((folder / "small").rglob("*.mp4"))
+    peaks = []
+    for number in minutes:
+        path = repeated(source, folder / f"{number}.mkv", 60 * number)
+        root = Path(__file__).parents[1]
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURE, str(path)], cwd=root, capture_output=True, text=True, check=True
+        )
+        num_windows, peak = json.loads(done.stdout)
+        print(f"  {number} minutes, {num_windows} windows: peak {peak:.0f} MiB")
+        peaks.append(peak)
+    print(f"  {minutes[1]} minutes / {minutes[0]}: {peaks[1] / peaks[0]:.2f} x the memory")

@@ -1,0 +1,104 @@
+"""Signs in sentences of people whom the model has never seen: segment F1 and word errors of the timeline.
+
+Words and sentences are rendered; a model is trained on the words of four signers, with a class of no sign, and its
+timeline of the sentences of the two others is held against their labels. Nothing is compared with peers here: it is
+whether the timeline is any good. Training takes a minute or two on two cores.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks._report import print_machine, print_table
+from signprep.cache_builder.from_annotations import build_from_annotations
+from signprep.cache_builder.plan import BuildOptions
+from signprep.cache_builder.reader import open_cache
+from signprep.inference.answers import answer_videos
+from signprep.inference.checkpoint import load_checkpoint
+from signprep.inference.prediction import keeper
+from signprep.inference.timeline import TimelineOptions, TimelineSegment, timeline
+from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_f1, word_error_rate
+from signprep.inference.videos import find_videos
+from signprep.inference.windows import WindowOptions
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.idle import IDLE_GLOSS, idle_segments
+from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
+from signprep.pipeline.sources.annotations import Annotations, SourceOptions
+from signprep.pipeline.sources.read import read_data_root
+from signprep.training.config import TrainConfig
+from signprep.training.model_spec import model_spec
+from signprep.training.run import train
+
+WINDOW_SECONDS, STRIDE_SECONDS = 0.8, 0.1
+
+
+def run(*, toy: bool = False) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sample = SampleSpec(words=5, signers=6, takes=6, sentences=3, frame_size=(640, 360))
+        if toy:
+            sample = SampleSpec(words=2, signers=3, takes=1, sentences=1, frame_size=(160, 96))
+        render_dataset(sample, folder / "data", workers=-1)
+        print_machine(["torch", "av"])
+        checkpoint = trained(folder, toy)
+        scored(checkpoint, folder / "data")
+
+
+def trained(folder: Path, toy: bool) -> Path:
+    """Return the checkpoint of a model that was trained on words and on no sign, as `signprep demo` trains."""
+    words = read_data_root(folder / "data", SourceOptions(kinds=frozenset({"WORD"})))
+    with_idle = Annotations(
+        roots=words.roots, segments=(*words.segments, *idle_segments(words.segments)), problems=words.problems
+    )
+    build_from_annotations(with_idle, folder / "words.zarr", BuildOptions(clip_spec=ClipSpec(size=128)))
+    config = TrainConfig(
+        epochs=1 if toy else 16, learning_rate=4e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
+    )
+    spec = model_spec("efficient_x3d_xs", num_frames=8, crop_size=32 if toy else 64, dropout_rate=0.0)
+    cache = open_cache(folder / "words.zarr")
+    return train(cache, spec, config, folder / "run", report=lambda line: None).best_checkpoint
+
+
+def scored(checkpoint: Path, data_root: Path) -> None:
+    recognizer = load_checkpoint(checkpoint)
+    videos = find_videos([str(data_root / "video" / f"*_SEN*_REAL{number}_*.mp4") for number in (17, 18)], print)
+    windows = WindowOptions(clip_duration=WINDOW_SECONDS, stride=STRIDE_SECONDS)
+    keep = keeper(recognizer, probabilities=True)
+    segments, words, num_signs = SegmentScores(), WordErrors(), 0
+    for found in answer_videos(recognizer, videos, windows, keep, batch_size=16, decoders=2):
+        rows = [answer.kept.probabilities for answer in found.answers if answer.kept.probabilities is not None]
+        spans = [answer.span for answer in found.answers]
+        glosses = recognizer.card.vocabulary.glosses
+        signs = timeline(spans, np.stack(rows), glosses, TimelineOptions(idle_gloss=IDLE_GLOSS))
+        truth = labelled(data_root, found.video.name)
+        num_signs += len(truth)
+        segments += segment_f1(signs, truth)
+        words += word_error_rate([sign.gloss for sign in signs], [sign.gloss for sign in truth])
+    print_table(
+        [
+            (f"{len(videos)} sentences, {num_signs} signs", "precision", "recall", "F1 at IoU 0.5", "word errors"),
+            (
+                f"windows of {WINDOW_SECONDS} s every {STRIDE_SECONDS} s",
+                f"{segments.precision:.3f}",
+                f"{segments.recall:.3f}",
+                f"{segments.f1:.3f}",
+                f"{words.rate:.3f}",
+            ),
+        ]
+    )
+
+
+def labelled(data_root: Path, video: str) -> list[TimelineSegment]:
+    path = data_root / "label" / video.replace(".mp4", "_morpheme.json")
+    return [
+        TimelineSegment(
+            start_seconds=segment["start"],
+            end_seconds=segment["end"],
+            label=0,
+            gloss=segment["attributes"][0]["name"],
+            confidence=1.0,
+        )
+        for segment in json.loads(path.read_text(encoding="utf-8"))["data"]
+    ]

@@ -1,0 +1,201 @@
+"""The command `evaluate`."""
+
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from signprep.pipeline.extras import require_extra
+from signprep.pipeline.source_options import source_options
+
+if TYPE_CHECKING:
+    from signprep.cache_builder.reader import Cache
+    from signprep.pipeline.sources.annotations import Annotations
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("evaluate")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="best.ckpt of a training run.")
+@click.option("--cache", "cache_path", type=click.Path(path_type=Path), help="NAME.zarr; or give --data-root.")
+@click.option("--split", default="val", show_default=True, help="Of the cache: train, val or test.")
+@click.option("--timeline", is_flag=True, help="With --data-root: signs in whole videos, held against the labels.")
+@click.option("--clip-duration", default=0.8, show_default=True, help="Of the timeline's windows, in seconds.")
+@click.option("--stride", default=0.1, show_default=True, help="Of the timeline's windows, in seconds.")
+@click.option("--idle-gloss", help="Of the timeline: the class that means that no sign is made.")
+@click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout, in place of tables.")
+@click.option("--output-path", type=_FILE, help="File for the JSON.")
+@click.option("--html", "html_path", type=_FILE, help="File for a report with pictures, which needs no other file.")
+@click.option("--calibrate", is_flag=True, help="Fit a temperature on the split and write it into the checkpoint.")
+@click.option(
+    "--top-k", default=5, show_default=True, type=click.IntRange(min=2), help="An answer is right among so many."
+)
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(min=1), help="Clips at a time.")
+@click.option("--num-workers", default=2, show_default=True, type=click.IntRange(min=1), help="Threads that read.")
+@click.option("--model-name", metavar="package.module:factory", help="For the checkpoint of a model of your own.")
+@click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if there is one."
+)
+@source_options
+def evaluate(
+    checkpoint: Path,
+    cache_path: Path | None,
+    data_root: Path | None,
+    source: dict[str, Any],
+    split: str,
+    timeline: bool,
+    clip_duration: float,
+    stride: float,
+    idle_gloss: str | None,
+    as_json: bool,
+    output_path: Path | None,
+    html_path: Path | None,
+    calibrate: bool,
+    top_k: int,
+    batch_size: int,
+    num_workers: int,
+    model_name: str | None,
+    device: str,
+) -> None:
+    """Say how good a model is, by signer, view and gloss, and how far to believe it.
+
+    It is asked about a split of a cache; or, with --data-root and the options that choose segments, about all labelled
+    segments, or with --timeline about the signs in whole videos.
+
+    \b
+    Examples:
+      signprep evaluate --checkpoint best.ckpt --cache NAME.zarr
+      signprep evaluate --checkpoint best.ckpt --cache NAME.zarr --html report.html --output-path report.json
+      signprep evaluate --checkpoint best.ckpt --cache NAME.zarr --calibrate
+      signprep evaluate --checkpoint best.ckpt --data-root DATA --signer REAL17 --view F
+      signprep evaluate --checkpoint best.ckpt --data-root DATA --kind SEN --timeline --idle-gloss '(쉼)'
+    """
+    if (cache_path is None) == (data_root is None):
+        raise click.UsageError("give --cache or --data-root")
+    if timeline and (data_root is None or html_path is not None or calibrate):
+        raise click.UsageError("--timeline goes with --data-root, and not with --html or --calibrate")
+    require_extra("train", "torch", "lightning", "pytorchvideo")
+    from rich.console import Console
+
+    from signprep.cache_builder import open_cache
+    from signprep.inference.evaluation import EvaluationOptions, evaluate_checkpoint, require_calibrated
+    from signprep.inference.evaluation_html import write_html
+    from signprep.inference.evaluation_report import print_evaluation
+    from signprep.inference.output import require_writable, written_whole
+
+    for path in (output_path, html_path, checkpoint if calibrate else None):
+        if path is not None:
+            require_writable(path)
+    annotations = _annotations(data_root, source) if data_root is not None else None
+    if timeline:
+        assert annotations is not None
+        window = {"clip_duration": clip_duration, "stride": stride}
+        asked = {"batch_size": batch_size, "decoders": num_workers}
+        document = _timelines(checkpoint, annotations, window, idle_gloss, device, model_name, asked)
+        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+        if output_path is not None:
+            with written_whole(output_path) as path:
+                path.write_text(text + "\n", encoding="utf-8")
+        click.echo(text if as_json else _timeline_lines(document["timeline"]))
+        return
+    options = EvaluationOptions(
+        split=split if annotations is None else "test",
+        top_k=top_k,
+        calibrate=calibrate,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        own_model=model_name,
+    )
+    with ExitStack() as stack:
+        if annotations is None:
+            assert cache_path is not None
+            cache = open_cache(cache_path)
+        else:
+            cache = _temporary_cache(stack, checkpoint, annotations, model_name)
+        document = evaluate_checkpoint(checkpoint, cache, options)
+        if data_root is not None:
+            document["cache"], document["data_root"] = None, str(data_root)
+        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+        if output_path is not None:
+            with written_whole(output_path) as path:
+                path.write_text(text + "\n", encoding="utf-8")
+        if html_path is not None:
+            write_html(document, cache, html_path)
+    if as_json:
+        click.echo(text)
+    else:
+        print_evaluation(document, Console())
+    if calibrate:
+        require_calibrated(document)
+
+
+def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
+    from signprep.inference.evaluation_data import SPLIT
+    from signprep.pipeline.sources.annotations import SourceOptions
+    from signprep.pipeline.sources.read import read_split_roots
+
+    try:
+        options = SourceOptions(**source)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    annotations = read_split_roots({SPLIT: data_root}, options)
+    for problem in annotations.problems:
+        click.echo(problem.message, err=True)
+    return annotations
+
+
+def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotations", model_name: str | None) -> "Cache":
+    """Build a cache that lives as long as the stack."""
+    from signprep.inference.checkpoint import load_checkpoint
+    from signprep.inference.evaluation_data import cache_for_evaluation
+
+    clips = load_checkpoint(checkpoint, own_model=model_name).card.clip_spec
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signprep-")))
+    return cache_for_evaluation(annotations, clips, folder)
+
+
+def _timelines(
+    checkpoint: Path,
+    annotations: "Annotations",
+    window: dict[str, float],
+    idle_gloss: str | None,
+    device: str,
+    model_name: str | None,
+    asked: dict[str, int],
+) -> dict[str, Any]:
+    from signprep.inference.checkpoint import load_checkpoint
+    from signprep.inference.evaluation_data import evaluate_timelines
+    from signprep.inference.evaluation_document import EVALUATION_VERSION
+    from signprep.inference.timeline import TimelineOptions
+    from signprep.inference.windows import WindowOptions
+
+    recognizer = load_checkpoint(checkpoint, device, own_model=model_name)
+    options = TimelineOptions(idle_gloss=idle_gloss)
+    found = evaluate_timelines(
+        recognizer,
+        annotations,
+        WindowOptions(clip_duration=window["clip_duration"], stride=window["stride"]),
+        options,
+        **asked,
+    )
+    return {
+        "evaluation_version": EVALUATION_VERSION,
+        "checkpoint": str(checkpoint),
+        "windows": window,
+        "timeline": found.to_dict(),
+    }
+
+
+def _timeline_lines(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['videos']} videos, {found['labelled_segments']} labelled signs, {found['predicted_segments']} found",
+        f"segments at IoU {found['iou']}: F1 {found['segment_f1']:.3f} (precision {found['segment_precision']:.3f}, "
+        f"recall {found['segment_recall']:.3f})",
+        f"word error rate {found['word_error_rate']:.3f} ({found['substitutions']} substitutions, "
+        f"{found['insertions']} insertions, {found['deletions']} deletions)",
+    ]
+    return "\n".join([*lines, *(f"not answered: {reason}" for reason in found["unanswered"])])

@@ -1,0 +1,135 @@
+"""Evaluation on labelled videos in place of a cache: their clips cut as the model's were, or signs in whole videos."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from signprep.cache_builder.from_annotations import build_from_annotations
+from signprep.cache_builder.plan import BuildOptions
+from signprep.cache_builder.reader import Cache, open_cache
+from signprep.inference.answers import answer_videos
+from signprep.inference.checkpoint import Recognizer
+from signprep.inference.prediction import keeper
+from signprep.inference.timeline import TimelineOptions, TimelineSegment, timeline
+from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_f1, word_error_rate
+from signprep.inference.videos import Video
+from signprep.inference.windows import WindowOptions
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.progress import progress_bar
+from signprep.pipeline.segment import Segment
+from signprep.pipeline.sources.annotations import Annotations
+from signprep.pipeline.splits import SplitOptions
+
+SPLIT = "test"
+"""Of all segments of a data root that is evaluated."""
+MATCHING_IOU = 0.5
+"""Least intersection over union at which a segment of the right gloss is the labelled one."""
+
+
+def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path) -> Cache:
+    """Build a cache of all segments, in split `SPLIT`, in a folder.
+
+    Args:
+        annotations: of `read_split_roots({SPLIT: root})`.
+        clips: as the model's were made.
+        folder: for the cache; the caller removes it.
+
+    Raises:
+        AnnotationError, CacheError, DecodeError: as `signprep build-cache` does.
+    """
+    if not annotations.segments:
+        raise AnnotationError("the data root has no segments to evaluate")
+    out = folder / "evaluated.zarr"
+    build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=SplitOptions(by="column"))
+    return open_cache(out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEvaluation:
+    """Timelines of labelled videos, held against their labels."""
+
+    segments: SegmentScores
+    words: WordErrors
+    num_videos: int
+    unanswered: tuple[str, ...]
+    """Why windows, or whole videos, have no answer."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        segments, words = self.segments, self.words
+        return {
+            "videos": self.num_videos,
+            "iou": MATCHING_IOU,
+            "segment_precision": segments.precision,
+            "segment_recall": segments.recall,
+            "segment_f1": segments.f1,
+            "predicted_segments": segments.num_predicted,
+            "labelled_segments": segments.num_true,
+            "matched_segments": segments.num_matched,
+            "word_error_rate": words.rate,
+            "substitutions": words.substitutions,
+            "insertions": words.insertions,
+            "deletions": words.deletions,
+            "unanswered": list(self.unanswered),
+        }
+
+
+def evaluate_timelines(
+    recognizer: Recognizer,
+    annotations: Annotations,
+    windows: WindowOptions,
+    options: TimelineOptions,
+    *,
+    batch_size: int = 32,
+    decoders: int = 2,
+) -> TimelineEvaluation:
+    """Return how well the timelines of labelled videos agree with their labels.
+
+    Args:
+        recognizer: an opened checkpoint.
+        annotations: of the videos.
+        windows: with a stride.
+        options: of the timeline.
+        batch_size: windows that go through the model together.
+        decoders: videos that are decoded at the same time.
+
+    Raises:
+        AnnotationError: there are no labelled videos.
+    """
+    labelled: defaultdict[str, list[Segment]] = defaultdict(list)
+    for segment in annotations.segments:
+        labelled[segment.video].append(segment)
+    if not labelled:
+        raise AnnotationError("the data root has no labelled videos to evaluate")
+    videos = [_video(annotations, name) for name in labelled]
+    segments, words, unanswered = SegmentScores(), WordErrors(), []
+    found = answer_videos(
+        recognizer, videos, windows, keeper(recognizer, probabilities=True), batch_size=batch_size, decoders=decoders
+    )
+    with progress_bar("Evaluating", len(videos), "videos") as progress:
+        for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
+            rows = [answer.kept.probabilities for answer in answers.answers if answer.kept.probabilities is not None]
+            spans = [answer.span for answer in answers.answers]
+            signs = timeline(spans, np.stack(rows), recognizer.card.vocabulary.glosses, options) if rows else []
+            truth = sorted(truth, key=lambda segment: segment.start_seconds)
+            segments += segment_f1(signs, truth, MATCHING_IOU)
+            words += word_error_rate(_glosses(signs), _glosses(truth))
+            unanswered += [entry.reason for entry in answers.unanswered]
+            progress(number)
+    return TimelineEvaluation(
+        segments=segments, words=words, num_videos=len(videos), unanswered=tuple(dict.fromkeys(unanswered))
+    )
+
+
+def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:
+    return [sign.gloss for sign in signs]
+
+
+def _video(annotations: Annotations, name: str) -> Video:
+    folder, inside = annotations.roots.locate(name)
+    return Video(path=annotations.roots.display_name(name), folder=folder, name=inside)

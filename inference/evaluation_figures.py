@@ -1,0 +1,172 @@
+"""Arithmetic of an evaluation: ranks, accuracies with their intervals, confusion, and views of one performance.
+
+In: arrays of answers, [N] or [N, classes]. Out: plain numbers. Nothing here knows of models, caches or files.
+
+Two kinds of 95 % interval. Wilson's, for a share of clips (E. B. Wilson, 1927; it stays inside 0 to 1 and holds for few
+clips and for shares near 0 and 1, as Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion", 2001,
+show), takes every clip as a trial of its own. The bootstrap over takes (resampling whole clusters: Davison and Hinkley,
+"Bootstrap Methods and Their Application", 1997, section 3.8; percentiles: Efron, 1979) does not: five views of one take
+are right or wrong together, and five of them tell little more than one. It also serves means, which Wilson's does not.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Z_95 = 1.959964
+"""Normal quantile of a two-sided 95 % interval."""
+
+RESAMPLES, SEED = 1000, 0
+"""Of the bootstrap: percentiles of a thousand are good to about a tenth of the interval."""
+
+
+class Interval(NamedTuple):
+    """A 95 % interval of a share, both ends 0 to 1."""
+
+    low: float
+    high: float
+
+
+def wilson(right: int, total: int) -> Interval:
+    """Return Wilson's score interval for `right` of `total`, total > 0.
+
+    >>> [round(end, 4) for end in wilson(8, 10)]
+    [0.4902, 0.9433]
+    """
+    share, z = right / total, Z_95
+    scale = 1 + z * z / total
+    middle = (share + z * z / (2 * total)) / scale
+    half = z / scale * float(np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)))
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
+def share_of(right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return clips, right ones, their share and its interval, [N] -> plain JSON types; N > 0."""
+    total, hits = len(right), int(right.sum())
+    return {"clips": total, "right": hits, "accuracy": hits / total, "interval": list(wilson(hits, total))}
+
+
+def ranks(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many classes are rated above the right one, int64 [N]; 0 is a right answer.
+
+    Of equal ratings the first class counts as the answer, as `argmax` has it.
+
+    >>> ranks(np.float32([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]]), np.array([2, 1])).tolist()
+    [1, 1]
+    """
+    rows = np.arange(len(labels))
+    own = logits[rows, labels]
+    above = (logits > own[:, None]).sum(axis=1)
+    tied = (logits.argmax(axis=1) != labels) & (logits.max(axis=1) == own)
+    return above + tied
+
+
+def mean_over_classes(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
+    """Return the mean of the classes' accuracies, over those that have clips.
+
+    >>> mean_over_classes(np.array([True, True, False, True]), np.array([0, 0, 0, 2]))
+    0.8333333333333333
+    """
+    clips = np.bincount(labels)
+    hits = np.bincount(labels[right], minlength=len(clips))
+    return float((hits[clips > 0] / clips[clips > 0]).mean())
+
+
+def bootstrap_over_takes(
+    right: NDArray[np.bool_], labels: NDArray[np.int64], takes: NDArray[np.int64]
+) -> tuple[Interval, Interval] | None:
+    """Return the intervals of the accuracy over clips and of the mean over classes; None for fewer than two takes.
+
+    Each of `RESAMPLES` draws as many takes as there are, with repetition, all clips of a take with it. A class none of
+    whose takes was drawn is no part of that resample's mean.
+
+    Args:
+        right: [N].
+        labels: [N], of each clip's class.
+        takes: [N], of each clip's take, 0 to the number of takes - 1.
+    """
+    num_takes = int(takes.max()) + 1
+    if num_takes < 2:
+        return None
+    # By take and class: a take's clips are mostly of one class, so cells are about as many as takes.
+    cells, cell = np.unique(takes * (labels.max() + 1) + labels, return_inverse=True)
+    clips, hits = np.bincount(cell), np.bincount(cell, weights=right)
+    cell_take, cell_class = np.divmod(cells, labels.max() + 1)
+    generator = np.random.default_rng(SEED)
+    over_clips, over_classes = np.empty(RESAMPLES), np.empty(RESAMPLES)
+    for resample in range(RESAMPLES):
+        times = np.bincount(generator.integers(num_takes, size=num_takes), minlength=num_takes)[cell_take]
+        class_clips = np.bincount(cell_class, weights=times * clips)
+        class_hits = np.bincount(cell_class, weights=times * hits)
+        drawn = class_clips > 0
+        over_clips[resample] = class_hits.sum() / class_clips.sum()
+        over_classes[resample] = (class_hits[drawn] / class_clips[drawn]).mean()
+    return _percentiles(over_clips), _percentiles(over_classes)
+
+
+def _percentiles(values: NDArray[np.float64]) -> Interval:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def accuracy_by(values: Sequence[str | None], right: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Return the accuracy of the clips of each value, by value; those without one, None, come last.
+
+    >>> [(row["value"], row["right"], row["clips"]) for row in accuracy_by(["F", None, "F"], np.array([1, 1, 0], bool))]
+    [('F', 1, 2), (None, 1, 1)]
+    """
+    names = sorted({value for value in values if value is not None})
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate([*names, None])}
+    group = np.array([numbers[value] for value in values])
+    return [{"value": name} | share_of(right[group == number]) for name, number in numbers.items() if number in group]
+
+
+def confused_pairs(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], *, most: int
+) -> list[tuple[int, int, int, int]]:
+    """Return the most frequent mistakes: right class, answered class, how often, of how many clips of the right one.
+
+    >>> confused_pairs(np.array([0, 0, 0, 1]), np.array([1, 1, 0, 0]), most=5)
+    [(0, 1, 2, 3), (1, 0, 1, 1)]
+    """
+    wrong = labels != predicted
+    pairs, times = np.unique(np.stack([labels[wrong], predicted[wrong]]), axis=1, return_counts=True)
+    order = np.argsort(-times, kind="stable")[:most]
+    clips = np.bincount(labels)
+    return [(int(pairs[0, k]), int(pairs[1, k]), int(times[k]), int(clips[pairs[0, k]])) for k in order]
+
+
+class Shown(NamedTuple):
+    """What tells whether two clips show the same moment."""
+
+    take: str
+    view: str | None
+    label: int
+    video: str
+    start_seconds: float
+
+
+def performances(clips: Sequence[Shown]) -> list[list[int]]:
+    """Return the clips, as places in the sequence, of each performance of a sign that several views show.
+
+    Clips of one take and one class in several views are one performance. Where the take shows the sign more than once,
+    the views' clips belong together in the order of their starts; that holds only if every view has as many clips, all
+    from one video, and such takes are left out else, as are clips without a view.
+
+    >>> performances([Shown("a", "F", 3, "f", 1.0), Shown("a", "L", 3, "l", 1.1), Shown("b", "F", 3, "g", 1.0)])
+    [[0, 1]]
+    """
+    takes: dict[tuple[str, int], dict[str, list[int]]] = {}
+    for place, clip in enumerate(clips):
+        if clip.view is not None:
+            takes.setdefault((clip.take, clip.label), {}).setdefault(clip.view, []).append(place)
+    found = []
+    for by_view in takes.values():
+        columns = [sorted(places, key=lambda place: clips[place].start_seconds) for places in by_view.values()]
+        same_number = len({len(column) for column in columns}) == 1
+        same_video = all(len({clips[place].video for place in column}) == 1 for column in columns)
+        if len(columns) > 1 and same_number and same_video:
+            found += [sorted(group) for group in zip(*columns, strict=True)]
+    return found

@@ -1,0 +1,59 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from signprep.pipeline.cli import cli
+
+
+def evaluate(checkpoint: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["evaluate", "--checkpoint", str(checkpoint), *map(str, arguments)])
+
+
+def document(checkpoint: Path, *arguments: object) -> dict:
+    result = evaluate(checkpoint, *arguments, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout)
+
+
+def test_labelled_videos_give_what_their_cache_gives(checkpoint: Path, data_root: Path, cache: object) -> None:
+    from_cache = document(checkpoint, "--cache", cache.path)  # type: ignore[attr-defined]
+    from_videos = document(checkpoint, "--data-root", data_root, "--signer", "REAL17")
+    assert from_videos["clips"] == from_cache["clips"] == 4
+    assert from_videos["figures"] == from_cache["figures"]
+    assert from_videos["calibration"] == from_cache["calibration"]
+    assert from_videos["data_root"] == str(data_root) and from_videos["cache"] is None
+
+
+def test_timelines_are_held_against_labels(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "timeline.json"
+    windows = ["--timeline", "--clip-duration", "0.5", "--stride", "0.25", "--signer", "REAL17"]
+    result = evaluate(checkpoint, "--data-root", data_root, *windows, "--output-path", out)
+    assert result.exit_code == 0, result.exception
+    assert "4 videos, 4 labelled signs" in result.stdout and "word error rate" in result.stdout
+    found = json.loads(out.read_text(encoding="utf-8"))
+    assert found["evaluation_version"] == 1 and found["windows"] == {"clip_duration": 0.5, "stride": 0.25}
+    scores = found["timeline"]
+    assert scores["labelled_segments"] == 4 and scores["unanswered"] == []
+    assert 0 <= scores["segment_f1"] <= 1
+    assert scores["matched_segments"] <= min(scores["predicted_segments"], 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --cache or --data-root"),
+        (["--cache", "x", "--data-root", "y"], "give --cache or --data-root"),
+        (["--cache", "x", "--timeline"], "--timeline goes with --data-root"),
+    ],
+)
+def test_contradictions_are_usage_errors(checkpoint: Path, arguments: list[str], message: str) -> None:
+    result = evaluate(checkpoint, *arguments)
+    assert result.exit_code == 2 and message in result.output
+
+
+def test_a_data_root_without_segments_is_named(checkpoint: Path, data_root: Path) -> None:
+    for more in ([], ["--timeline"]):
+        result = evaluate(checkpoint, "--data-root", data_root, "--signer", "REAL99", *more)
+        assert result.exit_code == 1 and "no " in str(result.exception)
