@@ -24,9 +24,10 @@ from signprep.pipeline.sample.dataset import SampleSpec
 from signprep.training.augmentation import num_draws
 from signprep.training.callbacks import Throughput
 from signprep.training.config import TrainConfig
+from signprep.training.devices import Devices
 from signprep.training.loader import Batch, ClipLoader
 from signprep.training.model_spec import ModelSpec, model_spec
-from signprep.training.run import Devices, train
+from signprep.training.run import train
 from signprep.training.run_record import EpochTable
 
 BATCH = 8

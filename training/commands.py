@@ -21,7 +21,7 @@ from signprep.training.options import (
 
 if TYPE_CHECKING:
     from signprep.training.config import TrainConfig
-    from signprep.training.run import Devices
+    from signprep.training.devices import Devices
 
 _AUGMENTATION = (
     "tempo", "crop_scale", "rotation_degrees", "brightness", "contrast", "saturation", "erase_probability",
@@ -155,7 +155,7 @@ def _reporter() -> Callable[[str], None]:
 def _devices(gpus: int | None, devices: int | None, num_nodes: int, report: Callable[[str], None]) -> "Devices":
     import torch
 
-    from signprep.training.run import Devices
+    from signprep.training.devices import Devices
 
     available = torch.cuda.device_count()
     asked = gpus if gpus is not None else devices

@@ -31,6 +31,7 @@ from signprep.training.callbacks import LossGuard, SaveLast, StopRequested, Thro
 from signprep.training.classifier import ModelCard, SignClassifier
 from signprep.training.config import TrainConfig
 from signprep.training.data import ClipData, balanced_class_weights, require_frames, split_positions
+from signprep.training.devices import Devices
 from signprep.training.model_spec import ModelSpec, parameter_counts
 from signprep.training.order import BatchPlan
 from signprep.training.own_code import load_function
@@ -44,33 +45,6 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
 STEPS_BETWEEN_LOGS = 10
 MONITORED = "val/accuracy"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Devices:
-    """What a run trains on."""
-
-    gpus: int = 0
-    """On each machine; 0 trains on the CPU."""
-    processes: int = 1
-    """On each machine, without GPUs."""
-    num_nodes: int = 1
-    """Machines."""
-
-    @property
-    def per_node(self) -> int:
-        """Ranks on each machine."""
-        return self.gpus or self.processes
-
-    @property
-    def num_ranks(self) -> int:
-        """Processes that train together."""
-        return self.per_node * self.num_nodes
-
-    def __str__(self) -> str:
-        kind = f"{self.gpus} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else "CPU"
-        processes = f", {self.processes} processes" if self.processes > 1 and not self.gpus else ""
-        return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +69,7 @@ def train(
     config: TrainConfig,
     run_folder: Path,
     *,
-    devices: Devices = Devices(),
+    devices: Devices = Devices(),  # noqa: B008  (frozen)
     resume: Path | None = None,
     overwrite: bool = False,
     report: Callable[[str], None] = print,

@@ -14,15 +14,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CheckpointError, SignprepError, TrainingError
-from signprep.training import run as run_module
 from signprep.training.batch_size_hint import fits, out_of_memory
 from signprep.training.callbacks import SaveLast
 from signprep.training.classifier import SignClassifier, flip_labels
 from signprep.training.config import TrainConfig
 from signprep.training.data import balanced_class_weights
+from signprep.training.devices import Devices
 from signprep.training.model_spec import ModelSpec, build_model, model_spec
 from signprep.training.optimizers import learning_rate_factor, make_optimizer
-from signprep.training.run import Devices, TrainResult, train
+from signprep.training.run import TrainResult, train
 
 TINY = model_spec("efficient_x3d_xs", num_frames=2, crop_size=32)
 QUICK = TrainConfig(epochs=1, batch_size=4)
@@ -319,4 +319,4 @@ def test_fewer_clips_than_processes_are_refused(cache: Cache, tmp_path: Path) ->
         run(cache, tmp_path, devices=Devices(processes=9))
     assert str(Devices(gpus=2, num_nodes=3)) == "2 GPUs, on each of 3 machines"
     assert str(Devices()) == "CPU"
-    assert run_module.Devices(gpus=2, num_nodes=3).num_ranks == 6
+    assert Devices(gpus=2, num_nodes=3).num_ranks == 6
