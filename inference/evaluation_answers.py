@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from signprep.cache_builder.index import FAILED, REMOVED
 from signprep.cache_builder.reader import Cache
 from signprep.inference.checkpoint import Recognizer
-from signprep.pipeline.clip_spec import ClipSpec
+from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
 from signprep.training.batch_size_hint import is_out_of_memory
 from signprep.training.loader import ClipLoader
@@ -56,7 +56,7 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
         CheckpointError: the model was trained on other clips than the cache stores, or knows none of its glosses.
         CacheError: the split has no clips.
     """
-    _require_same_clips(cache, recognizer.card.clip_spec)
+    require_same_clips(cache, recognizer.card.clip_spec)
     positions = cache.positions(split)
     if not len(positions):
         counts = pc.value_counts(cache.index["split"].cast(pa.string())).to_pylist()
@@ -84,18 +84,6 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
         num_removed=pc.sum(pc.equal(statuses, REMOVED)).as_py() or 0,
         unknown_glosses={glosses[unknown[place]]: int(counts[place]) for place in order},
     )
-
-
-def _require_same_clips(cache: Cache, trained: ClipSpec) -> None:
-    stored = cache.clip_spec.to_dict()
-    others = [
-        f"{name} {stored[name]} for {value}" for name, value in trained.to_dict().items() if stored[name] != value
-    ]
-    if others:
-        raise CheckpointError(
-            f"{cache.path}: stores other clips than the checkpoint was trained on: {', '.join(others)}; "
-            "build a cache with the options of the training cache"
-        )
 
 
 def _some(names: Iterable[str]) -> str:

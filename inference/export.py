@@ -26,6 +26,7 @@ from signprep.inference.deployable import (
     usual_int8_engine,
 )
 from signprep.inference.output import require_writable, written_whole
+from signprep.inference.same_clips import require_same_clips
 from signprep.inference.threads import torch_threads
 from signprep.pipeline.errors import CheckpointError, SignprepError
 
@@ -137,11 +138,8 @@ def _require_exportable(checkpoint: Path, recognizer: Recognizer, int8: bool, ca
         )
     if int8 and cache is None:
         raise SignprepError("int8 needs real clips to calibrate with: give --calibration-cache")
-    if cache is not None and cache.clip_spec != card.clip_spec:
-        raise CheckpointError(
-            f"{checkpoint}: was trained on clips of {card.clip_spec}, but {cache.path} stores {cache.clip_spec}; "
-            "use a cache that was built with the same options"
-        )
+    if cache is not None:
+        require_same_clips(cache, card.clip_spec)
 
 
 @dataclass

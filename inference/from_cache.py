@@ -5,20 +5,10 @@ from collections.abc import Iterator
 from signprep.cache_builder.reader import Cache
 from signprep.inference.checkpoint import Recognizer
 from signprep.inference.prediction import Prediction, keeper, prediction
+from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import CacheError
 from signprep.training.loader import ClipLoader
-
-
-def require_same_clips(recognizer: Recognizer, cache: Cache) -> None:
-    """Raise CacheError unless the cache's clips are made as those that the model was trained on."""
-    ours, theirs = cache.clip_spec.to_dict(), recognizer.card.clip_spec.to_dict()
-    different = [f"{name} {ours[name]} instead of {theirs[name]}" for name in ours if ours[name] != theirs[name]]
-    if different:
-        raise CacheError(
-            f"{cache.path}: its clips are not made as those that the model was trained on ({', '.join(different)}); "
-            "build a cache with the model's options"
-        )
 
 
 def predict_cache(
@@ -43,9 +33,10 @@ def predict_cache(
         num_workers: threads that read.
 
     Raises:
-        CacheError: the clips are made otherwise, or there are none in the split.
+        CheckpointError: the clips are not made as those that the model was trained on.
+        CacheError: there are none in the split.
     """
-    require_same_clips(recognizer, cache)
+    require_same_clips(cache, recognizer.card.clip_spec)
     positions = cache.positions(split)
     if not len(positions):
         raise CacheError(f"{cache.path}: has no clips{f' in its split {split!r}' if split else ''}")
