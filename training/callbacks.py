@@ -75,7 +75,7 @@ class LossGuard(Callback):
         )
         raise TrainingError(
             f"the loss became {float(loss)} in batch {batch_idx} of epoch {trainer.current_epoch + 1}, of the clips "
-            f"{shown}; last.ckpt is from before it. A smaller --learning-rate, --gradient-clip 1 or --precision "
+            f"{shown}; what was saved is from before it. A smaller --learning-rate, --gradient-clip 1 or --precision "
             f"{'bf16-mixed' if trainer.precision == '16-mixed' else '32'} is the usual cure"
         )
 

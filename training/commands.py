@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,7 +185,7 @@ def _config(options: dict[str, Any], report: Callable[[str], None], *, on_gpu: b
         report("16-mixed needs a GPU: training in 32 bits")
         options["precision"] = "32"
     try:
-        return TrainConfig(augmentation=NONE if no_augment and not given else Augmentation(**given), **options)
+        return TrainConfig(augmentation=replace(NONE if no_augment else Augmentation(), **given), **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

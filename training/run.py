@@ -10,6 +10,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,10 +203,10 @@ class _Run:
     def fit(self, resume: Path | None) -> TrainResult:
         """Train to the end, or to where it is stopped."""
         started = time.monotonic()
-        if self._trainer.is_global_zero:
-            write_run(self._folder / RUN, self._document | {"status": "running"})
         status = "failed"
         try:
+            if self._trainer.is_global_zero:
+                write_run(self._folder / RUN, self._document | {"status": "running"})
             with self._save_last.signals_restored(), warnings.catch_warnings():
                 _quieten()
                 self._trainer.fit(self._classifier, datamodule=self._data, ckpt_path=resume, weights_only=True)
@@ -215,6 +216,12 @@ class _Run:
             saved = self._save_last.path.is_file()
             how = f"--resume goes on from {self._save_last.path}" if saved else "nothing was saved yet"
             raise TrainingError(f"stopped in epoch {self._trainer.current_epoch + 1}; {how}") from stop
+        except OSError as error:  # checkpoints, logs and the record are written as it runs
+            place = error.filename or self._folder
+            reason = error.strerror or error
+            raise TrainingError(
+                f"{place}: cannot be written or read ({reason}); --resume goes on from the last epoch that was saved"
+            ) from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -223,7 +230,8 @@ class _Run:
         finally:
             self._data.close()
             if self._trainer.is_global_zero and status != "finished":
-                write_run(self._folder / RUN, self._document | {"status": status})
+                with suppress(OSError):  # what went wrong before is what the user has to know
+                    write_run(self._folder / RUN, self._document | {"status": status})
         result = self._result(time.monotonic() - started)
         self._log_options(result)
         if self._trainer.is_global_zero:

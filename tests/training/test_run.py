@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -235,6 +236,19 @@ def test_a_loss_that_is_no_number_names_its_clips_and_saves_nothing(cache: Cache
         run(cache, tmp_path, config)
     assert not list((tmp_path / "checkpoints").iterdir())
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_full_disk_is_one_clear_error(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, *arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "last.ckpt"))
+
+    monkeypatch.setattr("lightning.Trainer.save_checkpoint", full)
+    with pytest.raises(TrainingError, match=r"last\.ckpt: cannot be written or read \(No space left on device\)"):
+        run(cache, tmp_path)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"
+    monkeypatch.setattr("signprep.training.run.write_run", full)  # from the start, and to the end
+    with pytest.raises(TrainingError, match="No space left on device"):
+        run(cache, tmp_path)
 
 
 def test_early_stopping_ends_a_run_that_does_not_improve(cache: Cache, tmp_path: Path) -> None:

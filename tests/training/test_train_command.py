@@ -122,6 +122,9 @@ def test_a_flip_map_is_read_and_mirrors_half_of_the_clips(cache: Cache, tmp_path
     trained("--cache", cache.path, *SMALL, "--output-dir", tmp_path, "--flip-map", pairs)
     config = card_of(tmp_path / "sign_language_classification")["train_config"]
     assert config["flip_map"] == {"왼쪽": "오른쪽"} and config["augmentation"]["flip_probability"] == 0.5
+    trained("--cache", cache.path, *SMALL, "--output-dir", tmp_path, "--flip-map", pairs, "--no-augment", "--overwrite")
+    config = card_of(tmp_path / "sign_language_classification")["train_config"]
+    assert config["augmentation"]["flip_probability"] == 0.5 and config["augmentation"]["crop_scale"] == 1.0
     pairs.write_text("[1]")
     assert "expected an object of glosses" in str(invoke("--cache", cache.path, "--flip-map", pairs).exception)
 
