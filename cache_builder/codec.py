@@ -5,6 +5,7 @@ hold the two together. Measured on real AIHub clips (16 x 256 x 256, one core): 
 at 0.46 ms to read; zstd 10 times at 1.7 ms.
 """
 
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from signprep.pipeline.errors import CacheCorruptError
 
 CHECKSUM_BYTES = 4
 _COPY_BYTES = 2**18
+_BLOSC_HEADER_BYTES = 16
 
 Compressor = Callable[[NDArray[np.uint8]], bytes]
 
@@ -67,6 +69,9 @@ class ClipCodec:
             if len(payload) != flat.nbytes:
                 raise CacheCorruptError(f"it holds {len(payload)} bytes where a clip has {flat.nbytes}")
         else:
+            num_bytes = (_blosc_bytes if self.compressor == "blosc" else _zstd_bytes)(payload)
+            if num_bytes != flat.nbytes:
+                raise CacheCorruptError(f"its header does not tell of the {flat.nbytes} bytes of a clip")
             try:
                 if self.compressor == "blosc":
                     blosc.decompress(payload, dest=flat)
@@ -92,6 +97,33 @@ class ClipCodec:
         elif self.compressor == "zstd":
             compressors.insert(0, ZstdCodec(level=self.level))
         return {"filters": [TemporalDelta()] if self.delta else [], "compressors": compressors}
+
+
+def _blosc_bytes(payload: NDArray[np.uint8]) -> int | None:
+    """Return the uncompressed size that a Blosc header tells, None if the header cannot be true.
+
+    Blosc reads as many bytes as its header says, wherever the payload ends: an untrue header crashes the process.
+    Source: Blosc 1 chunk format, nbytes, blocksize and cbytes as little-endian uint32 from byte 4.
+    """
+    if len(payload) < _BLOSC_HEADER_BYTES:
+        return None
+    num_bytes, _, compressed_bytes = struct.unpack_from("<III", payload, 4)
+    return num_bytes if compressed_bytes == len(payload) else None
+
+
+def _zstd_bytes(payload: NDArray[np.uint8]) -> int | None:
+    """Return the content size in the header of a Zstandard frame, None without one; a smaller content would leave
+    what was in the caller's memory. Source: RFC 8878, section 3.1.1.1.
+    """
+    header = payload[:18].tobytes()
+    if header[:4] != b"\x28\xb5\x2f\xfd" or len(header) < 6:
+        return None
+    flag, single_segment, dictionary = header[4] >> 6, header[4] >> 5 & 1, header[4] & 3
+    first = 5 + (not single_segment) + (0, 1, 2, 4)[dictionary]
+    size = (single_segment, 2, 4, 8)[flag]
+    if not size or len(header) < first + size:
+        return None
+    return int.from_bytes(header[first : first + size], "little") + (256 if flag == 1 else 0)
 
 
 def _copy_with_checksum(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> int:

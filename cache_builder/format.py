@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.codec import CODECS, ClipCodec
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.errors import CacheError, CacheIncompleteError, CacheVersionError
+from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
 from signprep.pipeline.segment import Vocabulary
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def read_info(root: Path) -> CacheInfo:
         raise CacheError(f"{path}: its signprep attribute is damaged ({error!r})") from error
 
 
-def _unknown_version(root: Path, version: object) -> CacheVersionError:
+def _unknown_version(root: object, version: object) -> CacheVersionError:
     return CacheVersionError(
         f"{root}: is a cache of format {version}; this signprep reads format {FORMAT_VERSION}: install a newer one"
     )
@@ -217,17 +217,35 @@ def read_manifest(root: Path) -> CacheManifest:
     """
     path = root / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
-        version = json.loads(text)["format_version"]
-        if version == FORMAT_VERSION:
-            return CacheManifest.from_json(text)
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise CacheIncompleteError(
             f"{root}: this cache has not been built to its end; run its `signprep build-cache` again to continue"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{path}: the manifest is damaged ({error!r})") from error
-    raise _unknown_version(root, version)
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
+    return parse_manifest(data, path)
+
+
+def parse_manifest(data: bytes, where: object) -> CacheManifest:
+    """Return a manifest from the bytes of its file.
+
+    Args:
+        data: as `CacheManifest.to_json` writes them, in UTF-8.
+        where: they came from, for messages.
+
+    Raises:
+        CacheVersionError: it is of a format that this signprep does not know.
+        CacheCorruptError: it is damaged.
+    """
+    try:
+        text = data.decode()
+        version = json.loads(text)["format_version"]
+        if version == FORMAT_VERSION:
+            return CacheManifest.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CacheCorruptError(f"{where}: the manifest is damaged ({error!r})") from error
+    raise _unknown_version(where, version)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -27,6 +27,7 @@ from signprep.cache_builder.format import (
 from signprep.cache_builder.index import OK
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.seen import SEEN
+from signprep.cache_builder.sharing.synced import SYNCED
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 _BLOCK_BYTES = 2**20
@@ -88,7 +89,7 @@ def _names(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
     for path in manifest.objects:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             yield Fault(path=path, message=f"{root / MANIFEST}: names {path}, outside the cache")
-    known = {*manifest.objects, MANIFEST, SEEN}
+    known = {*manifest.objects, MANIFEST, SEEN, SYNCED}
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
         if file.is_file() and name not in known and not name.startswith(BUILD_FOLDER + "/"):

@@ -9,6 +9,9 @@ PREPROCESSING_VERSION = 1
 
 SEGMENT_SPAN = "segment"
 
+MAX_CLIP_BYTES = 2**30
+"""As raw RGB: what Blosc takes as one chunk is less than twice that."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
@@ -40,6 +43,8 @@ class ClipSpec:
         if not 0 <= self.margin_seconds <= 60:
             raise ValueError(f"margin_seconds is {self.margin_seconds}; it must be between 0 and 60")
         self.crop_box()
+        if self.raw_rgb_bytes > MAX_CLIP_BYTES:
+            raise ValueError(f"{self.num_frames} frames of {self.size} x {self.size} are over {MAX_CLIP_BYTES} bytes")
 
     def crop_box(self) -> tuple[float, float, float, float] | None:
         """Return the box (x0, y0, x1, y1) in fractions of the upright frame, or None for the centred square."""

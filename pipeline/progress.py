@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -14,32 +23,53 @@ PLAIN_LINE_SECONDS = 10.0
 @contextmanager
 def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Show progress while the block runs; yields a function that takes the number done so far."""
-    started = time.monotonic()
-
-    def rate(done: int) -> float:
-        return done / max(1e-9, time.monotonic() - started)
-
     if sys.stderr.isatty():
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(description, total=total, rate=0.0)
-            yield lambda done: progress.update(task, completed=done, rate=rate(done))
-        return
+        rate = TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
+        with _bar(description, total, MofNCompleteColumn(), rate) as show:
+            yield show
+    else:
+        yield _plain_lines(description, total, unit, 1)
+
+
+@contextmanager
+def byte_progress_bar(description: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
+    """Show how many bytes have passed while the block runs; yields a function that takes their number so far."""
+    if sys.stderr.isatty():
+        with _bar(description, num_bytes, DownloadColumn(), TransferSpeedColumn()) as show:
+            yield show
+    else:
+        yield _plain_lines(description, num_bytes, "MB", 1_000_000)
+
+
+@contextmanager
+def _bar(description: str, total: int, *amounts: ProgressColumn) -> Iterator[Callable[[int], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *amounts,
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(description, total=total, rate=0.0)
+        yield lambda done: progress.update(task, completed=done, rate=done / max(1e-9, time.monotonic() - started))
+
+
+def _plain_lines(description: str, total: int, unit: str, scale: int) -> Callable[[int], None]:
+    """Return a function that takes the number done and writes a line now and then, and one at the end."""
+    started = time.monotonic()
     next_line, last_done = started + PLAIN_LINE_SECONDS, 0
 
-    def plain(done: int) -> None:
+    def show(done: int) -> None:
         nonlocal next_line, last_done
         if done != last_done and (time.monotonic() >= next_line or done == total):
             last_done = done
             next_line = time.monotonic() + PLAIN_LINE_SECONDS
-            left = (total - done) / rate(done) if done else 0.0
-            line = f"{description}: {done}/{total}, {rate(done):.1f} {unit}/s, {left:.0f} s left"
+            rate = done / max(1e-9, time.monotonic() - started)
+            left = (total - done) / rate if rate else 0.0
+            digits = 0 if scale == 1 else 1
+            amounts = f"{done / scale:.{digits}f}/{total / scale:.{digits}f}"
+            line = f"{description}: {amounts}, {rate / scale:.1f} {unit}/s, {left:.0f} s left"
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    yield plain
+    return show

@@ -1,0 +1,1 @@
+"""Caches that travel: push, pull, streaming, a team's shelf, and building on a cluster."""

@@ -1,0 +1,59 @@
+"""Where a cache may lie: a folder of this machine, or a URL that fsspec knows a driver for.
+
+A URL's password never reaches a message: `shown` is what people and logs see.
+"""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://.*", re.IGNORECASE | re.DOTALL)
+_PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@\s]*):[^/@\s]*@")
+_QUERY = re.compile(r"(?P<url>[a-z][a-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
+
+Location = Path | str
+"""A folder of this machine, or a URL."""
+
+
+def location_of(text: str | Path) -> Location:
+    """Return a path for what lies on this machine, and the URL, without a slash at its end, for anything else.
+
+    >>> location_of("s3://team/aihub.zarr/"), location_of("file:///data/a.zarr").as_posix()
+    ('s3://team/aihub.zarr', '/data/a.zarr')
+    """
+    if isinstance(text, Path) or not _URL.fullmatch(text):
+        return Path(text)
+    parts = urlsplit(text)
+    if parts.scheme.lower() == "file":
+        return Path(unquote(parts.path))
+    return text.rstrip("/")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which no URL has a password or a query: a signed URL's query is a key.
+
+    >>> without_secrets("sftp://kim:geheim@host/a, https://host/b?X-Signature=1")
+    'sftp://kim@host/a, https://host/b'
+    """
+    return _QUERY.sub(r"\g<url>", _PASSWORD.sub(r"\g<user>@", text))
+
+
+def shown(location: Location) -> str:
+    """Return a location as people may see it."""
+    return without_secrets(str(location))
+
+
+class LocationType(click.ParamType[Location]):
+    """A command's argument that is a folder or a URL."""
+
+    name = "path or url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Location:
+        """Return what was typed as a `Location`."""
+        assert isinstance(value, str | Path)
+        return location_of(value)
+
+
+LOCATION = LocationType()

@@ -1,0 +1,46 @@
+"""Servers, started once a test run, and places on them that are each test's own."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signprep.cache_builder.sharing import remote
+from tests.cache_builder.sharing.servers import CREDENTIALS, make_bucket, s3_server, sftp_server
+
+BUCKET = "team"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    with s3_server() as endpoint:
+        make_bucket(endpoint, BUCKET)
+        yield endpoint
+
+
+@pytest.fixture
+def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of this test's own in a bucket, reached by the environment as users reach theirs."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}/수어 a.zarr"
+
+
+@pytest.fixture(scope="session")
+def sftp_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    with sftp_server(tmp_path_factory.mktemp("sshd")) as url_and_home:
+        yield url_and_home
+
+
+@pytest.fixture
+def sftp_url(sftp_root: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    url, home = sftp_root
+    monkeypatch.setenv("HOME", str(home))
+    return f"{url}{tmp_path}/served/수어 a.zarr"
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.01)
