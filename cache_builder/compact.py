@@ -107,7 +107,8 @@ def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> Compa
     before = sum(entry.num_bytes for entry in manifest.objects.values())
     objects = {path: entry for path, entry in objects.items() if path not in deleted}
     if touched or num_left < index.num_rows:
-        index, vocabulary = _index_of(index, sources, info)
+        vocabulary = used_vocabulary(index, sources, info)
+        index = index_of_positions(index, sources, vocabulary)
         info = replace(info, vocabulary=vocabulary, num_positions=num_left)
         write_metadata(staged, info)
         write_state(staged, index=index, objects=objects, plan_digest=manifest.plan_digest)
@@ -154,11 +155,9 @@ def _gathered_shard(root: Path, info: CacheInfo, sources: NDArray[np.int64]) -> 
     return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None
 
 
-def _index_of(index: pa.Table, sources: NDArray[np.int64], info: CacheInfo) -> tuple[pa.Table, Vocabulary]:
-    """Return the rows at these old positions in their new order, with labels of the glosses that are left."""
+def index_of_positions(index: pa.Table, sources: NDArray[np.int64], vocabulary: Vocabulary) -> pa.Table:
+    """Return the rows at these old positions in their new order, with the labels of a vocabulary."""
     rows = index.take(pa.array(sources))
-    used = set(rows["gloss"].cast(pa.string()).unique().to_pylist())
-    vocabulary = Vocabulary(glosses=tuple(gloss for gloss in info.vocabulary.glosses if gloss in used))
     labels = vocabulary.labels()
     columns = {
         # Dictionaries are made anew: an old one still names whoever is forgotten.
@@ -169,4 +168,10 @@ def _index_of(index: pa.Table, sources: NDArray[np.int64], info: CacheInfo) -> t
     }
     columns["position"] = pa.array(np.arange(len(sources)), pa.int64())
     columns["label"] = pa.array([labels[gloss] for gloss in rows["gloss"].to_pylist()], pa.int32())
-    return pa.table(columns, schema=SCHEMA), vocabulary
+    return pa.table(columns, schema=SCHEMA)
+
+
+def used_vocabulary(index: pa.Table, sources: NDArray[np.int64], info: CacheInfo) -> Vocabulary:
+    """Return those of a cache's glosses that rows have, in their order."""
+    used = set(index["gloss"].take(pa.array(sources)).cast(pa.string()).unique().to_pylist())
+    return Vocabulary(glosses=tuple(gloss for gloss in info.vocabulary.glosses if gloss in used))
