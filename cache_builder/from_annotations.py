@@ -120,7 +120,7 @@ def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
 
 
 def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> list[str]:
-    lines = [f"{'training will refuse this' if leak.forbidden else 'take care'}: {leak}" for leak in found_leaks]
+    lines = [leak.warning for leak in found_leaks]
     if problems:
         lines.append(f"{counted(len(problems), 'problem')} in the data root:")
         lines += _shortened([problem.message for problem in problems])

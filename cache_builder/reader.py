@@ -31,7 +31,7 @@ from signprep.cache_builder.format import (
     shard_path,
 )
 from signprep.cache_builder.index import OK, SCHEMA
-from signprep.cache_builder.shard import ShardFile
+from signprep.cache_builder.shard import ShardFile, chunk_is_intact
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.segment import Vocabulary
@@ -176,8 +176,7 @@ class Cache:
             try:
                 codec.decode(self._chunk(int(position)), clip)
             except CacheCorruptError as error:
-                name = self.segment_id(int(position))
-                raise CacheCorruptError(f"{self.path}: clip {position} ({name}): {error}") from error
+                raise self._named(int(position), error) from error
 
     def rgb(self, position: int) -> NDArray[np.uint8]:
         """Return one clip as RGB, uint8 [T, S, S, 3], converted by FFmpeg where the cache stores I420."""
@@ -191,6 +190,22 @@ class Cache:
     def chunk_bytes(self, position: int) -> int:
         """Return the stored size of a clip in bytes."""
         return len(self._chunk(position))
+
+    def stored_chunk(self, position: int) -> bytes:
+        """Return a clip's inner chunk as it is stored, to be written elsewhere; its own checksum is compared.
+
+        Raises as `read`.
+        """
+        try:
+            chunk = self._chunk(position)
+            if not chunk_is_intact(chunk):
+                raise CacheCorruptError("its checksum does not match its bytes")
+        except CacheCorruptError as error:
+            raise self._named(position, error) from error
+        return chunk.tobytes()
+
+    def _named(self, position: int, error: CacheCorruptError) -> CacheCorruptError:
+        return CacheCorruptError(f"{self.path}: clip {position} ({self.segment_id(position)}): {error}")
 
     def _chunk(self, position: int) -> NDArray[np.uint8]:
         if not 0 <= position < len(self):

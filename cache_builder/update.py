@@ -55,11 +55,18 @@ class UpdatePlan:
 
 def is_compatible(old: CacheInfo, new: CacheInfo) -> bool:
     """Whether clips of one cache are those that the other would store."""
+    return not incompatibilities(old, new)
 
-    def decides(info: CacheInfo) -> tuple[Any, ...]:
-        return info.clip_spec, info.codec, info.provenance["decoder"], info.provenance["preprocessing_version"]
 
-    return decides(old) == decides(new)
+def incompatibilities(old: CacheInfo, new: CacheInfo) -> dict[str, tuple[Any, Any]]:
+    """Return what decides a clip's bytes and is not the same in two caches: both values by name."""
+    was, now = _decides(old), _decides(new)
+    return {name: (was[name], now[name]) for name in was if was[name] != now[name]}
+
+
+def _decides(info: CacheInfo) -> dict[str, Any]:
+    of_build = {name: info.provenance.get(name) for name in ("decoder", "preprocessing_version")}
+    return info.clip_spec.to_dict() | {"codec": info.codec} | of_build
 
 
 def plan_update(

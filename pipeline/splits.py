@@ -132,6 +132,11 @@ class Leak:
         """Whether training refuses it. Known signers only make accuracy say less."""
         return self.kind != "signer"
 
+    @property
+    def warning(self) -> str:
+        """What people are told who build a cache that has it."""
+        return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}"
+
     def __str__(self) -> str:
         shown = ", ".join(self.names[:3]) + (", ..." if len(self.names) > 3 else "")
         return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {shown}"
