@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from signprep.cache_builder.sharing.location import LOCATION, Location, shown
 from signprep.pipeline.errors import CacheCorruptError, CacheIncompleteError, DecodeError
 from signprep.pipeline.source_options import source_options
 from signprep.pipeline.wording import counted
@@ -143,14 +144,14 @@ def inspect(cache_path: Path, as_json: bool) -> None:
 
 
 @click.command("verify")
-@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
+@click.argument("location", metavar="CACHE", type=LOCATION)
 @click.option("--deep", is_flag=True, help="Also decode every clip.")
 @click.option("--repair", is_flag=True, help="Make what is bad again, from the videos in the data root.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="What the cache was built from; with --repair.")
 @click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: as for the build,")
 @click.option("--val-data-root", type=click.Path(path_type=Path), help="both of them.")
 def verify(
-    cache_path: Path,
+    location: Location,
     deep: bool,
     repair: bool,
     data_root: Path | None,
@@ -159,14 +160,18 @@ def verify(
 ) -> None:
     """Check every file of a cache against its manifest; exit code 1 if anything is not as it was written.
 
+    CACHE is a folder, or the URL that it was pushed to.
+
     \b
     Examples:
       signprep verify aihub.zarr
       signprep verify aihub.zarr --deep
       signprep verify aihub.zarr --repair --data-root aihub
+      signprep verify s3://team/aihub.zarr
     """
     from signprep.cache_builder.format import read_manifest
     from signprep.cache_builder.repair import repair_cache
+    from signprep.cache_builder.sharing.verify_source import verify_source
     from signprep.cache_builder.verify import verify_cache
     from signprep.pipeline.progress import progress_bar
     from signprep.pipeline.sources.files import DataRoots
@@ -180,13 +185,19 @@ def verify(
         roots = DataRoots.single(video_root(data_root))
     if repair != (roots is not None):
         raise click.UsageError("--repair goes with --data-root, or with --train-data-root and --val-data-root")
-    num_objects = len(read_manifest(cache_path).objects) if cache_path.is_dir() else 0
-    with progress_bar("Verifying", num_objects, "files") as progress:
-        faults = verify_cache(cache_path, deep=deep, progress=progress)
+    if isinstance(location, str):
+        if deep or repair:
+            raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
+        faults, num_objects = verify_source(location)
+    else:
+        num_objects = len(read_manifest(location).objects) if location.is_dir() else 0
+        with progress_bar("Verifying", num_objects, "files") as progress:
+            faults = verify_cache(location, deep=deep, progress=progress)
+    cache_path = shown(location)
     for fault in faults:
         click.echo(fault.message)
     if faults and roots is not None:
-        report = repair_cache(cache_path, faults, roots)
+        report = repair_cache(Path(location), faults, roots)
         files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
         click.echo(f"{cache_path}: {files} repaired, {clips} made again")
         for reason in report.unrepaired:

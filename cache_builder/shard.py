@@ -52,20 +52,37 @@ class ShardFile:
         except FileNotFoundError as error:
             raise CacheCorruptError(f"{path}: this shard is missing") from error
         self._bytes = np.frombuffer(mapped, np.uint8)
-        encoded = self._bytes[size - index_bytes - CHECKSUM_BYTES : size - CHECKSUM_BYTES]
-        if google_crc32c.value(encoded) != int.from_bytes(self._bytes[size - CHECKSUM_BYTES :], "little"):
-            raise CacheCorruptError(f"{path}: the shard's index does not match its checksum; it is damaged")
-        self.index: NDArray[np.uint64] = encoded.view("<u8").reshape(chunks_per_shard, 2)
         self._data_bytes = size - index_bytes - CHECKSUM_BYTES
+        self._index = shard_index(self._bytes[self._data_bytes :], path)
 
     def chunk(self, place: int) -> NDArray[np.uint8] | None:
         """Return the stored bytes of an inner chunk, or None where it is absent."""
-        offset, size = (int(number) for number in self.index[place])
-        if offset == size == ABSENT:
-            return None
-        if offset + size > self._data_bytes:
-            raise CacheCorruptError(f"{self.path}: chunk {place} lies outside the file; it is truncated")
-        return self._bytes[offset : offset + size]
+        bounds = chunk_bounds(self._index, place, self._data_bytes, self.path)
+        return None if bounds is None else self._bytes[bounds[0] : bounds[1]]
+
+
+def shard_index(tail: NDArray[np.uint8], path: object) -> NDArray[np.uint64]:
+    """Return offsets and sizes of a shard's inner chunks, uint64 [n, 2], from the bytes behind them.
+
+    Raises CacheCorruptError if they fail their checksum.
+    """
+    encoded = tail[:-CHECKSUM_BYTES]
+    if google_crc32c.value(encoded) != int.from_bytes(tail[-CHECKSUM_BYTES:], "little"):
+        raise CacheCorruptError(f"{path}: the shard's index does not match its checksum; it is damaged")
+    return encoded.view("<u8").reshape(-1, 2)
+
+
+def chunk_bounds(index: NDArray[np.uint64], place: int, data_bytes: int, path: object) -> tuple[int, int] | None:
+    """Return the half-open range of an inner chunk's bytes in its shard, None where it is absent.
+
+    Raises CacheCorruptError if it lies outside the `data_bytes` of all chunks.
+    """
+    offset, size = (int(number) for number in index[place])
+    if offset == size == ABSENT:
+        return None
+    if offset + size > data_bytes:
+        raise CacheCorruptError(f"{path}: chunk {place} lies outside the file; it is truncated")
+    return offset, offset + size
 
 
 def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[bytes | None]:

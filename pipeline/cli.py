@@ -21,6 +21,8 @@ COMMANDS = {
     "verify": "signprep.cache_builder.commands:verify",
     "compact": "signprep.cache_builder.commands:compact",
     "forget": "signprep.cache_builder.commands:forget",
+    "push": "signprep.cache_builder.sharing.commands:push",
+    "pull": "signprep.cache_builder.sharing.commands:pull",
     "train": "signprep.training.commands:train",
     "evaluate": "signprep.inference.evaluate_command:evaluate",
     "infer": "signprep.inference.infer_command:infer",

@@ -43,6 +43,11 @@ def is_missing(error: BaseException) -> bool:
     return any(isinstance(e, FileNotFoundError) or type(e).__name__ in _MISSING for e in _chain(error))
 
 
+def is_answer(error: BaseException) -> bool:
+    """Whether a server has answered, if only with an error."""
+    return is_missing(error) or _status(error) is not None
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether it is worth trying again."""
     status = _status(error)

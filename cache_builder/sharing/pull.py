@@ -18,6 +18,7 @@ from signprep.cache_builder.format import (
     INDEX,
     MANIFEST,
     PART_SUFFIX,
+    CacheInfo,
     CacheManifest,
     CacheObject,
     read_manifest,
@@ -131,10 +132,7 @@ def _fetch(source: CacheSource, out: Path, paths: list[str]) -> None:
     def fetch(path: str, progress: Progress) -> None:
         fetch_object(source, path, folder, progress)
 
-    metadata = [path for path in missing if path in METADATA]
-    for path in metadata:
-        fetch_object(source, path, folder)
-    _check_metadata(source, out)
+    fetch_metadata(source, out)
     rest = [path for path in missing if path not in METADATA]
     transfer_all(rest, fetch, description="Pulling", num_bytes=sum(objects[path].num_bytes for path in rest))
 
@@ -156,16 +154,29 @@ def _arrived(out: Path, wanted: Collection[CacheObject]) -> set[str]:
     return arrived
 
 
-def _check_metadata(source: CacheSource, out: Path) -> None:
-    """Refuse metadata that do not fit; those that have not changed are taken from the cache itself."""
-    check = out / BUILD_FOLDER / "check"
-    shutil.rmtree(check, ignore_errors=True)
+def fetch_metadata(source: CacheSource, out: Path) -> tuple[CacheInfo, Path]:
+    """Fetch what tells what a cache holds, unless it is here, and refuse what does not fit.
+
+    Returns the cache's info, and a folder with the metadata at their paths inside a cache.
+
+    Raises:
+        CacheCorruptError: see `check_metadata`.
+    """
+    fetched, together = fetched_folder(out), out / BUILD_FOLDER / "metadata"
+    fetched.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(together, ignore_errors=True)
     for path in METADATA:
-        fetched = fetched_folder(out) / source.manifest.objects[path].hash
-        (check / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(fetched if fetched.exists() else out / path, check / path)
-    check_metadata(check, source.manifest, source)
-    shutil.rmtree(check)
+        entry = source.manifest.objects[path]
+        here = next((file for file in (fetched / entry.hash, out / path) if _is(file, entry)), None)
+        if here is None:
+            here = fetch_object(source, path, fetched)
+        (together / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(here, together / path)
+    return check_metadata(together, source.manifest, source), together
+
+
+def _is(file: Path, entry: CacheObject) -> bool:
+    return file.is_file() and file.stat().st_size == entry.num_bytes and object_of(file) == entry
 
 
 def _put_in_place(source: CacheSource, out: Path, paths: list[str]) -> None:

@@ -6,6 +6,7 @@ version before are not disturbed. Each object is hashed as it leaves: damage on 
 trade-off: what no version names any more stays there until `--prune`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from signprep.cache_builder.format import (
@@ -18,6 +19,7 @@ from signprep.cache_builder.format import (
 )
 from signprep.cache_builder.sharing.location import Location
 from signprep.cache_builder.sharing.pull import pull
+from signprep.cache_builder.sharing.readers import Readers, readers_of
 from signprep.cache_builder.sharing.remote import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.sharing.report import TransferReport
 from signprep.cache_builder.sharing.source import OBJECTS, PUBLISHED, object_of
@@ -28,7 +30,13 @@ from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 
 def push(
-    cache: Path, destination: Location, *, prune: bool = False, overwrite: bool = False, dry_run: bool = False
+    cache: Path,
+    destination: Location,
+    *,
+    prune: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    confirm: Callable[[str], None] | None = None,
 ) -> TransferReport:
     """Bring a finished cache to a destination; readers there see the old cache or the new one, never anything between.
 
@@ -38,6 +46,8 @@ def push(
         overwrite: replace what somebody else has put there meanwhile.
         prune: delete what older versions left there and this one does not name.
         dry_run: only say what would travel.
+        confirm: is told who may read the destination before anything is sent there, if that is not the team alone for
+            certain; it raises to stop.
 
     Raises:
         CacheError: it is no finished cache, an object of it is damaged, or the destination cannot be written.
@@ -61,6 +71,9 @@ def push(
     missing = sorted(path for path in wanted.values() if not _is_there(present, manifest.objects[path]))
     if dry_run:
         return TransferReport.of(dict(manifest.objects), missing)
+    readers = readers_of(remote)
+    if confirm is not None and (readers is Readers.EVERYBODY or (readers is Readers.UNKNOWN and published is None)):
+        confirm(f"{remote}: {readers.value}")
     send_objects(cache, manifest, missing, remote)
     present = remote.sizes(OBJECTS)
     lost = [path for path in wanted.values() if not _is_there(present, manifest.objects[path])]

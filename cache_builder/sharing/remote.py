@@ -5,6 +5,7 @@ Passing faults are tried again with growing pauses; what will not pass (a wrong 
 The trade-off: a thread a transfer, so that drivers which are not asynchronous are parallel too.
 """
 
+import itertools
 import random
 import tempfile
 import threading
@@ -17,11 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from signprep.cache_builder.sharing.faults import explain, is_missing, is_passing
+from signprep.cache_builder.sharing.faults import explain, is_answer, is_missing, is_passing
 from signprep.cache_builder.sharing.location import shown
 from signprep.pipeline.errors import CacheError, SignprepError
 
-TRIES = 6
+TRIES, FIRST_TRIES = 6, 3
+"""Of each request, and of those before any other one has been answered: a wrong address is found soon."""
 FIRST_PAUSE_SECONDS = 0.5
 """Doubled with each try: 15 s altogether."""
 
@@ -48,6 +50,7 @@ class RemoteFolder:
 
     url: str
     _driver: tuple[Any, str] | None = field(default=None, init=False, repr=False)
+    _was_answered: bool = field(default=False, init=False, repr=False)
     _opening: Any = field(default_factory=threading.Lock, init=False, repr=False)
 
     def __str__(self) -> str:
@@ -177,20 +180,23 @@ class RemoteFolder:
 
     def _tried(self, name: str, attempt: Callable[[], Result]) -> Result:
         """Return what an attempt returns, tried again while its faults may pass."""
-        for number in range(1, TRIES + 1):
+        for number in itertools.count(1):
             try:
-                return attempt()
+                result = attempt()
+                self._was_answered = True
+                return result
             except SignprepError:
                 raise
             except Exception as error:
+                self._was_answered |= is_answer(error)
                 if is_missing(error):
                     raise MissingError(f"{self}/{name}: there is no such object ({explain(error)})") from error
                 if not is_passing(error):
                     if isinstance(error, TypeError | AttributeError | NameError | AssertionError):
                         raise  # a mistake of ours
                     raise CacheError(f"{self}/{name}: {explain(error)}") from error
-                if number == TRIES:
-                    raise CacheError(f"{self}/{name}: {explain(error)}; tried {TRIES} times") from error
+                if number >= (TRIES if self._was_answered else FIRST_TRIES):
+                    raise CacheError(f"{self}/{name}: {explain(error)}; tried {number} times") from error
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (number - 1) * random.uniform(0.75, 1.25))
         raise AssertionError("the last try raises")
 
@@ -230,7 +236,13 @@ def _open_driver(url: str, protocol: str) -> tuple[Any, str]:
             from aiohttp import ClientTimeout
 
             options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_read=_SOCKET_SECONDS)}
-        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
+        if protocol in ("s3", "s3a"):
+            # Both s3fs and botocore try again by themselves: with ours that would be a hundred tries.
+            own = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+            options["config_kwargs"] = {"retries": {"total_max_attempts": 1}} | own
+        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+        if protocol in ("s3", "s3a"):
+            fs.retries = 1
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         hint = f"pip install 'signprep[{extra}]'" if extra else f"install the fsspec driver for it ({error})"
@@ -250,7 +262,7 @@ def _open_sftp(url: str) -> tuple[Any, str]:
     try:
         if not known_hosts.exists():
             raise asyncssh.HostKeyNotVerifiable(f"there is no {known_hosts}")
-        fs = SSHFileSystem(**options, known_hosts=str(known_hosts))
+        fs = SSHFileSystem(**options, known_hosts=str(known_hosts), skip_instance_cache=True)
     except Exception as error:
         if isinstance(error, asyncssh.HostKeyNotVerifiable) or "not trusted" in str(error):
             reason = f"the server's key is not known here; connect once with `ssh {options['host']}`"

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from signprep.cache_builder.sharing import remote
@@ -25,6 +26,7 @@ def s3_url(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
+    fsspec.filesystem("s3").clear_instance_cache()  # one of another test has that one's keys
     return f"s3://{BUCKET}/{uuid.uuid4().hex}/수어 a.zarr"
 
 

@@ -1,0 +1,252 @@
+"""Pull a part of a cache: the clips of some splits, glosses or signers, as a smaller cache of its own.
+
+In: a source and a selection. Out: a finished cache of the chosen clips in their order. Of each shard only the stretches
+of bytes that hold chosen clips are asked for, and a clip's bytes are compared with their own checksum; one signer of
+twenty is a twentieth of the bytes. The trade-off: the new shards are not the source's, so a later pull of another
+selection begins anew.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from signprep.cache_builder.build import write_state
+from signprep.cache_builder.build_folder import cache_state, delete_torn_writes, empty_build_folder, is_cache
+from signprep.cache_builder.compact import index_of_positions, used_vocabulary
+from signprep.cache_builder.estimate import check_free_bytes
+from signprep.cache_builder.format import (
+    BUILD_FOLDER,
+    INDEX,
+    MANIFEST,
+    CacheInfo,
+    CacheObject,
+    read_manifest,
+    shard_path,
+    write_atomically,
+    write_metadata,
+)
+from signprep.cache_builder.index import OK
+from signprep.cache_builder.shard import (
+    CHECKSUM_BYTES,
+    INDEX_ENTRY_BYTES,
+    chunk_bounds,
+    chunk_is_intact,
+    shard_bytes,
+    shard_index,
+)
+from signprep.cache_builder.sharing.location import Location
+from signprep.cache_builder.sharing.pull import fetch_metadata, refuse_other_state
+from signprep.cache_builder.sharing.remote import Progress
+from signprep.cache_builder.sharing.report import TransferReport
+from signprep.cache_builder.sharing.source import CacheSource, open_source
+from signprep.cache_builder.sharing.synced import note_synced
+from signprep.cache_builder.sharing.transfer import transfer_all
+from signprep.cache_builder.staging import commit, staging_folder, writer
+from signprep.pipeline.errors import CacheCorruptError, CacheError
+
+MAX_GAP_BYTES = 2**18
+"""Between two chosen clips, that are fetched rather than asked for in two requests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which clips; a kind that is empty takes all."""
+
+    splits: tuple[str, ...] = ()
+    glosses: frozenset[str] = frozenset()
+    signers: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.splits or self.glosses or self.signers)
+
+    def positions(self, index: pa.Table, where: object) -> NDArray[np.int64]:
+        """Return the positions of the chosen clips that can be read, ascending, int64.
+
+        Raises CacheError if a value is nowhere in the index, or no clip is chosen.
+        """
+        chosen = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) == OK
+        for column, values in (("split", self.splits), ("gloss", self.glosses), ("signer", self.signers)):
+            if not values:
+                continue
+            found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
+            known = {str(name) for name in found if name is not None}
+            strange = sorted(set(values) - known)
+            if strange:
+                shown = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
+                raise CacheError(f"{where}: has no {column} {', '.join(strange[:5])}; it has {shown or 'none'}")
+            chosen &= np.isin(found.astype(str), list(values))
+        positions = np.flatnonzero(chosen)
+        if not len(positions):
+            raise CacheError(f"{where}: not one clip is of all that was asked for")
+        return positions
+
+    def digest(self, fingerprint: str) -> str:
+        """Return who the selection of one state of a cache is."""
+        document = [fingerprint, sorted(self.splits), sorted(self.glosses), sorted(self.signers)]
+        encoded = json.dumps(document, ensure_ascii=False).encode()
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def pull_selection(
+    location: Location, out: Path, selection: Selection, *, overwrite: bool = False, dry_run: bool = False
+) -> TransferReport:
+    """Make a folder the cache of the chosen clips of a cache.
+
+    Labels stay those of the source, so that its models go on working; with a choice of glosses, labels are theirs.
+
+    Args:
+        location: of a finished cache.
+        out: a new folder, or one that was pulled before.
+        selection: which clips.
+        overwrite: replace a cache that nobody else has.
+        dry_run: only say what would travel; the index does.
+
+    Raises: as `pull`, and CacheError if nothing is chosen.
+    """
+    source = open_source(location)
+    digest = selection.digest(source.manifest.fingerprint)
+    if not is_cache(out):
+        cache_state(out, "")  # before a lock is put into somebody else's folder
+    with writer(out):
+        refuse_other_state(out, source, overwrite=overwrite)
+        if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
+            empty_build_folder(out)
+            return TransferReport.of(dict(read_manifest(out).objects), [])
+        state = out / BUILD_FOLDER / "selection.json"
+        if not state.exists() or state.read_text() != digest:
+            empty_build_folder(out)
+            write_atomically(state, digest.encode())
+        delete_torn_writes(out)
+        part = _Part.of(source, out, selection)
+        if dry_run:
+            report = TransferReport(
+                num_objects=part.info.num_shards,
+                num_bytes=part.num_bytes,
+                num_sent=part.info.num_shards,
+                sent_bytes=part.num_bytes,
+            )
+        else:
+            report = _fetch(source, out, part, digest)
+        empty_build_folder(out)
+        return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What is to be fetched, and what the new cache will be."""
+
+    source_info: CacheInfo
+    info: CacheInfo
+    index: pa.Table
+    """Of the new cache."""
+    sources: NDArray[np.int64]
+    """Position in the source of each new position."""
+
+    @property
+    def num_bytes(self) -> int:
+        return int(self.index["stored_bytes"].to_numpy().sum())
+
+    @classmethod
+    def of(cls, source: CacheSource, out: Path, selection: Selection) -> "_Part":
+        info, folder = fetch_metadata(source, out)
+        index = pq.read_table(folder / INDEX, page_checksum_verification=True)
+        sources = selection.positions(index, source)
+        vocabulary = used_vocabulary(index, sources, info) if selection.glosses else info.vocabulary
+        return cls(
+            source_info=info,
+            info=replace(info, vocabulary=vocabulary, num_positions=len(sources)),
+            index=index_of_positions(index, sources, vocabulary),
+            sources=sources,
+        )
+
+
+def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> TransferReport:
+    staged = staging_folder(out)
+    missing = [n for n in range(part.info.num_shards) if not (staged / shard_path(part.info, n)).exists()]
+    check_free_bytes(out, part.num_bytes)
+
+    def fetch(number: int, progress: Progress) -> int:
+        size = part.info.clips_per_shard
+        rows = slice(number * size, (number + 1) * size)
+        stored = part.index["stored_bytes"].to_numpy()[rows]
+        chunks, num_bytes = _chunks_of(source, part.source_info, part.sources[rows], stored)
+        write_atomically(staged / shard_path(part.info, number), shard_bytes(chunks, size))
+        progress(int(stored.sum()))
+        return num_bytes
+
+    fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=part.num_bytes)
+    paths = [shard_path(part.info, number) for number in range(part.info.num_shards)]
+    objects = {path: CacheObject.of((staged / path).read_bytes()) for path in paths}
+    old = read_manifest(out).objects if (out / MANIFEST).exists() else {}
+    write_metadata(staged, part.info)
+    write_state(staged, index=part.index, objects=objects, plan_digest=digest)
+    manifest = read_manifest(staged)
+    commit(out, deleted=old.keys() - manifest.objects.keys())
+    note_synced(out, manifest.fingerprint)
+    return TransferReport(
+        num_objects=len(manifest.objects),
+        num_bytes=sum(entry.num_bytes for entry in manifest.objects.values()),
+        num_sent=len(missing),
+        sent_bytes=sum(fetched),
+    )
+
+
+def _chunks_of(
+    source: CacheSource, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[list[bytes], int]:
+    """Return the inner chunks at these positions of the source, ascending, and the bytes that came for them.
+
+    Raises CacheCorruptError if one is not what its checksum and the index say.
+    """
+    size = info.clips_per_shard
+    chunks: list[bytes] = []
+    num_bytes = 0
+    for number, group in itertools.groupby(positions.tolist(), key=lambda position: position // size):
+        path = shard_path(info, number)
+        if path not in source.manifest.objects:
+            raise CacheCorruptError(f"{source}: its index has clips in {path}, its manifest does not know it")
+        index_bytes = size * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
+        data_bytes = source.manifest.objects[path].num_bytes - index_bytes
+        if data_bytes < 0:
+            raise CacheCorruptError(f"{source}: {path} is too small for a shard of {size} clips")
+        tail = source.read(path, data_bytes, data_bytes + index_bytes)
+        index = shard_index(np.frombuffer(tail, np.uint8), f"{source}/{path}")
+        bounds = [chunk_bounds(index, position - number * size, data_bytes, path) for position in group]
+        if None in bounds:
+            raise CacheCorruptError(f"{source}: {path} lacks clips that the index has")
+        present = [pair for pair in bounds if pair is not None]
+        if any(after[0] < before[1] for before, after in itertools.pairwise(present)):
+            raise CacheCorruptError(f"{source}: {path} has clips that overlap; refused")
+        num_bytes += index_bytes
+        for first, last, inside in _stretches(present):
+            data = source.read(path, first, last)
+            num_bytes += len(data)
+            chunks += [data[start - first : end - first] for start, end in inside]
+    for chunk, position, stored in zip(chunks, positions, sizes, strict=True):
+        if len(chunk) != stored or not chunk_is_intact(np.frombuffer(chunk, np.uint8)):
+            raise CacheCorruptError(f"{source}: clip {position} is not what was written; it is damaged there")
+    return chunks, num_bytes
+
+
+def _stretches(bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Yield stretches of bytes to fetch, each with the ranges of the clips inside it; all in order.
+
+    >>> list(_stretches([(0, 10), (20, 30), (600_000, 600_010)]))
+    [(0, 30, [(0, 10), (20, 30)]), (600000, 600010, [(600000, 600010)])]
+    """
+    inside: list[tuple[int, int]] = []
+    for start, end in bounds:
+        if inside and start - inside[-1][1] > MAX_GAP_BYTES:
+            yield inside[0][0], inside[-1][1], inside
+            inside = []
+        inside.append((start, end))
+    if inside:
+        yield inside[0][0], inside[-1][1], inside
