@@ -119,15 +119,16 @@ def build_cache(
 
 
 @click.command("inspect")
-@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
+@click.argument("cache_path", metavar="CACHE", type=LOCATION)
 @click.option("--json", "as_json", is_flag=True, help="All counts as JSON, for programs.")
-def inspect(cache_path: Path, as_json: bool) -> None:
+def inspect(cache_path: Location, as_json: bool) -> None:
     """Show what is in a cache: its spec, clips by class, signer, view and split, bytes, failures.
 
     \b
     Examples:
       signprep inspect aihub.zarr
       signprep inspect aihub.zarr --json
+      signprep inspect s3://team/aihub.zarr
     """
     import json
 

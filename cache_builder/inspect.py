@@ -22,7 +22,7 @@ def describe(cache: Cache) -> dict[str, Any]:
     failed = index.filter(pc.equal(index["status"].cast(pa.string()), FAILED))
     num_removed = pc.sum(pc.equal(index["status"].cast(pa.string()), REMOVED)).as_py() or 0
     return {
-        "path": str(cache.path),
+        "path": str(cache),
         "format_version": cache.info.format_version,
         "fingerprint": cache.fingerprint,
         "clip_spec": cache.clip_spec.to_dict(),

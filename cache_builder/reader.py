@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +33,13 @@ from signprep.cache_builder.format import (
 )
 from signprep.cache_builder.index import OK, SCHEMA
 from signprep.cache_builder.shard import ShardFile, chunk_is_intact
+from signprep.cache_builder.sharing.location import location_of
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.segment import Vocabulary
+
+if TYPE_CHECKING:
+    from signprep.cache_builder.sharing.stream_options import StreamOptions
 
 MAX_OPEN_SHARDS = 256
 """Mapped at a time; the first mapped is closed first. Mapping one again takes less than a tenth of reading a clip."""
@@ -57,7 +62,14 @@ class Cache:
         self._pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
         use_one_thread()
 
-    def __reduce__(self) -> tuple[Callable[[Path], "Cache"], tuple[Path]]:
+    is_streamed = False
+    """Whether shards come from elsewhere while they are read."""
+
+    def __str__(self) -> str:
+        """Return where it lies, as people may see it."""
+        return str(self.path)
+
+    def __reduce__(self) -> tuple[Callable[..., "Cache"], tuple[object, ...]]:
         return open_cache, (self.path,)
 
     def __len__(self) -> int:
@@ -116,7 +128,7 @@ class Cache:
     def _require_unchanged(self) -> None:
         """Raise CacheError if the cache was changed since it was opened: its positions may mean other clips now."""
         if _stamp_of(self.path) != self._stamp:
-            raise CacheError(f"{self.path}: was changed while it was open; open it again")
+            raise CacheError(f"{self}: was changed while it was open; open it again")
 
     def positions(self, split: str | None = None) -> NDArray[np.int64]:
         """Return the positions whose clips can be read, of one split or of all; int64, ascending."""
@@ -171,12 +183,15 @@ class Cache:
         return self._pool[1]
 
     def _read_some(self, positions: Sequence[int] | NDArray[np.integer], clips: NDArray[np.uint8]) -> None:
-        codec = self.info.clip_codec
         for clip, position in zip(clips, positions, strict=True):
             try:
-                codec.decode(self._chunk(int(position)), clip)
+                self._decode(int(position), clip)
             except CacheCorruptError as error:
                 raise self._named(int(position), error) from error
+
+    def _decode(self, position: int, clip: NDArray[np.uint8]) -> None:
+        """Write one clip into memory. Raises CacheCorruptError if its bytes are missing or damaged."""
+        self.info.clip_codec.decode(self._chunk(position), clip)
 
     def rgb(self, position: int) -> NDArray[np.uint8]:
         """Return one clip as RGB, uint8 [T, S, S, 3], converted by FFmpeg where the cache stores I420."""
@@ -205,7 +220,7 @@ class Cache:
         return chunk.tobytes()
 
     def _named(self, position: int, error: CacheCorruptError) -> CacheCorruptError:
-        return CacheCorruptError(f"{self.path}: clip {position} ({self.segment_id(position)}): {error}")
+        return CacheCorruptError(f"{self}: clip {position} ({self.segment_id(position)}): {error}")
 
     def _chunk(self, position: int) -> NDArray[np.uint8]:
         if not 0 <= position < len(self):
@@ -233,15 +248,25 @@ class Cache:
         return shard
 
 
-def open_cache(path: str | Path) -> Cache:
+def open_cache(path: str | Path, *, stream: "StreamOptions | None" = None) -> Cache:
     """Open a finished cache.
+
+    Args:
+        path: of its folder, or a URL: then its shards come while they are read.
+        stream: where the shards of a URL are kept meanwhile.
 
     Raises:
         CacheVersionError: there is no cache at this path, or one of a newer format.
         CacheIncompleteError: its build has not ended.
         CacheError: its metadata is damaged.
     """
-    root = Path(path)
+    location = location_of(path)
+    if isinstance(location, str):
+        from signprep.cache_builder.sharing.stream_options import StreamOptions
+        from signprep.cache_builder.sharing.streamed import open_streamed
+
+        return open_streamed(location, stream or StreamOptions())
+    root = location
     stamp = _stamp_of(root)
     info = read_info(root)
     manifest = read_manifest(root)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from signprep.cache_builder.sharing.location import LOCATION, Location
+from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.extras import require_extra
 from signprep.pipeline.source_options import source_options
 
@@ -20,7 +22,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("evaluate")
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="best.ckpt of a training run.")
-@click.option("--cache", "cache_path", type=click.Path(path_type=Path), help="NAME.zarr; or give --data-root.")
+@click.option("--cache", "cache_path", type=LOCATION, help="NAME.zarr, or its URL; or give --data-root.")
+@stream_options
 @click.option("--split", default="val", show_default=True, help="Of the cache: train, val or test.")
 @click.option("--timeline", is_flag=True, help="With --data-root: signs in whole videos, held against the labels.")
 @click.option("--clip-duration", default=0.8, show_default=True, help="Of the timeline's windows, in seconds.")
@@ -42,7 +45,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @source_options
 def evaluate(
     checkpoint: Path,
-    cache_path: Path | None,
+    cache_path: Location | None,
+    stream: StreamOptions,
     data_root: Path | None,
     source: dict[str, Any],
     split: str,
@@ -113,7 +117,7 @@ def evaluate(
     with ExitStack() as stack:
         if annotations is None:
             assert cache_path is not None
-            cache = open_cache(cache_path)
+            cache = open_cache(cache_path, stream=stream)
         else:
             cache = _temporary_cache(stack, checkpoint, annotations, model_name)
         document = evaluate_checkpoint(checkpoint, cache, options)

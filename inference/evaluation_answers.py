@@ -61,7 +61,7 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
     if not len(positions):
         counts = pc.value_counts(cache.index["split"].cast(pa.string())).to_pylist()
         found = ", ".join(f"{entry['values']} ({entry['counts']:,} rows)" for entry in counts if entry["values"])
-        raise CacheError(f"{cache.path}: has no clips in its split {split!r}; its splits: {found or 'none'}")
+        raise CacheError(f"{cache}: has no clips in its split {split!r}; its splits: {found or 'none'}")
     model_labels, glosses = recognizer.card.vocabulary.labels(), cache.vocabulary.glosses
     to_model = np.array([model_labels.get(gloss, -1) for gloss in glosses], np.int64)
     cache_labels = cache.labels()[positions]
@@ -69,7 +69,7 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
     known = labels >= 0
     if not known.any():
         raise CheckpointError(
-            f"{cache.path}: the checkpoint knows none of the glosses of its split {split!r}, which has "
+            f"{cache}: the checkpoint knows none of the glosses of its split {split!r}, which has "
             f"{_some(glosses[label] for label in np.unique(cache_labels).tolist())}; the model knows "
             f"{_some(model_labels)}. Use a cache whose classes are named as the training cache's (--class-by)"
         )

@@ -90,7 +90,7 @@ def describe_evaluation(
     return {
         "evaluation_version": EVALUATION_VERSION,
         "checkpoint": None,
-        "cache": str(cache.path),
+        "cache": str(cache),
         "cache_fingerprint": cache.fingerprint,
         "trained_on_this_cache": cache.fingerprint == card.cache_fingerprint,
         "split": split,

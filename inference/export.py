@@ -168,7 +168,7 @@ class _Inputs:
         if not len(positions):
             positions = self.cache.positions()
         if not len(positions):
-            raise SignprepError(f"{self.cache.path}: has no clips to calibrate or compare with")
+            raise SignprepError(f"{self.cache}: has no clips to calibrate or compare with")
         for place in np.linspace(0, len(positions) - 1, min(len(positions), at_most)).round().astype(int):
             yield self.recognizer.transform(torch.from_numpy(self.cache.read([int(positions[place])]))).contiguous()
 

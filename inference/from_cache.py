@@ -39,7 +39,7 @@ def predict_cache(
     require_same_clips(cache, recognizer.card.clip_spec)
     positions = cache.positions(split)
     if not len(positions):
-        raise CacheError(f"{cache.path}: has no clips{f' in its split {split!r}' if split else ''}")
+        raise CacheError(f"{cache}: has no clips{f' in its split {split!r}' if split else ''}")
     rows = cache.index.select(["video", "start_seconds", "end_seconds", "segment_id"]).take(positions).to_pylist()
     keep = keeper(recognizer, top_k=top_k, probabilities=with_probabilities)
     loader = ClipLoader(cache=cache, positions=positions, batch_size=batch_size, num_workers=num_workers)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from signprep.cache_builder.sharing.location import LOCATION, Location
+from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.extras import require_extra
 from signprep.pipeline.wording import counted
@@ -20,7 +22,8 @@ PART = click.FloatRange(0, 1)
 @click.command("infer")
 @click.option("--checkpoint", required=True, type=PATH, help="best.ckpt of a training run.")
 @click.option("--video-path", "named", multiple=True, help="File, folder, zip or pattern; repeatable.")
-@click.option("--cache", "cache_path", type=PATH, help="In place of videos: the clips of a cache,")
+@click.option("--cache", "cache_path", type=LOCATION, help="In place of videos: the clips of a cache, or of its URL,")
+@stream_options
 @click.option("--split", help="of this split only.")
 @click.option("--start-time", default=0.0, show_default=True, type=SECONDS, help="In seconds.")
 @click.option(
@@ -79,7 +82,8 @@ PART = click.FloatRange(0, 1)
 def infer(
     checkpoint: Path,
     named: tuple[str, ...],
-    cache_path: Path | None,
+    cache_path: Location | None,
+    stream: StreamOptions,
     split: str | None,
     with_timeline: bool,
     render: Path | None,
@@ -135,7 +139,7 @@ def infer(
 
         found = predict_cache(
             recognizer,
-            open_cache(cache_path),
+            open_cache(cache_path, stream=stream),
             split,
             top_k=options["top_k"],
             with_probabilities=options["return_probabilities"],

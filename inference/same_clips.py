@@ -13,6 +13,6 @@ def require_same_clips(cache: Cache, trained: ClipSpec) -> None:
     ]
     if others:
         raise CheckpointError(
-            f"{cache.path}: stores other clips than the checkpoint was trained on: {', '.join(others)}; "
+            f"{cache}: stores other clips than the checkpoint was trained on: {', '.join(others)}; "
             "build a cache with the options of the training cache"
         )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from signprep.cache_builder.sharing.location import Location
+from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.extras import require_extra
 from signprep.pipeline.source_options import source_options
@@ -41,7 +43,8 @@ _AUGMENTATION = (
 @click.pass_context
 def train(
     context: click.Context,
-    cache_path: Path | None,
+    cache_path: Location | None,
+    stream: StreamOptions,
     data_root: Path | None,
     train_data_root: Path | None,
     val_data_root: Path | None,
@@ -74,6 +77,7 @@ def train(
     \b
     Examples:
       signprep train --cache aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50
+      signprep train --cache s3://team/aihub.zarr --stream-dir /scratch/kim --stream-gb 50
       signprep train --data-root aihub --model-name slow_r50 --pretrained k400 --precision 16-mixed
       signprep train --cache aihub.zarr --optimizer adamw --learning-rate 2e-3 --label-smoothing 0.1 --ema-decay 0.99
       signprep train --cache aihub.zarr --model-name mymodels:small --num-frames 8 --crop-size 112
@@ -110,9 +114,9 @@ def train(
         cache_path = refreshed_cache(sources, spec, output_dir)
     elif data_root or train_data_root or val_data_root:
         raise click.UsageError("give --cache or --data-root, not both")
-    cache = open_cache(cache_path)
+    cache = open_cache(cache_path, stream=stream)
     if clip_duration is not None and cache.clip_spec.span != clip_duration:
-        raise TrainingError(f"{cache_path}: its clips are of {cache.clip_spec.span}, not of {clip_duration} s")
+        raise TrainingError(f"{cache}: its clips are of {cache.clip_spec.span}, not of {clip_duration} s")
     run_folder = output_dir / experiment_name
     checkpoint = run_folder / CHECKPOINTS_FOLDER / LAST if resume == "last" else Path(resume) if resume else None
     result = train_model(

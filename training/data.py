@@ -32,17 +32,17 @@ def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[NDArra
     for name, positions in (("train", train), ("val", val)):
         if not len(positions):
             raise TrainingError(
-                f"{cache.path}: has no clips in its split {name!r}; build it from data of at least two signers or takes"
+                f"{cache}: has no clips in its split {name!r}; build it from data of at least two signers or takes"
             )
     labels = cache.labels()
     known = np.unique(labels[train])
     if len(known) < 2:
-        raise TrainingError(f"{cache.path}: its training clips are all of one gloss; there is nothing to tell apart")
+        raise TrainingError(f"{cache}: its training clips are all of one gloss; there is nothing to tell apart")
     columns = [cache.index[name].cast(pa.string()).to_pylist() for name in ("split", "take", "video_hash", "signer")]
     found = leaks(zip(*columns, strict=True))
     forbidden = [str(leak) for leak in found if leak.forbidden]
     if forbidden:
-        raise TrainingError(f"{cache.path}: training and validation overlap: {'; '.join(forbidden)}")
+        raise TrainingError(f"{cache}: training and validation overlap: {'; '.join(forbidden)}")
     for leak in found:
         report(f"take care, accuracy will not tell of new people: {leak}")
     unknown = np.setdiff1d(labels[val], known)
@@ -59,7 +59,7 @@ def require_frames(cache: Cache, spec: ModelSpec) -> None:
     """Raise TrainingError if the cache stores fewer frames than the model needs."""
     if cache.clip_spec.num_frames < spec.num_frames:
         raise TrainingError(
-            f"{cache.path}: stores {cache.clip_spec.num_frames} frames a clip but {spec.name} needs {spec.num_frames}; "
+            f"{cache}: stores {cache.clip_spec.num_frames} frames a clip but {spec.name} needs {spec.num_frames}; "
             f"build a cache with --frames {spec.num_frames}, or train with --num-frames {cache.clip_spec.num_frames}"
         )
 

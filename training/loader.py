@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
-from signprep.training.order import BatchPlan, balanced, mixing_seed, shuffled, uniform_draws
+from signprep.cache_builder.sharing.streamed import Prefetcher, StreamedCache
+from signprep.training.order import BatchPlan, balanced, gradual, mixing_seed, shuffled, uniform_draws
 
 PREFETCHED_BATCHES = 4
 """Batches in memory or being read, ahead of the one in use."""
@@ -102,7 +103,15 @@ class ClipLoader:
     wait_seconds: float = 0.0
     """For which the consumer has waited for batches, altogether."""
 
+    gradual: bool | None = None
+    """Whether shards are mixed so that they can come over a network; None: if the cache's do."""
+
     def __post_init__(self) -> None:
+        if self.gradual is None:
+            self.gradual = self.cache.is_streamed
+        self._prefetcher: Prefetcher | None = None
+        self._announced = -1
+        self._begin_prefetching()
         self._plan = BatchPlan(num_clips=len(self.positions), batch_size=self.batch_size, num_ranks=self.num_ranks)
         self._labels = self.cache.labels()
         self._order: tuple[int, NDArray[np.int64]] | None = None
@@ -121,19 +130,23 @@ class ClipLoader:
         if self._order is None or self._order[0] != epoch:
             if self.balance:
                 order = balanced(self.positions, self._labels[self.positions], seed=self.seed, epoch=epoch)
+            elif self.gradual:
+                order = gradual(self.positions, self.cache.info.clips_per_shard, seed=self.seed, epoch=epoch)
             else:
                 order = shuffled(self.positions, self.cache.info.clips_per_shard, seed=self.seed, epoch=epoch)
             self._order = epoch, order
         return self._order[1]
 
     def state_dict(self) -> dict[str, int]:
-        """Return which batch comes next."""
-        return {"epoch": self.epoch, "step": self.step}
+        """Return which batch comes next, and in which kind of order."""
+        return {"epoch": self.epoch, "step": self.step, "gradual": int(bool(self.gradual))}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from another batch."""
+        """Go on from another batch, in the order that it belongs to, wherever the cache lies now."""
         self._drop_ahead()
         self.epoch, self.step = state["epoch"], state["step"]
+        self.gradual, self._order = bool(state.get("gradual", self.gradual)), None
+        self._begin_prefetching()
         self._next_read = self.epoch, self.step
 
     def __iter__(self) -> "_Epoch":
@@ -159,7 +172,11 @@ class ClipLoader:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="signprep-load")
         epoch, step = self._next_read
-        self._ahead.append(self._threads.submit(self._read, epoch, step, self.epoch_order(epoch)))
+        order = self.epoch_order(epoch)
+        if self._prefetcher is not None and self._announced < epoch:
+            self._announced = epoch
+            self._prefetcher.announce(order[self._plan.bounds(step, rank=0)[0] :])
+        self._ahead.append(self._threads.submit(self._read, epoch, step, order))
         self._next_read = (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
 
     def _read(self, epoch: int, step: int, order: NDArray[np.int64]) -> Batch:
@@ -167,6 +184,8 @@ class ClipLoader:
         positions = order[first:last]
         buffer = self._take_buffer(len(positions))
         clips = buffer.clips[: len(positions)]
+        if self._prefetcher is not None:
+            self._prefetcher.used(positions)
         self.cache.read(positions, out=clips.numpy())
         weakref.finalize(clips, self._free.put, buffer)
         return Batch(
@@ -191,6 +210,13 @@ class ClipLoader:
         shape = (max(num_clips, self.batch_size), *self.cache.clip_spec.clip_shape)
         return _Buffer(clips=torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory))
 
+    def _begin_prefetching(self) -> None:
+        """Forget which shards were to come; nothing comes before the next batch is asked for."""
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+        self._prefetcher = self.cache.prefetcher() if isinstance(self.cache, StreamedCache) else None
+        self._announced = -1
+
     def _drop_ahead(self) -> None:
         for future in self._ahead:
             future.cancel()
@@ -203,6 +229,7 @@ class ClipLoader:
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
+        self._begin_prefetching()
 
 
 class _Epoch:

@@ -6,6 +6,9 @@ from typing import Any
 
 import click
 
+from signprep.cache_builder.sharing.location import LOCATION
+from signprep.cache_builder.sharing.stream_options import stream_options
+
 Command = Callable[..., Any]
 PART = click.FloatRange(0, 1)
 PATH = click.Path(path_type=Path)
@@ -22,7 +25,13 @@ def _all(options: list[Callable[[Command], Command]]) -> Callable[[Command], Com
 
 data_options = _all(
     [
-        click.option("--cache", "cache_path", type=PATH, help="From `build-cache`; or give --data-root."),
+        click.option(
+            "--cache",
+            "cache_path",
+            type=LOCATION,
+            help="From `build-cache`: its folder, or the URL it was pushed to.",
+        ),
+        stream_options,
         click.option("--train-data-root", type=PATH, help="In place of --data-root: data to train on,"),
         click.option("--val-data-root", type=PATH, help="and data to validate on."),
         click.option(

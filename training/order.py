@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 WINDOW_CLIPS = 8192
 """Clips that are mixed at a time: about 3 GB of the default codec, which the page cache holds between shards."""
 
+GROWTH = 0.5
+"""Of the stretch over which a shard's clips are spread, for each clip before it; see `gradual`."""
+
 _ORDER, _DRAWS, _MIXING = range(3)
 """What a generator is for, as a part of its key: no two of them give the same numbers."""
 
@@ -41,6 +44,27 @@ def shuffled(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, e
         windows[-1].append(shards[number])
         num_clips += len(shards[number])
     return np.concatenate([generator.permutation(np.concatenate(window)) for window in windows])
+
+
+def gradual(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the positions in the order of an epoch that can begin with one shard, each exactly once.
+
+    For caches whose shards come over a network: shards are drawn at random, and each spreads its clips over what
+    follows it, over a stretch that grows with the epoch up to `WINDOW_CLIPS`. A reader at full speed then needs shards
+    no faster than ln(1 + a)/a of its own rate, a = `GROWTH`: 1.23 times it, where mixing a whole window from its first
+    clip on would need all the window's shards at once.
+
+    Args: as of `shuffled`.
+    """
+    generator = np.random.default_rng((seed, epoch, _ORDER))
+    starts = np.flatnonzero(np.diff(positions // clips_per_shard, prepend=-1))
+    shards = np.split(positions, starts[1:])
+    ordered = [shards[number] for number in generator.permutation(len(shards))]
+    sizes = np.array([len(shard) for shard in ordered])
+    firsts = np.cumsum(sizes) - sizes
+    stretches = np.minimum(sizes + GROWTH * firsts, max(WINDOW_CLIPS, sizes.max()))
+    places = np.repeat(firsts, sizes) + np.repeat(stretches, sizes) * generator.random(len(positions))
+    return np.concatenate(ordered)[np.argsort(places, kind="stable")]
 
 
 def balanced(positions: NDArray[np.int64], labels: NDArray[np.integer], *, seed: int, epoch: int) -> NDArray[np.int64]:

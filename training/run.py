@@ -25,6 +25,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Model
 from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.sharing.streamed import StreamedCache
 from signprep.pipeline.errors import TrainingError
 from signprep.training.allocator import keep_freed_memory
 from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
@@ -34,7 +35,7 @@ from signprep.training.config import TrainConfig
 from signprep.training.data import ClipData, balanced_class_weights, require_frames, split_positions
 from signprep.training.devices import Devices
 from signprep.training.model_spec import ModelSpec, parameter_counts
-from signprep.training.order import BatchPlan
+from signprep.training.order import WINDOW_CLIPS, BatchPlan
 from signprep.training.own_code import load_function
 from signprep.training.pictures import ValidationPictures
 from signprep.training.prepare_model import prepare_model
@@ -94,6 +95,8 @@ def train(
     train_positions, val_positions = split_positions(cache, report)
     require_frames(cache, spec)
     _require_clips(cache, train_positions, devices)
+    if isinstance(cache, StreamedCache):
+        cache.require_room(len(cache) if config.balanced_sampling else WINDOW_CLIPS)
     card = ModelCard(
         model_spec=spec,
         clip_spec=cache.clip_spec,
@@ -127,7 +130,7 @@ def train(
 def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices) -> None:
     if len(positions) < devices.num_ranks:
         raise TrainingError(
-            f"{cache.path}: has {len(positions)} training clips for {devices.num_ranks} processes; use fewer devices"
+            f"{cache}: has {len(positions)} training clips for {devices.num_ranks} processes; use fewer devices"
         )
 
 
@@ -152,7 +155,7 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
     shown = str(glosses[:20])[:-1] + (f", ... {len(glosses) - 20} more]" if len(glosses) > 20 else "]")
     each = f" on each of {devices.num_ranks}" if devices.num_ranks > 1 else ""
     return [
-        f"cache: {cache.path}",
+        f"cache: {cache}",
         f"training clips: {num_train}, validation clips: {num_val}",
         f"classes: {len(glosses)}",
         f"class list: {shown}",
@@ -191,7 +194,7 @@ class _Run:
             "model": classifier.card.model_spec.to_dict(),
             "parameters": dict(zip(("all", "trainable"), parameter_counts(classifier.model), strict=True)),
             "cache": {
-                "path": str(cache.path),
+                "path": str(cache),
                 "fingerprint": cache.fingerprint,
                 "clip_spec": cache.clip_spec.to_dict(),
                 "glosses": list(cache.vocabulary.glosses),
