@@ -220,7 +220,8 @@ def read_manifest(root: Path) -> CacheManifest:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise CacheIncompleteError(
-            f"{root}: this cache has not been built to its end; run its `signprep build-cache` again to continue"
+            f"{root}: this cache is not complete; run the command that makes it (build-cache, merge, pull) again to "
+            "continue"
         ) from error
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error

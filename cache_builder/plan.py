@@ -21,7 +21,7 @@ MAX_CLIPS_PER_SHARD = 128
 
 _SEGMENT_FIELDS = tuple(field.name for field in fields(Segment))
 
-_SPLIT_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
+SPLIT_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
     split can be fetched alone and a video's segments share one pass.
     """
     vocabulary = Vocabulary.of(segment.gloss for segment in segments)
-    ordered = sorted(segments, key=lambda s: (_SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
+    ordered = sorted(segments, key=lambda s: (SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
     size = options.clips_per_shard or clips_per_shard(len(ordered))
     info = CacheInfo(
         clip_spec=options.clip_spec,

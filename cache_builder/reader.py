@@ -219,6 +219,10 @@ class Cache:
             raise self._named(position, error) from error
         return chunk.tobytes()
 
+    def unmap(self) -> None:
+        """Give back the memory that shards are mapped in; those that are read again are mapped again."""
+        self._shards.clear()
+
     def _named(self, position: int, error: CacheCorruptError) -> CacheCorruptError:
         return CacheCorruptError(f"{self}: clip {position} ({self.segment_id(position)}): {error}")
 
