@@ -23,6 +23,8 @@ COMMANDS = {
     "forget": "signprep.cache_builder.commands:forget",
     "push": "signprep.cache_builder.sharing.commands:push",
     "pull": "signprep.cache_builder.sharing.commands:pull",
+    "diff": "signprep.cache_builder.sharing.merge_commands:diff",
+    "merge": "signprep.cache_builder.sharing.merge_commands:merge",
     "train": "signprep.training.commands:train",
     "evaluate": "signprep.inference.evaluate_command:evaluate",
     "infer": "signprep.inference.infer_command:infer",

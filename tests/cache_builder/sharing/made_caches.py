@@ -1,5 +1,6 @@
 """Caches of made-up clips, without any video: many shards in little time."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 
 from signprep.cache_builder.build import write_state
 from signprep.cache_builder.format import CacheInfo, CacheObject, shard_path, write_atomically, write_metadata
-from signprep.cache_builder.index import FAILED, OK, index_table
+from signprep.cache_builder.index import FAILED, OK, REMOVED, index_table
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.shard import shard_bytes
 from signprep.pipeline.clip_spec import ClipSpec
@@ -88,3 +89,24 @@ def make_cache(
     index: pa.Table = index_table(rows)
     write_state(root, index=index, objects=objects, plan_digest="made")
     return open_cache(root)
+
+
+def rewrite_rows(
+    cache: Cache,
+    rows: dict[int, dict[str, object]],
+    glosses: tuple[str, ...] = GLOSSES,
+    provenance: dict[str, object] = PROVENANCE,
+) -> Cache:
+    """Give rows of a made-up cache other values, by position; open it again."""
+    info = replace(cache.info, vocabulary=Vocabulary(glosses=glosses), provenance=provenance)
+    table = [row | rows.get(position, {}) for position, row in enumerate(cache.index.to_pylist())]
+    for row in table:
+        row["label"] = glosses.index(row["gloss"])
+    write_metadata(cache.path, info)
+    write_state(cache.path, index=index_table(table), objects=cache.manifest.objects, plan_digest="made")
+    return open_cache(cache.path)
+
+
+def forget_rows(cache: Cache, positions: list[int]) -> Cache:
+    """Mark clips of a made-up cache as removed; open it again."""
+    return rewrite_rows(cache, {position: {"status": REMOVED} for position in positions})
