@@ -9,7 +9,6 @@ selection begins anew.
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,13 +46,11 @@ from signprep.cache_builder.sharing.pull import fetch_metadata, refuse_other_sta
 from signprep.cache_builder.sharing.remote import Progress
 from signprep.cache_builder.sharing.report import TransferReport
 from signprep.cache_builder.sharing.source import CacheSource, open_source
+from signprep.cache_builder.sharing.stretches import stretches
 from signprep.cache_builder.sharing.synced import note_synced
 from signprep.cache_builder.sharing.transfer import transfer_all
 from signprep.cache_builder.staging import commit, staging_folder, writer
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-
-MAX_GAP_BYTES = 2**18
-"""Between two chosen clips, that are fetched rather than asked for in two requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +223,7 @@ def _chunks_of(
         if any(after[0] < before[1] for before, after in itertools.pairwise(present)):
             raise CacheCorruptError(f"{source}: {path} has clips that overlap; refused")
         num_bytes += index_bytes
-        for first, last, inside in _stretches(present):
+        for first, last, inside in stretches(present):
             data = source.read(path, first, last)
             num_bytes += len(data)
             chunks += [data[start - first : end - first] for start, end in inside]
@@ -234,19 +231,3 @@ def _chunks_of(
         if len(chunk) != stored or not chunk_is_intact(np.frombuffer(chunk, np.uint8)):
             raise CacheCorruptError(f"{source}: clip {position} is not what was written; it is damaged there")
     return chunks, num_bytes
-
-
-def _stretches(bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Yield stretches of bytes to fetch, each with the ranges of the clips inside it; all in order.
-
-    >>> list(_stretches([(0, 10), (20, 30), (600_000, 600_010)]))
-    [(0, 30, [(0, 10), (20, 30)]), (600000, 600010, [(600000, 600010)])]
-    """
-    inside: list[tuple[int, int]] = []
-    for start, end in bounds:
-        if inside and start - inside[-1][1] > MAX_GAP_BYTES:
-            yield inside[0][0], inside[-1][1], inside
-            inside = []
-        inside.append((start, end))
-    if inside:
-        yield inside[0][0], inside[-1][1], inside
