@@ -6,6 +6,7 @@ the clip of its video's name and span. Rows that share all that, twins within on
 of one gloss and name first. All of it is arithmetic on arrays: a million rows take seconds, and no object each.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -72,6 +73,36 @@ def matched_rows(left: pa.Table, right: pa.Table) -> NDArray[np.int64]:
         free[found[-1]] = False
     pairs = np.concatenate(found)
     return pairs[np.argsort(pairs[:, 0])] - [0, left.num_rows]
+
+
+def clips_of_rows(rows: pa.Table, bounds: NDArray[np.int64], is_ok: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return a number for each row's clip, int64 [rows]; the same for the same clip, in order of first appearance.
+
+    Args:
+        rows: of several caches, one after another.
+        bounds: where each cache's rows begin, and where the last ones end.
+        is_ok: whether each row's clip can be read.
+    """
+    clips = np.arange(bounds[1])
+    for first, end in itertools.pairwise(bounds[1:].tolist()):
+        known = chosen_rows(clips, is_ok[:first], last=False)
+        pairs = matched_rows(rows.take(pa.array(known)), rows.slice(first, end - first))
+        more, is_new = np.empty(end - first, np.int64), np.ones(end - first, np.bool_)
+        more[pairs[:, 1]], is_new[pairs[:, 1]] = pairs[:, 0], False
+        more[is_new] = len(known) + np.arange(is_new.sum())
+        clips = np.concatenate([clips, more])
+    return clips
+
+
+def chosen_rows(clips: NDArray[np.int64], is_ok: NDArray[np.bool_], *, last: bool) -> NDArray[np.int64]:
+    """Return a row for each clip: one that is ok if there is one, and of those the first or the last.
+
+    >>> chosen_rows(np.array([0, 1, 0, 0]), np.array([False, False, True, True]), last=False).tolist()
+    [2, 1]
+    """
+    places = np.arange(len(clips))
+    order = np.lexsort((-places if last else places, ~is_ok, clips))
+    return order[np.unique(clips[order], return_index=True)[1]]
 
 
 def _combined(columns: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from signprep.cache_builder.format import CacheInfo
 from signprep.cache_builder.index import OK, SCHEMA
 from signprep.cache_builder.plan import SPLIT_ORDER, clips_per_shard
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.sharing.identity import codes, live_rows, matched_rows, stacked
+from signprep.cache_builder.sharing.identity import chosen_rows, clips_of_rows, codes, live_rows, stacked
 from signprep.cache_builder.update import incompatibilities
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.segment import Segment, Vocabulary
@@ -78,13 +78,13 @@ def plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
     tables = [live_rows(cache) for cache in caches]
     rows, bounds = stacked(tables), np.cumsum([0, *(table.num_rows for table in tables)])
     is_ok = pc.equal(rows["status"].cast(pa.string()), OK).to_numpy()
-    clips = _clips_of_rows(rows, bounds, is_ok)
-    chosen = _chosen_rows(clips, is_ok, last=False)
+    clips = clips_of_rows(rows, bounds, is_ok)
+    chosen = chosen_rows(clips, is_ok, last=False)
     conflicts = _differing(rows["gloss"], clips, is_ok, chosen)
     if len(conflicts) and options.on_conflict == "refuse":
         raise CacheError(_conflict_message(caches, rows, bounds, clips, conflicts))
     if options.on_conflict == "last":
-        chosen[conflicts] = _chosen_rows(clips, is_ok, last=True)[conflicts]
+        chosen[conflicts] = chosen_rows(clips, is_ok, last=True)[conflicts]
     kept = np.delete(chosen, conflicts) if options.on_conflict == "drop" else chosen
     if not is_ok[kept].any():
         raise CacheError(f"{_listed(caches)}: have no clip that a merged cache would hold")
@@ -93,8 +93,8 @@ def plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
     if options.splits is not None:
         index = _split_anew(index, options.splits)
     order = _build_order(index)
-    row_caches = np.searchsorted(bounds, kept[order], side="right") - 1
     info = _merged_info(caches, vocabulary, len(kept))
+    row_caches = np.searchsorted(bounds, kept[order], side="right") - 1
     sources = rows["position"].to_numpy()[kept[order]]
     return MergePlan(
         info=info,
@@ -118,31 +118,6 @@ def _require_compatible(caches: Sequence[Cache]) -> None:
                 f"{name} is {was!r} in the first, {now!r} in the second" for name, (was, now) in found.items()
             )
             raise CacheError(f"{first}, {cache}: their clips are cut in different ways: {named}")
-
-
-def _clips_of_rows(rows: pa.Table, bounds: NDArray[np.int64], is_ok: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return a number for each row's clip, int64 [rows]; the same for the same clip, in order of first appearance."""
-    clips = np.arange(bounds[1])
-    for first, end in itertools.pairwise(bounds[1:].tolist()):
-        known = _chosen_rows(clips, is_ok[:first], last=False)
-        pairs = matched_rows(rows.take(pa.array(known)), rows.slice(first, end - first))
-        more = np.full(end - first, -1)
-        more[pairs[:, 1]] = pairs[:, 0]
-        is_new = more < 0
-        more[is_new] = len(known) + np.arange(is_new.sum())
-        clips = np.concatenate([clips, more])
-    return clips
-
-
-def _chosen_rows(clips: NDArray[np.int64], is_ok: NDArray[np.bool_], *, last: bool) -> NDArray[np.int64]:
-    """Return a row for each clip: one that is ok if there is one, and of those the first or the last.
-
-    >>> _chosen_rows(np.array([0, 1, 0, 0]), np.array([False, False, True, True]), last=False).tolist()
-    [2, 1]
-    """
-    places = np.arange(len(clips))
-    order = np.lexsort((-places if last else places, ~is_ok, clips))
-    return order[np.unique(clips[order], return_index=True)[1]]
 
 
 def _differing(

@@ -194,6 +194,11 @@ def test_removed_clips_are_left_behind(tmp_path: Path) -> None:
     assert report.clips_of == (9, 9) and len(cache) == 18
     assert "NIA_SL_WORD0001_REAL02_F#0" not in cache.index["segment_id"].to_pylist()
     assert "removed" not in cache.index["status"].to_pylist()
+    a, b = forget_rows(a, [*range(12)]), forget_rows(b, [*range(9)])
+    assert diff(a.path, b.path).num_shared == 0
+    assert stored(merged(tmp_path / "d.zarr", a, cache)[0]) == stored(cache)
+    with pytest.raises(CacheError, match="have no clip"):
+        merged(tmp_path / "e.zarr", a, b)
 
 
 def test_twins_in_one_cache_stay_twins(tmp_path: Path) -> None:
