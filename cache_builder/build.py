@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import joblib
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from signprep.cache_builder.build_folder import (
+    LOCK,
     BuildProgress,
     cache_state,
     delete_torn_writes,
@@ -26,6 +26,8 @@ from signprep.cache_builder.build_folder import (
     polled,
     start_afresh,
 )
+from signprep.cache_builder.cluster import Cluster
+from signprep.cache_builder.crew import RunOptions, needs_of, run_tasks
 from signprep.cache_builder.estimate import check_space_left
 from signprep.cache_builder.format import (
     ARRAY_METADATA,
@@ -44,12 +46,11 @@ from signprep.cache_builder.format import (
 from signprep.cache_builder.index import FAILED, OK, SCHEMA, merge_parts
 from signprep.cache_builder.plan import BuildPlan, ShardPlan
 from signprep.cache_builder.reader import open_cache
-from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, write_seen
-from signprep.cache_builder.shard_task import ShardResult, ShardTask, build_shard, part_path
+from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, with_hashes, write_seen
+from signprep.cache_builder.shard_task import FolderTask, ShardResult, build_shard, part_path
 from signprep.cache_builder.staging import commit, staging_folder, writer
 from signprep.cache_builder.update import is_compatible, plan_update
 from signprep.pipeline.errors import CacheError, SignprepError
-from signprep.pipeline.workers import run_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +80,24 @@ def build(
     strict: bool = False,
     overwrite: bool = False,
     progress: BuildProgress | None = None,
+    cluster: Cluster | None = None,
 ) -> BuildReport:
     """Build the planned cache at `out`, go on with a build of the same plan, or bring a finished cache up to date.
+
+    Args:
+        plan: of the cache.
+        out: its folder; every machine of a cluster must see it, and the data, under the same paths.
+        workers: processes of this machine, -1 for all cores.
+        strict: end the build at the first clip that fails.
+        overwrite: build anew what is there.
+        progress: is told how many clips are done.
+        cluster: builds in place of this machine.
 
     Raises:
         CacheError: `out` holds something else, cannot be written, or not one clip could be built.
         DecodeError: a clip failed and `strict` was asked for.
     """
+    run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress)
     digest = plan.digest()
     if not is_cache(out):
         cache_state(out, digest)  # before a lock is put into somebody else's folder
@@ -94,37 +106,33 @@ def build(
         if state == "new":
             start_afresh(out, plan.info, digest)
         if state != "finished":
-            return _build_all(plan, out, workers, strict, progress)
+            return _build_all(plan, out, run)
         if not is_compatible(read_info(out), plan.info):
             raise CacheError(
                 f"{out}: holds clips that were cut in another way; choose another --out, or --overwrite to replace it"
             )
-        return _update(plan, out, workers, strict, progress)
+        return _update(plan, out, run)
 
 
-def _build_all(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None) -> BuildReport:
+def _build_all(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
     """Build a new cache, or go on with one, where it is to be."""
-    delete_torn_writes(out)
     seen_file = out / BUILD_FOLDER / SEEN
     if not seen_file.exists():
         # Stamped before the first video is read: one that changes later is read again by the next build.
         stamps = stamp_videos(plan.roots, plan.videos())
         write_seen(seen_file, {video: SeenVideo(stamp, None) for video, stamp in stamps.items()})
-    num_reused = _build_shards(plan, plan.shards, out, out, workers, strict, progress)
-    index, objects = _merged_parts(out, plan.shards)
-    if not pc.any(pc.equal(index["status"].cast(pa.string()), OK)).as_py():
+    num_reused = _build_shards(plan, plan.info, plan.shards, out, out, run)
+    index, objects = merged_parts(out, plan.shards)
+    if (nothing := why_nothing(index)) is not None:
         shutil.rmtree(out)
-        reason = next((error for error in index["error"].to_pylist() if error), "no segments")
-        raise CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
-    hashes = dict(zip(index["video"].to_pylist(), index["video_hash"].to_pylist(), strict=True))
-    seen = {video: entry._replace(video_hash=hashes[video]) for video, entry in read_seen(seen_file).items()}
-    write_seen(out / SEEN, seen)
+        raise nothing
+    write_seen(out / SEEN, with_hashes(read_seen(seen_file), index))
     write_state(out, index=index, objects=objects, plan_digest=plan.digest())
     empty_build_folder(out)
     return report_of(index, num_reused=num_reused)
 
 
-def _update(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: BuildProgress | None) -> BuildReport:
+def _update(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
     """Bring a finished cache to the plan's data: see `plan_update`. It stays what it was until all is built."""
     info, manifest = read_info(out), read_manifest(out)
     seen = look_again(plan.roots, plan.videos(), read_seen(out / SEEN))
@@ -140,10 +148,9 @@ def _update(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: Bu
     if not change_file.exists() or change_file.read_text() != digest:
         empty_build_folder(out)
         write_atomically(change_file, digest.encode())
-    delete_torn_writes(out)
     staged = staging_folder(out)
-    num_built_before = _build_shards(plan, change.shards, out, staged, workers, strict, progress, info=change.info)
-    parts, objects = _merged_parts(out, change.shards)
+    num_built_before = _build_shards(plan, change.info, change.shards, out, staged, run)
+    parts, objects = merged_parts(out, change.shards)
     index = pa.concat_tables([change.kept, parts]).unify_dictionaries().combine_chunks()
     write_metadata(staged, change.info)
     write_state(staged, index=index, objects={**manifest.objects, **objects}, plan_digest=plan.digest())
@@ -157,50 +164,46 @@ def _update(plan: BuildPlan, out: Path, workers: int, strict: bool, progress: Bu
 
 
 def _build_shards(
-    plan: BuildPlan,
-    shards: Sequence[ShardPlan],
-    out: Path,
-    store: Path,
-    workers: int,
-    strict: bool,
-    progress: BuildProgress | None,
-    info: CacheInfo | None = None,
+    plan: BuildPlan, info: CacheInfo, shards: Sequence[ShardPlan], out: Path, store: Path, run: RunOptions
 ) -> int:
     """Build the shards that have no part yet; return how many clips the others hold."""
-    missing = [shard for shard in shards if not part_path(out, shard.number).exists()]
-    num_reused = sum(len(shard.segments) for shard in shards) - sum(len(shard.segments) for shard in missing)
+    # Absolute: workers are in other folders, and those of an earlier call may be in one that is gone.
+    roots, root, store = plan.roots.absolute(), out.absolute(), store.absolute()
     tasks = [
-        ShardTask(plan=shard, info=info or plan.info, roots=plan.roots, cache_root=out, store=store, strict=strict)
-        for shard in missing
+        FolderTask(plan=shard, info=info, roots=roots, cache_root=root, store=store, strict=run.strict)
+        for shard in shards
     ]
-    errors: list[SignprepError] = []
+
+    def left() -> list[FolderTask]:
+        delete_torn_writes(out)
+        # Listed, not asked for one by one: a network drive remembers for a while that a file was not there.
+        parts = {path.name for path in (out / BUILD_FOLDER).iterdir()}
+        return [task for task in tasks if part_path(out, task.plan.number).name not in parts]
+
+    missing = left()
+    num_reused = sum(len(shard.segments) for shard in shards) - sum(len(task.plan.segments) for task in missing)
     num_done = num_bytes = 0
-    # After an error no shard is begun, and those in flight are finished: they are there for the next run.
-    calls = (joblib.delayed(run_in)(Path.cwd(), _shard_or_error, task) for task in tasks if not errors)
-    with polled(out / BUILD_FOLDER, num_reused, progress):
-        for result in joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")(calls):
-            if isinstance(result, SignprepError):
-                errors.append(result)
-                continue
-            num_done, num_bytes = num_done + 1, num_bytes + result.num_bytes
-            try:
-                check_space_left(out, num_bytes=num_bytes, num_done=num_done, num_left=len(tasks) - num_done)
-            except CacheError as error:
-                errors.append(error)
-    if errors:
-        raise errors[0]
+
+    def done(result: ShardResult) -> None:
+        nonlocal num_done, num_bytes
+        num_done, num_bytes = num_done + 1, num_bytes + result.num_bytes
+        check_space_left(out, num_bytes=num_bytes, num_done=num_done, num_left=len(missing) - num_done)
+
+    needs = needs_of(plan, root / BUILD_FOLDER / LOCK)
+    with polled(out / BUILD_FOLDER, num_reused, run.progress):
+        run_tasks(missing, left, _shard_or_error, done, run, needs)
     return num_reused
 
 
-def _shard_or_error(task: ShardTask) -> ShardResult | SignprepError:
-    """Runs in a worker process; an error that left it would have joblib kill the others in the middle of a shard."""
+def _shard_or_error(task: FolderTask) -> ShardResult | SignprepError:
+    """Runs in a worker process."""
     try:
         return build_shard(task)
     except SignprepError as error:
         return error
 
 
-def _merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dict[str, CacheObject]]:
+def merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dict[str, CacheObject]]:
     """Return the index rows of built shards in order of position, and their objects by path."""
     objects = {}
     parts = [SCHEMA.empty_table()]
@@ -211,6 +214,14 @@ def _merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dic
             objects[stored["path"]] = CacheObject(num_bytes=int(stored["num_bytes"]), hash=stored["hash"])
         parts.append(part.replace_schema_metadata(None))
     return merge_parts(parts), objects
+
+
+def why_nothing(index: pa.Table) -> CacheError | None:
+    """Return the error of a build that has not one clip, None if it has some."""
+    if pc.any(pc.equal(index["status"].cast(pa.string()), OK)).as_py():
+        return None
+    reason = next((error for error in index["error"].to_pylist() if error), "no segments")
+    return CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
 
 
 def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:

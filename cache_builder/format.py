@@ -12,6 +12,7 @@ NAME.zarr/
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -251,7 +252,8 @@ def parse_manifest(data: bytes, where: object) -> CacheManifest:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, make it durable, then rename it: it is there whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}{PART_SUFFIX}")
+    # Process numbers repeat on other machines that write to the same folder.
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:

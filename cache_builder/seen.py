@@ -64,6 +64,12 @@ def write_seen(path: Path, seen: Mapping[str, SeenVideo]) -> None:
     write_atomically(path, sink.getvalue().to_pybytes())
 
 
+def with_hashes(stamped: Mapping[str, SeenVideo], index: pa.Table) -> dict[str, SeenVideo]:
+    """Return videos with the content hashes that a build has found when it read them."""
+    hashes = dict(zip(index["video"].to_pylist(), index["video_hash"].to_pylist(), strict=True))
+    return {video: entry._replace(video_hash=hashes[video]) for video, entry in stamped.items()}
+
+
 def look_again(roots: DataRoots, videos: Iterable[str], seen: Mapping[str, SeenVideo]) -> dict[str, SeenVideo]:
     """Return the videos that are there as they are now; those that changed since they were seen are read and hashed."""
     stamps = stamp_videos(roots, videos)

@@ -1,11 +1,12 @@
 """One task of a build: decode, encode and write one shard, then its index part. Runs in a worker process.
 
-In: a `ShardTask` of plain data. Out: a shard file and, after it, an index part whose existence says that the shard is
+In: a `FolderTask` of plain data. Out: a shard file and, after it, an index part whose existence says that the shard is
 complete. Clips are encoded as they come: memory holds one video's clips and the shard's compressed bytes.
+`encode_shard` is what a build into a folder and one behind a URL have in common.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,16 @@ class ShardTask:
     plan: ShardPlan
     info: CacheInfo
     roots: DataRoots
+    strict: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderTask(ShardTask):
+    """A shard of a cache in a folder."""
+
     cache_root: Path
     store: Path
     """Where the shard goes, under its path: the cache itself, or a folder beside it."""
-    strict: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,36 +57,74 @@ class ShardResult:
     """Of the shard file."""
 
 
-def build_shard(task: ShardTask) -> ShardResult:
+@dataclass(frozen=True, kw_only=True)
+class EncodedShard:
+    """A shard in memory."""
+
+    path: str
+    """Inside the cache."""
+    data: bytes | None
+    """Of its file; None if not one of its clips could be built: there is no file then."""
+    part: bytes
+    """Its index part, as a file."""
+    result: ShardResult
+
+
+def build_shard(task: FolderTask) -> ShardResult:
     """Decode, encode and write one shard, then its index part. Runs in a worker process."""
-    use_one_thread()
-    info, root = task.info, task.cache_root
-    rows: list[dict[str, Any]] = []
-    chunks = stored_chunks(root / shard_path(info, task.plan.number), info.clips_per_shard, task.plan.num_kept)
-    labels = info.vocabulary.labels()
-    counter = root / BUILD_FOLDER / f"{task.plan.number:06d}.progress"
+    info, root, number = task.info, task.cache_root, task.plan.number
+    if part_path(root, number).exists():
+        return result_of_part(number, part_path(root, number).read_bytes())
+    kept = stored_chunks(root / shard_path(info, number), info.clips_per_shard, task.plan.num_kept)
+    counter = root / BUILD_FOLDER / f"{number:06d}.progress"
     try:
         with counter.open("wb", buffering=0) as done:
-            for row, chunk in _encoded_clips(task, labels):
-                rows.append(row)
-                chunks.append(chunk)
-                done.write(b".")
+            shard = encode_shard(task, kept, lambda: done.write(b"."))
     except OSError as error:
         raise CacheError(f"{counter}: cannot be written ({error.strerror})") from error
-    data = shard_bytes(chunks, info.clips_per_shard)
-    path = shard_path(info, task.plan.number)
+    if shard.data is not None:
+        write_atomically(task.store / shard.path, shard.data)
+    write_atomically(part_path(root, number), shard.part)
+    counter.unlink(missing_ok=True)  # a worker whose build was killed may still be at the same shard
+    return shard.result
+
+
+def result_of_part(number: int, part: bytes) -> ShardResult:
+    """Return what a finished task did: a cluster runs it again if its worker dies before its result is fetched."""
+    table = pq.read_table(pa.BufferReader(part), columns=["status"])
+    num_ok = table["status"].to_pylist().count(OK)
+    num_bytes = int((table.schema.metadata or {}).get(b"num_bytes", 0))
+    return ShardResult(number=number, num_ok=num_ok, num_failed=table.num_rows - num_ok, num_bytes=num_bytes)
+
+
+def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[[], object]) -> EncodedShard:
+    """Decode and encode one shard.
+
+    Args:
+        task: what goes behind the clips that are in it already.
+        kept: their inner chunks.
+        count: is called after each clip.
+    """
+    use_one_thread()
+    rows: list[dict[str, Any]] = []
+    chunks = list(kept)
+    for row, chunk in _encoded_clips(task, task.info.vocabulary.labels()):
+        rows.append(row)
+        chunks.append(chunk)
+        count()
+    path = shard_path(task.info, task.plan.number)
+    data, stored = None, {}
     if any(chunk is not None for chunk in chunks):
-        write_atomically(task.store / path, data)
+        data = shard_bytes(chunks, task.info.clips_per_shard)
         entry = CacheObject.of(data)
         stored = {"path": path, "num_bytes": str(entry.num_bytes), "hash": entry.hash}
-    else:
-        stored = {}
     sink = pa.BufferOutputStream()
     pq.write_table(index_table(rows).replace_schema_metadata(stored), sink)
-    write_atomically(part_path(root, task.plan.number), sink.getvalue().to_pybytes())
-    counter.unlink(missing_ok=True)  # a worker whose build was killed may still be at the same shard
     num_ok = sum(row["status"] == OK for row in rows)
-    return ShardResult(number=task.plan.number, num_ok=num_ok, num_failed=len(rows) - num_ok, num_bytes=len(data))
+    result = ShardResult(
+        number=task.plan.number, num_ok=num_ok, num_failed=len(rows) - num_ok, num_bytes=len(data or b"")
+    )
+    return EncodedShard(path=path, data=data, part=sink.getvalue().to_pybytes(), result=result)
 
 
 def _encoded_clips(task: ShardTask, labels: dict[str, int]) -> Iterator[tuple[dict[str, Any], bytes | None]]:

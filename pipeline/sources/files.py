@@ -9,9 +9,9 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, Self
 
@@ -149,6 +149,23 @@ class DataRoots:
     def single(cls, root: Path) -> Self:
         """Return the roots of one folder."""
         return cls(folders=(("", root),))
+
+    def absolute(self) -> Self:
+        """Return the same folders for a process that is elsewhere."""
+        return replace(self, folders=tuple((prefix, folder.absolute()) for prefix, folder in self.folders))
+
+    def witnesses(self, videos: Iterable[str]) -> tuple[Path, ...]:
+        """Return of each folder one file that these videos are in: who finds them there sees the data."""
+        found: dict[Path, Path] = {}
+        for video in videos:
+            folder, name = self.locate(video)
+            if folder not in found:
+                path, _ = _path_on_disk(folder, name)
+                if path.exists():
+                    found[folder] = path
+            if len(found) == len(self.folders):
+                break
+        return tuple(found.values())
 
     def locate(self, video: str) -> tuple[Path, str]:
         """Return the folder and the name in it of a video by its full name. Raises AnnotationError if unknown."""
