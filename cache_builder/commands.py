@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,12 +11,15 @@ from signprep.pipeline.errors import CacheCorruptError, CacheIncompleteError, De
 from signprep.pipeline.source_options import source_options
 from signprep.pipeline.wording import counted
 
+if TYPE_CHECKING:
+    from signprep.cache_builder.cluster import Cluster
+
 
 @click.command("build-cache")
 @source_options
 @click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: data to train on,")
 @click.option("--val-data-root", type=click.Path(path_type=Path), help="and data to validate on.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The cache to build, NAME.zarr.")
+@click.option("--out", required=True, type=LOCATION, help="The cache to build: NAME.zarr, or a URL as for `push`.")
 @click.option("--frames", "num_frames", default=16, show_default=True, help="Frames a clip.")
 @click.option("--size", default=256, show_default=True, help="Height and width of the clips in pixels.")
 @click.option("--crop", default="center", show_default=True, help="center, full, or x0,y0,x1,y1 in fractions.")
@@ -40,7 +43,16 @@ from signprep.pipeline.wording import counted
     metavar="[GLOSS]",
     help="Also clips without a sign, from unlabelled time, as a class of this name; (쉼) without one.",
 )
-@click.option("--workers", default=-1, show_default=True, help="Parallel processes; -1 for all cores.")
+@click.option("--workers", default=-1, show_default=True, help="Processes of this machine; -1 for all cores.")
+@click.option(
+    "--backend",
+    default="loky",
+    show_default=True,
+    type=click.Choice(["loky", "dask", "ray"]),
+    help="Who builds: processes of this machine, or a cluster.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Of the cluster: tcp://HOST:8786, ray://HOST:10001.")
+@click.option("--yes", is_flag=True, help="With a URL: do not ask; all who can read it there are approved.")
 @click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would give and take; a few clips are tried.")
 @click.option("--overwrite", is_flag=True, help="Build anew what is at --out, whatever its options.")
@@ -48,7 +60,7 @@ def build_cache(
     data_root: Path | None,
     train_data_root: Path | None,
     val_data_root: Path | None,
-    out: Path,
+    out: Location,
     source: dict[str, Any],
     clip_duration: float | None,
     codec: str,
@@ -57,6 +69,9 @@ def build_cache(
     validation_fraction: float,
     idle_class: str | None,
     workers: int,
+    backend: str,
+    scheduler: str | None,
+    yes: bool,
     strict: bool,
     dry_run: bool,
     overwrite: bool,
@@ -76,9 +91,12 @@ def build_cache(
       signprep build-cache --data-root wlasl.csv --out wlasl.zarr --split-by column
       signprep build-cache --train-data-root a --val-data-root b --out ab.zarr --frames 4 --size 112
       signprep build-cache --data-root aihub --out timeline.zarr --idle-class
+      signprep build-cache --data-root /nfs/aihub --out /nfs/aihub.zarr --backend dask --scheduler tcp://head:8786
+      signprep build-cache --data-root aihub --out s3://team/aihub.zarr
     """
     from signprep.cache_builder import from_annotations
     from signprep.cache_builder.plan import BuildOptions
+    from signprep.cache_builder.sharing.commands import confirm_readers
     from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
     from signprep.pipeline.sources.annotations import SourceOptions
     from signprep.pipeline.sources.read import read_data_root, read_split_roots
@@ -93,6 +111,7 @@ def build_cache(
         splits = SplitOptions(by="column" if two_roots else split_by, validation_fraction=validation_fraction)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    cluster = _cluster(backend, scheduler, workers)
     if train_data_root is not None and val_data_root is not None:
         annotations = read_split_roots({"train": train_data_root, "val": val_data_root}, sources)
     else:
@@ -109,13 +128,38 @@ def build_cache(
         return
     try:
         summary = from_annotations.build_from_annotations(
-            annotations, out, options, splits=splits, workers=workers, strict=strict, overwrite=overwrite
+            annotations,
+            out,
+            options,
+            splits=splits,
+            workers=workers,
+            strict=strict,
+            overwrite=overwrite,
+            cluster=cluster,
+            confirm=None if yes else confirm_readers,
         )
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
     except KeyboardInterrupt:
-        raise CacheIncompleteError(f"{out}: stopped; the same command goes on from here") from None
+        raise CacheIncompleteError(f"{shown(out)}: stopped; the same command goes on from here") from None
     click.echo(summary)
+
+
+def _cluster(backend: str, scheduler: str | None, workers: int) -> "Cluster | None":
+    """Return the cluster that is asked for, None for this machine; what cannot be reached is said before the work."""
+    from signprep.cache_builder.cluster import Cluster
+
+    if backend == "loky":
+        if scheduler is not None:
+            raise click.UsageError("--scheduler goes with --backend dask or --backend ray")
+        return None
+    if scheduler is None:
+        raise click.UsageError(f"--backend {backend} needs --scheduler ADDRESS")
+    if workers != -1:
+        raise click.UsageError("--workers are processes of this machine; a cluster has its own")
+    cluster = Cluster(backend=backend, scheduler=scheduler)
+    cluster.check()
+    return cluster
 
 
 @click.command("inspect")

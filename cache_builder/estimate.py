@@ -13,6 +13,7 @@ from pathlib import Path
 from signprep.cache_builder.codec import use_one_thread
 from signprep.cache_builder.plan import BuildPlan
 from signprep.cache_builder.shard_task import clips_of_video
+from signprep.cache_builder.sharing.location import Location
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.segment import Segment
@@ -33,8 +34,8 @@ class Estimate:
     num_sampled_failed: int
     stored_bytes: int
     cpu_seconds: float
-    free_bytes: int
-    """On the disk of the cache."""
+    free_bytes: int | None
+    """On the disk of the cache; None behind a URL."""
 
     def minutes(self, workers: int) -> float:
         """Return the wall time with that many workers, -1 for all cores."""
@@ -42,7 +43,7 @@ class Estimate:
         return self.cpu_seconds / (cores if workers == -1 else min(workers, cores)) / 60
 
 
-def estimate_build(plan: BuildPlan, out: Path) -> Estimate:
+def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
     """Build a few of the plan's clips in memory and scale up what they take.
 
     Raises:
@@ -75,7 +76,7 @@ def estimate_build(plan: BuildPlan, out: Path) -> Estimate:
         num_sampled_failed=num_failed,
         stored_bytes=round(num_bytes * scale),
         cpu_seconds=(time.process_time() - started) * scale,
-        free_bytes=shutil.disk_usage(_existing_folder(out)).free,
+        free_bytes=shutil.disk_usage(_existing_folder(out)).free if isinstance(out, Path) else None,
     )
 
 

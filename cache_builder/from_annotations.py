@@ -2,12 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from signprep.cache_builder.build import BuildReport, build
+from signprep.cache_builder.cluster import Cluster
+from signprep.cache_builder.crew import RunOptions
 from signprep.cache_builder.estimate import check_space, estimate_build
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.sharing.location import Location, shown
+from signprep.cache_builder.sharing.remote_build import build_remote, check_place
 from signprep.pipeline.content import twin_hashes
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.progress import progress_bar
@@ -37,15 +41,28 @@ def plan_annotations(
 
 def build_from_annotations(
     annotations: Annotations,
-    out: Path,
+    out: Location,
     options: BuildOptions,
     *,
     splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
     workers: int = -1,
     strict: bool = False,
     overwrite: bool = False,
+    cluster: Cluster | None = None,
+    confirm: Callable[[str], None] | None = None,
 ) -> str:
     """Build or continue the cache of a data set, with progress on stderr, and return the summary for people.
+
+    Args:
+        annotations: of the data set.
+        out: a folder, or a URL that workers write to.
+        options: what to build.
+        splits: how to split it.
+        workers: processes of this machine, -1 for all cores.
+        strict: stop at the first problem.
+        overwrite: build anew what is there.
+        cluster: builds in place of this machine.
+        confirm: is told who may read a URL, if that is not the team alone for certain; it raises to stop.
 
     Raises:
         AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
@@ -53,16 +70,25 @@ def build_from_annotations(
     """
     if strict and annotations.problems:
         raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
+    if isinstance(out, str):
+        check_place(out, confirm)
     plan, found = plan_annotations(annotations, options, splits)
-    check_space(plan, out)
     started = time.monotonic()
-    with progress_bar("Building", plan.num_clips, "clips") as progress:
-        report = build(plan, out, workers=workers, strict=strict, overwrite=overwrite, progress=progress)
+    if isinstance(out, Path):
+        check_space(plan, out)
+        with progress_bar("Building", plan.num_clips, "clips") as progress:
+            report = build(
+                plan, out, workers=workers, strict=strict, overwrite=overwrite, progress=progress, cluster=cluster
+            )
+    else:
+        with progress_bar("Building", plan.num_clips, "clips") as progress:
+            run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress)
+            report = build_remote(plan, out, run, overwrite=overwrite)
     return build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
 
 
 def dry_run(
-    annotations: Annotations, out: Path, options: BuildOptions, splits: SplitOptions, *, workers: int = -1
+    annotations: Annotations, out: Location, options: BuildOptions, splits: SplitOptions, *, workers: int = -1
 ) -> str:
     """Return what a build would do and take, for people; nothing is written.
 
@@ -74,10 +100,11 @@ def dry_run(
     estimate = estimate_build(plan, out)
     segments = [segment for shard in plan.shards for segment in shard.segments]
     counts = Counter(segment.split for segment in segments)
+    free = "" if estimate.free_bytes is None else f"; {estimate.free_bytes / 1e6:,.0f} MB are free"
     lines = [
-        f"{out}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
         f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
-        f"about {estimate.stored_bytes / 1e6:,.1f} MB; {estimate.free_bytes / 1e6:,.0f} MB are free",
+        f"about {estimate.stored_bytes / 1e6:,.1f} MB{free}",
         f"about {estimate.cpu_seconds / 60:,.1f} minutes of CPU, {estimate.minutes(workers):,.1f} minutes with "
         f"{'all cores' if workers == -1 else f'{workers} workers'}",
         f"(from {estimate.num_sampled} clips tried, {estimate.num_sampled_failed} of which failed)",
@@ -90,7 +117,7 @@ def build_summary(
     report: BuildReport,
     problems: Sequence[Problem],
     found_leaks: Sequence[Leak],
-    out: Path,
+    out: Location,
     seconds: float,
 ) -> str:
     """Return the lines that tell what was built, and what was not and why."""
@@ -98,7 +125,7 @@ def build_summary(
     num_videos = len({segment.video for shard in plan.shards for segment in shard.segments})
     ratio = report.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
     lines = [
-        f"{out}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{shown(out)}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
         f"{num_videos} videos, {report.stored_bytes / 1e6:.1f} MB, {ratio:.3f} of raw RGB",
     ]
     num_new = report.num_clips - report.num_reused

@@ -44,7 +44,7 @@ def push(cache_path: Path, destination: Location, dry_run: bool, prune: bool, ov
             prune=prune,
             overwrite=overwrite,
             dry_run=dry_run,
-            confirm=None if yes else _confirm,
+            confirm=None if yes else confirm_readers,
         )
     except KeyboardInterrupt:
         raise CacheIncompleteError(f"{shown(destination)}: stopped; the same command goes on from here") from None
@@ -53,7 +53,7 @@ def push(cache_path: Path, destination: Location, dry_run: bool, prune: bool, ov
     click.echo(f"{shown(destination)}: {_moved(report)} {done}{pruned}")
 
 
-def _confirm(readers: str) -> None:
+def confirm_readers(readers: str) -> None:
     """Ask whether data may go where others may read them."""
     warning = (
         f"{readers}. AIHub's terms, like those of most sign-language data, forbid passing data on to people who are "
@@ -61,7 +61,7 @@ def _confirm(readers: str) -> None:
     )
     if not sys.stdin.isatty():
         raise CacheError(f"{warning}; --yes if all who can read it are")
-    click.confirm(f"{warning}. Push all the same?", abort=True, err=True)
+    click.confirm(f"{warning}. Go on all the same?", abort=True, err=True)
 
 
 @click.command("pull")

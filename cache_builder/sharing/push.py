@@ -63,7 +63,7 @@ def push(
     remote = RemoteFolder(destination)
     if remote.is_read_only:
         raise CacheError(f"{remote}: nothing can be pushed to a web server; `signprep pull` reads from one")
-    published = _published(remote)
+    published = published_manifest(remote)
     if published and not overwrite:
         _refuse_other_state(cache, manifest, published, remote)
     present = remote.sizes(OBJECTS)
@@ -71,19 +71,22 @@ def push(
     missing = sorted(path for path in wanted.values() if not _is_there(present, manifest.objects[path]))
     if dry_run:
         return TransferReport.of(dict(manifest.objects), missing)
+    confirm_readers(remote, published, confirm)
+    send_objects(cache, manifest, missing, remote)
+    publish(remote, manifest)
+    note_synced(cache, manifest.fingerprint)
+    pruned = sorted(remote.sizes(OBJECTS).keys() - wanted.keys()) if prune else []
+    remote.delete(f"{OBJECTS}/{name}" for name in pruned)
+    return TransferReport.of(dict(manifest.objects), missing, num_pruned=len(pruned))
+
+
+def confirm_readers(
+    remote: RemoteFolder, published: CacheManifest | None, confirm: Callable[[str], None] | None
+) -> None:
+    """Tell `confirm`, if there is one, who may read a place, where that is not the team alone for certain."""
     readers = readers_of(remote)
     if confirm is not None and (readers is Readers.EVERYBODY or (readers is Readers.UNKNOWN and published is None)):
         confirm(f"{remote}: {readers.value}")
-    send_objects(cache, manifest, missing, remote)
-    present = remote.sizes(OBJECTS)
-    lost = [path for path in wanted.values() if not _is_there(present, manifest.objects[path])]
-    if lost:
-        raise CacheError(f"{remote}: {len(lost)} objects did not arrive, {lost[0]} among them; push again")
-    publish(remote, manifest)
-    note_synced(cache, manifest.fingerprint)
-    pruned = sorted(present.keys() - wanted.keys()) if prune else []
-    remote.delete(f"{OBJECTS}/{name}" for name in pruned)
-    return TransferReport.of(dict(manifest.objects), missing, num_pruned=len(pruned))
 
 
 def send_objects(cache: Path, manifest: CacheManifest, paths: list[str], remote: RemoteFolder) -> None:
@@ -107,18 +110,24 @@ def send_objects(cache: Path, manifest: CacheManifest, paths: list[str], remote:
 
 
 def publish(remote: RemoteFolder, manifest: CacheManifest) -> None:
-    """Make a manifest, whose objects are all there, the cache that readers see."""
+    """Make a manifest the cache that readers see, if all its objects are there."""
+    present = remote.sizes(OBJECTS)
+    lost = sorted(path for path, entry in manifest.objects.items() if not _is_there(present, entry))
+    if lost:
+        raise CacheError(
+            f"{remote}: {len(lost)} objects did not arrive, {lost[0]} among them; the same command goes on"
+        )
     data = manifest.to_json().encode()
     remote.upload(data, PUBLISHED)
     if remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES) != data:
-        raise CacheError(f"{remote}: somebody else has published another cache there meanwhile; look, and push again")
+        raise CacheError(f"{remote}: somebody else has published another cache there meanwhile; look, and try again")
 
 
 def _is_there(present: dict[str, int], entry: CacheObject) -> bool:
     return present.get(entry.hash) == entry.num_bytes
 
 
-def _published(remote: RemoteFolder) -> CacheManifest | None:
+def published_manifest(remote: RemoteFolder) -> CacheManifest | None:
     """Return what is published there, None if nothing is. Raises CacheError where another layout lies."""
     try:
         return parse_manifest(remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES), f"{remote}/{PUBLISHED}")
@@ -128,7 +137,7 @@ def _published(remote: RemoteFolder) -> CacheManifest | None:
         remote.read(GROUP_METADATA, limit=MAX_MANIFEST_BYTES)
     except MissingError:
         return None
-    raise CacheError(f"{remote}: holds a cache as a plain folder, or another Zarr store; push to a place of its own")
+    raise CacheError(f"{remote}: holds a cache as a plain folder, or another Zarr store; take a place of its own")
 
 
 def _refuse_other_state(cache: Path, manifest: CacheManifest, published: CacheManifest, remote: RemoteFolder) -> None:
