@@ -27,7 +27,7 @@ from signprep.cache_builder.build_folder import (
     start_afresh,
 )
 from signprep.cache_builder.cluster import Cluster
-from signprep.cache_builder.crew import RunOptions, needs_of, run_tasks
+from signprep.cache_builder.crew import RunOptions, ShelfUse, needs_of, run_tasks
 from signprep.cache_builder.estimate import check_space_left
 from signprep.cache_builder.format import (
     ARRAY_METADATA,
@@ -81,6 +81,7 @@ def build(
     overwrite: bool = False,
     progress: BuildProgress | None = None,
     cluster: Cluster | None = None,
+    shelf: ShelfUse | None = None,
 ) -> BuildReport:
     """Build the planned cache at `out`, go on with a build of the same plan, or bring a finished cache up to date.
 
@@ -92,12 +93,13 @@ def build(
         overwrite: build anew what is there.
         progress: is told how many clips are done.
         cluster: builds in place of this machine.
+        shelf: has clips that others have cut, and is given those that are cut here.
 
     Raises:
         CacheError: `out` holds something else, cannot be written, or not one clip could be built.
         DecodeError: a clip failed and `strict` was asked for.
     """
-    run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress)
+    run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, shelf=shelf)
     digest = plan.digest()
     if not is_cache(out):
         cache_state(out, digest)  # before a lock is put into somebody else's folder
@@ -169,8 +171,9 @@ def _build_shards(
     """Build the shards that have no part yet; return how many clips the others hold."""
     # Absolute: workers are in other folders, and those of an earlier call may be in one that is gone.
     roots, root, store = plan.roots.absolute(), out.absolute(), store.absolute()
+    shelf = run.shelf.open(info, root / BUILD_FOLDER / "shelf.sqlite") if run.shelf and shards else None
     tasks = [
-        FolderTask(plan=shard, info=info, roots=roots, cache_root=root, store=store, strict=run.strict)
+        FolderTask(plan=shard, info=info, roots=roots, cache_root=root, store=store, strict=run.strict, shelf=shelf)
         for shard in shards
     ]
 
@@ -187,6 +190,8 @@ def _build_shards(
     def done(result: ShardResult) -> None:
         nonlocal num_done, num_bytes
         num_done, num_bytes = num_done + 1, num_bytes + result.num_bytes
+        if run.shelf is not None:
+            run.shelf.count(result)
         check_space_left(out, num_bytes=num_bytes, num_done=num_done, num_left=len(missing) - num_done)
 
     needs = needs_of(plan, root / BUILD_FOLDER / LOCK)

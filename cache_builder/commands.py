@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     help="Who builds: processes of this machine, or a cluster.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Of the cluster: tcp://HOST:8786, ray://HOST:10001.")
+@click.option("--shelf", type=LOCATION, help="A team's clips: taken from this folder or URL if others have cut them.")
 @click.option("--yes", is_flag=True, help="With a URL: do not ask; all who can read it there are approved.")
 @click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would give and take; a few clips are tried.")
@@ -71,6 +72,7 @@ def build_cache(
     workers: int,
     backend: str,
     scheduler: str | None,
+    shelf: Location | None,
     yes: bool,
     strict: bool,
     dry_run: bool,
@@ -93,6 +95,7 @@ def build_cache(
       signprep build-cache --data-root aihub --out timeline.zarr --idle-class
       signprep build-cache --data-root /nfs/aihub --out /nfs/aihub.zarr --backend dask --scheduler tcp://head:8786
       signprep build-cache --data-root aihub --out s3://team/aihub.zarr
+      signprep build-cache --data-root aihub --out aihub.zarr --shelf /nfs/team/shelf
     """
     from signprep.cache_builder import from_annotations
     from signprep.cache_builder.plan import BuildOptions
@@ -112,6 +115,8 @@ def build_cache(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     cluster = _cluster(backend, scheduler, workers)
+    if shelf is not None and cluster is not None and isinstance(out, str):
+        raise click.UsageError("--shelf on a cluster goes with an --out that is a folder, which all machines see")
     if train_data_root is not None and val_data_root is not None:
         annotations = read_split_roots({"train": train_data_root, "val": val_data_root}, sources)
     else:
@@ -137,6 +142,7 @@ def build_cache(
             overwrite=overwrite,
             cluster=cluster,
             confirm=None if yes else confirm_readers,
+            shelf=shelf,
         )
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error

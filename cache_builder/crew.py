@@ -9,7 +9,7 @@ again, until several rounds in a row have brought nothing.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ import joblib
 
 from signprep.cache_builder.build_folder import BuildProgress
 from signprep.cache_builder.cluster import Cluster, Needs, WorkerDiedError, connected
+from signprep.cache_builder.format import CacheInfo
 from signprep.cache_builder.plan import BuildPlan
 from signprep.cache_builder.shard_task import ShardResult, ShardTask
+from signprep.cache_builder.sharing.location import Location
+from signprep.cache_builder.sharing.shelf import Shelf
 from signprep.pipeline.errors import CacheError, SignprepError
 
 MAX_VAIN_ROUNDS = 3
@@ -42,6 +45,28 @@ class RunOptions:
     strict: bool = False
     """Whether the first clip that fails ends the build."""
     progress: BuildProgress | None = None
+    shelf: "ShelfUse | None" = None
+
+
+@dataclass(kw_only=True)
+class ShelfUse:
+    """A shelf that a build takes clips from, and what has come of it."""
+
+    location: Location
+    num_taken: int = 0
+    """Clips that somebody else had cut."""
+    faults: list[str] = field(default_factory=list)
+    """Why clips that were cut did not get there."""
+
+    def open(self, info: CacheInfo, catalogue: Path) -> Shelf:
+        """Read what is on the shelf into a file that all workers see."""
+        return Shelf.open(self.location, info, catalogue)
+
+    def count(self, result: ShardResult) -> None:
+        """Take note of what a task has taken and put."""
+        self.num_taken += result.num_shelved
+        if result.shelf_fault is not None:
+            self.faults.append(result.shelf_fault)
 
 
 def needs_of(plan: BuildPlan, *paths: Path) -> Needs:

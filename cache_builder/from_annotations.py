@@ -7,11 +7,12 @@ from pathlib import Path
 
 from signprep.cache_builder.build import BuildReport, build
 from signprep.cache_builder.cluster import Cluster
-from signprep.cache_builder.crew import RunOptions
+from signprep.cache_builder.crew import RunOptions, ShelfUse
 from signprep.cache_builder.estimate import check_space, estimate_build
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
 from signprep.cache_builder.sharing.location import Location, shown
 from signprep.cache_builder.sharing.remote_build import build_remote, check_place
+from signprep.cache_builder.sharing.shelf import check_shelf
 from signprep.pipeline.content import twin_hashes
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.progress import progress_bar
@@ -50,6 +51,7 @@ def build_from_annotations(
     overwrite: bool = False,
     cluster: Cluster | None = None,
     confirm: Callable[[str], None] | None = None,
+    shelf: Location | None = None,
 ) -> str:
     """Build or continue the cache of a data set, with progress on stderr, and return the summary for people.
 
@@ -63,6 +65,7 @@ def build_from_annotations(
         overwrite: build anew what is there.
         cluster: builds in place of this machine.
         confirm: is told who may read a URL, if that is not the team alone for certain; it raises to stop.
+        shelf: of clips that others have cut, and where those that are cut here go.
 
     Raises:
         AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
@@ -72,19 +75,37 @@ def build_from_annotations(
         raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
     if isinstance(out, str):
         check_place(out, confirm)
+    use = ShelfUse(location=shelf) if shelf is not None else None
+    if shelf is not None:
+        check_shelf(shelf, confirm)
     plan, found = plan_annotations(annotations, options, splits)
     started = time.monotonic()
     if isinstance(out, Path):
         check_space(plan, out)
         with progress_bar("Building", plan.num_clips, "clips") as progress:
             report = build(
-                plan, out, workers=workers, strict=strict, overwrite=overwrite, progress=progress, cluster=cluster
+                plan,
+                out,
+                workers=workers,
+                strict=strict,
+                overwrite=overwrite,
+                progress=progress,
+                cluster=cluster,
+                shelf=use,
             )
     else:
         with progress_bar("Building", plan.num_clips, "clips") as progress:
-            run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress)
+            run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, shelf=use)
             report = build_remote(plan, out, run, overwrite=overwrite)
-    return build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
+    summary = build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
+    return summary if use is None else f"{summary}\n{_shelf_lines(use)}"
+
+
+def _shelf_lines(use: ShelfUse) -> str:
+    lines = [f"taken from the shelf {shown(use.location)}: {counted(use.num_taken, 'clip')}"]
+    if use.faults:
+        lines.append(f"clips of {counted(len(use.faults), 'shard')} could not be put there: {use.faults[0]}")
+    return "\n".join(lines)
 
 
 def dry_run(

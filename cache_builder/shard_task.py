@@ -6,7 +6,7 @@ complete. Clips are encoded as they come: memory holds one video's clips and the
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from signprep.cache_builder.format import BUILD_FOLDER, CacheInfo, CacheObject, 
 from signprep.cache_builder.index import FAILED, OK, index_table
 from signprep.cache_builder.plan import ShardPlan
 from signprep.cache_builder.shard import shard_bytes, stored_chunks
+from signprep.cache_builder.sharing.shelf import SHELVED_COLUMNS, ClipIdentity, Shelf, ShelvedClip
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.content import content_hash
 from signprep.pipeline.errors import AnnotationError, CacheError, DecodeError
@@ -35,6 +36,8 @@ class ShardTask:
     info: CacheInfo
     roots: DataRoots
     strict: bool
+    shelf: Shelf | None = None
+    """Clips that others have cut, and where those that are cut here go."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,10 @@ class ShardResult:
     num_failed: int
     num_bytes: int
     """Of the shard file."""
+    num_shelved: int = 0
+    """Clips that came from a shelf."""
+    shelf_fault: str | None = None
+    """Why clips that were cut did not get there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +115,16 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
     use_one_thread()
     rows: list[dict[str, Any]] = []
     chunks = list(kept)
-    for row, chunk in _encoded_clips(task, task.info.vocabulary.labels()):
+    hashes = _video_hashes(task) if task.shelf else {}
+    shelved = task.shelf.take(_identities(task.plan.segments, hashes)) if task.shelf else {}
+    cut: dict[ClipIdentity, ShelvedClip] = {}
+    for segment, row, chunk in _encoded_clips(task, shelved, hashes):
         rows.append(row)
         chunks.append(chunk)
         count()
+        identity = _identity(segment, row["video_hash"])
+        if chunk is not None and identity is not None and identity not in shelved:
+            cut[identity] = ShelvedClip(chunk, {name: row[name] for name in SHELVED_COLUMNS})
     path = shard_path(task.info, task.plan.number)
     data, stored = None, {}
     if any(chunk is not None for chunk in chunks):
@@ -122,32 +135,77 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
     pq.write_table(index_table(rows).replace_schema_metadata(stored), sink)
     num_ok = sum(row["status"] == OK for row in rows)
     result = ShardResult(
-        number=task.plan.number, num_ok=num_ok, num_failed=len(rows) - num_ok, num_bytes=len(data or b"")
+        number=task.plan.number,
+        num_ok=num_ok,
+        num_failed=len(rows) - num_ok,
+        num_bytes=len(data or b""),
+        num_shelved=num_ok - len(cut) if task.shelf else 0,
+        shelf_fault=_put(task.shelf, cut) if task.shelf else None,
     )
     return EncodedShard(path=path, data=data, part=sink.getvalue().to_pybytes(), result=result)
 
 
-def _encoded_clips(task: ShardTask, labels: dict[str, int]) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-    """Yield the index row and the inner chunk of each of the shard's segments, in order of position."""
-    codec = task.info.clip_codec
+def _put(shelf: Shelf, cut: Mapping[ClipIdentity, ShelvedClip]) -> str | None:
+    """Put clips on the shelf; return why that failed: the build goes on without it."""
+    try:
+        shelf.put(cut)
+    except CacheError as error:
+        return str(error)
+    return None
+
+
+def _video_hashes(task: ShardTask) -> dict[str, str | None]:
+    """Return the content hash of each of the task's videos, None where it cannot be read."""
+    hashes: dict[str, str | None] = {}
+    for video in dict.fromkeys(segment.video for segment in task.plan.segments):
+        try:
+            with task.roots.opened(video) as file:
+                hashes[video] = content_hash(file)
+        except (OSError, AnnotationError):
+            hashes[video] = None
+    return hashes
+
+
+def _identity(segment: Segment, video_hash: str | None) -> ClipIdentity | None:
+    return ClipIdentity(video_hash, segment.start_seconds, segment.end_seconds) if video_hash is not None else None
+
+
+def _identities(segments: Sequence[Segment], hashes: Mapping[str, str | None]) -> list[ClipIdentity]:
+    found = (_identity(segment, hashes[segment.video]) for segment in segments)
+    return [identity for identity in found if identity is not None]
+
+
+def _encoded_clips(
+    task: ShardTask, shelved: Mapping[ClipIdentity, ShelvedClip], hashes: Mapping[str, str | None]
+) -> Iterator[tuple[Segment, dict[str, Any], bytes | None]]:
+    """Yield each of the shard's segments with its index row and its inner chunk, in order of position."""
+    codec, labels = task.info.clip_codec, task.info.vocabulary.labels()
     position = itertools.count(task.plan.first_position)
     for video, group in itertools.groupby(task.plan.segments, key=lambda segment: segment.video):
         segments = list(group)
-        name = task.roots.display_name(video)
-        clips, video_hash = clips_of_video(task.roots, task.info, video, segments)
-        for segment, clip in zip(segments, clips, strict=True):
+        name, video_hash = task.roots.display_name(video), hashes.get(video)
+        taken = {s: shelved[i] for s in segments if (i := _identity(s, video_hash)) is not None and i in shelved}
+        missing = [segment for segment in segments if segment not in taken]
+        clips: list[Clip | DecodeError] = []
+        if missing:
+            clips, video_hash = clips_of_video(task.roots, task.info, video, missing)
+        cut = dict(zip(missing, clips, strict=True))
+        for segment in segments:
             row = _row(segment, next(position), labels[segment.gloss], video_hash)
+            if segment in taken:
+                chunk, columns = taken[segment]
+                yield segment, row | columns | {"status": OK, "stored_bytes": len(chunk)}, chunk
+                continue
+            clip = cut[segment]
             if isinstance(clip, DecodeError):
                 if task.strict:
                     raise clip
                 # Only the part of the path that everybody shares goes into the cache.
-                yield (
-                    row | {"status": FAILED, "error": str(clip).replace(name, video), "stored_bytes": 0},
-                    None,
-                )
+                failed = {"status": FAILED, "error": str(clip).replace(name, video), "stored_bytes": 0}
+                yield segment, row | failed, None
             else:
                 chunk = codec.encode(clip.frames)
-                yield row | _clip_columns(clip, len(chunk)), chunk
+                yield segment, row | _clip_columns(clip, len(chunk)), chunk
 
 
 def clips_of_video(

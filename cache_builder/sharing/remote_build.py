@@ -120,7 +120,7 @@ def _carry_out(plan: BuildPlan, remote: RemoteFolder, job: _Job, run: RunOptions
     if job.published is not None and job.change.is_none and job.published.plan_digest == plan.digest():
         _send_seen(remote, job.seen, scratch)
         return report_of(job.change.kept, num_reused=plan.num_clips)
-    num_built_before = _build_shards(plan, remote, job, run)
+    num_built_before = _build_shards(plan, remote, job, run, scratch)
     parts, objects = _gathered(remote, job, scratch)
     index = pa.concat_tables([job.change.kept, parts]).unify_dictionaries().combine_chunks()
     if job.is_new and (nothing := why_nothing(index)) is not None:
@@ -178,15 +178,17 @@ def _prefix(plan: BuildPlan, before: object) -> str:
     return f"{plan.digest()}-{digest}-"
 
 
-def _build_shards(plan: BuildPlan, remote: RemoteFolder, job: _Job, run: RunOptions) -> int:
+def _build_shards(plan: BuildPlan, remote: RemoteFolder, job: _Job, run: RunOptions, scratch: Path) -> int:
     """Build the shards that have no part yet; return how many clips the others hold."""
     info, roots = job.change.info, plan.roots.absolute()
+    shelf = run.shelf.open(info, scratch / "shelf.sqlite") if run.shelf else None
     tasks = [
         RemoteTask(
             plan=shard,
             info=info,
             roots=roots,
             strict=run.strict,
+            shelf=shelf,
             remote=remote,
             kept=job.objects.get(shard_path(info, shard.number)) if shard.num_kept else None,
             part=job.part(shard.number),
@@ -205,6 +207,8 @@ def _build_shards(plan: BuildPlan, remote: RemoteFolder, job: _Job, run: RunOpti
     def done(result: ShardResult) -> None:
         nonlocal num_done
         num_done += result.num_ok + result.num_failed
+        if run.shelf is not None:
+            run.shelf.count(result)
         if run.progress is not None:
             run.progress(num_done)
 

@@ -13,10 +13,11 @@ import contextlib
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,11 +27,15 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.format import CacheInfo, CacheObject
 from signprep.cache_builder.sharing.location import Location
+from signprep.cache_builder.sharing.readers import Readers, readers_of
 from signprep.cache_builder.sharing.remote import RemoteFolder
 from signprep.cache_builder.sharing.stretches import stretches
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 MAX_PART_BYTES = 2**26
+SHELVED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
+"""Of the index, that are a clip's own."""
+
 _PARALLEL = 8
 
 _SCHEMA = pa.schema(
@@ -72,7 +77,7 @@ class Shelf:
     catalogue: Path
     """SQLite file of what was on the shelf when the build began."""
 
-    @property
+    @cached_property
     def folder(self) -> RemoteFolder:
         """Return the part of the shelf that has clips of these settings."""
         return RemoteFolder(f"{self.url}/{settings_digest(self.info)}")
@@ -89,13 +94,11 @@ class Shelf:
         Raises:
             CacheError: the shelf cannot be reached, or what lies there is no shelf's.
         """
-        url = location if isinstance(location, str) else f"file://{location.absolute()}"
-        shelf = cls(url=url, info=info, catalogue=catalogue)
-        if shelf.folder.is_read_only:
-            raise CacheError(f"{shelf.folder}: nothing can be put on a shelf that is a web server")
+        shelf = cls(url=_url_of(location), info=info, catalogue=catalogue)
         parts = sorted(name for name in shelf.folder.sizes("parts") if name.endswith(".parquet"))
         catalogue.parent.mkdir(parents=True, exist_ok=True)
         catalogue.unlink(missing_ok=True)
+        shelf.folder.upload(json.dumps(_settings(info), ensure_ascii=False, indent=1).encode(), "settings.json")
         with closing(sqlite3.connect(catalogue)) as database, ThreadPoolExecutor(_PARALLEL) as threads, database:
             database.execute("CREATE TABLE clips (identity TEXT PRIMARY KEY, bundle TEXT, row TEXT)")
             for name, table in zip(parts, threads.map(shelf._part, parts), strict=True):
@@ -143,8 +146,7 @@ class Shelf:
             with contextlib.suppress(CacheCorruptError):
                 frames = np.empty(self.info.clip_spec.clip_shape, np.uint8)
                 self.info.clip_codec.decode(np.frombuffer(chunk, np.uint8), frames)
-                names = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
-                taken.append((identity, ShelvedClip(chunk, {name: row[name] for name in names})))
+                taken.append((identity, ShelvedClip(chunk, {name: row[name] for name in SHELVED_COLUMNS})))
         return taken
 
     def put(self, clips: Mapping[ClipIdentity, ShelvedClip]) -> None:
@@ -162,10 +164,19 @@ class Shelf:
         self.folder.upload(bundle, f"clips/{name}")
         self.folder.upload(sink.getvalue().to_pybytes(), f"parts/{name}.parquet")
 
-    def describe(self) -> None:
-        """Put what decides the clips' bytes beside them, for people. Raises CacheError if nothing can be put there."""
-        text = json.dumps(_settings(self.info), ensure_ascii=False, indent=1)
-        self.folder.upload(text.encode(), "settings.json")
+
+def _url_of(location: Location) -> str:
+    return location if isinstance(location, str) else f"file://{location.absolute()}"
+
+
+def check_shelf(location: Location, confirm: Callable[[str], None] | None = None) -> None:
+    """Raise CacheError where no shelf can be; `confirm` is told who may read one behind a URL, as for `push`."""
+    remote = RemoteFolder(_url_of(location))
+    if remote.is_read_only:
+        raise CacheError(f"{remote}: nothing can be put on a shelf that is a web server")
+    readers = readers_of(remote) if isinstance(location, str) else Readers.KNOWN
+    if confirm is not None and readers is not Readers.KNOWN:
+        confirm(f"{remote}: {readers.value}")
 
 
 def settings_digest(info: CacheInfo) -> str:

@@ -109,8 +109,8 @@ class Prefetcher:
         self._num_ahead = max(PREFETCH_THREADS, ahead_bytes // max(cache.shard_bytes, default=1))
         self._shards: list[int] = []
         """In the order of their first use in each announced order."""
-        self._num_begun = self._num_used = 0
-        """How many of them have been asked for, and how many have been read."""
+        self._num_begun = self._num_done = self._num_used = 0
+        """How many of them have been asked for, how many have come, and how many have been read."""
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -143,16 +143,24 @@ class Prefetcher:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._num_begun >= min(len(self._shards), self._num_used + self._num_ahead):
-                    if self._is_closed:
-                        return
+                while not (self._is_closed or self._may_begin()):
                     self._changed.wait()
                 if self._is_closed:
                     return
                 number = self._shards[self._num_begun]
                 self._num_begun += 1
-            with suppress(CacheError):  # whoever reads the shard meets the error, and is told
-                self._cache.fetch(number, wait=False)
+            try:
+                with suppress(CacheError):  # whoever reads the shard meets the error, and is told
+                    self._cache.fetch(number, wait=False)
+            finally:
+                with self._changed:
+                    self._num_done += 1
+                    self._changed.notify_all()
+
+    def _may_begin(self) -> bool:
+        """Whether the next shard may be fetched: while somebody waits, the one that is waited for has the link."""
+        is_wanted = self._num_begun < min(len(self._shards), self._num_used + self._num_ahead)
+        return is_wanted and self._num_begun - self._num_done <= max(0, self._num_done - self._num_used)
 
 
 def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
