@@ -43,9 +43,10 @@ def run(*, toy: bool = False) -> None:
         cache = many_clips(small, folder / "served" / "a.zarr", 64 if toy else 6144, 4 if toy else MAX_CLIPS_PER_SHARD)
         num_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
         print_machine(["aiohttp", "fsspec"])
+        needed = num_bytes / len(cache) * CLIPS_PER_SECOND / 1e6
         print(
             f"  {len(cache)} clips, {num_bytes / 1e9:.2f} GB, shards of {cache.info.clips_per_shard}; "
-            f"{num_bytes / len(cache) * CLIPS_PER_SECOND / 1e6:.0f} MB/s are needed of {LINK_BYTES_PER_SECOND / 1e6:.0f}"
+            f"{needed:.0f} of {LINK_BYTES_PER_SECOND / 1e6:.0f} MB/s are needed"
         )
         rows = [("", "clips/s", "waiting for data", "largest folder / its bound")]
         with link(folder / "served") as url:
