@@ -7,8 +7,10 @@ twice, once in each task.
 
 import json
 import shutil
+import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from signprep.cache_builder.build_folder import (
-    LOCK,
     BuildProgress,
     cache_state,
     delete_torn_writes,
@@ -194,10 +195,23 @@ def _build_shards(
             run.shelf.count(result)
         check_space_left(out, num_bytes=num_bytes, num_done=num_done, num_left=len(missing) - num_done)
 
-    needs = needs_of(plan, root / BUILD_FOLDER / LOCK)
-    with polled(out / BUILD_FOLDER, num_reused, run.progress):
-        run_tasks(missing, left, _shard_or_error, done, run, needs)
+    with polled(out / BUILD_FOLDER, num_reused, run.progress), _sign_for(run.cluster, root) as sign:
+        run_tasks(missing, left, _shard_or_error, done, run, needs_of(plan, sign))
     return num_reused
+
+
+@contextmanager
+def _sign_for(cluster: Cluster | None, root: Path) -> Iterator[Path]:
+    """Give a path by which the workers of a cluster know this folder: their machine may have another one there."""
+    if cluster is None:
+        yield root
+        return
+    sign = root / BUILD_FOLDER / f"{uuid.uuid4().hex}.builder"
+    write_atomically(sign, b"")
+    try:
+        yield sign
+    finally:
+        sign.unlink(missing_ok=True)
 
 
 def _shard_or_error(task: FolderTask) -> ShardResult | SignprepError:
