@@ -2,7 +2,7 @@
 
     FOLDER/objects/HASH           whole objects; their time of change is that of their last use
     FOLDER/objects/.HASH.SIZE.part  on its way, counted with its whole size
-    FOLDER/locks/00 ... ff        held while an object whose hash begins so is fetched
+    FOLDER/locks/HASH             empty; held while the object is fetched
     FOLDER/locks/room             held while room is made
 
 What was used longest ago goes first. A lock ends with its process, so nothing is left behind by one that is killed.
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from signprep.cache_builder.sharing.remote import Progress
 from signprep.cache_builder.sharing.source import CacheSource
 from signprep.pipeline.errors import CacheError
 
@@ -40,13 +41,16 @@ class BoundedFolder:
         except OSError as error:
             raise CacheError(f"{root}: cannot be written ({error.strerror}); choose another --stream-dir") from error
 
-    def get(self, source: CacheSource, path: str, *, wait: bool = True) -> Path | None:
+    def get(
+        self, source: CacheSource, path: str, *, wait: bool = True, progress: Progress | None = None
+    ) -> Path | None:
         """Return the file of an object of a source, fetched if it is not here; it may be deleted at any moment.
 
         Args:
             source: whose object it is.
             path: inside the cache.
             wait: for another process that fetches it; otherwise return None.
+            progress: is told the bytes as they come.
 
         Raises:
             CacheError: it cannot be fetched, or is larger than the whole folder may be.
@@ -58,14 +62,14 @@ class BoundedFolder:
             return target
         if entry.num_bytes > self.max_bytes:
             raise CacheError(f"{self.root}: {path} has {entry.num_bytes} bytes, the bound is {self.max_bytes}")
-        with _locked(self._locks / entry.hash[:2], wait=wait) as is_held:
+        with _locked(self._locks / entry.hash, wait=wait) as is_held:
             if not is_held:
                 return None
             if self._use(target):
                 return target
             beside = self._reserve(entry.hash, entry.num_bytes)
             try:
-                source.fetch(path, beside)
+                source.fetch(path, beside, progress)
                 beside.replace(target)
             except BaseException:
                 beside.unlink(missing_ok=True)
@@ -112,7 +116,7 @@ class BoundedFolder:
 
     def _is_stale(self, part: Path) -> bool:
         """Whether the process that fetched a part has ended without it."""
-        with _locked(self._locks / part.name[1:3], wait=False) as is_held:
+        with _locked(self._locks / part.name.split(".")[1], wait=False) as is_held:
             return is_held
 
     def _listed(self) -> list[tuple[float, int, Path]]:

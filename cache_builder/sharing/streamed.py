@@ -20,12 +20,15 @@ from signprep.cache_builder.shard import ShardFile
 from signprep.cache_builder.sharing.bounded_folder import BoundedFolder
 from signprep.cache_builder.sharing.location import shown
 from signprep.cache_builder.sharing.pull import METADATA
+from signprep.cache_builder.sharing.remote import Progress
 from signprep.cache_builder.sharing.source import CacheSource, object_of, open_source
 from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.cache_builder.sharing.trust import check_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 PREFETCH_THREADS = 4
+NEARLY = 0.9
+"""Of a shard's bytes, after which the next one may begin."""
 _AHEAD_PART = 4
 """A quarter of the bound is for shards that are fetched before they are needed."""
 
@@ -70,9 +73,9 @@ class StreamedCache(Cache):
                 f"{self._options.max_bytes / 1e9:.1f}; give it more, or `signprep pull` the cache"
             )
 
-    def fetch(self, number: int, *, wait: bool = True) -> Path | None:
+    def fetch(self, number: int, *, wait: bool = True, progress: Progress | None = None) -> Path | None:
         """Return the file of a shard, fetched if it is not here; None if others are at it and `wait` is False."""
-        return self._store.get(self._source, shard_path(self.info, number), wait=wait)
+        return self._store.get(self._source, shard_path(self.info, number), wait=wait, progress=progress)
 
     def _shard(self, number: int) -> ShardFile:
         path = shard_path(self.info, number)
@@ -109,8 +112,8 @@ class Prefetcher:
         self._num_ahead = max(PREFETCH_THREADS, ahead_bytes // max(cache.shard_bytes, default=1))
         self._shards: list[int] = []
         """In the order of their first use in each announced order."""
-        self._num_begun = self._num_done = self._num_used = 0
-        """How many of them have been asked for, how many have come, and how many have been read."""
+        self._num_begun = self._num_nearly = self._num_done = self._num_used = 0
+        """How many of them have been asked for, have nearly come, have come, and have been read."""
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -149,18 +152,37 @@ class Prefetcher:
                     return
                 number = self._shards[self._num_begun]
                 self._num_begun += 1
-            try:
-                with suppress(CacheError):  # whoever reads the shard meets the error, and is told
-                    self._cache.fetch(number, wait=False)
-            finally:
-                with self._changed:
-                    self._num_done += 1
-                    self._changed.notify_all()
+            self._fetch(number)
+
+    def _fetch(self, number: int) -> None:
+        size = self._cache.manifest.objects[shard_path(self._cache.info, number)].num_bytes
+        num_bytes, is_near = 0, False
+
+        def nearly(*, done: bool = False) -> None:
+            nonlocal is_near
+            with self._changed:
+                self._num_nearly += not is_near
+                self._num_done += done
+                is_near = True
+                self._changed.notify_all()
+
+        def progress(more: int) -> None:
+            nonlocal num_bytes
+            num_bytes += more
+            if not is_near and num_bytes > NEARLY * size:
+                nearly()
+
+        with suppress(CacheError):  # whoever reads the shard meets the error, and is told
+            self._cache.fetch(number, wait=False, progress=progress)
+        nearly(done=True)
 
     def _may_begin(self) -> bool:
-        """Whether the next shard may be fetched: while somebody waits, the one that is waited for has the link."""
+        """Whether the next shard may be fetched: while somebody waits, the one that is waited for has the link.
+
+        The next one's first bytes are asked for when the last ones of the one before are on their way.
+        """
         is_wanted = self._num_begun < min(len(self._shards), self._num_used + self._num_ahead)
-        return is_wanted and self._num_begun - self._num_done <= max(0, self._num_done - self._num_used)
+        return is_wanted and self._num_begun - self._num_nearly <= max(0, self._num_done - self._num_used)
 
 
 def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
