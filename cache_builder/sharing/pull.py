@@ -67,6 +67,7 @@ def pull(
         differing = _differing(out, manifest, check=check)
         if differing or not (out / MANIFEST).exists() or read_manifest(out) != manifest:
             _fetch(source, out, differing)
+            note_synced(out, manifest.fingerprint)  # before it is in place: killed in between, it is not one's own work
             _put_in_place(source, out, differing)
         note_synced(out, manifest.fingerprint)
         empty_build_folder(out)

@@ -186,8 +186,8 @@ def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> Transfer
     write_metadata(staged, part.info)
     write_state(staged, index=part.index, objects=objects, plan_digest=digest)
     manifest = read_manifest(staged)
-    commit(out, deleted=old.keys() - manifest.objects.keys())
     note_synced(out, manifest.fingerprint)
+    commit(out, deleted=old.keys() - manifest.objects.keys())
     return TransferReport(
         num_objects=len(manifest.objects),
         num_bytes=sum(entry.num_bytes for entry in manifest.objects.values()),
