@@ -274,7 +274,7 @@ def _dask(cluster: Cluster) -> Iterator[Client]:
             except TimeoutError as error:
                 raise CacheError(
                     f"--scheduler {cluster.scheduler}: has no workers after {FIRST_WORKER_SECONDS:.0f} s; start some: "
-                    f"dask worker {cluster.scheduler} --nworkers auto --nthreads 1"
+                    f"dask worker {cluster.scheduler} --nworkers=-1 --nthreads 1"
                 ) from error
             yield Client(
                 name=f"--scheduler {cluster.scheduler}",
