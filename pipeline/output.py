@@ -1,0 +1,45 @@
+"""Files that commands leave: a path that cannot be written is found before the work, and a file is there whole or not
+at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from signprep.pipeline.errors import SignprepError
+
+
+def require_writable(path: Path) -> None:
+    """Raise SignprepError unless a file can be made at this path. Leaves nothing there."""
+    if _is_device(path):
+        return
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise SignprepError(f"{path}: cannot be written ({error.strerror})") from error
+    if path.is_dir():
+        raise SignprepError(f"{path}: cannot be written (it is a folder)")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; after the block its file is renamed to `path`, after an error it is removed."""
+    if _is_device(path):
+        yield path
+        return
+    target = path.resolve()  # what a link points to is replaced, not the link
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        beside.replace(target)
+    except OSError as error:
+        raise SignprepError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether it is there and is neither file nor folder: /dev/stdout, a pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
