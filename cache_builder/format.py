@@ -226,7 +226,7 @@ def read_manifest(root: Path) -> CacheManifest:
         ) from error
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
-    return parse_manifest(data, path)
+    return parse_manifest(data, root)
 
 
 def parse_manifest(data: bytes, where: object) -> CacheManifest:
@@ -234,7 +234,7 @@ def parse_manifest(data: bytes, where: object) -> CacheManifest:
 
     Args:
         data: as `CacheManifest.to_json` writes them, in UTF-8.
-        where: they came from, for messages.
+        where: the cache lies, for messages.
 
     Raises:
         CacheVersionError: it is of a format that this signprep does not know.

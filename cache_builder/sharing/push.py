@@ -130,7 +130,7 @@ def _is_there(present: dict[str, int], entry: CacheObject) -> bool:
 def published_manifest(remote: RemoteFolder) -> CacheManifest | None:
     """Return what is published there, None if nothing is. Raises CacheError where another layout lies."""
     try:
-        return parse_manifest(remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES), f"{remote}/{PUBLISHED}")
+        return parse_manifest(remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES), remote)
     except MissingError:
         pass
     try:

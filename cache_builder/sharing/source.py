@@ -138,7 +138,7 @@ def open_source(location: Location) -> CacheSource:
             data = folder.read(name, limit=MAX_MANIFEST_BYTES)
         except MissingError:
             continue
-        manifest = parse_manifest(data, f"{folder}/{name}")
+        manifest = parse_manifest(data, folder)
         check_manifest(manifest, folder)
         return CacheSource(folder=folder, manifest=manifest, by_hash=name == PUBLISHED)
     raise CacheVersionError(
