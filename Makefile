@@ -17,7 +17,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[train,s3,sftp,http,dask]' --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[train,onnx,s3,sftp,http,dask]' --group dev
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)

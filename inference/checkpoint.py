@@ -1,12 +1,12 @@
 """A checkpoint of `signprep train`, opened for predictions. Nothing in it is unpickled but tensors and plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from signprep.pipeline.errors import CheckpointError
 from signprep.training.checkpoint_file import read_checkpoint
@@ -26,7 +26,8 @@ class Recognizer:
         self.device = device
         self._autocast = _AUTOCAST[precision]
         self.model: nn.Module = channels_last(model).to(device).eval()
-        self.transform = ClipTransform(card.model_spec)
+        self.transform: Callable[[Tensor], Tensor] = ClipTransform(card.model_spec)
+        """From stored clips, uint8 [B, T, ...], to what the model takes."""
 
     def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return class probabilities [B, classes], float32, of stored clips, uint8 [T, ...] each."""

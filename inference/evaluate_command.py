@@ -21,7 +21,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("evaluate")
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="best.ckpt of a training run.")
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="best.ckpt of a training run, or an exported file.",
+)
 @click.option("--cache", "cache_path", type=LOCATION, help="NAME.zarr, or its URL; or give --data-root.")
 @stream_options
 @click.option("--split", default="val", show_default=True, help="Of the cache: train, val or test.")
@@ -154,10 +159,10 @@ def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
 
 def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotations", model_name: str | None) -> "Cache":
     """Build a cache that lives as long as the stack."""
-    from signprep.inference.checkpoint import load_checkpoint
     from signprep.inference.evaluation_data import cache_for_evaluation
+    from signprep.inference.open_model import open_model
 
-    clips = load_checkpoint(checkpoint, own_model=model_name).card.clip_spec
+    clips = open_model(checkpoint, own_model=model_name).card.clip_spec
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signprep-")))
     return cache_for_evaluation(annotations, clips, folder)
 
@@ -171,13 +176,13 @@ def _timelines(
     model_name: str | None,
     asked: dict[str, int],
 ) -> dict[str, Any]:
-    from signprep.inference.checkpoint import load_checkpoint
     from signprep.inference.evaluation_data import evaluate_timelines
     from signprep.inference.evaluation_document import EVALUATION_VERSION
+    from signprep.inference.open_model import open_model
     from signprep.inference.timeline import TimelineOptions
     from signprep.inference.windows import WindowOptions
 
-    recognizer = load_checkpoint(checkpoint, device, own_model=model_name)
+    recognizer = open_model(checkpoint, device, own_model=model_name)
     options = TimelineOptions(idle_gloss=idle_gloss)
     found = evaluate_timelines(
         recognizer,

@@ -10,10 +10,11 @@ from typing import Any
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.calibration import TEMPERATURES, describe_calibration, fit_temperature, write_temperature
-from signprep.inference.checkpoint import load_checkpoint
 from signprep.inference.evaluation_answers import Answers, answer, split_clips
 from signprep.inference.evaluation_document import describe_evaluation
 from signprep.inference.evaluation_figures import ranks
+from signprep.inference.export.opened import ExportedRecognizer
+from signprep.inference.open_model import open_model
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.progress import progress_bar
 
@@ -43,7 +44,9 @@ def evaluate_checkpoint(checkpoint: Path, cache: Cache, options: EvaluationOptio
         CacheError: the split has no clips, or one of them is damaged.
         SignprepError: there is no memory for a batch, or the checkpoint cannot be written.
     """
-    recognizer = load_checkpoint(checkpoint, options.device, own_model=options.own_model)
+    recognizer = open_model(checkpoint, options.device, own_model=options.own_model)
+    if options.calibrate and isinstance(recognizer, ExportedRecognizer):
+        raise CheckpointError(f"{checkpoint}: is an exported file; calibrate its checkpoint, and export that again")
     clips = split_clips(cache, options.split, recognizer)
     with progress_bar("evaluate", len(clips.positions), "clips") as advance:
         answers = answer(

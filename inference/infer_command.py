@@ -20,7 +20,7 @@ PART = click.FloatRange(0, 1)
 
 
 @click.command("infer")
-@click.option("--checkpoint", required=True, type=PATH, help="best.ckpt of a training run.")
+@click.option("--checkpoint", required=True, type=PATH, help="best.ckpt of a training run, or an exported file.")
 @click.option("--video-path", "named", multiple=True, help="File, folder, zip or pattern; repeatable.")
 @click.option("--cache", "cache_path", type=LOCATION, help="In place of videos: the clips of a cache, or of its URL,")
 @stream_options
@@ -119,7 +119,7 @@ def infer(
     if timeline is not None and cache_path is not None:
         raise click.UsageError("a timeline is of videos, not of --cache")
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    from signprep.inference.checkpoint import load_checkpoint
+    from signprep.inference.open_model import open_model
     from signprep.inference.output import require_writable
     from signprep.inference.results import require_known_suffix, write_results
 
@@ -132,7 +132,7 @@ def infer(
         from signprep.inference.subtitles import require_subtitle_ending
 
         require_subtitle_ending(subtitles)
-    recognizer = load_checkpoint(checkpoint, device, own_model=model_name, precision=precision)
+    recognizer = open_model(checkpoint, device, own_model=model_name, precision=precision)
     if cache_path is not None:
         from signprep.cache_builder import open_cache
         from signprep.inference.from_cache import predict_cache

@@ -28,7 +28,7 @@ COMMANDS = {
     "train": "signprep.training.commands:train",
     "evaluate": "signprep.inference.evaluate_command:evaluate",
     "infer": "signprep.inference.infer_command:infer",
-    "export": "signprep.inference.commands:export",
+    "export": "signprep.inference.export.command:export",
 }
 
 

@@ -142,7 +142,9 @@ def train(
             checkpoint=result.best_checkpoint,
             output_path=mobile_model_path or run_folder / "mobile.pt",
             int8=quantize_model,
-            calibration_cache=cache_path,
+            cache_path=cache_path,
+            stream_dir=stream.folder,
+            stream_gb=stream.max_bytes / 1e9,
             model_name=name,
         )
 

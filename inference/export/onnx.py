@@ -1,0 +1,181 @@
+"""ONNX: fp32 of every model with any number of clips at a time, int8 (QDQ, static) by ONNX Runtime; and read back.
+
+Weights are inside the file, never beside it: a file that names others is refused, for it could name any file. Where
+PyTorch traced the model in its sources is taken out. Preprocessing is put before the finished graph, so that int8
+rounds nothing of it.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from signprep.inference.export.card import KEY, MOST_BYTES
+from signprep.inference.export.routes import ONNX, require_installed
+from signprep.inference.export.source import Source
+from signprep.pipeline.errors import CheckpointError, SignprepError
+from signprep.training.model_spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUT, OUTPUT = "clips", "logits"
+FIRST_BYTE = 0x08
+"""Of every ONNX file: the field with the version of its format comes first."""
+
+
+def write_onnx(source: Source, path: Path) -> tuple[str, ...]:
+    """Write a model; return notes for the user."""
+    import onnx
+
+    graph = _exported(source)
+    if source.export_card.int8:
+        from signprep.inference.export.onnx_int8 import quantized
+
+        with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
+            clips = ({INPUT: clip.numpy()} for clip in source.calibration_clips())
+            graph = quantized(graph, clips, Path(folder))
+    if source.export_card.with_preprocessing:
+        _put_before(graph, source.recognizer.card.model_spec)
+    onnx.helper.set_model_props(graph, {KEY: source.export_card.to_text()})
+    path.write_bytes(graph.SerializeToString())
+    return ()
+
+
+def _exported(source: Source) -> "onnx.ModelProto":
+    """Return the graph float clips [B, 3, T, H, W] -> logits [B, classes], in fp32."""
+    import copy
+
+    model = copy.deepcopy(source.recognizer.model).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    return exported_graph(model, torch.cat([source.example] * 2))
+
+
+def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
+    """Return a model's graph; its first dimension is free.
+
+    Raises:
+        SignprepError: PyTorch cannot write this model.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own plans; the file is checked instead
+        try:
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        except Exception as error:  # of many kinds, from three packages
+            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise SignprepError(f"this model cannot be written as ONNX ({reason})") from error
+    assert program is not None
+    graph = program.model_proto
+    for node in graph.graph.node:  # they name the sources' lines, and with them this machine's folders
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    return graph
+
+
+def _put_before(graph: "onnx.ModelProto", spec: ModelSpec) -> None:
+    """Let a graph take uint8 RGB frames [B, T, H, W, 3] in place of normalised clips."""
+    from onnx import TensorProto, helper
+
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            if name == INPUT:
+                node.input[place] = "normalised"
+    constants = {"scale": 1 / (255 * spec.std), "offset": spec.mean / spec.std}
+    graph.graph.initializer.extend(
+        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()
+    )
+    nodes = [
+        helper.make_node("Transpose", [INPUT], ["channels_first"], perm=[0, 4, 1, 2, 3]),
+        helper.make_node("Cast", ["channels_first"], ["as_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["as_float", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["scaled", "offset"], ["normalised"]),
+    ]
+    for node in reversed(nodes):
+        graph.graph.node.insert(0, node)
+    shape: list[str | int | None] = ["batch", spec.num_frames, spec.crop_size, spec.crop_size, 3]
+    graph.graph.input[0].CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file may be ONNX, which has no mark of its own but how it begins, and its name."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".onnx" or file.read(1) == bytes([FIRST_BYTE])
+
+
+def read_onnx(path: Path) -> "onnx.ModelProto":
+    """Return the graph of a file, without reading any other file.
+
+    Raises:
+        CheckpointError: it is no ONNX file, or one that has weights elsewhere.
+    """
+    require_installed(ONNX)
+    import onnx
+
+    try:
+        graph = onnx.load_model_from_string(path.read_bytes())
+    except Exception as error:  # protobuf's, which has no public name
+        raise CheckpointError(f"{path}: is no ONNX file") from error
+    for tensor in _tensors(graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise CheckpointError(
+                f"{path}: has weights in other files, which are not read; `signprep export` puts all into one file"
+            )
+    return graph
+
+
+def _tensors(message: Any) -> "Iterator[onnx.TensorProto]":
+    """Yield every tensor in a message, however deep: weights, attributes, branches, functions."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(part)
+
+
+def onnx_text(graph: "onnx.ModelProto") -> str | None:
+    """Return a file's `signprep.json`, None if there is none."""
+    for entry in graph.metadata_props:
+        if entry.key == KEY and len(entry.value) <= MOST_BYTES:
+            return str(entry.value)
+    return None
+
+
+def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> Callable[[Tensor], Tensor]:
+    """Return what answers clips, any number at a time.
+
+    Args:
+        path: names the file in errors.
+        graph: of `read_onnx`.
+        threads: torch's number if None.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    try:
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        [name] = [entry.name for entry in session.get_inputs()]
+    except Exception as error:  # of ONNX Runtime's own kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"{path}: ONNX Runtime cannot open it ({reason})") from error
+
+    def answer(clips: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {name: clips.numpy()})[0])
+
+    return answer

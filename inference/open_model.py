@@ -1,0 +1,25 @@
+"""A model to ask, whatever holds it: a checkpoint of `signprep train`, or a file of `signprep export`."""
+
+from pathlib import Path
+
+from signprep.inference.checkpoint import Recognizer, load_checkpoint
+from signprep.pipeline.errors import CheckpointError
+
+
+def open_model(path: Path, device: str = "cpu", *, own_model: str | None = None, precision: str = "32") -> Recognizer:
+    """Open a checkpoint as `load_checkpoint` does, or an exported file, which answers on the CPU in its own precision.
+
+    Raises:
+        CheckpointError: it is neither, or an exported file was asked to answer elsewhere.
+    """
+    from signprep.inference.export.opened import exported_format, open_exported
+
+    format_ = exported_format(path)
+    if format_ is None:
+        return load_checkpoint(path, device, own_model=own_model, precision=precision)
+    if device not in ("auto", "cpu") or precision != "32":
+        raise CheckpointError(
+            f"{path}: is an exported file, which answers on the CPU in the precision that it was written in; leave out "
+            "--device and --precision, or give the checkpoint"
+        )
+    return open_exported(path, format_)

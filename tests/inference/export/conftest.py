@@ -1,0 +1,110 @@
+"""The tiny trained model, exported once a test run in every format that is quick to write."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from signprep.cache_builder.reader import Cache
+from signprep.inference.export import proof
+from signprep.inference.export.report import ExportReport
+from signprep.inference.export.routes import ONNX, TORCHSCRIPT
+from signprep.inference.export.run import ExportOptions, export_model
+from signprep.training.classifier import CHECKPOINT_KEY, ModelCard
+from signprep.training.model_spec import build_model, model_spec
+
+ANY_DROP = 1.0
+"""The tiny model is hardly trained: its answers are close, and int8 exchanges some."""
+
+EXPORTS = {
+    "fp32.pt": ExportOptions(format=TORCHSCRIPT),
+    "int8.pt": ExportOptions(format=TORCHSCRIPT, int8=True, with_preprocessing=True, max_drop=ANY_DROP),
+    "fp32.onnx": ExportOptions(format=ONNX, with_preprocessing=True),
+    "int8.onnx": ExportOptions(format=ONNX, int8=True, max_drop=ANY_DROP),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hardly_timed() -> Iterator[None]:
+    """Times mean nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proof, "MOST_RUNS", 1)
+        patch.setattr(proof, "WARM_UPS", 0)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportReport]:
+    folder = tmp_path_factory.mktemp("수어 모델")
+    reports = {name: export_model(checkpoint, folder / name, options, cache) for name, options in EXPORTS.items()}
+    expected = sorted([*EXPORTS, *(f"{name}.report.json" for name in EXPORTS)])
+    assert sorted(path.name for path in folder.iterdir()) == expected
+    return reports
+
+
+def untrained_checkpoint(
+    path: Path, cache: Cache, name: str, num_frames: int, crop_size: int, *, temperature: float = 1.0
+) -> Path:
+    """A checkpoint with random weights, and statistics of norms that are not those of a fresh model."""
+    spec = model_spec(name, num_frames=num_frames, crop_size=crop_size)
+    card = ModelCard(
+        model_spec=spec,
+        clip_spec=cache.clip_spec,
+        vocabulary=cache.vocabulary,
+        cache_fingerprint=cache.fingerprint,
+        temperature=temperature,
+    )
+    model = build_model(spec, len(cache.vocabulary))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+    weights = {f"model.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"state_dict": weights, CHECKPOINT_KEY: card.to_dict()}, path)
+    return path
+
+
+_WITHOUT_SIGNPREP = """
+import sys
+sys.modules["signprep"] = None  # as where it is not installed: importing it fails
+import json, torch
+inputs, out, *files = sys.argv[1:]
+clips, answers = torch.load(inputs), {{}}
+for file in files:
+    {answer}
+    with torch.no_grad():
+        answers[file] = [answer(clips[kind(document)][k : k + 1]) for k in range(len(clips["float32"]))]
+loaded = [name for name in sys.modules if name.split(".")[0] in ("pytorchvideo", "lightning")]
+assert not loaded and sys.modules["signprep"] is None
+torch.save({{file: torch.cat(rows) for file, rows in answers.items()}}, out)
+"""
+
+TORCHSCRIPT_ANSWER = """
+    extra = {"signprep.json": ""}
+    torch.jit.load(file, _extra_files=extra)
+    document = json.loads(extra["signprep.json"])
+    if document["int8_engine"] is not None:
+        torch.backends.quantized.engine = document["int8_engine"]
+    answer = torch.jit.load(file).eval()
+    kind = lambda document: document["input"]["dtype"]
+"""
+ONNX_ANSWER = """
+    import onnxruntime
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    document = json.loads(session.get_modelmeta().custom_metadata_map["signprep.json"])
+    answer = lambda clip: torch.from_numpy(session.run(["logits"], {"clips": clip.numpy()})[0])
+    kind = lambda document: document["input"]["dtype"]
+"""
+
+
+def answers_alone(code: str, inputs: dict[str, torch.Tensor], files: list[Path], folder: Path) -> list[torch.Tensor]:
+    """Ask files in a fresh process that cannot import signprep; return each one's logits, [N, classes]."""
+    torch.save(inputs, folder / "inputs.pt")
+    script = _WITHOUT_SIGNPREP.format(answer=code.strip())
+    arguments = [str(folder / "inputs.pt"), str(folder / "answers.pt"), *map(str, files)]
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True, cwd=folder, timeout=240)
+    answers = torch.load(folder / "answers.pt")
+    return [answers[str(file)] for file in files]
