@@ -14,6 +14,7 @@ from signprep.pipeline.errors import SignprepError
 
 COMMANDS = {
     "demo": "signprep.inference.commands:demo",
+    "doctor": "signprep.inference.doctor_command:doctor",
     "make-sample": "signprep.pipeline.commands:make_sample",
     "scan": "signprep.pipeline.commands:scan",
     "build-cache": "signprep.cache_builder.commands:build_cache",
