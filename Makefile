@@ -2,14 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PEERS := .venv/.peers
 
-.PHONY: help install demo test test-all bench check types clean
+.PHONY: help install demo test test-all bench bench-full check types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
 	@echo "make test      the tests; make test-all also runs the slow ones"
 	@echo "make check     ruff and the type checker"
-	@echo "make bench     the benchmarks"
+	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
 	@echo "make install   .venv with signprep in it"
 
 install: $(INSTALLED)
@@ -29,8 +30,15 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+$(PEERS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
+	touch $(PEERS)
+
+bench: $(PEERS)
+	$(BIN)/python -m benchmarks --results benchmarks/RESULTS.md
+
+bench-full: $(PEERS)
+	$(BIN)/python -m benchmarks --full --results benchmarks/RESULTS-full.md
 
 # The type checker does not know setuptools' package-dir: it reads a tree of symbolic links instead.
 types:

@@ -1,12 +1,46 @@
-"""What every benchmark prints: the machine, versions, and tables."""
+"""What every benchmark prints (the machine, versions, tables) and, on the way, records for RESULTS.md."""
 
 import os
 import platform
 import resource
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from benchmarks._goals import GOALS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar of a chart."""
+
+    name: str
+    value: float
+    ours: bool = False
+    part: bool = False
+    """A part of the work that ours does, no other way to do it: being ahead is no win."""
+    note: str = ""
+    """Shown after the ratio, such as a size on disk."""
+
+
+@dataclass(kw_only=True)
+class Recorded:
+    """What one benchmark has found; plain values, so that it travels as JSON between processes."""
+
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """Tables and lines in the order in which they were printed: {"table": rows} or {"line": text}."""
+    charts: list[dict[str, Any]] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    """By the names of `GOALS`."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Peers that could not be measured, and why."""
+
+
+RECORDED = Recorded()
+"""Of this process: the runner gives each benchmark a process of its own."""
 
 
 def processor() -> str:
@@ -30,6 +64,12 @@ def peak_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+def print_line(text: str) -> None:
+    """Print a finding that is no table."""
+    print(f"  {text}")
+    RECORDED.parts.append({"line": text})
+
+
 def print_machine(packages: Sequence[str]) -> None:
     versions = []
     for package in packages:
@@ -38,6 +78,7 @@ def print_machine(packages: Sequence[str]) -> None:
         except PackageNotFoundError:
             versions.append(f"{package} missing")
     print(f"  {os.cpu_count()} CPUs, {processor()}; Python {platform.python_version()}, {', '.join(versions)}")
+    RECORDED.parts.append({"line": f"Versions: {', '.join(versions)}."})
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
@@ -46,3 +87,24 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         first, *others = (f"{cell:{'<' if k == 0 else '>'}{widths[k]}}" for k, cell in enumerate(row))
         print("  " + "   ".join([first, *others]))
+    RECORDED.parts.append({"table": [list(row) for row in rows]})
+
+
+def print_missing(peer: str, error: object) -> None:
+    """Print that a peer was not measured, and why; it is never left out in silence."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split()) if isinstance(error, Exception) else str(error)
+    reason = reason if len(reason) <= 200 else f"{reason[:197]}..."
+    print(f"  {peer} is missing ({reason})")
+    RECORDED.missing[peer] = reason
+
+
+def chart(title: str, unit: str, bars: Sequence[Bar], *, more_is_better: bool = False) -> None:
+    """Record a chart; ratios are those of the first of our bars to each other one."""
+    values = [asdict(bar) for bar in bars]
+    RECORDED.charts.append({"title": title, "unit": unit, "bars": values, "more_is_better": more_is_better})
+
+
+def figure(goal: str, value: float) -> None:
+    """Record what was measured of a goal."""
+    assert goal in GOALS, goal
+    RECORDED.figures[goal] = float(value)

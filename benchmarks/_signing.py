@@ -1,11 +1,18 @@
-"""Rendered signing and its cache, as several benchmarks want it."""
+"""Rendered signing and its cache, as several benchmarks want it: rendered once and kept as long as the runner runs."""
 
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks._size import Size
 from signprep.cache_builder.build import build, write_state
 from signprep.cache_builder.format import CacheObject, shard_path, write_atomically, write_metadata
 from signprep.cache_builder.index import SCHEMA
@@ -17,14 +24,53 @@ from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
 from signprep.pipeline.sources.read import read_data_root
 from signprep.pipeline.splits import assign_splits
 
+FOLDER_VARIABLE = "SIGNPREP_BENCHMARKS_FOLDER"
+"""Where the runner has its benchmarks keep what they share."""
 
-def signing_cache(folder: Path, sample: SampleSpec, clips: ClipSpec) -> Cache:
-    """Render a data set into folder/data and build its cache, folder/signing.zarr, with the default codec."""
-    render_dataset(sample, folder / "data", workers=-1)
-    annotations = read_data_root(folder / "data")
-    plan = plan_build(annotations.roots, assign_splits(annotations.segments), BuildOptions(clip_spec=clips))
-    build(plan, folder / "signing.zarr")
-    return open_cache(folder / "signing.zarr")
+
+@functools.cache
+def _own_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder that ends with this process, where no runner gives one."""
+    return tempfile.TemporaryDirectory(prefix="signprep-bench-")
+
+
+def shared(key: str, make: Callable[[Path], object]) -> Path:
+    """Return the folder of a key, made by the first who asks for it."""
+    root = Path(os.environ.get(FOLDER_VARIABLE) or _own_folder().name)
+    folder = root / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if not folder.exists():
+        beside = folder.with_suffix(".new")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        make(beside)
+        beside.rename(folder)
+    return folder
+
+
+def signing_sample(size: Size) -> SampleSpec:
+    """Return the 1080p data set of all benchmarks that want one; a word of all signers after the other."""
+    return size.pick(
+        SampleSpec(words=2, signers=3, frame_size=(160, 96)),
+        SampleSpec(words=5, signers=6),
+        SampleSpec(words=5, signers=12),
+    )
+
+
+def rendered(sample: SampleSpec) -> Path:
+    """Return a folder with the rendered data set, a data root that is not to be written to."""
+    return shared(repr(sample), lambda folder: render_dataset(sample, folder, workers=-1))
+
+
+def signing_cache(sample: SampleSpec, clips: ClipSpec) -> Cache:
+    """Return a data set's cache with the default codec."""
+    data = rendered(sample)
+
+    def make(folder: Path) -> None:
+        annotations = read_data_root(data)
+        plan = plan_build(annotations.roots, assign_splits(annotations.segments), BuildOptions(clip_spec=clips))
+        build(plan, folder / "signing.zarr")
+
+    return open_cache(shared(f"{sample!r} {clips!r}", make) / "signing.zarr")
 
 
 def many_clips(cache: Cache, target: Path, num_clips: int, clips_per_shard: int) -> Cache:

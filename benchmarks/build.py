@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks._report import Bar, chart, figure, peak_memory_mib, print_line, print_machine, print_table
+from benchmarks._size import Size
 from benchmarks.decode import make_videos
 from signprep.cache_builder import build as build_module
 from signprep.cache_builder import shard_task
@@ -38,29 +39,32 @@ class CpuTimer:
             self.seconds += time.process_time() - start
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
     """Print the share of decoding and the throughput."""
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_of_many(Path(folder), num_copies=1 if toy else 6, toy=toy)
+        plan = plan_of_many(Path(folder), num_copies=size.pick(1, 4, 12), size=size)
         print_machine(["av", "numcodecs", "zarr", "joblib"])
         found = shares(plan, Path(folder) / "share.zarr")
         print_table([(f"of the CPU of {plan.num_clips} clips", "%"), *((k, f"{v:.1%}") for k, v in found.items())])
         stored = found["encoding"] + found["assembling shards"] + found["writing"]
-        print(f"  encoding and writing together: {stored:.1%}")
+        print_line(f"encoding and writing together: {stored:.1%}")
+        figure("build.stored", stored)
         rows = [("workers", "clips/s", "ratio to 1")]
         rates: dict[int, float] = {}
-        for workers in (1,) if toy else (1, 2):
+        for workers in size.pick((1,), (1, 2), (1, 2)):
             rates[workers] = throughput(plan, Path(folder) / f"{workers}.zarr", workers)
             rows.append((str(workers), f"{rates[workers]:.2f}", f"{rates[workers] / rates[1]:.2f}"))
         print_table(rows)
-        print(f"  peak memory of this process {peak_memory_mib():.0f} MiB")
+        print_line(f"peak memory of this process {peak_memory_mib():.0f} MiB")
+        bars = [Bar(name=name, value=100 * share, ours=True) for name, share in found.items()]
+        chart("Where a build's CPU goes", "% of the CPU of a build", bars)
 
 
-def plan_of_many(folder: Path, *, num_copies: int, toy: bool) -> BuildPlan:
+def plan_of_many(folder: Path, *, num_copies: int, size: Size) -> BuildPlan:
     """Return the plan for rendered videos, each present under the names of several signers."""
     root = folder / "data"
-    for source, _ in make_videos(folder / "rendered", toy=toy):
-        label = (folder / "rendered" / "label" / f"{source.stem}_morpheme.json").read_bytes()
+    for source, _ in make_videos(size):
+        label = (source.parent / "label" / f"{source.stem}_morpheme.json").read_bytes()
         item, _, view = source.stem.rsplit("_", 2)
         for _ in range(num_copies):
             name = f"{item}_REAL{len(list(root.glob('*.mp4'))) + 1:02d}_{view}"

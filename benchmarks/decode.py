@@ -1,12 +1,14 @@
-"""CPU seconds a clip of 16 x 256 x 256: the pyav reader against decord and against decoding every frame.
+"""CPU seconds a clip of 16 x 256 x 256: the pyav reader beside decoding every frame, decord, torchcodec, EncodedVideo.
 
 Videos as AIHub's: 1080p30, x264 preset medium, 8 Mbit/s, keyint=250 bframes=3 b_pyramid=normal, a segment of 1.06 s
-from 1.62 s on (AIHub's medians). The three are timed by turns, in one process, one thread each; decord is asked for
-the output size, as its documentation advises (so it scales the whole, distorted frame), in one `get_batch`.
+from 1.62 s on (AIHub's medians). All are timed by turns, in one process, one thread each, and give the same number of
+frames at the same size. decord is asked for the output size (so it scales the whole, distorted frame); torchcodec crops
+and scales by its own transforms; EncodedVideo gives all frames of the segment, of which 16 are kept.
 """
 
+import importlib
+import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,12 +20,22 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks._report import (
+    Bar,
+    chart,
+    figure,
+    peak_memory_mib,
+    print_line,
+    print_machine,
+    print_missing,
+    print_table,
+)
+from benchmarks._signing import rendered, shared, signing_sample
+from benchmarks._size import Size
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.decode import PyAVReader
 from signprep.pipeline.geometry import FramePreprocessor
-from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
 from signprep.pipeline.sampling import sample_times, shown_frames
 
 SPEC = ClipSpec()
@@ -32,27 +44,34 @@ MEDIAN_SEGMENT = Span(1.62, 2.68)
 """Of real AIHub WORD videos: start and end in seconds."""
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
     """Print the medians and ratios."""
-    with tempfile.TemporaryDirectory() as folder:
-        videos = make_videos(Path(folder), toy=toy)
-        print_machine(["av", "decord", "numpy"])
-        compare(videos, num_rounds=2 if toy else 7)
+    videos = make_videos(size)
+    print_machine(["av", "decord", "torchcodec", "pytorchvideo", "torch", "numpy"])
+    compare(videos, num_rounds=size.pick(2, 4, 9))
 
 
-def make_videos(folder: Path, *, toy: bool) -> list[tuple[Path, Span]]:
-    """Render signing videos and encode them as AIHub does; return them with their segments.
+def make_videos(size: Size) -> list[tuple[Path, Span]]:
+    """Encode rendered signing videos as AIHub does; return them with their segments.
 
     Each starts a frame later than the one before: groups of B-frames are four frames long, clips take every other one.
     """
-    size = (160, 96) if toy else (1920, 1080)
-    render_dataset(SampleSpec(words=1 if toy else 2, signers=1 if toy else 2, frame_size=size), folder, workers=1)
-    videos = []
-    for number, source in enumerate(sorted((folder / "video").glob("*.mp4"))):
-        target = folder / f"{source.stem}.mp4"
-        encode(source, target, bits_per_second=round(8e6 * size[0] * size[1] / (1920 * 1080)))
-        videos.append((target, Span(*(second + number / 30 for second in MEDIAN_SEGMENT))))
-    return videos
+    sample = signing_sample(size)
+    width, height = sample.frame_size
+    sources = sorted((rendered(sample) / "video").glob("*.mp4"))[:: sample.signers // 2][: size.pick(1, 4, 4)]
+
+    def make(folder: Path) -> None:
+        (folder / "label").mkdir()
+        for source in sources:
+            encode(source, folder / source.name, bits_per_second=round(8e6 * width * height / (1920 * 1080)))
+            label = source.parents[1] / "label" / f"{source.stem}_morpheme.json"
+            shutil.copyfile(label, folder / "label" / label.name)
+
+    encoded = shared(f"as AIHub encodes: {sample!r}", make)
+    return [
+        (path, Span(*(second + number / 30 for second in MEDIAN_SEGMENT)))
+        for number, path in enumerate(sorted(encoded.glob("*.mp4")))
+    ]
 
 
 def encode(source: Path, target: Path, *, bits_per_second: int) -> None:
@@ -103,18 +122,70 @@ def with_decord(video: Path, span: Span) -> NDArray[np.uint8]:
     return pixels
 
 
+def _before_torchvision() -> None:
+    """What two peers import imports torchvision. Not above: torch would count as memory of those that need none."""
+    importlib.import_module("signprep.training.torchvision_operators")
+
+
+def with_torchcodec(video: Path, span: Span) -> NDArray[np.uint8]:
+    _before_torchvision()
+    from torchcodec.decoders import VideoDecoder
+    from torchcodec.transforms import CenterCrop, Resize
+
+    # A decoder has to know the size before it is told to crop; reading the header once more costs next to nothing.
+    metadata = VideoDecoder(video, seek_mode="approximate").metadata
+    side = min(metadata.height, metadata.width)
+    decoder = VideoDecoder(
+        video,
+        num_ffmpeg_threads=1,
+        seek_mode="approximate",
+        dimension_order="NHWC",
+        transforms=[CenterCrop((side, side)), Resize((SPEC.size, SPEC.size))],
+    )
+    pixels: NDArray[np.uint8] = decoder.get_frames_played_at(sample_times(*span, SPEC.num_frames).tolist()).data.numpy()
+    return pixels
+
+
+def with_encoded_video(video: Path, span: Span) -> NDArray[np.uint8]:
+    _before_torchvision()
+    import torch
+    from pytorchvideo.data.encoded_video import EncodedVideo
+    from torch.nn.functional import interpolate
+
+    encoded = EncodedVideo.from_path(str(video), decode_audio=False)
+    frames = encoded.get_clip(*span)["video"]  # float32 [3, T, H, W]
+    encoded.close()
+    chosen = torch.linspace(0, frames.shape[1] - 1, SPEC.num_frames).long()  # as its UniformTemporalSubsample
+    height, width = frames.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = frames[:, chosen, top : top + side, left : left + side].transpose(0, 1)
+    scaled = interpolate(square, size=(SPEC.size, SPEC.size), mode="bilinear", antialias=True)
+    pixels: NDArray[np.uint8] = scaled.clamp(0, 255).round().byte().permute(0, 2, 3, 1).numpy()
+    return pixels
+
+
+PEERS = {
+    "decord": with_decord,
+    "torchcodec": with_torchcodec,
+    "PyTorchVideo's EncodedVideo": with_encoded_video,
+}
+
+
 def compare(videos: list[tuple[Path, Span]], *, num_rounds: int) -> dict[str, float]:
     """Print the table; return the median CPU seconds a clip of each way."""
     ways: dict[str, Callable[[Path, Span], NDArray[np.uint8]]] = {
         "pyav, skipping": with_pyav,
         "pyav, every frame": with_full_decode,
     }
-    try:
-        import decord  # noqa: F401
-    except ImportError:
-        print("  decord is not installed")
-    else:
-        ways["decord"] = with_decord
+    for name, way in PEERS.items():
+        try:
+            frames = way(*videos[0])
+        except Exception as error:  # whatever a peer lacks here: the results say it
+            print_missing(name, error)
+            continue
+        assert frames.shape == (SPEC.num_frames, SPEC.size, SPEC.size, 3), (name, frames.shape)
+        ways[name] = way
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(num_rounds):
         for video, span in videos:
@@ -135,8 +206,18 @@ def compare(videos: list[tuple[Path, Span]], *, num_rounds: int) -> dict[str, fl
             ),
         ]
     )
-    print(f"  skipped frames: {skipped_share(videos):.0%} of those up to the segment's end; frames are bit-identical")
-    print(f"  {len(videos)} videos, {num_rounds} rounds")
+    figure("decode.full", ours / medians["pyav, every frame"])
+    if "decord" in medians:
+        figure("decode.decord", ours / medians["decord"])
+    chart(
+        "Decoding one clip of 16 x 256 x 256 from 1080p",
+        "CPU ms a clip",
+        [Bar(name=name, value=1e3 * median, ours=name == "pyav, skipping") for name, median in medians.items()],
+    )
+    print_line(
+        f"skipped frames: {skipped_share(videos):.0%} of those up to the segment's end; frames are bit-identical"
+    )
+    print_line(f"{len(videos)} videos, {num_rounds} rounds")
     return medians
 
 

@@ -19,7 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 import signprep.training.torchvision_operators  # noqa: F401  (before torchvision)
-from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks._report import Bar, chart, peak_memory_mib, print_line, print_machine, print_table
+from benchmarks._signing import rendered, signing_sample
+from benchmarks._size import Size
 from signprep.inference.answers import answer_videos
 from signprep.inference.checkpoint import Recognizer
 from signprep.inference.prediction import predict_window
@@ -37,18 +39,16 @@ SINGLES = 8
 """Windows that are decoded by themselves, evenly over the video; their mean stands for all."""
 
 
-def run(*, toy: bool = False) -> None:
-    num_rounds = 1 if toy else 3
+def run(size: Size) -> None:
+    toy, num_rounds = size is Size.TOY, size.pick(1, 2, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = (160, 96) if toy else (1920, 1080)
-        render_dataset(SampleSpec(words=1 if toy else 5, signers=2 if toy else 4, frame_size=size), folder, workers=-1)
-        videos = sorted(folder.rglob("*.mp4"))
+        videos = sorted(rendered(signing_sample(size)).rglob("*.mp4"))[: size.pick(2, 20, 20)]
         print_machine(["av", "torch"])
         recognizer = untrained(toy)
-        long_video(folder, videos[0], 6 if toy else 60, recognizer, num_rounds)
-        many_videos(videos, 4 if toy else 200, recognizer, num_rounds)
-        memory(folder, minutes=(0.1, 0.3) if toy else (1, 60))
+        long_video(folder, videos[0], size.pick(6, 16, 60), recognizer, num_rounds)
+        many_videos(videos, size.pick(4, 12, 200), recognizer, num_rounds)
+        memory(folder, minutes=size.pick((0.1, 0.3), (1, 10), (1, 60)))
 
 
 def untrained(toy: bool) -> Recognizer:
@@ -151,8 +151,18 @@ def long_video(folder: Path, source: Path, seconds: float, recognizer: Recognize
             (f"each window by itself (from {len(chosen)})", f"{alone:.1f}", f"{taken['infer'] / alone:.3f}"),
         ]
     )
-    print(
-        f"  frames decoded {counts.frames_decoded}, skipped {counts.packets_unwanted}, of {num_frames}; "
+    chart(
+        f"Answering {len(spans)} windows of a long video",
+        "seconds",
+        [
+            Bar(name="infer", value=taken["infer"], ours=True),
+            Bar(name="decoding every frame once", value=taken["decode"], part=True, note="(a part)"),
+            Bar(name="the model alone", value=taken["model"], part=True, note="(a part)"),
+            Bar(name="each window by itself", value=alone),
+        ],
+    )
+    print_line(
+        f"frames decoded {counts.frames_decoded}, skipped {counts.packets_unwanted}, of {num_frames}; "
         f"each window by itself takes {alone / taken['infer']:.1f} x"
     )
 
@@ -233,6 +243,6 @@ def memory(folder: Path, minutes: tuple[float, float]) -> None:
             [sys.executable, "-c", _MEASURE, str(path)], cwd=root, capture_output=True, text=True, check=True
         )
         num_windows, peak = json.loads(done.stdout)
-        print(f"  {number} minutes, {num_windows} windows: peak {peak:.0f} MiB")
+        print_line(f"{number} minutes, {num_windows} windows: peak {peak:.0f} MiB")
         peaks.append(peak)
-    print(f"  {minutes[1]} minutes / {minutes[0]}: {peaks[1] / peaks[0]:.2f} x the memory")
+    print_line(f"{minutes[1]} minutes / {minutes[0]}: {peaks[1] / peaks[0]:.2f} x the memory")

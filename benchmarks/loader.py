@@ -1,30 +1,33 @@
 """The loader without a model, beside the reader; and training data decoded on the fly, the usual way.
 
-1080p signing, clips of 16 x 256 x 256, batches of 8, shuffled. The usual way is a dataset that opens a video with
-decord, takes frames by their numbers and resizes them, under torch's DataLoader with a worker process for each core.
-It lives here only. All ways take turns; medians of the rounds. Then both ways train EfficientX3D-XS on this CPU:
-there the model is the slow part, and the ratio is that of the whole.
+1080p signing, clips of 16 x 256 x 256, batches of 8, shuffled. The usual way is a dataset that opens a video at every
+visit (with decord, torchcodec or PyTorchVideo's EncodedVideo), takes frames, crops and resizes them, under torch's
+DataLoader with a persistent worker process for each core. It lives here only. All ways take turns; medians of the
+rounds. Then the cache and decord train EfficientX3D-XS on this CPU: there the model is the slow part, and the ratio is
+that of the whole. What the cache costs stands beside it: its bytes, which the videos do not replace.
 """
 
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks._report import print_machine, print_table
-from benchmarks._signing import signing_cache
+import signprep.training.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
+from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
+from benchmarks._signing import rendered, signing_cache, signing_sample
+from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sample.dataset import SampleSpec
-from signprep.training.loader import Batch, ClipLoader
+from signprep.training.loader import ClipLoader
 from signprep.training.model_spec import build_model, channels_last, model_spec
 from signprep.training.transforms import ClipTransform
 
@@ -33,14 +36,18 @@ REPEATS = 8
 """Epochs a round, of the ways that take milliseconds."""
 
 
-def run(*, toy: bool = False) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sample = SampleSpec(words=2, signers=3, frame_size=(160, 96)) if toy else SampleSpec(words=5, signers=12)
-        cache = signing_cache(folder, sample, ClipSpec())
-        print_machine(["torch", "decord", "numcodecs"])
-        feeding(cache, num_rounds=1 if toy else 5)
-        on_the_fly(cache, folder / "data", num_rounds=1 if toy else 3, crop=32 if toy else 160)
+def run(size: Size) -> None:
+    sample = signing_sample(size)
+    cache = signing_cache(sample, ClipSpec())
+    print_machine(["torch", "decord", "torchcodec", "pytorchvideo", "numcodecs"])
+    feeding(cache, num_rounds=size.pick(1, 5, 7))
+    on_the_fly(
+        cache,
+        rendered(sample),
+        num_rounds=size.pick(1, 2, 4),
+        num_clips=size.pick(6, 16, 60),
+        crop=size.pick(32, 160, 160),
+    )
 
 
 def seconds_of(way: Callable[[], int]) -> tuple[int, float]:
@@ -54,7 +61,7 @@ def rates(ways: dict[str, Callable[[], int]], num_rounds: int) -> dict[str, floa
     for number in range(num_rounds + 1):
         for name, way in ways.items():
             clips, seconds = seconds_of(way)
-            if number or num_rounds == 1:
+            if number:
                 found[name].append(clips / seconds)
     return {name: statistics.median(values) for name, values in found.items()}
 
@@ -92,49 +99,129 @@ def feeding(cache: Cache, num_rounds: int) -> None:
     for threads in (1, 2):
         own, feed = found[f"reader, {threads}"], found[f"loader, {threads}"]
         rows.append((str(threads), f"{own:,.0f}", f"{feed:,.0f}", f"{feed / own:.2f}"))
+        if threads == 2:
+            figure("loader.reader", feed / own)
     print_table(rows)
+
+
+def with_decord(video: Path, start: float, end: float, num_frames: int) -> Tensor:
+    import decord
+
+    reader = decord.VideoReader(str(video), num_threads=1)
+    numbers = np.clip((times(start, end, num_frames) * reader.get_avg_fps()).astype(int), 0, len(reader) - 1)
+    return torch.from_numpy(reader.get_batch(numbers).asnumpy()).permute(0, 3, 1, 2)
+
+
+def with_torchcodec(video: Path, start: float, end: float, num_frames: int) -> Tensor:
+    from torchcodec.decoders import VideoDecoder
+
+    decoder = VideoDecoder(video, num_ffmpeg_threads=1, seek_mode="approximate")
+    pixels: Tensor = decoder.get_frames_played_at(times(start, end, num_frames).tolist()).data
+    return pixels
+
+
+def with_encoded_video(video: Path, start: float, end: float, num_frames: int) -> Tensor:
+    from pytorchvideo.data.encoded_video import EncodedVideo
+
+    encoded = EncodedVideo.from_path(str(video), decode_audio=False)
+    frames = encoded.get_clip(start, end)["video"].transpose(0, 1)
+    encoded.close()
+    chosen: Tensor = frames[torch.linspace(0, len(frames) - 1, num_frames).long()]
+    return chosen
+
+
+def times(start: float, end: float, num_frames: int) -> NDArray[np.float64]:
+    return start + (np.arange(num_frames) + 0.5) / num_frames * (end - start)
+
+
+PEERS: dict[str, Callable[[Path, float, float, int], Tensor]] = {
+    "decord": with_decord,
+    "torchcodec": with_torchcodec,
+    "PyTorchVideo's EncodedVideo": with_encoded_video,
+}
+"""Functions of a video, a start and an end in seconds, and a number of frames; they return [T, 3, H, W], 0 to 255."""
 
 
 class DecodedOnTheFly(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Opens the video of a segment at every visit, as projects without a cache do."""
 
-    def __init__(self, cache: Cache, data_root: Path, crop: int) -> None:
-        self.rows = cache.index.to_pylist()
+    def __init__(self, peer: str, cache: Cache, data_root: Path, num_clips: int, crop: int) -> None:
+        self.peer = peer
+        self.rows = cache.index.slice(0, num_clips).to_pylist()
         self.data_root, self.crop, self.num_frames = data_root, crop, cache.clip_spec.num_frames
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, place: int) -> tuple[Tensor, int]:
-        import decord
-
         row = self.rows[place]
-        reader = decord.VideoReader(str(self.data_root / row["video"]), num_threads=1)
-        seconds = row["start_seconds"] + (np.arange(self.num_frames) + 0.5) / self.num_frames * (
-            row["end_seconds"] - row["start_seconds"]
-        )
-        numbers = np.clip((seconds * reader.get_avg_fps()).astype(int), 0, len(reader) - 1)
-        frames = torch.from_numpy(reader.get_batch(numbers).asnumpy()).permute(0, 3, 1, 2).float()
+        video, start, end = self.data_root / row["video"], row["start_seconds"], row["end_seconds"]
+        frames = PEERS[self.peer](video, start, end, self.num_frames)
         side = min(frames.shape[-2:])
         top, left = ((length - side) // 2 for length in frames.shape[-2:])
-        square = frames[..., top : top + side, left : left + side]
+        square = frames[..., top : top + side, left : left + side].float()
         resized = functional.interpolate(square, size=(self.crop, self.crop), mode="bilinear", antialias=True)
         return (resized.permute(1, 0, 2, 3) / 255 - 0.45) / 0.225, row["label"]
 
 
-def on_the_fly(cache: Cache, data_root: Path, num_rounds: int, crop: int) -> None:
-    try:
-        import decord  # noqa: F401
-    except ImportError as error:
-        print(f"  decord is missing ({error})")
-        return
-    spec = model_spec("efficient_x3d_xs", num_frames=4, crop_size=crop)
-    usual: Iterable[Any] = torch.utils.data.DataLoader(
-        DecodedOnTheFly(cache, data_root, crop), batch_size=BATCH, shuffle=True, num_workers=os.cpu_count() or 1
+def decoded(peer: str, cache: Cache, data_root: Path, num_clips: int, crop: int) -> Iterable[Any]:
+    dataset = DecodedOnTheFly(peer, cache, data_root, num_clips, crop)
+    dataset[0]  # what the peer lacks is said here, not by a worker
+    workers = os.cpu_count() or 1
+    return torch.utils.data.DataLoader(
+        dataset, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=True
     )
+
+
+def on_the_fly(cache: Cache, data_root: Path, num_rounds: int, num_clips: int, crop: int) -> None:
+    usual: dict[str, Iterable[Any]] = {}
+    for peer in PEERS:
+        try:
+            usual[peer] = decoded(peer, cache, data_root, num_clips, crop)
+        except Exception as error:  # whatever a peer lacks here: the results say it
+            print_missing(peer, error)
     own = ClipLoader(
         cache=cache, positions=cache.positions(), batch_size=BATCH, shuffle=True, num_workers=os.cpu_count() or 1
     )
+
+    def from_cache() -> int:
+        return sum(len(batch) for _ in range(REPEATS) for batch in own)
+
+    def from_videos(loader: Iterable[Any]) -> int:
+        return sum(len(clips) for clips, _ in loader)
+
+    ways = {"cache": from_cache} | {name: partial(from_videos, loader) for name, loader in usual.items()}
+    fed = rates(ways, num_rounds)
+    chosen = {name: loader for name, loader in usual.items() if name == "decord"} or dict(list(usual.items())[:1])
+    trained = trained_rates(own, chosen, cache, crop)
+    own.close()
+    rows = [("clips/s", "data alone", "cache / it", "training efficient_x3d_xs on this CPU", "cache / it", "KB a clip")]
+    kilobytes = {name: video_kilobytes(cache, data_root, num_clips) for name in usual}
+    kilobytes["cache"] = float(np.mean(cache.index["stored_bytes"].to_numpy())) / 1e3
+    for name, rate in fed.items():
+        training = f"{trained[name]:,.1f}" if name in trained else ""
+        ratio = f"{trained['cache'] / trained[name]:,.1f}" if name in trained else ""
+        label = name if name == "cache" else f"on the fly, {name}"
+        rows.append((label, f"{rate:,.1f}", f"{fed['cache'] / rate:,.0f}", training, ratio, f"{kilobytes[name]:,.0f}"))
+    print_table(rows)
+    print_line("KB a clip of the videos are of whole files, as they have to be kept for decoding on the fly")
+    bars = [
+        Bar(name=name, value=rate, ours=name == "cache", note=f"{kilobytes[name]:,.0f} KB a clip")
+        for name, rate in fed.items()
+    ]
+    chart("Feeding clips, without a model", "clips/s", bars, more_is_better=True)
+    training_bars = [Bar(name=name, value=rate, ours=name == "cache") for name, rate in trained.items()]
+    chart("Training efficient_x3d_xs on this CPU", "clips/s", training_bars, more_is_better=True)
+
+
+def video_kilobytes(cache: Cache, data_root: Path, num_clips: int) -> float:
+    videos = cache.index.slice(0, num_clips)["video"].to_pylist()
+    return sum((data_root / video).stat().st_size for video in set(videos)) / len(videos) / 1e3
+
+
+def trained_rates(own: ClipLoader, usual: dict[str, Iterable[Any]], cache: Cache, crop: int) -> dict[str, float]:
+    """Return clips/s of one round of training on each way, after one that does not count."""
+    spec = model_spec("efficient_x3d_xs", num_frames=4, crop_size=crop)
     model = channels_last(build_model(spec, len(cache.vocabulary))).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     transform = ClipTransform(spec)
@@ -145,26 +232,10 @@ def on_the_fly(cache: Cache, data_root: Path, num_rounds: int, crop: int) -> Non
         optimizer.step()
         return len(clips)
 
-    def from_cache(use: Callable[[Batch], int], epochs: int) -> int:
-        return sum(use(batch) for _ in range(epochs) for batch in own)
+    def on_cache() -> int:
+        return sum(step(transform(batch.clips), batch.labels) for batch in own)
 
-    fed = rates(
-        {
-            "cache": lambda: from_cache(len, REPEATS),
-            "on the fly": lambda: sum(len(clips) for clips, _ in usual),
-        },
-        num_rounds,
-    )
-    trained = rates(
-        {
-            "cache": lambda: from_cache(lambda batch: step(transform(batch.clips), batch.labels), 1),
-            "on the fly": lambda: sum(step(clips[:, :, ::4], labels) for clips, labels in usual),
-        },
-        max(1, num_rounds - 2),
-    )
-    own.close()
-    rows = [("", "from the cache, clips/s", "on the fly, clips/s", "ratio")]
-    for name, found in (("data alone", fed), ("training efficient_x3d_xs on this CPU", trained)):
-        ratio = found["cache"] / found["on the fly"]
-        rows.append((name, f"{found['cache']:,.1f}", f"{found['on the fly']:,.1f}", f"{ratio:,.0f}"))
-    print_table(rows)
+    def on_videos(loader: Iterable[Any]) -> int:
+        return sum(step(clips[:, :, ::4], labels) for clips, labels in loader)
+
+    return rates({"cache": on_cache} | {name: partial(on_videos, loader) for name, loader in usual.items()}, 1)

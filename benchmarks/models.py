@@ -14,7 +14,8 @@ import time
 import torch
 from torch import Tensor, nn
 
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import Bar, chart, print_line, print_machine, print_table
+from benchmarks._size import Size
 from signprep.training.model_spec import (
     MODEL_SPECS,
     ModelSpec,
@@ -29,18 +30,20 @@ NUM_CLASSES = 400
 """As Kinetics-400 has, so that the numbers of parameters are the published ones."""
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
     """Print the medians and ratios."""
+    toy = size is Size.TOY
     print_machine(["torch", "torchvision", "pytorchvideo"])
-    compare(torch.device("cpu"), batch_size=2, num_rounds=1 if toy else 5, toy=toy)
+    compare(torch.device("cpu"), batch_size=size.pick(2, 1, 2), num_rounds=size.pick(1, 2, 5), toy=toy)
     if torch.cuda.is_available():
-        print(f"  {torch.cuda.get_device_name()}")
+        print_line(torch.cuda.get_device_name())
         compare(torch.device("cuda"), batch_size=2 if toy else 8, num_rounds=1 if toy else 10, toy=toy)
 
 
 def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool) -> None:
     """Print the table of one device."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    bars = []
     for name in MODEL_SPECS:
         spec = model_spec(name, num_frames=2, crop_size=32) if toy else MODEL_SPECS[name]
         model = build_model(spec, NUM_CLASSES)
@@ -50,6 +53,10 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
             statistics.median(seconds)
             for seconds in step_seconds(model.to(device), spec, batch_size=batch_size, num_rounds=num_rounds)
         )
+        bars += [
+            Bar(name=f"{name}, channels last", value=1e3 * last, ours=True),
+            Bar(name=f"{name}, contiguous", value=1e3 * contiguous),
+        ]
         rows.append(
             (
                 name,
@@ -64,6 +71,8 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
         )
     titles = ("parameters, M", "head, M", "contiguous, ms", "channels last, ms", "ratio", "clips/s")
     print_table([(f"{device.type}, batch {batch_size}", "clip", *titles), *rows])
+    for first in range(0, len(bars), 2):
+        chart(bars[first].name.split(",")[0], f"ms a training step, {device.type}", bars[first : first + 2])
 
 
 def step_seconds(

@@ -1,4 +1,4 @@
-"""Planning, resuming and refreshing a build of 1,000,000 segments: seconds and peak memory.
+"""Planning, resuming and refreshing a build of a million segments (medium: 200,000): seconds and peak memory.
 
 In: nothing; the segments are made up, and no video is there. Out: what `build-cache` needs before its first and after
 its last clip: assigning splits, the plan and its digest, finding the shards that are done, and matching an index of the
@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks._report import Bar, chart, peak_memory_mib, print_machine, print_table
+from benchmarks._size import Size
 from signprep.cache_builder.index import SCHEMA
 from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
 from signprep.cache_builder.shard_task import part_path
@@ -26,17 +27,20 @@ from signprep.pipeline.sources.files import DataRoots
 from signprep.pipeline.splits import assign_splits
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
     """Print the table."""
-    num_segments = 2_000 if toy else 1_000_000
+    num_segments = size.pick(2_000, 200_000, 1_000_000)
     print_machine(["numpy", "pyarrow"])
+    bars = []
     rows = [(f"{num_segments:,} segments", "seconds", "peak MiB")]
     for name in STAGES:
         command = [sys.executable, "-m", "benchmarks.plan", name, str(num_segments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         seconds, peak = done.stdout.split()
+        bars.append(Bar(name=name, value=float(seconds), ours=True, note=f"s, {float(peak):.0f} MiB"))
         rows.append((name, f"{float(seconds):.1f}", f"{float(peak):.0f}"))
     print_table(rows)
+    chart(f"Before the first clip of {num_segments:,} segments", "seconds", bars)
 
 
 def make_segments(num_segments: int) -> list[Segment]:

@@ -2,11 +2,12 @@
 
 The same clips of 16 x 256 x 256, cut from rendered 1080p signing, in every store; batches of 32, shuffled with the same
 seed, into one array where a peer allows it. Stores are read by turns, in this process, one thread unless it says so;
-medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; a stock DataLoader over zarr-python on the same
-files; np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its own dataset class, local,
-without worker processes, shuffled by the order that it documents. A peer that is not installed is named as missing:
-`pip install --group bench` installs them but mosaicml-streaming, which asks for NumPy below 2.2: give it, with all the
-others, an environment of its own.
+medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; zarr-python and TensorStore on the same files;
+a file for each clip (npy) and np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its
+own dataset class, local, without worker processes, shuffled by the order that it documents. signprep verifies each
+clip's checksum, as zarr-python and TensorStore do; the others verify none. A peer that is not installed is named as
+missing: `pip install --group bench` installs them but mosaicml-streaming, which asks for NumPy below 2.2: give it, with
+all the others, an environment of its own.
 """
 
 import io
@@ -27,14 +28,24 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 import signprep.training.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
-from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks._report import (
+    Bar,
+    chart,
+    figure,
+    peak_memory_mib,
+    print_line,
+    print_machine,
+    print_missing,
+    print_table,
+)
+from benchmarks._signing import rendered, signing_sample
+from benchmarks._size import Size
 from signprep.cache_builder.build import build, write_state
 from signprep.cache_builder.codec import CHECKSUM_BYTES
 from signprep.cache_builder.format import shard_path, write_metadata
 from signprep.cache_builder.plan import BuildOptions, plan_build
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
 from signprep.pipeline.sources.read import read_data_root
 from signprep.pipeline.splits import assign_splits
 
@@ -44,16 +55,14 @@ Epoch = Callable[[], int]
 """Reads every clip once and returns how many there were."""
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
     """Print all tables."""
-    num_rounds, copies = (1, 2) if toy else (5, 16)
+    num_rounds, copies = size.pick((1, 2), (5, 8), (7, 16))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = (160, 96) if toy else (1920, 1080)
-        spec = SampleSpec(words=2 if toy else 5, signers=2 if toy else 6, frame_size=size)
-        render_dataset(spec, folder / "data", workers=-1)
+        data = rendered(signing_sample(size))
         caches = {
-            codec: build_cache(folder, codec, "rgb24" if codec == "none" else "yuv420p", copies)
+            codec: build_cache(data, folder, codec, "rgb24" if codec == "none" else "yuv420p", copies)
             for codec in ("lz4hc", "zstd", "none")
         }
         peers = ["litdata", "mosaicml-streaming", "webdataset", "tensorstore"]
@@ -62,16 +71,24 @@ def run(*, toy: bool = False) -> None:
         order = np.random.default_rng(0).permutation(len(caches["lz4hc"]))
         # First: pages that a reader has mapped cannot be dropped.
         cold({codec: cache.path for codec, cache in caches.items()}, order, num_rounds)
-        rates = print_rates("default codec, warm", codec_ways(caches["lz4hc"], order), num_rounds)
-        gains = (f"{name} {rates[f'{name}, 2 threads'] / rates[name]:.2f}" for name in ("signprep", "blosc alone"))
-        print(f"  two threads / one: {', '.join(gains)}")
-        print_rates("uncompressed rgb24, warm", raw_ways(folder, caches["none"], order), num_rounds)
-        print(f"  peak memory of this process {peak_memory_mib():.0f} MiB, mapped files included")
+        ways = codec_ways(caches["lz4hc"], order)
+        stored = kilobytes_a_clip(caches["lz4hc"].path, len(order))
+        rates = print_rates(
+            "default codec, warm", ways, num_rounds, dict.fromkeys(ways, stored), parts=("blosc alone",)
+        )
+        gains = {name: rates[f"{name}, 2 threads"] / rates[name] for name in ("signprep", "blosc alone")}
+        print_line(f"two threads / one: {', '.join(f'{name} {gain:.2f}' for name, gain in gains.items())}")
+        figure("read.blosc", rates["signprep"] / rates["blosc alone"])
+        figure("read.threads", gains["signprep"])
+        ways, kilobytes = raw_ways(folder, caches["none"], order)
+        rates = print_rates("uncompressed rgb24, warm", ways, num_rounds, kilobytes)
+        figure("read.memmap", rates["signprep"] / rates["np.memmap"])
+        print_line(f"peak memory of this process {peak_memory_mib():.0f} MiB, mapped files included")
 
 
-def build_cache(folder: Path, codec: str, pixels: str, copies: int) -> Cache:
+def build_cache(data: Path, folder: Path, codec: str, pixels: str, copies: int) -> Cache:
     """Build a cache, and repeat its shards until it is of a realistic size."""
-    annotations = read_data_root(folder / "data")
+    annotations = read_data_root(data)
     options = BuildOptions(clip_spec=ClipSpec(pixels=pixels), codec=codec, clips_per_shard=32)
     # A data set that fills whole shards, so that they can be repeated.
     segments = assign_splits(annotations.segments)
@@ -166,7 +183,8 @@ def zarr_epoch(cache: Cache, order: NDArray[np.int64]) -> Epoch:
     return lambda: sum(len(batch) for batch in loader)
 
 
-def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
+def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> tuple[dict[str, Epoch], dict[str, float]]:
+    """Return the ways, and the kilobytes that a clip takes of the disk in each."""
     shape = cache.clip_spec.clip_shape
     clips = np.memmap(folder / "clips.raw", np.uint8, "w+", shape=(len(cache), *shape))
     for position in range(len(cache)):
@@ -185,17 +203,65 @@ def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> dict[str, 
         "signprep": cache_epoch(cache, order, 1),
         "signprep, 2 threads": cache_epoch(cache, order, 2),
         "np.memmap": memmap,
+        "npy, a file a clip": npy_files(folder / "npy", mapped, order),
+        "zarr-python": zarr_clips(cache, order),
     }
+    own = kilobytes_a_clip(cache.path, len(cache))
+    kilobytes = dict.fromkeys(ways, own) | {"np.memmap": mapped.nbytes / len(mapped) / 1e3}
+    kilobytes["npy, a file a clip"] = kilobytes_a_clip(folder / "npy", len(cache))
     for name, make in {"litData": litdata, "MosaicML Streaming": mosaic, "WebDataset": webdataset}.items():
+        store = folder / name.replace(" ", "")
         try:
-            ways[name] = make(folder / name.replace(" ", ""), mapped)
+            ways[name] = make(store, mapped)
+            kilobytes[name] = kilobytes_a_clip(store, len(cache))
         except ImportError as error:
-            print(f"  {name} is missing ({error})")
+            print_missing(name, error)
     try:
         ways["TensorStore"] = tensorstore(cache, order)
+        kilobytes["TensorStore"] = own
     except ImportError as error:
-        print(f"  TensorStore is missing ({error})")
-    return ways
+        print_missing("TensorStore", error)
+    return ways, kilobytes
+
+
+def kilobytes_a_clip(store: Path, num_clips: int) -> float:
+    return sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / num_clips / 1e3
+
+
+def npy_files(folder: Path, clips: NDArray[np.uint8], order: NDArray[np.int64]) -> Epoch:
+    """A .npy a clip; what is after its header is read straight into the batch."""
+    folder.mkdir()
+    for position, clip in enumerate(clips):
+        np.save(folder / f"{position}.npy", clip)
+    header = (folder / "0.npy").stat().st_size - clips[0].nbytes
+    out = np.empty((BATCH, *clips.shape[1:]), np.uint8)
+
+    def epoch() -> int:
+        for positions in batches(order):
+            for clip, position in zip(out, positions, strict=False):
+                with (folder / f"{position}.npy").open("rb", buffering=0) as file:
+                    file.seek(header)
+                    assert file.readinto(clip.reshape(-1).data) == clip.nbytes
+        return len(order)
+
+    return epoch
+
+
+def zarr_clips(cache: Cache, order: NDArray[np.int64]) -> Epoch:
+    """The same cache, clip by clip into the batch."""
+    import zarr
+
+    array = zarr.open_group(cache.path, mode="r")["clips"]
+    assert isinstance(array, zarr.Array)
+    some, out = order[: 4 * BATCH], np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
+
+    def epoch() -> int:
+        for positions in batches(some):
+            for clip, position in zip(out, positions, strict=False):
+                clip[...] = array[int(position)]
+        return len(some)
+
+    return epoch
 
 
 def tensorstore(cache: Cache, order: NDArray[np.int64]) -> Epoch:
@@ -279,7 +345,9 @@ def webdataset(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
     return epoch
 
 
-def print_rates(title: str, ways: dict[str, Epoch], num_rounds: int) -> dict[str, float]:
+def print_rates(
+    title: str, ways: dict[str, Epoch], num_rounds: int, kilobytes: dict[str, float], parts: tuple[str, ...] = ()
+) -> dict[str, float]:
     """Print the median clips a second of each way, read by turns, after one round to warm up."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(num_rounds + 1):
@@ -291,8 +359,17 @@ def print_rates(title: str, ways: dict[str, Epoch], num_rounds: int) -> dict[str
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ours = medians["signprep"]
     print_table(
-        [(title, "clips/s", "signprep / it"), *((k, f"{v:,.0f}", f"{ours / v:.2f}") for k, v in medians.items())]
+        [
+            (title, "clips/s", "signprep / it", "KB a clip on disk"),
+            *((k, f"{v:,.0f}", f"{ours / v:.2f}", f"{kilobytes[k]:,.0f}") for k, v in medians.items()),
+        ]
     )
+    one_thread = {name: rate for name, rate in medians.items() if "2 threads" not in name}
+    bars = [
+        Bar(name=k, value=v, ours=k == "signprep", part=k in parts, note=f"{kilobytes[k]:,.0f} KB")
+        for k, v in one_thread.items()
+    ]
+    chart(f"Reading clips, {title}, one thread", "clips/s; KB a clip on disk", bars, more_is_better=True)
     return medians
 
 

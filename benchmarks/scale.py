@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks._report import peak_memory_mib, print_machine, print_table
+from benchmarks._report import Bar, chart, figure, peak_memory_mib, print_machine, print_table
+from benchmarks._size import Size
 from signprep.cache_builder.codec import CODECS
 from signprep.cache_builder.format import (
     ARRAY_METADATA,
@@ -39,24 +40,29 @@ BATCH, NUM_BATCHES, CLIPS_PER_SHARD, NUM_GLOSSES = 32, 20, 128, 3000
 ROWS_A_GROUP = 500_000
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
     """Print the table."""
     print_machine(["pyarrow", "numpy"])
-    sizes, num_rounds = ((500, 5_000), 1) if toy else ((5_000, 5_000_000), 5)
+    sizes, num_rounds = ((500, 5_000), 1) if size is Size.TOY else ((5_000, 5_000_000), size.pick(1, 3, 7))
     with tempfile.TemporaryDirectory(prefix="signprep-bench-") as folder:
         roots = {num_rows: Path(folder) / f"{num_rows}.zarr" for num_rows in sizes}
         for num_rows, root in roots.items():
             write_simulated_cache(root, num_rows)
         rounds = [{num_rows: measure_apart(root) for num_rows, root in roots.items()} for _ in range(num_rounds)]
     rows = [("rows", "open s", "positions and labels s", "peak MiB open", "and then", "random batch ms", "ratio")]
-    first = 0.0
+    first = ratio = 0.0
+    bars = []
     for num_rows in sizes:
         opened, looked_up, peak_opened, peak_looked_up, batch = np.median([found[num_rows] for found in rounds], axis=0)
         first = first or batch
+        ratio = batch / first
+        bars.append(Bar(name=f"{num_rows:,} rows", value=1e3 * batch, ours=True, note=f"ms, opens in {opened:.2f} s"))
         peaks = f"{peak_opened:.0f}", f"{peak_looked_up:.0f}"
         times = f"{opened:.3f}", f"{looked_up:.3f}"
-        rows.append((f"{num_rows:,}", *times, *peaks, f"{batch * 1e3:.1f}", f"{batch / first:.2f}"))
+        rows.append((f"{num_rows:,}", *times, *peaks, f"{batch * 1e3:.1f}", f"{ratio:.2f}"))
     print_table(rows)
+    figure("scale.batch", ratio)
+    chart(f"A random batch of {BATCH} clips", "ms a batch", bars)
 
 
 def measure_apart(root: Path) -> list[float]:

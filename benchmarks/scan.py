@@ -1,4 +1,4 @@
-"""How long `signprep scan` takes, and how much memory, for 10,000 and for 100,000 label files.
+"""How long `signprep scan` takes, and how much memory, for 10,000 and for 100,000 label files (medium: 2,000, 20,000).
 
 In: nothing; it writes AIHub-shaped label files, and a video of 4 KB beside each with `--videos`, to a temporary
 folder. Out: wall time and peak memory (of the scanning process and of its largest worker) at both sizes, and the ratio
@@ -21,7 +21,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import Bar, chart, print_line, print_machine, print_table
+from benchmarks._size import Size
 
 MEASURE = """
 import json, resource, sys
@@ -95,7 +96,7 @@ def compare(sizes: Sequence[int], *, videos: bool, workers: int) -> None:
             write_labels(Path(folder), size, videos=videos)
             rows.append(measure(Path(folder), videos=videos, workers=workers))
     print_machine(["av", "joblib"])
-    print(f"  {workers} workers, {'every video opened' if videos else 'no video opened'}")
+    print_line(f"{workers} workers, {'every video opened' if videos else 'no video opened'}")
     header = ["label files", "wall s", "labels/s", "peak MiB", "of the largest worker"]
     table = [
         [
@@ -110,12 +111,21 @@ def compare(sizes: Sequence[int], *, videos: bool, workers: int) -> None:
     print_table([header, *table])
     first, last = rows[0], rows[-1]
     ratio = last["own_kib"] / first["own_kib"]
-    print(f"  peak memory at {last['labels']:,} label files is {ratio:.2f} times that at {first['labels']:,}")
+    chart(
+        "Peak memory of `signprep scan`",
+        "MiB, of the scanning process",
+        [
+            Bar(name=f"{row['labels']:,} label files", value=row["own_kib"] / 1024, ours=True, note="MiB")
+            for row in rows
+        ],
+    )
+    print_line(f"peak memory at {last['labels']:,} label files is {ratio:.2f} times that at {first['labels']:,}")
 
 
-def run(*, toy: bool) -> None:
-    """Compare 10,000 and 100,000 label files."""
-    compare([10, 40] if toy else [10_000, 100_000], videos=toy, workers=2)
+def run(size: Size) -> None:
+    """Compare few and ten times as many label files."""
+    sizes = size.pick([10, 40], [2_000, 20_000], [10_000, 100_000])
+    compare(sizes, videos=size is Size.TOY, workers=2)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

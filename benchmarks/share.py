@@ -1,9 +1,9 @@
 """Push and pull of a cache beside each driver's own bulk copy of the same files, over loopback.
 
-A 2 GB cache of made-up shards goes to an S3-compatible server (moto), to OpenSSH's sftp, and to a folder, and comes
-back; beside it fsspec's `put` and `get` of all its files, as many at once, in turns, medians. Servers and clients share
-this machine's cores. Then one shard changes: what travels is counted in bytes. A push and a pull hash every byte, a
-bulk copy none: that is most of the difference.
+A cache of made-up shards (2 GB; medium: 0.4 GB) goes to an S3-compatible server (moto), to OpenSSH's sftp, and to a
+folder, and comes back; beside it fsspec's `put` and `get` of all its files, as many at once, in turns, medians. Servers
+and clients share this machine's cores. Then one shard changes: what travels is counted in bytes. A push and a pull hash
+every byte, a bulk copy none: that is most of the difference.
 """
 
 import os
@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
+from benchmarks._size import Size
 from signprep.cache_builder.build import write_state
 from signprep.cache_builder.format import (
     CacheInfo,
@@ -46,23 +47,41 @@ from tests.cache_builder.sharing.servers import CREDENTIALS, make_bucket, s3_ser
 CLIPS_PER_SHARD = 128
 
 
-def run(*, toy: bool = False) -> None:
-    num_shards, chunk_bytes, num_rounds = (4, 1_000, 1) if toy else (40, 400_000, 3)
+def run(size: Size) -> None:
+    num_shards, chunk_bytes, num_rounds = size.pick((4, 1_000, 1), (8, 400_000, 2), (40, 400_000, 3))
     print_machine(["fsspec", "s3fs", "sshfs", "moto"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cache = made_cache(folder / "cache.zarr", num_shards, chunk_bytes)
         num_bytes = sum(entry.num_bytes for entry in read_manifest(cache).objects.values())
-        print(f"  {num_bytes / 1e9:.2f} GB in {num_shards} shards; MB/s, and ours / bulk copy")
+        print_line(f"{num_bytes / 1e9:.2f} GB in {num_shards} shards; MB/s, and ours / bulk copy")
+        sent_ratios: list[float] = []
+        fetched_ratios: list[float] = []
         rows = [("", "bulk put", "push", "ratio", "bulk get", "pull", "ratio")]
         for kind, place in places(folder):
             put, sent, got, fetched = rates(cache, place, folder / "work", num_rounds)
             found = [num_bytes / 1e6 / seconds for seconds in (put, sent, got, fetched)]
+            sent_ratios.append(found[1] / found[0])
+            fetched_ratios.append(found[3] / found[2])
+            chart(
+                f"{kind}: push",
+                "MB/s",
+                [Bar(name="push", value=found[1], ours=True), Bar(name="the driver's bulk put", value=found[0])],
+                more_is_better=True,
+            )
+            chart(
+                f"{kind}: pull",
+                "MB/s",
+                [Bar(name="pull", value=found[3], ours=True), Bar(name="the driver's bulk get", value=found[2])],
+                more_is_better=True,
+            )
             ratios = [f"{found[1] / found[0]:.2f}", f"{found[3] / found[2]:.2f}"]
             shown = [f"{rate:,.0f}" for rate in found]
             rows.append((kind, *shown[:2], ratios[0], *shown[2:], ratios[1]))
             changed(cache, place, kind)
         print_table(rows)
+        figure("share.push", min(sent_ratios))
+        figure("share.pull", min(fetched_ratios))
 
 
 def made_cache(root: Path, num_shards: int, chunk_bytes: int) -> Path:
@@ -105,7 +124,7 @@ def places(folder: Path) -> Iterator[tuple[str, str]]:
         except BaseException as error:
             if type(error).__name__ != "Skipped":
                 raise
-            print(f"  sftp: {error}")
+            print_missing("sftp (OpenSSH)", error)
         else:
             stack.enter_context(environment(HOME=str(home)))
             yield "sftp (OpenSSH)", f"{url}{folder}/sftp"
@@ -175,4 +194,4 @@ def changed(cache: Path, place: str, kind: str) -> None:
     objects = dict(manifest.objects) | {shard_path(info, 0): entry}
     write_state(cache, index=index_table(rows), objects=objects, plan_digest="made")
     report = push(cache, destination)
-    print(f"  {kind}, one shard changed: {report.num_sent} objects, {report.sent_bytes / 1e6:.1f} MB travelled")
+    print_line(f"{kind}, one shard changed: {report.num_sent} objects, {report.sent_bytes / 1e6:.1f} MB travelled")

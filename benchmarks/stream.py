@@ -19,14 +19,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmarks._report import print_machine, print_table
-from benchmarks._signing import many_clips, signing_cache
+from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_table
+from benchmarks._signing import many_clips, signing_cache, signing_sample
+from benchmarks._size import Size
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.plan import MAX_CLIPS_PER_SHARD
 from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.cache_builder.sharing.streamed import StreamedCache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sample.dataset import SampleSpec
 from signprep.training import order
 from signprep.training.loader import ClipLoader
 
@@ -35,35 +35,40 @@ BATCH, CLIPS_PER_SECOND = 16, 200
 _BLOCK_BYTES = 2**18
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
+    toy = size is Size.TOY
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample = SampleSpec(words=2, signers=3, frame_size=(160, 96)) if toy else SampleSpec(words=5, signers=12)
-        small = signing_cache(folder, sample, ClipSpec(num_frames=4, size=32) if toy else ClipSpec())
-        cache = many_clips(small, folder / "served" / "a.zarr", 64 if toy else 6144, 4 if toy else MAX_CLIPS_PER_SHARD)
+        small = signing_cache(signing_sample(size), ClipSpec(num_frames=4, size=32) if toy else ClipSpec())
+        cache = many_clips(
+            small, folder / "served" / "a.zarr", size.pick(64, 4096, 6144), 4 if toy else MAX_CLIPS_PER_SHARD
+        )
         num_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
         print_machine(["aiohttp", "fsspec"])
         needed = num_bytes / len(cache) * CLIPS_PER_SECOND / 1e6
-        print(
-            f"  {len(cache)} clips, {num_bytes / 1e9:.2f} GB, shards of {cache.info.clips_per_shard}; "
+        print_line(
+            f"{len(cache)} clips, {num_bytes / 1e9:.2f} GB, shards of {cache.info.clips_per_shard}; "
             f"{needed:.0f} of {LINK_BYTES_PER_SECOND / 1e6:.0f} MB/s are needed"
         )
+        bars: list[Bar] = []
         rows = [("", "clips/s", "waiting for data", "largest folder / its bound")]
         with link(folder / "served") as url:
-            rows += epochs(f"{url}/a.zarr", folder / "whole", num_bytes, "", 1, len(cache))
+            rows += epochs(f"{url}/a.zarr", folder / "whole", num_bytes, "", 1, len(cache), bars)
             window = order.WINDOW_CLIPS
             order.WINDOW_CLIPS = len(cache) // 8
             try:
-                rows += epochs(f"{url}/a.zarr", folder / "half", num_bytes // 2, ", bound of half", 2, len(cache))
+                rows += epochs(f"{url}/a.zarr", folder / "half", num_bytes // 2, ", bound of half", 2, len(cache), bars)
             finally:
                 order.WINDOW_CLIPS = window
         print_table(rows)
+        figure("stream.wait", bars[0].value / 100)
+        chart("Training over a link of 1 Gbit/s and 20 ms", "% of the epoch that waits for data", bars)
 
 
 def epochs(
-    url: str, folder: Path, bound: int, name: str, num_epochs: int, num_clips: int
+    url: str, folder: Path, bound: int, name: str, num_epochs: int, num_clips: int, bars: list[Bar]
 ) -> list[tuple[str, str, str, str]]:
-    """Return a row an epoch."""
+    """Return a row an epoch; append a bar for each."""
     cache = open_cache(url, stream=StreamOptions(folder=folder, max_bytes=bound))
     assert isinstance(cache, StreamedCache)
     loader = ClipLoader(cache=cache, positions=cache.positions(), batch_size=BATCH, shuffle=True, num_workers=2)
@@ -75,6 +80,7 @@ def epochs(
                 time.sleep(len(batch) / CLIPS_PER_SECOND)  # the training step
             seconds = time.perf_counter() - started
         wait = (loader.wait_seconds - waited) / seconds
+        bars.append(Bar(name=f"epoch {epoch}{name}", value=100 * wait, ours=True, note="%"))
         rows.append(
             (f"epoch {epoch}{name}", f"{num_clips / seconds:.0f}", f"{100 * wait:.1f} %", f"{max(sizes) / bound:.2f}")
         )

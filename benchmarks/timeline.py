@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import Bar, chart, print_machine, print_table
+from benchmarks._size import Size
 from signprep.cache_builder.from_annotations import build_from_annotations
 from signprep.cache_builder.plan import BuildOptions
 from signprep.cache_builder.reader import open_cache
@@ -34,19 +35,20 @@ from signprep.training.run import train
 WINDOW_SECONDS, STRIDE_SECONDS = 0.8, 0.1
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
+    toy = size is Size.TOY
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample = SampleSpec(words=5, signers=6, takes=6, sentences=3, frame_size=(640, 360))
+        sample = SampleSpec(words=5, signers=6, takes=size.pick(1, 4, 6), sentences=3, frame_size=(640, 360))
         if toy:
             sample = SampleSpec(words=2, signers=3, takes=1, sentences=1, frame_size=(160, 96))
         render_dataset(sample, folder / "data", workers=-1)
         print_machine(["torch", "av"])
-        checkpoint = trained(folder, toy)
+        checkpoint = trained(folder, size)
         scored(checkpoint, folder / "data")
 
 
-def trained(folder: Path, toy: bool) -> Path:
+def trained(folder: Path, size: Size) -> Path:
     """Return the checkpoint of a model that was trained on words and on no sign, as `signprep demo` trains."""
     words = read_data_root(folder / "data", SourceOptions(kinds=frozenset({"WORD"})))
     with_idle = Annotations(
@@ -54,9 +56,9 @@ def trained(folder: Path, toy: bool) -> Path:
     )
     build_from_annotations(with_idle, folder / "words.zarr", BuildOptions(clip_spec=ClipSpec(size=128)))
     config = TrainConfig(
-        epochs=1 if toy else 16, learning_rate=4e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
+        epochs=size.pick(1, 16, 16), learning_rate=4e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
     )
-    spec = model_spec("efficient_x3d_xs", num_frames=8, crop_size=32 if toy else 64, dropout_rate=0.0)
+    spec = model_spec("efficient_x3d_xs", num_frames=8, crop_size=size.pick(32, 64, 64), dropout_rate=0.0)
     cache = open_cache(folder / "words.zarr")
     return train(cache, spec, config, folder / "run", report=lambda line: None).best_checkpoint
 
@@ -88,6 +90,9 @@ def scored(checkpoint: Path, data_root: Path) -> None:
             ),
         ]
     )
+    scores = {"precision": segments.precision, "recall": segments.recall, "F1 at IoU 0.5": segments.f1}
+    bars = [Bar(name=name, value=value, ours=True) for name, value in scores.items()]
+    chart("Signs found in sentences of unseen people", "share", bars, more_is_better=True)
 
 
 def labelled(data_root: Path, video: str) -> list[TimelineSegment]:

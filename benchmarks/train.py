@@ -16,8 +16,9 @@ from unittest import mock
 import numpy as np
 import torch
 
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_table
 from benchmarks._signing import signing_cache
+from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.sample.dataset import SampleSpec
@@ -33,23 +34,24 @@ from signprep.training.run_record import EpochTable
 BATCH = 8
 
 
-def run(*, toy: bool = False) -> None:
+def run(size: Size) -> None:
+    toy = size is Size.TOY
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # Small videos: the clips that are cut from them, of 16 x 256 x 256, are what counts here.
         sample = SampleSpec(words=2, signers=3, frame_size=(160, 96))
         if not toy:
-            sample = SampleSpec(words=5, signers=6, takes=4, frame_size=(640, 360))
-        cache = signing_cache(folder, sample, ClipSpec())
+            sample = SampleSpec(words=5, signers=6, takes=size.pick(1, 2, 4), frame_size=(640, 360))
+        cache = signing_cache(sample, ClipSpec())
         print_machine(["torch", "lightning", "numcodecs"])
-        size = {"num_frames": 2, "crop_size": 32} if toy else {}
+        shape = {"num_frames": 2, "crop_size": 32} if toy else {}
         # First: a process that has held more before could grow unseen.
-        growth(cache, folder, epochs=4 if toy else 20)
-        against_memory(cache, folder, model_spec("efficient_x3d_xs", **size), num_rounds=1 if toy else 3)
+        growth(cache, folder, epochs=size.pick(4, 14, 20))
+        against_memory(cache, folder, model_spec("efficient_x3d_xs", **shape), num_rounds=size.pick(1, 2, 3))
         if torch.cuda.is_available():
             on_gpu(cache, folder)
         else:
-            print("  no CUDA device: the GPU's figures are not measured here")
+            print_line("no CUDA device: the GPU's figures are not measured here")
 
 
 def epochs_of(
@@ -104,7 +106,7 @@ def clips_in_memory(cache: Cache, spec: ModelSpec) -> Iterator[None]:
 
 
 def against_memory(cache: Cache, folder: Path, spec: ModelSpec, num_rounds: int) -> None:
-    config = TrainConfig(epochs=2 if num_rounds == 1 else 4, batch_size=BATCH)
+    config = TrainConfig(epochs={1: 2, 2: 3}.get(num_rounds, 4), batch_size=BATCH)
     cached: list[tuple[float, float, float]] = []
     in_memory: list[tuple[float, float, float]] = []
     for _ in range(num_rounds):
@@ -120,7 +122,17 @@ def against_memory(cache: Cache, folder: Path, spec: ModelSpec, num_rounds: int)
             ("random clips in memory", f"{memory_seconds:.2f}", f"{in_memory[0][1] / memory_seconds:.1f}", ""),
         ]
     )
-    print(f"  epoch from the cache / from memory: {seconds / memory_seconds:.3f}; longest wait {max(waits):.2f} %")
+    figure("train.wait", statistics.median(waits) / 100)
+    figure("train.memory", seconds / memory_seconds)
+    chart(
+        f"Training {spec.name} on this CPU",
+        "seconds an epoch",
+        [
+            Bar(name="from the cache", value=seconds, ours=True),
+            Bar(name="random clips in memory", value=memory_seconds, part=True, note="(nothing is read)"),
+        ],
+    )
+    print_line(f"epoch from the cache / from memory: {seconds / memory_seconds:.3f}; longest wait {max(waits):.2f} %")
 
 
 def growth(cache: Cache, folder: Path, epochs: int) -> None:
@@ -137,8 +149,8 @@ def growth(cache: Cache, folder: Path, epochs: int) -> None:
         config = TrainConfig(epochs=epochs, batch_size=BATCH)
         train(cache, spec, config, folder / "run", overwrite=True, report=lambda line: None)
     settled = held[min(2, epochs - 1)]
-    print(
-        f"  memory held after epoch 3: {settled:.0f} MiB, after epoch {epochs}: {held[-1]:.0f} MiB "
+    print_line(
+        f"memory held after epoch 3: {settled:.0f} MiB, after epoch {epochs}: {held[-1]:.0f} MiB "
         f"({100 * (held[-1] / settled - 1):+.1f} %), at most {100 * (max(held[2:]) / settled - 1):+.1f} %"
     )
 
@@ -151,7 +163,7 @@ def resident_mib() -> float:
 
 
 def on_gpu(cache: Cache, folder: Path) -> None:
-    print(f"  {torch.cuda.get_device_name()}")
+    print_line(torch.cuda.get_device_name())
     rows = [("bf16-mixed, batches of 32", "clips/s", "data wait", "MB to the GPU a step", "copied in")]
     clips = torch.empty((32, *cache.clip_spec.clip_shape), dtype=torch.uint8, pin_memory=True)
     started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))

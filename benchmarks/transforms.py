@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks._report import print_machine, print_table
+from benchmarks._report import Bar, chart, print_machine, print_table
+from benchmarks._size import Size
 from signprep.training.allocator import keep_freed_memory
 from signprep.training.augmentation import frame_positions, num_draws
 from signprep.training.model_spec import ModelSpec, model_spec
@@ -22,18 +23,24 @@ BATCH = 8
 MODELS = ("efficient_x3d_xs", "efficient_x3d_s", "slow_r50", "x3d_m")
 
 
-def run(*, toy: bool = False) -> None:
-    num_rounds, size = (1, 64) if toy else (15, 256)
+def run(size: Size) -> None:
+    toy, (num_rounds, side) = size is Size.TOY, size.pick((1, 64), (6, 256), (15, 256))
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     keep_freed_memory()  # as training does
     try:
         print_machine(["torch"])
-        clips = torch.randint(16, 236, (BATCH, 16, size * 3 // 2, size), dtype=torch.uint8)
+        clips = torch.randint(16, 236, (BATCH, 16, side * 3 // 2, side), dtype=torch.uint8)
         rows = [("ms of one core a clip", "frames x crop", "signprep", "augmented", "naive", "naive / signprep")]
         for name in MODELS:
             spec = model_spec(name, num_frames=4 if toy else None, crop_size=32 if toy else None)
             rows.append(row(spec, clips, num_rounds))
+            bars = [
+                Bar(name="signprep", value=float(rows[-1][2]), ours=True),
+                Bar(name="signprep, augmented", value=float(rows[-1][3]), ours=True),
+                Bar(name="naive", value=float(rows[-1][4])),
+            ]
+            chart(f"{name}: stored clips to model input", "ms of one core a clip", bars)
         print_table(rows)
     finally:
         torch.set_num_threads(before)

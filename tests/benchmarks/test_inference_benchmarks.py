@@ -3,19 +3,20 @@
 import pytest
 
 from benchmarks import infer, models, timeline
+from benchmarks._size import Size
 
 
 def test_windows_folders_and_memory_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    infer.run(toy=True)
+    infer.run(Size.TOY)
     printed = capsys.readouterr().out
     assert all(part in printed for part in ("each window by itself", "both / the larger", "x the memory"))
 
 
 def test_the_timeline_is_held_against_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    timeline.run(toy=True)
+    timeline.run(Size.TOY)
     assert "F1 at IoU 0.5" in capsys.readouterr().out
 
 
 def test_models_are_timed_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
-    models.run(toy=True)
+    models.run(Size.TOY)
     assert "mvit_base_16x4" in capsys.readouterr().out

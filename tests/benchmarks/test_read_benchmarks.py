@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scale
+from benchmarks._size import Size
 
 
 def test_reading_is_compared_with_its_parts_and_its_peers() -> None:
@@ -18,5 +19,5 @@ def test_reading_is_compared_with_its_parts_and_its_peers() -> None:
 
 
 def test_large_caches_are_compared_with_small_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    scale.run(toy=True)
+    scale.run(Size.TOY)
     assert "random batch" in capsys.readouterr().out

@@ -3,9 +3,10 @@
 import pytest
 
 from benchmarks import scan
+from benchmarks._size import Size
 
 
 def test_the_scan_benchmark_measures_time_and_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    scan.run(toy=True)
+    scan.run(Size.TOY)
     printed = capsys.readouterr().out
     assert "label files" in printed and "peak memory at 40 label files is" in printed

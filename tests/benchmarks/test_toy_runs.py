@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import build, decode, plan
 from benchmarks.__main__ import find_benchmarks
+from benchmarks._size import Size
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,13 +18,13 @@ def test_the_runner_finds_the_benchmarks() -> None:
 
 
 def test_decoding_is_compared_with_decord_and_a_full_decode(capsys: pytest.CaptureFixture[str]) -> None:
-    decode.run(toy=True)
+    decode.run(Size.TOY)
     printed = capsys.readouterr().out
     assert "pyav, skipping" in printed and "pyav, every frame" in printed and "peak MiB" in printed
 
 
 def test_the_share_of_decoding_in_a_build_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    build.run(toy=True)
+    build.run(Size.TOY)
     assert "encoding and writing together" in capsys.readouterr().out
 
 
@@ -35,6 +36,6 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_exist() -> None:
 
 
 def test_planning_resuming_and_refreshing_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    plan.run(toy=True)
+    plan.run(Size.TOY)
     printed = capsys.readouterr().out
     assert all(stage in printed for stage in ("plan", "resume", "refresh"))

@@ -3,10 +3,11 @@
 import pytest
 
 from benchmarks import loader, train, transforms
+from benchmarks._size import Size
 
 
 def test_the_colour_path_is_measured_beside_the_naive_one(capsys: pytest.CaptureFixture[str]) -> None:
-    transforms.run(toy=True)
+    transforms.run(Size.TOY)
     assert "naive / signprep" in capsys.readouterr().out
 
 
@@ -26,12 +27,12 @@ def test_the_naive_path_gives_the_same_clips() -> None:
 
 @pytest.mark.filterwarnings("default")  # a DataLoader's workers
 def test_the_loader_is_compared_with_the_reader_and_with_decoding(capsys: pytest.CaptureFixture[str]) -> None:
-    loader.run(toy=True)
+    loader.run(Size.TOY)
     printed = capsys.readouterr().out
     assert "loader / reader" in printed and ("on the fly" in printed or "decord is missing" in printed)
 
 
 def test_training_is_compared_with_memory(capsys: pytest.CaptureFixture[str]) -> None:
-    train.run(toy=True)
+    train.run(Size.TOY)
     printed = capsys.readouterr().out
     assert "from the cache / from memory" in printed and "memory held after epoch 3" in printed

@@ -1,0 +1,80 @@
+"""What the project promised itself, so that a figure that is missed stands beside those that are met."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    benchmark: str
+    text: str
+    bound: float | None
+    """None: no goal was set; the figure is shown all the same."""
+    at_least: bool = False
+    earlier: str = ""
+    """What runs of earlier days have found."""
+
+    @property
+    def target(self) -> str:
+        if self.bound is None:
+            return "none was set"
+        return f"{'at least' if self.at_least else 'at most'} {self.bound:g}"
+
+    def verdict(self, value: float | None) -> str:
+        if value is None:
+            return "not measured in this run"
+        if self.bound is None:
+            return ""
+        return "met" if (value >= self.bound if self.at_least else value <= self.bound) else "**missed**"
+
+
+GOALS = {
+    "build.stored": Goal(benchmark="build", text="encoding and writing, of a build's CPU", bound=0.08),
+    "decode.full": Goal(benchmark="decode", text="decoding that skips frames / decoding every frame", bound=0.80),
+    "decode.decord": Goal(benchmark="decode", text="decoding that skips frames / decord", bound=0.75),
+    "read.blosc": Goal(
+        benchmark="read",
+        text="clips/s of the default codec, one thread / Blosc alone",
+        bound=0.8,
+        at_least=True,
+        earlier="0.85",
+    ),
+    "read.threads": Goal(
+        benchmark="read",
+        text="clips/s of the default codec, two threads / one",
+        bound=1.8,
+        at_least=True,
+        earlier="1.9",
+    ),
+    "read.memmap": Goal(
+        benchmark="read",
+        text="clips/s uncompressed, checksums verified / np.memmap, which verifies none",
+        bound=0.8,
+        at_least=True,
+        earlier="0.61, missed",
+    ),
+    "scale.batch": Goal(benchmark="scale", text="a random batch of 5,000,000 rows / of 5,000", bound=1.2),
+    "loader.reader": Goal(benchmark="loader", text="clips/s of the loader / of the reader, two threads", bound=None),
+    "train.wait": Goal(benchmark="train", text="part of training's steps that waits for clips", bound=None),
+    "train.memory": Goal(benchmark="train", text="an epoch from the cache / from memory", bound=None, earlier="1.003"),
+    "share.push": Goal(
+        benchmark="share",
+        text="MB/s of push / the driver's own bulk copy, the worst kind of place",
+        bound=0.8,
+        at_least=True,
+    ),
+    "share.pull": Goal(
+        benchmark="share",
+        text="MB/s of pull / the driver's own bulk copy, the worst kind of place",
+        bound=0.8,
+        at_least=True,
+    ),
+    "stream.wait": Goal(
+        benchmark="stream",
+        text="part of the first epoch that waits for data, over 1 Gbit/s and 20 ms",
+        bound=0.05,
+        earlier="0.02",
+    ),
+    "export.int8": Goal(benchmark="export", text="accuracy that INT8 loses, in points", bound=1.6),
+    "export.onnx": Goal(benchmark="export", text="latency of ONNX INT8 / the PyTorch model's", bound=0.6),
+}
+"""By the name under which a benchmark reports the figure, `figure(name, value)`."""
