@@ -1,4 +1,4 @@
-"""Commands of this floor: `build-cache`, `inspect`, `verify`, `compact` and `forget`."""
+"""Commands of this floor: `build-cache`, `verify`, `compact` and `forget`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -166,32 +166,6 @@ def _cluster(backend: str, scheduler: str | None, workers: int) -> "Cluster | No
     cluster = Cluster(backend=backend, scheduler=scheduler)
     cluster.check()
     return cluster
-
-
-@click.command("inspect")
-@click.argument("cache_path", metavar="CACHE", type=LOCATION)
-@click.option("--json", "as_json", is_flag=True, help="All counts as JSON, for programs.")
-def inspect(cache_path: Location, as_json: bool) -> None:
-    """Show what is in a cache: its spec, clips by class, signer, view and split, bytes, failures.
-
-    \b
-    Examples:
-      signprep inspect aihub.zarr
-      signprep inspect aihub.zarr --json
-      signprep inspect s3://team/aihub.zarr
-    """
-    import json
-
-    from rich.console import Console
-
-    from signprep.cache_builder import open_cache
-    from signprep.cache_builder.inspect import describe, print_description
-
-    description = describe(open_cache(cache_path))
-    if as_json:
-        click.echo(json.dumps(description, ensure_ascii=False, indent=2))
-    else:
-        print_description(description, Console())
 
 
 @click.command("verify")

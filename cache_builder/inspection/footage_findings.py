@@ -16,6 +16,9 @@ _ALIKE = {
 }
 """By what two clips do not share: kind and gravity of the finding, and what is said of it."""
 
+ALIKE_KINDS = {difference: kind for difference, (kind, *_) in _ALIKE.items()}
+"""Kinds of findings about pairs, by what two clips do not share."""
+
 
 def footage_findings(columns: ClipColumns, comparison: Comparison) -> Iterator[Finding]:
     """Find what a comparison of clips shows."""

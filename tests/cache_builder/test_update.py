@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from signprep.cache_builder import build as build_module
 from signprep.cache_builder import open_cache, shard_task
 from signprep.cache_builder.build import BuildReport, build
-from signprep.cache_builder.inspect import describe
+from signprep.cache_builder.inspection.describe import describe
 from signprep.cache_builder.verify import verify_cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, DecodeError
