@@ -91,8 +91,12 @@ def _value(bar: Mapping[str, Any], reference: float | None, wins: bool) -> str:
     value = bar["value"]
     shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
     if reference is not None and value and not bar["ours"]:
-        shown += f" (ours / it {reference / value:.2g})"
-    return " ".join(part for part in (shown, bar["note"], "is ahead" if wins else "") if part)
+        shown += f" (ours / it {_ratio(reference / value)})"
+    return " · ".join(part for part in (shown, bar["note"], "is ahead" if wins else "") if part)
+
+
+def _ratio(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def _fit(text: str) -> str:

@@ -156,8 +156,8 @@ def long_video(folder: Path, source: Path, seconds: float, recognizer: Recognize
         "seconds",
         [
             Bar(name="infer", value=taken["infer"], ours=True),
-            Bar(name="decoding every frame once", value=taken["decode"], part=True, note="(a part)"),
-            Bar(name="the model alone", value=taken["model"], part=True, note="(a part)"),
+            Bar(name="decoding every frame once", value=taken["decode"], part=True, note="a part of it"),
+            Bar(name="the model alone", value=taken["model"], part=True, note="a part of it"),
             Bar(name="each window by itself", value=alone),
         ],
     )

@@ -37,7 +37,7 @@ def run(size: Size) -> None:
         command = [sys.executable, "-m", "benchmarks.plan", name, str(num_segments)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         seconds, peak = done.stdout.split()
-        bars.append(Bar(name=name, value=float(seconds), ours=True, note=f"s, {float(peak):.0f} MiB"))
+        bars.append(Bar(name=name, value=float(seconds), ours=True, note=f"{float(peak):.0f} MiB"))
         rows.append((name, f"{float(seconds):.1f}", f"{float(peak):.0f}"))
     print_table(rows)
     chart(f"Before the first clip of {num_segments:,} segments", "seconds", bars)

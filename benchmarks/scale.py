@@ -56,7 +56,7 @@ def run(size: Size) -> None:
         opened, looked_up, peak_opened, peak_looked_up, batch = np.median([found[num_rows] for found in rounds], axis=0)
         first = first or batch
         ratio = batch / first
-        bars.append(Bar(name=f"{num_rows:,} rows", value=1e3 * batch, ours=True, note=f"ms, opens in {opened:.2f} s"))
+        bars.append(Bar(name=f"{num_rows:,} rows", value=1e3 * batch, ours=True, note=f"opens in {opened:.2f} s"))
         peaks = f"{peak_opened:.0f}", f"{peak_looked_up:.0f}"
         times = f"{opened:.3f}", f"{looked_up:.3f}"
         rows.append((f"{num_rows:,}", *times, *peaks, f"{batch * 1e3:.1f}", f"{ratio:.2f}"))

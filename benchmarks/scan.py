@@ -114,10 +114,7 @@ def compare(sizes: Sequence[int], *, videos: bool, workers: int) -> None:
     chart(
         "Peak memory of `signprep scan`",
         "MiB, of the scanning process",
-        [
-            Bar(name=f"{row['labels']:,} label files", value=row["own_kib"] / 1024, ours=True, note="MiB")
-            for row in rows
-        ],
+        [Bar(name=f"{row['labels']:,} label files", value=row["own_kib"] / 1024, ours=True) for row in rows],
     )
     print_line(f"peak memory at {last['labels']:,} label files is {ratio:.2f} times that at {first['labels']:,}")
 

@@ -80,7 +80,7 @@ def epochs(
                 time.sleep(len(batch) / CLIPS_PER_SECOND)  # the training step
             seconds = time.perf_counter() - started
         wait = (loader.wait_seconds - waited) / seconds
-        bars.append(Bar(name=f"epoch {epoch}{name}", value=100 * wait, ours=True, note="%"))
+        bars.append(Bar(name=f"epoch {epoch}{name}", value=100 * wait, ours=True))
         rows.append(
             (f"epoch {epoch}{name}", f"{num_clips / seconds:.0f}", f"{100 * wait:.1f} %", f"{max(sizes) / bound:.2f}")
         )

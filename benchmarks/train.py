@@ -129,7 +129,7 @@ def against_memory(cache: Cache, folder: Path, spec: ModelSpec, num_rounds: int)
         "seconds an epoch",
         [
             Bar(name="from the cache", value=seconds, ours=True),
-            Bar(name="random clips in memory", value=memory_seconds, part=True, note="(nothing is read)"),
+            Bar(name="random clips in memory", value=memory_seconds, part=True, note="nothing is read"),
         ],
     )
     print_line(f"epoch from the cache / from memory: {seconds / memory_seconds:.3f}; longest wait {max(waits):.2f} %")

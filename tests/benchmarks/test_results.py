@@ -42,7 +42,7 @@ def test_a_chart_says_which_peer_is_ahead(more_is_better: bool, ahead: str, monk
     assert "읽기 <1>" in texts
     [mark] = [texts.index(text) for text in texts if "is ahead" in text]
     assert texts[mark - 1] == ahead
-    assert any(f"ours / it {0.5 if ahead == 'fast' else 2}" in text for text in texts)
+    assert any(f"ours / it {'0.50' if ahead == 'fast' else '2.00'}" in text for text in texts)
 
 
 def test_a_part_of_the_work_is_never_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
