@@ -5,11 +5,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from torch import nn
 
 from signprep.cache_builder.reader import Cache
+from signprep.inference.export import onnx as export_onnx
 from signprep.inference.export import proof
+from signprep.inference.export.onnx import exported_graph
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.routes import ONNX, TORCHSCRIPT
 from signprep.inference.export.run import ExportOptions, export_model
@@ -39,7 +43,16 @@ def hardly_timed() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportReport]:
     folder = tmp_path_factory.mktemp("수어 모델")
-    reports = {name: export_model(checkpoint, folder / name, options, cache) for name, options in EXPORTS.items()}
+    written: list[bytes] = []
+
+    def once(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:  # which takes most of the time
+        if not written:
+            written.append(exported_graph(model, example).SerializeToString())
+        return onnx.load_model_from_string(written[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_onnx, "exported_graph", once)
+        reports = {name: export_model(checkpoint, folder / name, options, cache) for name, options in EXPORTS.items()}
     expected = sorted([*EXPORTS, *(f"{name}.report.json" for name in EXPORTS)])
     assert sorted(path.name for path in folder.iterdir()) == expected
     return reports
@@ -65,6 +78,14 @@ def untrained_checkpoint(
     weights = {f"model.{key}": value for key, value in model.state_dict().items()}
     torch.save({"state_dict": weights, CHECKPOINT_KEY: card.to_dict()}, path)
     return path
+
+
+SMALL = "tests.inference.export.small_model:small"
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained_checkpoint(tmp_path_factory.mktemp("small") / "small.ckpt", cache, SMALL, 2, 32)
 
 
 _WITHOUT_SIGNPREP = """

@@ -18,18 +18,20 @@ from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from tests.conftest import build_test_cache, write_data_root
-from tests.inference.export.conftest import untrained_checkpoint
+from tests.inference.export.conftest import SMALL, untrained_checkpoint
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["export", *map(str, arguments)])
 
 
-def test_the_command_prints_a_table_and_leaves_a_report(checkpoint: Path, cache: Cache, tmp_path: Path) -> None:
+def test_the_command_prints_a_table_and_leaves_a_report(small_checkpoint: Path, cache: Cache, tmp_path: Path) -> None:
     out = tmp_path / "sign.pt"
-    result = run("--checkpoint", checkpoint, "--output_path", out, "--calibration_cache", cache.path)
+    result = run(
+        "--checkpoint", small_checkpoint, "--output_path", out, "--calibration_cache", cache.path, "--model-name", SMALL
+    )
     assert result.exit_code == 0, (result.output, result.exception)
-    assert f"{out}: " in result.stdout and "MB, torchscript in fp32, of efficient_x3d_xs" in result.stdout
+    assert f"{out}: " in result.stdout and f"MB, torchscript in fp32, of {SMALL}" in result.stdout
     for part in (
         "largest difference",
         "same first answer",
@@ -46,8 +48,10 @@ def test_the_command_prints_a_table_and_leaves_a_report(checkpoint: Path, cache:
     assert report["latency_ms"]["1"].keys() == {"checkpoint", "file"} and report["machine"]["processor"]
 
 
-def test_without_a_cache_no_accuracy_is_claimed(checkpoint: Path, tmp_path: Path) -> None:
-    result = run("--checkpoint", checkpoint, "--output-path", tmp_path / "sign.pt", "--json")
+def test_without_a_cache_no_accuracy_is_claimed(small_checkpoint: Path, tmp_path: Path) -> None:
+    result = run(
+        "--checkpoint", small_checkpoint, "--output-path", tmp_path / "sign.pt", "--json", "--model-name", SMALL
+    )
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["drawn_clips"] and report["clips"] == 4 and report["checkpoint_accuracy"] is None
@@ -89,21 +93,25 @@ def test_of_few_clips_one_may_be_answered_otherwise_unless_a_bound_is_given() ->
 
 
 def test_a_file_that_answers_otherwise_is_not_left(
-    checkpoint: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = run("--checkpoint", checkpoint, "--output-path", tmp_path / "sign.pt", "--max-drop", 0)
-    assert "sign.pt: its probabilities are up to" in str(result.exception) and "no file is left" in str(
-        result.exception
-    )
-    monkeypatch.setattr(proof, "compare", lambda *arguments, **options: Comparison(
-        engine=None, largest_difference=float("nan"), mean_difference=0.0, num_agreeing=0, accuracy=None
-    ))  # fmt: skip
+    found = Comparison(engine=None, largest_difference=0.2, mean_difference=0.1, num_agreeing=0, accuracy=None)
+    monkeypatch.setattr(proof, "compare", lambda *arguments, **options: found)
+    options = ExportOptions(own_model=SMALL)
+    (tmp_path / "sign.pt").write_text("the one before")
+    with pytest.raises(SignprepError, match=r"sign\.pt: its probabilities are up to 2\.0e-01 off .* no file is left"):
+        export_model(small_checkpoint, tmp_path / "sign.pt", options)
+    assert [path.name for path in tmp_path.iterdir()] == ["sign.pt"]
+    assert (tmp_path / "sign.pt").read_text() == "the one before"
+
+
+def test_a_difference_that_is_no_number_is_too_large() -> None:
+    found = compare(np.float32([[0, 1]]), np.float32([[np.nan, 1]]), None, temperature=1.0)
     with pytest.raises(SignprepError, match=r"sign\.pt: its probabilities are up to nan off"):
-        export_model(checkpoint, tmp_path / "sign.pt", ExportOptions(max_drop=1.0))
-    assert not list(tmp_path.iterdir())
+        require_kept(Path("sign.pt"), found, None, int8=False, max_drop=1.0)
 
 
-def test_a_cache_without_validation_clips_is_said(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
+def test_a_cache_without_validation_clips_is_said(small_checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "data"
     write_data_root(root)
     for path in root.rglob("*REAL17*"):
@@ -112,7 +120,7 @@ def test_a_cache_without_validation_clips_is_said(checkpoint: Path, data_root: P
         path.unlink()
     cache = build_test_cache(root, tmp_path / "one.zarr")
     splits = [split for split in ("val", "test", "train") if len(cache.positions(split))]
-    report = export_model(checkpoint, tmp_path / "sign.pt", ExportOptions(max_clips=2), cache)
+    report = export_model(small_checkpoint, tmp_path / "sign.pt", ExportOptions(max_clips=2, own_model=SMALL), cache)
     assert report.split == splits[0] and report.num_clips == 2
     assert any("has no clips in its split val" in note for note in report.notes) == (splits[0] != "val")
 

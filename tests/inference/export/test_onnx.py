@@ -4,14 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
-
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
-import onnx
 from onnx import TensorProto, helper
 
 from signprep.cache_builder.reader import Cache
