@@ -74,7 +74,12 @@ GOALS = {
         bound=0.05,
         earlier="0.02",
     ),
+    "export.fp32": Goal(
+        benchmark="export", text="share of validation clips with the same answer, fp32", bound=1.0, at_least=True
+    ),
     "export.int8": Goal(benchmark="export", text="accuracy that INT8 loses, in points", bound=1.6),
+    "export.torchscript_mb": Goal(benchmark="export", text="MB of TorchScript INT8", bound=7.5),
+    "export.onnx_mb": Goal(benchmark="export", text="MB of ONNX INT8", bound=5.0),
     "export.onnx": Goal(benchmark="export", text="latency of ONNX INT8 / the PyTorch model's", bound=0.6),
 }
 """By the name under which a benchmark reports the figure, `figure(name, value)`."""

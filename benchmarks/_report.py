@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._goals import GOALS
+from signprep.pipeline.machine import processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +42,6 @@ class Recorded:
 
 RECORDED = Recorded()
 """Of this process: the runner gives each benchmark a process of its own."""
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def peak_memory_mib() -> float:

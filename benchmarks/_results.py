@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks._chart import bar_chart
 from benchmarks._goals import GOALS
 from benchmarks._peers import PEERS
-from benchmarks._report import processor
 from benchmarks._size import Size
+from signprep.pipeline.machine import processor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,17 +44,11 @@ class ExportReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; docs/export.md explains each key."""
-        document = self.export_card.to_dict()
         return {
             "report_version": REPORT_VERSION,
             "file": str(self.output),
             "num_bytes": self.num_bytes,
-            "format": document["format"],
-            "precision": document["precision"],
-            "input": document["input"],
             "checkpoint": str(self.checkpoint),
-            "model": document["model_spec"]["name"],
-            "num_classes": len(document["glosses"]),
             "cache": self.cache,
             "split": self.split,
             "clips_in_split": self.num_in_split,
@@ -68,6 +62,7 @@ class ExportReport:
             "machine": self.machine,
             "versions": self.versions,
             "notes": list(self.notes),
+            "signprep": self.export_card.to_dict(),
         }
 
     def _compared(self, found: Comparison) -> dict[str, Any]:

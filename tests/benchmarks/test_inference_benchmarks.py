@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import infer, models, timeline
+from benchmarks import export, infer, models, timeline
+from benchmarks._report import RECORDED
 from benchmarks._size import Size
 
 
@@ -20,3 +21,11 @@ def test_the_timeline_is_held_against_labels(capsys: pytest.CaptureFixture[str])
 def test_models_are_timed_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
     models.run(Size.TOY)
     assert "mvit_base_16x4" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_exported_files_are_held_against_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
+    export.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert all(part in printed for part in ("ONNX INT8", "points lost", "file / PyTorch"))
+    assert RECORDED.figures["export.fp32"] == 1.0 and RECORDED.figures["export.onnx_mb"] < 5

@@ -12,6 +12,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.export import proof
 from signprep.inference.export.proof import Comparison, compare, require_kept
 from signprep.inference.export.report import ExportReport, report_path
+from signprep.inference.export.routes import format_of
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.pipeline import extras
 from signprep.pipeline.cli import cli
@@ -59,9 +60,18 @@ def test_without_a_cache_no_accuracy_is_claimed(small_checkpoint: Path, tmp_path
     assert "tried on drawn clips only, and no accuracy is known" in result.stderr
 
 
-def test_the_ending_chooses_the_format(exported: dict[str, ExportReport]) -> None:
-    assert exported["fp32.onnx"].to_dict()["format"] == "onnx"
-    assert exported["fp32.pt"].to_dict()["format"] == "torchscript"
+@pytest.mark.parametrize(
+    ("name", "asked", "format_"),
+    [
+        ("a.onnx", None, "onnx"),
+        ("a.PTE", None, "executorch"),
+        ("a.pt", None, "torchscript"),
+        ("a", None, "torchscript"),
+        ("a.pt", "onnx", "onnx"),
+    ],
+)
+def test_the_ending_chooses_the_format_unless_one_is_asked_for(name: str, asked: str | None, format_: str) -> None:
+    assert format_of(Path(name), asked) == format_
 
 
 def test_differences_are_of_probabilities_at_the_checkpoints_temperature() -> None:

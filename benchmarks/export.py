@@ -1,0 +1,147 @@
+"""Exported files beside PyTorch: what they lose, how large they are, how long a clip takes.
+
+The model is the demo's EfficientX3D-XS, trained by the demo's own code; every figure is of the report that an export
+writes itself. Clips are those of two signers whom the model has never seen. Times are of one clip on this machine's
+cores, never of a phone; with several threads they say how the machine copes with many small operators.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
+from benchmarks._signing import signing_cache
+from benchmarks._size import Size
+from signprep.cache_builder.reader import Cache, open_cache
+from signprep.inference.demo import run_demo
+from signprep.inference.export.report import ExportReport
+from signprep.inference.export.routes import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
+from signprep.inference.export.run import ExportOptions, export_model
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.sample.dataset import SampleSpec
+from signprep.pipeline.wording import counted
+from signprep.training.classifier import CHECKPOINT_KEY
+from signprep.training.config import TrainConfig
+from signprep.training.model_spec import MODEL_SPECS, model_spec
+from signprep.training.run import train
+
+MODEL = "efficient_x3d_xs"
+WAYS = {
+    "TorchScript fp32": ExportOptions(format=TORCHSCRIPT),
+    "TorchScript INT8": ExportOptions(format=TORCHSCRIPT, int8=True, max_drop=1.0),
+    "ONNX fp32": ExportOptions(format=ONNX),
+    "ONNX INT8": ExportOptions(format=ONNX, int8=True, max_drop=1.0),
+    "ExecuTorch fp32": ExportOptions(format=EXECUTORCH),
+}
+"""INT8 may lose anything here: what it lost is what is asked."""
+
+
+def run(size: Size) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print_machine(["torch", "onnx", "onnxscript", "onnxruntime", "executorch"])
+        cache, checkpoint = trained(folder, size)
+        reports = exported(folder, checkpoint, cache)
+        compared(reports)
+        timed(reports, "the demo's 8 frames of 64 pixels" if size is not Size.TOY else "toy")
+        goals(reports)
+        if size is not Size.TOY:
+            spec = MODEL_SPECS[MODEL]
+            larger = exported(folder, at_its_own_size(checkpoint, folder / "larger.ckpt"), cache, but=("ExecuTorch",))
+            timed(larger, f"{spec.num_frames} frames of {spec.crop_size} pixels, what the model was designed for")
+
+
+def trained(folder: Path, size: Size) -> tuple[Cache, Path]:
+    """Return the demo's cache and checkpoint."""
+    if size is not Size.TOY:
+        run_demo(folder)
+        return open_cache(folder / "demo.zarr"), folder / "training" / "checkpoints" / "best.ckpt"
+    sample = SampleSpec(words=2, signers=3, takes=1, frame_size=(160, 96))
+    cache = signing_cache(sample, ClipSpec(num_frames=2, size=32))
+    model = model_spec(MODEL, num_frames=1, crop_size=32)
+    result = train(cache, model, TrainConfig(epochs=1, batch_size=2), folder / "training", report=lambda line: None)
+    return cache, result.best_checkpoint
+
+
+def at_its_own_size(checkpoint: Path, target: Path) -> Path:
+    """Copy a checkpoint, for the clips that its model was designed for: its weights fit any size, for times only."""
+    contents = torch.load(checkpoint, weights_only=True)
+    contents[CHECKPOINT_KEY]["model_spec"] = MODEL_SPECS[MODEL].to_dict()
+    torch.save(contents, target)
+    return target
+
+
+def exported(folder: Path, checkpoint: Path, cache: Cache, but: tuple[str, ...] = ()) -> dict[str, ExportReport]:
+    reports = {}
+    for name, options in WAYS.items():
+        if name.startswith(but) and but:
+            continue
+        try:
+            require_installed(options.format)
+        except SignprepError as error:
+            print_missing(name, error)
+            continue
+        reports[name] = export_model(checkpoint, folder / "model", options, cache)
+    return reports
+
+
+def compared(reports: dict[str, ExportReport]) -> None:
+    first = next(iter(reports.values()))
+    rows = [("", "MB", "largest difference", "mean difference", "same answer", "accuracy", "points lost")]
+    for name, report in reports.items():
+        for found in report.proof.comparisons:
+            rows.append(
+                (
+                    name + (f", {found.engine}" if found.engine else ""),
+                    f"{report.num_bytes / 1e6:.2f}",
+                    f"{found.largest_difference:.1e}",
+                    f"{found.mean_difference:.1e}",
+                    f"{found.num_agreeing} of {report.num_clips}",
+                    f"{found.accuracy:.3f}",
+                    f"{100 * ((report.proof.checkpoint_accuracy or 0) - (found.accuracy or 0)):.2f}",
+                )
+            )
+    print_table(rows)
+    print_line(
+        f"the checkpoint's accuracy: {first.proof.checkpoint_accuracy:.3f} on {first.num_clips} validation clips"
+    )
+
+
+def timed(reports: dict[str, ExportReport], input_: str) -> None:
+    """Print and draw times; a file's checkpoint is timed in turns with it, so that only ratios of a row compare."""
+    threads = sorted(next(iter(reports.values())).proof.latencies)
+    heading = [cell for number in threads for cell in (f"ms, {counted(number, 'thread')}", "PyTorch", "file / PyTorch")]
+    rows = [[f"one clip, {input_}", *heading]]
+    bars = []
+    for name, report in reports.items():
+        for found in report.proof.comparisons:
+            row = [name + (f", {found.engine}" if found.engine else "")]
+            for number in threads:
+                taken = report.proof.latencies[number]
+                ours, torchs = taken[found.name], taken["checkpoint"]
+                row += [f"{ours:.1f}", f"{torchs:.1f}", f"{ours / torchs:.2f}"]
+            bars.append(Bar(name=row[0], value=report.proof.latencies[1][found.name], ours=True))
+            rows.append(row)
+    print_table(rows)
+    reference = next(iter(reports.values())).proof.latencies[1]["checkpoint"]
+    bars.sort(key=lambda bar: not bar.name.startswith("ONNX INT8"))
+    chart(f"one clip on one thread, {input_}", "ms", [*bars, Bar(name="PyTorch fp32", value=reference)])
+
+
+def goals(reports: dict[str, ExportReport]) -> None:
+    int8 = {name: report for name, report in reports.items() if name.endswith("INT8")}
+    fp32 = [report for name, report in reports.items() if name.endswith("fp32")]
+    figure("export.fp32", min(report.proof.comparisons[0].num_agreeing / report.num_clips for report in fp32))
+    lost = [
+        (report.proof.checkpoint_accuracy or 0) - (found.accuracy or 0)
+        for report in int8.values()
+        for found in report.proof.comparisons
+    ]
+    figure("export.int8", 100 * max(lost))
+    figure("export.torchscript_mb", int8["TorchScript INT8"].num_bytes / 1e6)
+    if "ONNX INT8" in int8:
+        onnx = int8["ONNX INT8"]
+        figure("export.onnx_mb", onnx.num_bytes / 1e6)
+        figure("export.onnx", onnx.proof.latencies[1]["file"] / onnx.proof.latencies[1]["checkpoint"])
