@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from signprep.cache_builder.inspection.figures import Durations
 
 WIDTH, HEIGHT = 640, 190
-LEFT, TOP, RIGHT, BOTTOM = 52, 12, 12, 36
+LEFT, TOP, RIGHT, BOTTOM = 52, 22, 16, 26
 """Margins around the plot, for its labels."""
 CURVE_POINTS = 600
+MOST_LABELS = 7
 
 
 def bar(parts: Sequence[int], longest: int) -> str:
@@ -40,7 +41,7 @@ def histogram(durations: Durations) -> str:
             f'<g><title>{tip}</title><rect class="part0" x="{left:.1f}" y="{_y(number / most):.1f}" '
             f'width="{max(0.5, right - left - 1):.1f}" height="{_y(0) - _y(number / most):.1f}"/></g>'
         )
-    step = max(1, len(clips) // 8)
+    step = -(-len(clips) // MOST_LABELS)
     for edge in edges[::step]:
         parts.append(_below(_x((edge - first) / (last - first)), f"{edge:g} s"))
     median = durations.quantiles_seconds[2]
@@ -95,7 +96,7 @@ def _across(most: int, unit: str) -> str:
             f'<path class="grid" d="M{_x(0)} {y}H{_x(1)}"/><text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value:,}'
             "</text>"
         )
-    return "".join(lines) + f'<text x="{LEFT - 6}" y="{HEIGHT - BOTTOM + 18}" text-anchor="end">{unit}</text>'
+    return "".join(lines) + f'<text x="{LEFT - 6}" y="{TOP - 10}" text-anchor="end">{unit}</text>'
 
 
 def _below(x: float, text: str) -> str:

@@ -18,6 +18,8 @@ from signprep.cache_builder.index import OK, REMOVED
 from signprep.cache_builder.reader import Cache
 
 SPLITS_FIRST = ("train", "val", "test")
+VIEWS_FIRST = ("F", "U", "D", "L", "R")
+"""AIHub's: from the front, from above, from below, left and right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def clip_columns(cache: Cache) -> ClipColumns:
         gloss=_named(table["gloss"], cache.vocabulary.glosses),
         source=_named(table["source"]),
         signer=_named(table["signer"]),
-        view=_named(table["view"]),
+        view=_named(table["view"], VIEWS_FIRST, keep_all=False),
         split=_named(table["split"], SPLITS_FIRST, keep_all=False),
         take=_named(table["take"]),
         video=_named(video),

@@ -15,6 +15,7 @@ _MOVING = (".mp4", ".webp")
 @click.option("--json", "as_json", is_flag=True, help="All counts and findings as JSON, for programs.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a report with moving pictures, one file.")
 @click.option("--classes", multiple=True, metavar="GLOSS", help="With --html: pictures of this class only; repeatable.")
+@click.option("--gloss-file", type=click.Path(path_type=Path), help="As --classes: a text file of glosses, one a line.")
 @click.option("--clips-per-class", type=click.IntRange(min=0), help="With --html: pictures of each class; else 4.")
 @click.option(
     "--compare", type=click.IntRange(min=0), help="With --html: clips compared with one another; else up to 30,000."
@@ -26,6 +27,7 @@ def inspect(
     as_json: bool,
     html: Path | None,
     classes: tuple[str, ...],
+    gloss_file: Path | None,
     clips_per_class: int | None,
     compare: int | None,
     clip: int | None,
@@ -47,8 +49,8 @@ def inspect(
     """
     if sum((as_json, html is not None, clip is not None)) > 1:
         raise click.UsageError("--json, --html and --clip are three different answers: give one of them")
-    if html is None and (classes or clips_per_class is not None or compare is not None):
-        raise click.UsageError("--classes, --clips-per-class and --compare go with --html")
+    if html is None and (classes or gloss_file or clips_per_class is not None or compare is not None):
+        raise click.UsageError("--classes, --gloss-file, --clips-per-class and --compare go with --html")
     if output is not None:
         if clip is None:
             raise click.UsageError("--output goes with --clip; a report is written by --html")
@@ -62,6 +64,10 @@ def inspect(
     if html is not None:
         from signprep.cache_builder.inspection.report import ReportOptions, write_report
 
+        if gloss_file is not None:
+            from signprep.pipeline.sources.annotations import read_gloss_file
+
+            classes = (*classes, *sorted(read_gloss_file(gloss_file)))
         options = ReportOptions(classes=classes, clips_per_class=clips_per_class, compare=compare)
         click.echo(write_report(cache, html, options))
     elif clip is not None:

@@ -111,10 +111,13 @@ def coverage(columns: ClipColumns) -> Coverage | None:
     has = np.zeros(shape, np.bool_)
     ok = columns.is_ok
     has[columns.gloss.codes[ok], columns.signer.codes[ok], columns.view.codes[ok]] = True
+    # Clips of unknown signers or views, beside those of known ones, are no signer and no view that others could miss.
+    signers, views = columns.signer.known or (None,), columns.view.known or (None,)
+    has = has[:, : len(signers), : len(views)]
     signed = np.asarray(has.any(axis=2))
     return Coverage(
-        signers=columns.signer.names,
-        views=columns.view.names,
+        signers=signers,
+        views=views,
         words=has.sum(axis=0),
         num_words=shape[0],
         num_unsigned=int((~signed).sum()),

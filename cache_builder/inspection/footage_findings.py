@@ -60,7 +60,7 @@ def _pairs(columns: ClipColumns, comparison: Comparison) -> Iterator[Finding]:
 
 def _line(columns: ClipColumns, pair: AlikePair) -> str:
     both = " = ".join(f"{columns.where(row)} ({columns.gloss.of(row)})" for row in pair.rows)
-    return f"{pair.likeness:.3f} {both}"
+    return f"likeness {pair.likeness:.3f}: {both}"
 
 
 def _sampled(comparison: Comparison) -> Finding:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from signprep.cache_builder.inspection.columns import ClipColumns
 from signprep.cache_builder.inspection.finding import LOOK, NOTE, WRONG, Finding
@@ -46,6 +47,7 @@ def leaking(columns: ClipColumns) -> Iterator[Finding]:
         column = named[leak.kind]
         leaked = set(leak.names)
         codes = [code for code, name in enumerate(column.names) if name in leaked]
+        rows = np.flatnonzero(np.isin(column.codes, codes))
         yield Finding(
             kind=f"leak-{leak.kind.replace(' ', '-')}",
             gravity=WRONG if leak.forbidden else LOOK,
@@ -56,9 +58,17 @@ def leaking(columns: ClipColumns) -> Iterator[Finding]:
                 if leak.forbidden
                 else "Accuracy says nothing about people not seen in training; --split-by signer keeps them apart."
             ),
-            rows=np.flatnonzero(np.isin(column.codes, codes)),
-            lines=leak.names,
+            rows=rows,
+            lines=_videos(columns, rows) if column is columns.content else leak.names,
         )
+
+
+def _videos(columns: ClipColumns, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the names of videos, each once, in place of the hashes of their bytes: a line for each content."""
+    names: dict[int, dict[str, None]] = {}
+    for row in rows.tolist():
+        names.setdefault(int(columns.content.codes[row]), {})[columns.video.of(row) or ""] = None
+    return tuple(" = ".join(videos) for videos in names.values())
 
 
 def same_labels(columns: ClipColumns) -> Iterator[Finding]:

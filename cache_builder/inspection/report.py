@@ -35,6 +35,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.output import require_writable, written_whole
 from signprep.pipeline.progress import progress_bar
+from signprep.pipeline.sources.annotations import normal_gloss
 from signprep.pipeline.wording import counted
 
 MAX_BYTES = 20_000_000
@@ -130,6 +131,7 @@ def class_codes(columns: ClipColumns, glosses: Sequence[str]) -> NDArray[np.int6
     """
     names = columns.gloss.names
     places = {name: place for place, name in enumerate(names)}
+    glosses = [normal_gloss(gloss) for gloss in glosses]
     for gloss in glosses:
         if gloss not in places:
             near = get_close_matches(gloss, columns.gloss.known, n=3)

@@ -15,7 +15,7 @@ from signprep.cache_builder.inspection.figures import Balance, Coverage, Duratio
 from signprep.cache_builder.inspection.finding import WRONG, Finding
 from signprep.pipeline.wording import counted
 
-SHOWN_LINES = 20
+SHOWN_LINES = 100
 """Of a finding; the list of clips has the others."""
 MOST_ROWS = 60
 """Of a table; of more classes the largest and the smallest are shown."""
@@ -158,7 +158,7 @@ def coverage_section(found: Coverage) -> str:
     for signer, by_view in list(zip(found.signers, found.words.tolist(), strict=True))[:MOST_ROWS]:
         cells = []
         for words in by_view:
-            kind = "" if words == found.num_words else ' class="hole"' if words == 0 else ' class="some"'
+            kind = "" if words else ' class="hole"'
             cells.append(f"<td{kind}>{words:,}{bar([words], found.num_words)}</td>")
         rows.append(f'<tr><th scope="row" class="name">{named(signer)}</th>{"".join(cells)}</tr>')
     left = len(found.signers) - len(rows)

@@ -6,7 +6,8 @@ const PICTURE_WORD = "Moving picture of";
 
 async function unpacked(id) {
   const packed = atob(document.getElementById(id).textContent.trim());
-  const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+  const bytes = new Uint8Array(packed.length);
+  for (let place = 0; place < packed.length; place++) bytes[place] = packed.charCodeAt(place);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return JSON.parse(await new Response(stream).text());
 }
@@ -24,6 +25,7 @@ function make(tag, properties = {}, ...children) {
 
 const numbers = new Intl.NumberFormat("en-US");
 const counted = (number, noun, nouns = `${noun}s`) => `${numbers.format(number)} ${number === 1 ? noun : nouns}`;
+const byName = new Intl.Collator("ko", { numeric: true }).compare;
 const shown = (name) => name ?? ABSENT;
 const nameOf = (clips, column, clip) => shown(clips[column].names[clips[column].codes[clip]]);
 const secondsOf = (clips, clip) => `${clips.start[clip].toFixed(2)}–${clips.end[clip].toFixed(2)} s`;

@@ -5,7 +5,7 @@ const CLASS_ORDERS = {
   "as in the vocabulary": () => 0,
   "fewest clips first": (a, b) => a.clips.length - b.clips.length,
   "most clips first": (a, b) => b.clips.length - a.clips.length,
-  "by name": (a, b) => a.gloss.localeCompare(b.gloss, "ko"),
+  "by name": (a, b) => byName(a.gloss, b.gloss),
 };
 
 class Classes {
@@ -52,9 +52,9 @@ class Classes {
     const failed = clips.length - ok.length;
     const counts = [counted(ok.length, "clip")];
     const bySplit = grouped(ok.map((clip) => this.clips.split.codes[clip]), this.clips.split.names.length);
-    bySplit.forEach((group, code) => group.length && counts.push(`${numbers.format(group.length)} ${shown(this.clips.split.names[code])}`));
+    bySplit.forEach((group, code) => group.length && counts.push(`${numbers.format(group.length)} ${this.clips.split.names[code] ?? "without split"}`));
     if (failed) counts.push(`${numbers.format(failed)} failed`);
-    const choose = make("button", { type: "button", title: "Only this class", onclick: () => this.choose(gloss) }, gloss);
+    const choose = make("button", { type: "button", title: `Only this class: ${gloss}`, onclick: () => this.choose(gloss) }, gloss);
     const head = make("header", {}, make("h4", {}, choose), make("p", {}, counts.join(" · ")));
     const shownClips = ok.filter((clip) => this.pictures.has(clip));
     const sheet = make("div", { class: "sheet" }, ...shownClips.map((clip) => this.pictures.figure(clip)));

@@ -6,23 +6,18 @@ class ClipList {
   constructor(clips, pictures, place) {
     Object.assign(this, { clips, pictures, order: "clip", direction: 1 });
     const several = COLUMNS.filter((column) => clips[column].names.length > 1);
-    const compare = (a, b) => shown(a).localeCompare(shown(b), "ko", { numeric: true });
-    this.columns = new Map([["clip", { text: (clip) => String(clips.position[clip]), key: (clip) => clips.position[clip] }]]);
+    this.columns = new Map([["clip", { text: (clip) => String(clips.position[clip]), keys: () => clips.position }]]);
     for (const column of ["gloss", ...several, "video"]) {
-      // A place in the order of names is compared much faster than names are.
-      const { names, codes } = clips[column];
-      const ranks = [];
-      [...names.keys()].sort((a, b) => compare(names[a], names[b])).forEach((code, rank) => (ranks[code] = rank));
-      this.columns.set(column, { text: (clip) => nameOf(clips, column, clip), key: (clip) => ranks[codes[clip]], isName: true });
+      this.columns.set(column, { text: (clip) => nameOf(clips, column, clip), keys: () => this.ranks(column), isName: true });
     }
-    this.columns.set("from", { text: (clip) => clips.start[clip].toFixed(2), key: (clip) => clips.start[clip] });
-    this.columns.set("to", { text: (clip) => clips.end[clip].toFixed(2), key: (clip) => clips.end[clip] });
-    const lasts = (clip) => clips.end[clip] - clips.start[clip];
-    this.columns.set("seconds", { text: (clip) => lasts(clip).toFixed(2), key: lasts });
+    const seconds = clips.end.map((end, clip) => end - clips.start[clip]);
+    for (const [name, keys] of [["from", clips.start], ["to", clips.end], ["seconds", seconds]]) {
+      this.columns.set(name, { text: (clip) => keys[clip].toFixed(2), keys: () => keys });
+    }
     this.body = make("tbody");
     this.heads = [...this.columns].map(([name, { isName }]) => {
       const button = make("button", { type: "button", onclick: () => this.sortBy(name) }, name);
-      return make("th", { scope: "col", class: isName ? "name" : null }, button);
+      return make("th", { scope: "col", class: isName ? `name ${name}` : null }, button);
     });
     const table = make("table", { class: "clips" }, make("thead", {}, make("tr", {}, ...this.heads)), this.body);
     const pages = make("nav", { class: "pager screen", "aria-label": "Pages of clips" });
@@ -41,9 +36,17 @@ class ClipList {
     this.sort();
   }
 
+  // The place of each clip's name in the order of names: numbers are compared much faster than names are.
+  ranks(column) {
+    const { names, codes } = this.clips[column];
+    const ranks = new Int32Array(names.length);
+    [...names.keys()].sort((a, b) => byName(shown(names[a]), shown(names[b]))).forEach((code, rank) => (ranks[code] = rank));
+    return codes.map((code) => ranks[code]);
+  }
+
   sort() {
-    const { key } = this.columns.get(this.order);
-    this.sorted = [...this.chosen].sort((a, b) => this.direction * (key(a) - key(b)) || a - b);
+    const keys = this.columns.get(this.order).keys();
+    this.sorted = [...this.chosen].sort((a, b) => this.direction * (keys[a] - keys[b]) || a - b);
     [...this.columns.keys()].forEach((name, place) => {
       const sorted = this.direction > 0 ? "ascending" : "descending";
       if (name === this.order) this.heads[place].setAttribute("aria-sort", sorted);
@@ -60,7 +63,7 @@ class ClipList {
     const cells = [...this.columns].map(([name, { text, isName }]) => {
       const open = () => this.pictures.open(clip);
       const content = name === "clip" ? make("button", { type: "button", title: "Show this clip", onclick: open }, text(clip)) : text(clip);
-      return make("td", { class: isName ? "name" : null }, content);
+      return make("td", { class: isName ? `name ${name}` : null }, content);
     });
     if (!this.clips.ok[clip]) cells[1].append(make("span", { class: "gravity wrong" }, "failed"));
     return make("tr", {}, ...cells);

@@ -29,9 +29,11 @@ class CoverageMatrix {
       clipsOf[signer.codes[clip]]++;
       hasView[view.codes[clip]] = 1;
     }
-    const all = [...clipsOf.keys()].filter((code) => clipsOf[code]);
+    // Clips of unknown signers or views, beside those of known ones, are none that others could miss.
+    const known = (column, code) => column.names.length === 1 || column.names[code] !== null;
+    const all = [...clipsOf.keys()].filter((code) => clipsOf[code] && known(signer, code));
     this.signers = all.sort((a, b) => clipsOf[b] - clipsOf[a]).slice(0, MOST_SIGNERS).sort((a, b) => a - b);
-    this.views = [...hasView.keys()].filter((code) => hasView[code]);
+    this.views = [...hasView.keys()].filter((code) => hasView[code] && known(view, code));
     this.told.textContent = all.length > MOST_SIGNERS ? `The ${MOST_SIGNERS} signers with the most clips of ${numbers.format(all.length)}.` : "";
     const places = new Int32Array(signer.names.length).fill(-1);
     this.signers.forEach((code, place) => (places[code] = place));

@@ -37,8 +37,7 @@ class Filter {
     this.controls.finding = this.select([["failed", "failed clips"], ...found.filter(([, title]) => title)]);
     for (const [name, control] of Object.entries(this.controls)) {
       control.id = `by-${name}`;
-      const label = name === "finding" ? "found" : name;
-      form.append(make("label", { for: control.id, class: `by-${name}` }, label, control));
+      form.append(make("label", { for: control.id, class: `by-${name}` }, name, control));
     }
     form.append(make("button", { type: "reset" }, "Show all"));
     form.addEventListener("submit", (event) => event.preventDefault());

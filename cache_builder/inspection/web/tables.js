@@ -11,8 +11,8 @@ function makeSortable(table) {
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", isDescending ? "descending" : "ascending");
       const body = table.tBodies[0];
-      const keyed = [...body.rows].map((row) => [row.cells[place].textContent, row]);
-      keyed.sort(([a], [b]) => a.replaceAll(",", "").localeCompare(b.replaceAll(",", ""), "ko", { numeric: true }));
+      const keyed = [...body.rows].map((row) => [row.cells[place].textContent.replaceAll(",", ""), row]);
+      keyed.sort(([a], [b]) => byName(a, b));
       if (isDescending) keyed.reverse();
       body.append(...keyed.map(([, row]) => row));
     });

@@ -78,6 +78,11 @@ class Tab:
         """Return the page as it is printed."""
         return base64.b64decode(self._ask("Page.printToPDF", printBackground=False)["data"])
 
+    def close(self) -> None:
+        """End the browser: it does so when nobody can command it."""
+        os.close(self._commands)
+        self._answers.close()
+
     def _ask(self, method: str, **parameters: object) -> dict[str, Any]:
         self._number += 1
         message: dict[str, object] = {"id": self._number, "method": method, "params": parameters}
@@ -131,10 +136,11 @@ def chromium(profile: Path) -> Iterator[Tab]:
     )
     os.close(commands_out)
     os.close(answers_in)
+    tab = Tab(commands, answers)
     try:
-        yield Tab(commands, answers)
+        yield tab
     finally:
-        os.close(commands)
+        tab.close()
         with suppress(subprocess.TimeoutExpired):
             browser.wait(5)
         browser.kill()
