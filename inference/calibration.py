@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from signprep.inference.evaluation_figures import wilson
-from signprep.inference.output import written_whole
+from signprep.pipeline.output import written_whole
 from signprep.training.classifier import CHECKPOINT_KEY
 
 NUM_BINS = 15

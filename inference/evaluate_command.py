@@ -93,7 +93,7 @@ def evaluate(
     from signprep.inference.evaluation import EvaluationOptions, evaluate_checkpoint, require_calibrated
     from signprep.inference.evaluation_html import write_html
     from signprep.inference.evaluation_report import print_evaluation
-    from signprep.inference.output import require_writable, written_whole
+    from signprep.pipeline.output import require_writable, written_whole
 
     for path in (output_path, html_path, checkpoint if calibrate else None):
         if path is not None:

@@ -5,14 +5,15 @@ and paths come from label files and others' caches: everything is escaped where 
 policy lets a browser run and load nothing.
 """
 
+import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from signprep.cache_builder.inspection.moving import animated_webp, clip_frames, clip_seconds
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation_charts import coverage_chart, reliability_chart
-from signprep.inference.evaluation_pictures import moving_picture
 from signprep.inference.evaluation_report import (
     calibrations,
     headline,
@@ -23,10 +24,11 @@ from signprep.inference.evaluation_report import (
     worst_glosses,
 )
 from signprep.inference.evaluation_style import STYLE
-from signprep.inference.output import written_whole
+from signprep.pipeline.output import written_whole
 from signprep.pipeline.wording import counted
 
 SHOWN_MISTAKES, SHOWN_ROWS = 24, 30
+PICTURE_SIDE, PICTURE_FRAMES, PICTURE_QUALITY = 160, 16, 55
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -34,9 +36,16 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 def write_html(document: dict[str, Any], cache: Cache, path: Path) -> None:
     """Write the report of an evaluation of this cache. Raises SignprepError if it cannot be written."""
     mistaken = document["mistaken"][:SHOWN_MISTAKES]
-    pictures = [moving_picture(cache, row["position"]) for row in mistaken]
+    pictures = [_moving_picture(cache, row["position"]) for row in mistaken]
     with written_whole(path) as part:
         part.write_text(html_page(document, pictures), encoding="utf-8")
+
+
+def _moving_picture(cache: Cache, position: int) -> str:
+    """Return a clip as the data URI of a WebP that repeats without end."""
+    frames = clip_frames(cache, cache.read([position])[0], most=PICTURE_FRAMES, side=PICTURE_SIDE)
+    data = animated_webp(frames, clip_seconds(cache, position), PICTURE_QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
 
 
 def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:

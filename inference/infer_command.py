@@ -120,8 +120,8 @@ def infer(
         raise click.UsageError("a timeline is of videos, not of --cache")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_model
-    from signprep.inference.output import require_writable
     from signprep.inference.results import require_known_suffix, write_results
+    from signprep.pipeline.output import require_writable
 
     for path in (output_path, render, subtitles):
         if path is not None:

@@ -20,13 +20,13 @@ from av.codec import codecs_available
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.inference.output import written_whole
 from signprep.inference.timeline import TimelineSegment
 from signprep.inference.timeline_strip import TimelineStrip, split_planes
 from signprep.inference.upright import Upright
 from signprep.pipeline.container import open_stream, packet_times, video_name, whole_duration_seconds
 from signprep.pipeline.decode import open_video
 from signprep.pipeline.errors import DecodeError, SignprepError
+from signprep.pipeline.output import written_whole
 from signprep.pipeline.presentation import ShownFrame
 
 ENCODERS: tuple[tuple[str, dict[str, str], int], ...] = (

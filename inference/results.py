@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from signprep.inference.output import written_whole
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.output import written_whole
 
 SUFFIXES = (".json", ".jsonl", ".csv")
 COLUMNS = (

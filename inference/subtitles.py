@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from signprep.inference.output import written_whole
 from signprep.inference.timeline import TimelineSegment
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.output import written_whole
 
 _ENDS_A_LINE = frozenset({"Cc", "Zl", "Zp"})
 _NO_CHARACTER = frozenset({"Cs", "Cn"})

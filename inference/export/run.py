@@ -30,10 +30,10 @@ from signprep.inference.export.routes import (
 )
 from signprep.inference.export.source import Source, calibration_positions
 from signprep.inference.export.torchscript import write_torchscript
-from signprep.inference.output import require_writable, written_whole
 from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.machine import describe_machine, versions_of
+from signprep.pipeline.output import require_writable, written_whole
 from signprep.pipeline.wording import counted
 
 WRITERS: dict[str, Callable[[Source, Path], tuple[str, ...]]] = {
