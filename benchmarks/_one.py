@@ -4,7 +4,6 @@ So the peak memory of one is not that of all, threads that a peer leaves disturb
 """
 
 import importlib
-import inspect
 import json
 import sys
 import traceback
@@ -19,8 +18,7 @@ def main(name: str, size: Size, target: Path) -> int:
     run = importlib.import_module(f"benchmarks.{name}").run
     error = ""
     try:
-        # A benchmark that has no medium size knows toy and full.
-        run(toy=size is Size.TOY) if "toy" in inspect.signature(run).parameters else run(size)
+        run(size)
     except Exception as failure:
         traceback.print_exc()
         error = " ".join(f"{type(failure).__name__}: {failure}".split())

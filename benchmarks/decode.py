@@ -48,7 +48,7 @@ def run(size: Size) -> None:
     """Print the medians and ratios."""
     videos = make_videos(size)
     print_machine(["av", "decord", "torchcodec", "pytorchvideo", "torch", "numpy"])
-    compare(videos, num_rounds=size.pick(2, 4, 9))
+    compare(videos, num_rounds=size.pick(2, 3, 9))
 
 
 def make_videos(size: Size) -> list[tuple[Path, Span]]:

@@ -45,7 +45,7 @@ def run(size: Size) -> None:
         cache,
         rendered(sample),
         num_rounds=size.pick(1, 2, 4),
-        num_clips=size.pick(6, 16, 60),
+        num_clips=size.pick(6, 12, 60),
         crop=size.pick(32, 160, 160),
     )
 

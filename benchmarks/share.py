@@ -1,6 +1,6 @@
 """Push and pull of a cache beside each driver's own bulk copy of the same files, over loopback.
 
-A cache of made-up shards (2 GB; medium: 0.4 GB) goes to an S3-compatible server (moto), to OpenSSH's sftp, and to a
+A cache of made-up shards (2 GB; medium: 0.3 GB) goes to an S3-compatible server (moto), to OpenSSH's sftp, and to a
 folder, and comes back; beside it fsspec's `put` and `get` of all its files, as many at once, in turns, medians. Servers
 and clients share this machine's cores. Then one shard changes: what travels is counted in bytes. A push and a pull hash
 every byte, a bulk copy none: that is most of the difference.
@@ -48,7 +48,7 @@ CLIPS_PER_SHARD = 128
 
 
 def run(size: Size) -> None:
-    num_shards, chunk_bytes, num_rounds = size.pick((4, 1_000, 1), (8, 400_000, 2), (40, 400_000, 3))
+    num_shards, chunk_bytes, num_rounds = size.pick((4, 1_000, 1), (6, 400_000, 2), (40, 400_000, 3))
     print_machine(["fsspec", "s3fs", "sshfs", "moto"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -106,7 +106,7 @@ def clips_in_memory(cache: Cache, spec: ModelSpec) -> Iterator[None]:
 
 
 def against_memory(cache: Cache, folder: Path, spec: ModelSpec, num_rounds: int) -> None:
-    config = TrainConfig(epochs={1: 2, 2: 3}.get(num_rounds, 4), batch_size=BATCH)
+    config = TrainConfig(epochs=2 if num_rounds < 3 else 4, batch_size=BATCH)
     cached: list[tuple[float, float, float]] = []
     in_memory: list[tuple[float, float, float]] = []
     for _ in range(num_rounds):
