@@ -145,6 +145,8 @@ def _require_possible(checkpoint: Path, output: Path, options: ExportOptions, ca
     """Raise SignprepError for what can be told before the checkpoint is read."""
     if output.exists() and not (output.is_file() or output.is_dir()):
         raise SignprepError(f"{output}: is no place for a file that has to be read again")
+    if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
+        raise SignprepError(f"{output}: is the checkpoint itself; choose another --output-path")
     for path in (output, report_path(output)):
         require_writable(path)
     if options.int8:

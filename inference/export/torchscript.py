@@ -5,6 +5,7 @@ input has one shape: one clip. A TorchScript file is a program: one from elsewhe
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,8 +72,11 @@ def torchscript_text(path: Path) -> str | None:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.filename.endswith(f"/extra/{KEY}"):
-                with archive.open(entry) as file:
-                    text = file.read(MOST_BYTES + 1)
+                try:
+                    with archive.open(entry) as file:
+                        text = file.read(MOST_BYTES + 1)
+                except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+                    raise CheckpointError(f"{path}: its {KEY} is damaged ({error})") from error
                 return text.decode("utf-8", "replace") if len(text) <= MOST_BYTES else None
     return None
 

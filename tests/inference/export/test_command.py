@@ -143,6 +143,8 @@ def test_bad_requests_are_one_clear_error(checkpoint: Path, cache: Cache, data_r
     assert "no such checkpoint" in str(result.exception)
     result = run("--checkpoint", tmp_path / "gone.ckpt", "--output-path", tmp_path / "missing" / "sign.pt")
     assert "cannot be written" in str(result.exception)
+    result = run("--checkpoint", checkpoint, "--output-path", checkpoint)
+    assert "is the checkpoint itself" in str(result.exception)
     result = run("--checkpoint", checkpoint, "--output-path", "/dev/null")
     assert "/dev/null: is no place for a file that has to be read again" in str(result.exception)
     result = run("--checkpoint", checkpoint, "--output-path", tmp_path / "a.pte", "--int8", "--cache", cache.path)

@@ -86,6 +86,14 @@ def with_text(source: Path, target: Path, text: str | None) -> None:
                 new.writestr(entry.filename, text)
 
 
+def test_damaged_bytes_in_what_a_file_says_are_found(exported: dict[str, ExportReport], tmp_path: Path) -> None:
+    content = exported["fp32.pt"].output.read_bytes()
+    assert content.count(b'"export_version"') == 1
+    (tmp_path / "a.pt").write_bytes(content.replace(b'"export_version"', b'"export_versiom"'))
+    with pytest.raises(CheckpointError, match=r"a\.pt: its signprep\.json is damaged"):
+        open_model(tmp_path / "a.pt")
+
+
 def test_an_export_card_is_read_back_as_it_was(exported: dict[str, ExportReport]) -> None:
     for report in exported.values():
         assert ExportCard.from_text(Path("x"), report.export_card.to_text()) == report.export_card
