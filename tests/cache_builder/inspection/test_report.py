@@ -18,6 +18,7 @@ import pytest
 from signprep.cache_builder.inspection import report
 from signprep.cache_builder.inspection.columns import clip_columns
 from signprep.cache_builder.inspection.moving import animated_webp, clip_frames, clip_seconds, mp4
+from signprep.cache_builder.inspection.page import SCRIPTS
 from signprep.cache_builder.inspection.page_data import listed_rows, packed_clips
 from signprep.cache_builder.inspection.pictures import make_pictures, plan_pictures
 from signprep.cache_builder.inspection.report import ReportOptions, WrittenReport, write_report
@@ -195,8 +196,8 @@ def test_moving_pictures_play_at_the_speed_of_signing(tmp_path: Path, pixels: st
 
 def test_the_wheel_has_every_file_of_the_page() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    folder = ROOT / "cache_builder" / "inspection"
-    patterns = [*data["package-data"]["*"], *data["package-data"]["signprep.cache_builder.inspection"]]
-    packed = {path for pattern in patterns for path in folder.glob(pattern)}
-    assert "signprep.cache_builder.inspection" in data["packages"]
-    assert packed == set((folder / "web").iterdir()) and len(packed) == 10
+    web = ROOT / "cache_builder" / "inspection" / "web"
+    patterns = data["package-data"]["signprep.cache_builder.inspection.web"]
+    assert {"signprep.cache_builder.inspection", "signprep.cache_builder.inspection.web"} < set(data["packages"])
+    packed = {path for pattern in patterns for path in web.glob(pattern)}
+    assert packed == set(web.iterdir()) and {path.stem for path in packed} == {*SCRIPTS, "page"}
