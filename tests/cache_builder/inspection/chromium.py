@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+ANSWER_SECONDS = 60
 _FLAGS = (
     "--headless",
     "--no-sandbox",  # the tests may run as root, in a container
@@ -98,6 +100,7 @@ class Tab:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._left:
+            assert select.select([self._answers], [], [], ANSWER_SECONDS)[0], "the browser does not answer"
             block = self._answers.read(2**20)
             assert block, "the browser has ended"
             self._left += block
