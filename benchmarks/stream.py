@@ -41,7 +41,7 @@ def run(size: Size) -> None:
         folder = Path(name)
         small = signing_cache(signing_sample(size), ClipSpec(num_frames=4, size=32) if toy else ClipSpec())
         cache = many_clips(
-            small, folder / "served" / "a.zarr", size.pick(64, 4096, 6144), 4 if toy else MAX_CLIPS_PER_SHARD
+            small, folder / "served" / "a.zarr", size.pick(64, 3584, 6144), 4 if toy else MAX_CLIPS_PER_SHARD
         )
         num_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
         print_machine(["aiohttp", "fsspec"])

@@ -39,7 +39,7 @@ def run(size: Size) -> None:
     toy = size is Size.TOY
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample = SampleSpec(words=5, signers=6, takes=size.pick(1, 3, 6), sentences=3, frame_size=(640, 360))
+        sample = SampleSpec(words=5, signers=6, takes=6, sentences=3, frame_size=(640, 360))
         if toy:
             sample = SampleSpec(words=2, signers=3, takes=1, sentences=1, frame_size=(160, 96))
         render_dataset(sample, folder / "data", workers=-1)
