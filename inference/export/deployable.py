@@ -77,9 +77,9 @@ def quantized(model: nn.Module, inputs: Iterable[Tensor]) -> nn.Module:
     """Return the int8 form of a deployable EfficientX3D: float in, float out. Call it inside `int8_engine`.
 
     Activations have all 8 bits. torch's default on x86 has 7, lest CPUs without VNNI overflow; but on the demo's model
-    8 bits were 2.4 times nearer to fp32 with VNNI, and no farther from it where kernels could use AVX2 only. Their range
-    is the least and the largest value: histograms, which leave some out, took twice the time, and answers were 8 to 11 %
-    farther from fp32's on three models.
+    8 bits were 2.4 times nearer to fp32 with VNNI, and no farther from it where kernels could use AVX2 only. Their
+    range is the least and the largest value: histograms, which leave some out, took twice the time, and answers were
+    8 to 11 % farther from fp32's on three models.
 
     Args:
         model: as `deployable` returns it.

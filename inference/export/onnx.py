@@ -167,6 +167,8 @@ def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> C
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
+    # Between two calls, threads that spin would keep the cores from decoders, and from whatever is timed beside them.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3  # errors
     try:
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])

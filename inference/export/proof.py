@@ -2,8 +2,8 @@
 
 In: the file, its checkpoint's recognizer, clips. Out: the largest and the mean difference of a probability, how often
 the first answers are the same, on stored clips the accuracy of both, and milliseconds a clip. Probabilities are those
-that `infer` gives: the checkpoint's temperature is applied. Times are medians of runs in turns, so that what else the
-machine does strikes both; they are of this machine, never of a phone.
+that `infer` gives: the checkpoint's temperature is applied. Times are medians of a few runs at a time in turns, so that
+what else the machine does strikes both; they are of this machine, never of a phone.
 """
 
 import statistics
@@ -30,11 +30,10 @@ from signprep.pipeline.progress import progress_bar
 
 CHECKPOINT, FILE = "checkpoint", "file"
 """Names of the ways that are timed; a file that is run with several engines has theirs."""
-MOST_RUNS, LEAST_RUNS = 30, 3
+MOST_TURNS, RUNS_A_TURN, WARM_UPS = 6, 4, 2
+"""A turn's first runs are not counted: threads of the way before still spin, and TorchScript plans its work."""
 MOST_SECONDS = 3.0
-"""For all that takes turns; a slow model has fewer runs."""
-WARM_UPS = 2
-"""TorchScript plans its work in its first two runs."""
+"""After which no turn begins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,15 +208,15 @@ def median_milliseconds(ways: Mapping[str, Callable[[], object]]) -> dict[str, f
     """Return how long each way takes, by its name."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     with torch.inference_mode():
-        for way in ways.values():
-            for _ in range(WARM_UPS):
-                way()
         started = time.perf_counter()
-        for done in range(MOST_RUNS):
-            if done >= LEAST_RUNS and time.perf_counter() - started > MOST_SECONDS:
+        for done in range(MOST_TURNS):
+            if done and time.perf_counter() - started > MOST_SECONDS:
                 break
             for name, way in ways.items():
-                begun = time.perf_counter()
-                way()
-                taken[name].append(time.perf_counter() - begun)
+                for _ in range(WARM_UPS):
+                    way()
+                for _ in range(RUNS_A_TURN):
+                    begun = time.perf_counter()
+                    way()
+                    taken[name].append(time.perf_counter() - begun)
     return {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}

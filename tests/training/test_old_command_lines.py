@@ -42,7 +42,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in (*(tmp_path / "train_data").rglob("*REAL17*"), *(tmp_path / "val_data").rglob("*REAL0*")):
         path.unlink()
     write_video(tmp_path / "test_video.mp4", 105)
-    monkeypatch.setattr(proof, "MOST_RUNS", 1)  # times of exported files mean nothing here
+    monkeypatch.setattr(proof, "MOST_TURNS", 1)  # times of exported files mean nothing here
+    monkeypatch.setattr(proof, "RUNS_A_TURN", 1)
     monkeypatch.setattr(proof, "WARM_UPS", 0)
     monkeypatch.chdir(tmp_path)
     return tmp_path

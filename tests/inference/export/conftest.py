@@ -35,7 +35,8 @@ EXPORTS = {
 def hardly_timed() -> Iterator[None]:
     """Times mean nothing here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proof, "MOST_RUNS", 1)
+        patch.setattr(proof, "MOST_TURNS", 1)
+        patch.setattr(proof, "RUNS_A_TURN", 1)
         patch.setattr(proof, "WARM_UPS", 0)
         yield
 
