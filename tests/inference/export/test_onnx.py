@@ -54,8 +54,12 @@ def test_int8_is_a_third_and_stored_as_pairs(exported: dict[str, ExportReport]) 
     graph = onnx.load(int8.output)
     operators = [node.op_type for node in graph.graph.node]
     assert "QuantizeLinear" in operators and "DequantizeLinear" in operators
-    kinds = {tensor.data_type for tensor in graph.graph.initializer if len(tensor.dims) == 5}
-    assert kinds == {TensorProto.INT8}
+    kernels = [tensor for tensor in graph.graph.initializer if len(tensor.dims) == 5]
+    stem = [list(tensor.dims) for tensor in kernels if tensor.data_type == TensorProto.FLOAT]
+    assert sorted(stem) == [[24, 1, 5, 1, 1], [24, 3, 1, 3, 3]]
+    assert {tensor.data_type for tensor in kernels} == {TensorProto.FLOAT, TensorProto.INT8}
+    depthwise = {tensor.dims[0] for tensor in kernels if list(tensor.dims[1:]) == [1, 3, 3, 3]}
+    assert depthwise == {64, 112, 224, 432}  # of 54, 108, 216, 432
     scales = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
     weights = [node.input for node in graph.graph.node if node.op_type == "DequantizeLinear"]
     assert any(list(scales.get(scale, [])) == [24] for _, scale, *_ in weights)  # a scale a channel
