@@ -16,7 +16,6 @@ from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.inference.demo import run_demo
 from signprep.inference.export.report import ExportReport
-from signprep.inference.export.routes import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
@@ -24,6 +23,7 @@ from signprep.pipeline.sample.dataset import SampleSpec
 from signprep.pipeline.wording import counted
 from signprep.training.classifier import CHECKPOINT_KEY
 from signprep.training.config import TrainConfig
+from signprep.training.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 from signprep.training.model_spec import MODEL_SPECS, model_spec
 from signprep.training.run import train
 

@@ -12,6 +12,7 @@ from signprep.cache_builder.sharing.location import Location
 from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.extras import require_extra
+from signprep.pipeline.output import require_writable
 from signprep.pipeline.source_options import source_options
 from signprep.training.options import (
     augmentation_options,
@@ -86,6 +87,7 @@ def train(
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
+    from signprep.training.export_format import format_of, require_installed
     from signprep.training.from_data_root import Sources, refreshed_cache
     from signprep.training.model_spec import model_spec
     from signprep.training.run import CHECKPOINTS_FOLDER, LAST
@@ -99,6 +101,10 @@ def train(
         raise click.UsageError(
             f"--enable-efficient-deployment and --quantize-model are for efficient_x3d_xs and _s, not {name}"
         )
+    if mobile_model_path is not None:
+        require_installed(format_of(mobile_model_path))
+        if not mobile_model_path.resolve().is_relative_to(output_dir.resolve()):  # which training makes
+            require_writable(mobile_model_path)
     report = _reporter()
     used = _devices(gpus, devices, num_nodes, report)
     config = _config(options, report, on_gpu=used.gpus > 0)

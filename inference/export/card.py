@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from signprep.inference.export.routes import FORMATS
 from signprep.pipeline.errors import CheckpointError, TrainingError
 from signprep.training.augmentation import frame_positions
 from signprep.training.classifier import ModelCard
+from signprep.training.export_format import FORMATS
 from signprep.training.model_spec import model_spec
 
 KEY = "signprep.json"

@@ -71,8 +71,8 @@ def export(
         raise click.UsageError("--int8 needs --cache: the cache that the model was trained on")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
-    from signprep.inference.export.routes import format_of
     from signprep.inference.export.run import ExportOptions, export_model
+    from signprep.training.export_format import format_of
 
     options = ExportOptions(
         format=format_of(output_path, format_),

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from signprep.inference.export.card import KEY, MOST_BYTES
-from signprep.inference.export.routes import ONNX, require_installed
 from signprep.inference.export.source import Source
 from signprep.pipeline.errors import CheckpointError, SignprepError
+from signprep.training.export_format import ONNX, require_installed
 from signprep.training.model_spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from signprep.inference.export.deployable import fast_int8_engine
 from signprep.inference.export.executorch import executorch_text, is_executorch, open_executorch, read_executorch
 from signprep.inference.export.onnx import is_onnx, onnx_text, open_onnx, read_onnx
 from signprep.inference.export.preprocessing import RgbFrames
-from signprep.inference.export.routes import EXECUTORCH, ONNX, TORCHSCRIPT, is_mobile
+from signprep.inference.export.routes import is_mobile
 from signprep.inference.export.torchscript import is_torchscript, open_torchscript, torchscript_text
 from signprep.pipeline.errors import CheckpointError
+from signprep.training.export_format import EXECUTORCH, ONNX, TORCHSCRIPT
 
 
 def exported_format(path: Path) -> str | None:

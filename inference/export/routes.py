@@ -3,36 +3,14 @@
 from pathlib import Path
 
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.pipeline.extras import require_extra
+from signprep.training.export_format import EXECUTORCH, TORCHSCRIPT
 
-TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
-FORMATS = (TORCHSCRIPT, ONNX, EXECUTORCH)
-ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH}
-"""Of a file's name; any other is TorchScript's."""
 MOBILE_FAMILY = "efficient_x3d"
-
-_EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
-"""Extra of signprep, and what it installs."""
-
-
-def format_of(output: Path, asked: str | None) -> str:
-    """Return the format of a file that is to be written: the one asked for, else by its ending.
-
-    >>> format_of(Path("sign.onnx"), None), format_of(Path("mobile.pt"), None)
-    ('onnx', 'torchscript')
-    """
-    return asked or ENDINGS.get(output.suffix.lower(), TORCHSCRIPT)
 
 
 def is_mobile(model_name: str) -> bool:
     """Whether a model is made for phones: of a thousand small operators, which threads only slow down."""
     return model_name.startswith(MOBILE_FAMILY)
-
-
-def require_installed(format_: str) -> None:
-    """Raise SignprepError, with the command that helps, unless what a format needs is installed."""
-    if format_ in _EXTRAS:
-        require_extra(*_EXTRAS[format_])
 
 
 def require_int8_route(format_: str) -> None:

@@ -20,14 +20,7 @@ from signprep.inference.export.onnx import write_onnx
 from signprep.inference.export.opened import exported_format
 from signprep.inference.export.proof import Comparison, prove, require_kept
 from signprep.inference.export.report import ExportReport, report_path
-from signprep.inference.export.routes import (
-    EXECUTORCH,
-    ONNX,
-    TORCHSCRIPT,
-    require_installed,
-    require_int8_route,
-    require_route,
-)
+from signprep.inference.export.routes import require_int8_route, require_route
 from signprep.inference.export.source import Source, calibration_positions
 from signprep.inference.export.torchscript import write_torchscript
 from signprep.inference.same_clips import require_same_clips
@@ -35,6 +28,7 @@ from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.machine import describe_machine, versions_of
 from signprep.pipeline.output import require_writable, written_whole
 from signprep.pipeline.wording import counted
+from signprep.training.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 
 WRITERS: dict[str, Callable[[Source, Path], tuple[str, ...]]] = {
     TORCHSCRIPT: write_torchscript,

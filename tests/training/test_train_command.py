@@ -152,6 +152,24 @@ def test_a_model_that_cannot_take_the_input_is_refused_before_anything_is_read()
     assert "mvit_base_16x4 cannot take 5 frames" in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    ("ending", "missing"), [("onnx", "onnxscript"), ("pte", "executorch")], ids=["ONNX", "ExecuTorch"]
+)
+def test_a_missing_exporter_is_told_before_training(
+    ending: str, missing: str, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    path = tmp_path / f"mobile.{ending}"
+    result = invoke("--cache", cache.path, *SMALL, "--output-dir", tmp_path / "out", "--mobile-model-path", path)
+    assert "pip install 'signprep[" in str(result.exception) and not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_training(cache: Cache, tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "mobile.pt"
+    result = invoke("--cache", cache.path, *SMALL, "--output-dir", tmp_path / "out", "--mobile-model-path", path)
+    assert "nowhere/mobile.pt: cannot be written" in str(result.exception) and not (tmp_path / "out").exists()
+
+
 def started(cache: Cache, out: Path, *more: str) -> subprocess.Popen[str]:
     script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
     arguments = ["train", "--cache", str(cache.path), *SMALL, "--epochs", "400", "--output-dir", str(out), *more]

@@ -15,9 +15,9 @@ from signprep.inference.export import onnx as export_onnx
 from signprep.inference.export import proof
 from signprep.inference.export.onnx import exported_graph
 from signprep.inference.export.report import ExportReport
-from signprep.inference.export.routes import ONNX, TORCHSCRIPT
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.training.classifier import CHECKPOINT_KEY, ModelCard
+from signprep.training.export_format import ONNX, TORCHSCRIPT
 from signprep.training.model_spec import build_model, model_spec
 
 ANY_DROP = 1.0
