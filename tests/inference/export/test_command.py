@@ -51,8 +51,9 @@ def test_the_command_prints_a_table_and_leaves_a_report(small_checkpoint: Path, 
 
 def test_without_a_cache_no_accuracy_is_claimed(small_checkpoint: Path, tmp_path: Path) -> None:
     result = run(
-        "--checkpoint", small_checkpoint, "--output-path", tmp_path / "sign.pt", "--json", "--model-name", SMALL
-    )
+        "--checkpoint", small_checkpoint, "--output-path", tmp_path / "sign.pt", "--json", "--model-name", SMALL,
+        "--with-preprocessing",
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["drawn_clips"] and report["clips"] == 4 and report["checkpoint_accuracy"] is None
