@@ -32,6 +32,10 @@ test-all: $(INSTALLED)
 
 $(PEERS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench
+	$(BIN)/python -m venv .venv/mosaicml  # it asks for NumPy below 2.2; everything else comes from .venv
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$(.venv/mosaicml/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/outer.pth
+	.venv/mosaicml/bin/python -m pip install --quiet mosaicml-streaming
 	touch $(PEERS)
 
 bench: $(PEERS)

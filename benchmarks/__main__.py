@@ -47,6 +47,8 @@ def main() -> int:
     unknown = set(arguments.names) - set(found)
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(found)}")
+    if arguments.results is not None and arguments.results.suffix != ".md":
+        parser.error(f"--results {arguments.results}: expected the name of a Markdown file, which ends in .md")
     names = arguments.names or list(found)
     if arguments.list:
         for name in names:

@@ -1,7 +1,12 @@
 """The peers, how they are set, and what they come from: RESULTS.md shows it beside the figures."""
 
+import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
+from pathlib import Path
+
+MOSAICML_ENVIRONMENT = Path(sys.prefix, "mosaicml")
+"""Made by `make bench`: MosaicML Streaming asks for NumPy below 2.2, so it cannot be installed beside signprep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +19,8 @@ class Peer:
     @property
     def version(self) -> str | None:
         """None where it is not installed."""
-        try:
-            return version(self.distribution)
-        except PackageNotFoundError:
-            return None
+        paths = [*sys.path, *map(str, MOSAICML_ENVIRONMENT.glob("lib/python*/site-packages"))]
+        return next((found.version for found in distributions(name=self.distribution, path=paths)), None)
 
 
 PEERS = (
@@ -66,7 +69,7 @@ PEERS = (
         name="MosaicML Streaming",
         distribution="mosaicml-streaming",
         settings="64 MB shards, raw bytes, `StreamingDataset(shuffle=True)` under torch's loader, local, no workers. "
-        "It asks for NumPy below 2.2, so it is run in an environment of its own (README, Develop)",
+        "It asks for NumPy below 2.2, so it reads in a process of its own, from an environment of its own",
         used_in=("read",),
     ),
     Peer(

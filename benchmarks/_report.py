@@ -6,12 +6,11 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks._goals import GOALS
-from signprep.pipeline.machine import processor
+from signprep.pipeline.machine import package_version, processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +61,7 @@ def print_line(text: str) -> None:
 
 
 def print_machine(packages: Sequence[str]) -> None:
-    versions = []
-    for package in packages:
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            versions.append(f"{package} missing")
+    versions = [f"{package} {package_version(package) or 'missing'}" for package in packages]
     print(f"  {os.cpu_count()} CPUs, {processor()}; Python {platform.python_version()}, {', '.join(versions)}")
     RECORDED.parts.append({"line": f"Versions: {', '.join(versions)}."})
 

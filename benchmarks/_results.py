@@ -38,7 +38,7 @@ class Section:
 
 
 def write_results(path: Path, sections: Sequence[Section], *, command: str, size: Size) -> None:
-    folder = path.with_suffix("").parent / path.stem.lower()
+    folder = path.parent / path.stem.lower()
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [_head(sections, command, size), _goals(sections), _peers(sections)]
     for section in sections:

@@ -78,7 +78,7 @@ def repeated(source: Path, target: Path, seconds: float) -> Path:
 
 
 def video_of(path: Path) -> Video:
-    return Video(path=str(path), folder=path.parent, name=path.name)
+    return Video.at(path)
 
 
 def seconds_of(ways: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:

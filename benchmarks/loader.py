@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,6 +26,7 @@ from benchmarks._signing import rendered, signing_cache, signing_sample
 from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.sampling import sample_times
 from signprep.training.loader import ClipLoader
 from signprep.training.model_spec import build_model, channels_last, model_spec
 from signprep.training.transforms import ClipTransform
@@ -45,7 +45,7 @@ def run(size: Size) -> None:
         cache,
         rendered(sample),
         num_rounds=size.pick(1, 2, 4),
-        num_clips=size.pick(6, 12, 60),
+        num_clips=size.pick(6, 8, 60),
         crop=size.pick(32, 160, 160),
     )
 
@@ -108,7 +108,7 @@ def with_decord(video: Path, start: float, end: float, num_frames: int) -> Tenso
     import decord
 
     reader = decord.VideoReader(str(video), num_threads=1)
-    numbers = np.clip((times(start, end, num_frames) * reader.get_avg_fps()).astype(int), 0, len(reader) - 1)
+    numbers = np.clip((sample_times(start, end, num_frames) * reader.get_avg_fps()).astype(int), 0, len(reader) - 1)
     return torch.from_numpy(reader.get_batch(numbers).asnumpy()).permute(0, 3, 1, 2)
 
 
@@ -116,7 +116,7 @@ def with_torchcodec(video: Path, start: float, end: float, num_frames: int) -> T
     from torchcodec.decoders import VideoDecoder
 
     decoder = VideoDecoder(video, num_ffmpeg_threads=1, seek_mode="approximate")
-    pixels: Tensor = decoder.get_frames_played_at(times(start, end, num_frames).tolist()).data
+    pixels: Tensor = decoder.get_frames_played_at(sample_times(start, end, num_frames).tolist()).data
     return pixels
 
 
@@ -128,10 +128,6 @@ def with_encoded_video(video: Path, start: float, end: float, num_frames: int) -
     encoded.close()
     chosen: Tensor = frames[torch.linspace(0, len(frames) - 1, num_frames).long()]
     return chosen
-
-
-def times(start: float, end: float, num_frames: int) -> NDArray[np.float64]:
-    return start + (np.arange(num_frames) + 0.5) / num_frames * (end - start)
 
 
 PEERS: dict[str, Callable[[Path, float, float, int], Tensor]] = {

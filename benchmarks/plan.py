@@ -5,6 +5,7 @@ its last clip: assigning splits, the plan and its digest, finding the shards tha
 same size with the plan (nothing, or one label in a thousand, has changed). Each runs in a process of its own.
 """
 
+import atexit
 import subprocess
 import sys
 import tempfile
@@ -79,7 +80,8 @@ def plan(num_segments: int) -> Callable[[], object]:
 
 def resume(num_segments: int) -> Callable[[], object]:
     """Plan again and find what is done: every other shard."""
-    folder = Path(tempfile.mkdtemp(prefix="signprep-bench-"))
+    scratch = tempfile.TemporaryDirectory(prefix="signprep-bench-")
+    folder = Path(scratch.name)
     part_path(folder, 0).parent.mkdir()
     for number in range(0, -(-num_segments // 128), 2):
         part_path(folder, number).touch()
@@ -89,6 +91,7 @@ def resume(num_segments: int) -> Callable[[], object]:
         build.digest()
         return sum(not part_path(folder, shard.number).exists() for shard in build.shards)
 
+    atexit.register(scratch.cleanup)
     return work
 
 

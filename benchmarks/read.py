@@ -5,22 +5,19 @@ seed, into one array where a peer allows it. Stores are read by turns, in this p
 medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; zarr-python and TensorStore on the same files;
 a file for each clip (npy) and np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its
 own dataset class, local, without worker processes, shuffled by the order that it documents. signprep verifies each
-clip's checksum, as zarr-python and TensorStore do; the others verify none. A peer that is not installed is named as
-missing: `pip install --group bench` installs them but mosaicml-streaming, which asks for NumPy below 2.2: give it, with
-all the others, an environment of its own.
+clip's checksum, as zarr-python and TensorStore do; the others verify none. MosaicML Streaming asks for NumPy below 2.2:
+it reads in a process of its own, from the environment that `make bench` has made for it. A peer that is not installed
+is named as missing.
 """
 
-import io
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,6 +37,7 @@ from benchmarks._report import (
 )
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size
+from benchmarks._stores import BATCH, Epoch, batches, litdata, mosaic, npy_files, tensorstore, webdataset, zarr_clips
 from signprep.cache_builder.build import build, write_state
 from signprep.cache_builder.codec import CHECKSUM_BYTES
 from signprep.cache_builder.format import shard_path, write_metadata
@@ -49,15 +47,10 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.sources.read import read_data_root
 from signprep.pipeline.splits import assign_splits
 
-BATCH = 32
-
-Epoch = Callable[[], int]
-"""Reads every clip once and returns how many there were."""
-
 
 def run(size: Size) -> None:
     """Print all tables."""
-    num_rounds, copies = size.pick((1, 2), (5, 8), (7, 16))
+    num_rounds, copies = size.pick((1, 2), (3, 8), (7, 16))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = rendered(signing_sample(size))
@@ -118,10 +111,6 @@ def sizes(caches: dict[str, Cache]) -> None:
         stored = float(np.mean(cache.index["stored_bytes"].to_numpy()))
         rows.append((codec, f"{stored / 1e3:.0f}", f"{stored / cache.clip_spec.raw_rgb_bytes:.3f}"))
     print_table(rows)
-
-
-def batches(order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    yield from (order[first : first + BATCH] for first in range(0, len(order), BATCH))
 
 
 def cache_epoch(cache: Cache, order: NDArray[np.int64], threads: int) -> Epoch:
@@ -226,123 +215,6 @@ def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> tuple[dict
 
 def kilobytes_a_clip(store: Path, num_clips: int) -> float:
     return sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) / num_clips / 1e3
-
-
-def npy_files(folder: Path, clips: NDArray[np.uint8], order: NDArray[np.int64]) -> Epoch:
-    """A .npy a clip; what is after its header is read straight into the batch."""
-    folder.mkdir()
-    for position, clip in enumerate(clips):
-        np.save(folder / f"{position}.npy", clip)
-    header = (folder / "0.npy").stat().st_size - clips[0].nbytes
-    out = np.empty((BATCH, *clips.shape[1:]), np.uint8)
-
-    def epoch() -> int:
-        for positions in batches(order):
-            for clip, position in zip(out, positions, strict=False):
-                with (folder / f"{position}.npy").open("rb", buffering=0) as file:
-                    file.seek(header)
-                    assert file.readinto(clip.reshape(-1).data) == clip.nbytes
-        return len(order)
-
-    return epoch
-
-
-def zarr_clips(cache: Cache, order: NDArray[np.int64]) -> Epoch:
-    """The same cache, clip by clip into the batch."""
-    import zarr
-
-    array = zarr.open_group(cache.path, mode="r")["clips"]
-    assert isinstance(array, zarr.Array)
-    some, out = order[: 4 * BATCH], np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
-
-    def epoch() -> int:
-        for positions in batches(some):
-            for clip, position in zip(out, positions, strict=False):
-                clip[...] = array[int(position)]
-        return len(some)
-
-    return epoch
-
-
-def tensorstore(cache: Cache, order: NDArray[np.int64]) -> Epoch:
-    """The same cache, its checksums checked; a batch's reads are begun together, into one array, in one thread."""
-    import tensorstore as ts
-
-    out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
-    context = ts.Context({"data_copy_concurrency": {"limit": 1}, "file_io_concurrency": {"limit": 1}})
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{cache.path}/clips/"}}
-    array = ts.open(spec, context=context, read=True).result()
-
-    def epoch() -> int:
-        for positions in batches(order):
-            begun = [ts.array(clip).write(array[int(p)]) for clip, p in zip(out, positions, strict=False)]
-            for reading in begun:
-                reading.result()
-        return len(order)
-
-    return epoch
-
-
-def _lit_clip(clips: Any) -> Any:
-    path, shape, position = clips
-    yield {"clip": np.memmap(path, np.uint8, "r", shape=shape)[position].tobytes()}
-
-
-def litdata(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
-    """64 MB chunks; StreamingDataset and its loader, shuffled, on local files."""
-    import litdata as lit
-    import torch
-
-    assert isinstance(clips, np.memmap) and clips.filename is not None
-    inputs = [(str(clips.filename), clips.shape, position) for position in range(len(clips))]
-    lit.optimize(
-        fn=_lit_clip, inputs=inputs, output_dir=str(folder), chunk_bytes="64MB", num_workers=1, start_method="fork"
-    )
-    dataset = lit.StreamingDataset(str(folder), shuffle=True)
-    shape = clips.shape[1:]
-
-    def collate(items: list[dict[str, bytes]]) -> torch.Tensor:
-        return torch.from_numpy(np.stack([np.frombuffer(item["clip"], np.uint8).reshape(shape) for item in items]))
-
-    loader = lit.StreamingDataLoader(dataset, batch_size=BATCH, num_workers=0, collate_fn=collate)
-    return lambda: sum(len(batch) for batch in loader)
-
-
-def mosaic(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
-    """64 MB shards; StreamingDataset, shuffled, local, under torch's loader."""
-    import torch
-    from streaming import MDSWriter, StreamingDataset
-
-    with MDSWriter(out=str(folder), columns={"clip": "bytes"}, size_limit=2**26) as writer:
-        for clip in clips:
-            writer.write({"clip": clip.tobytes()})
-    dataset = StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
-    shape = clips.shape[1:]
-
-    def collate(items: list[dict[str, bytes]]) -> torch.Tensor:
-        return torch.from_numpy(np.stack([np.frombuffer(item["clip"], np.uint8).reshape(shape) for item in items]))
-
-    loader = torch.utils.data.DataLoader(dataset, batch_size=BATCH, collate_fn=collate)
-    return lambda: sum(len(batch) for batch in loader)
-
-
-def webdataset(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
-    """npy members in tar shards, shuffled through a buffer of 100."""
-    import webdataset as wds
-
-    folder.mkdir()
-    with wds.ShardWriter(str(folder / "%06d.tar"), maxsize=2**26, verbose=0) as writer:
-        for number, clip in enumerate(clips):
-            file = io.BytesIO()
-            np.save(file, clip)
-            writer.write({"__key__": f"{number:08d}", "npy": file.getvalue()})
-    shards = [str(path) for path in sorted(folder.glob("*.tar"))]
-
-    def epoch() -> int:
-        dataset = wds.WebDataset(shards, shardshuffle=100, seed=0).shuffle(100).decode().to_tuple("npy").batched(BATCH)
-        return sum(len(batch[0]) for batch in dataset)
-
-    return epoch
 
 
 def print_rates(

@@ -9,8 +9,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
 from signprep.cache_builder.from_annotations import build_from_annotations
@@ -18,9 +16,10 @@ from signprep.cache_builder.plan import BuildOptions
 from signprep.cache_builder.reader import open_cache
 from signprep.inference.answers import answer_videos
 from signprep.inference.checkpoint import load_checkpoint
+from signprep.inference.infer import segments_of
 from signprep.inference.prediction import keeper
-from signprep.inference.timeline import TimelineOptions, TimelineSegment, timeline
-from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_f1, word_error_rate
+from signprep.inference.timeline import TimelineOptions, TimelineSegment
+from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_scores, word_errors
 from signprep.inference.videos import find_videos
 from signprep.inference.windows import WindowOptions
 from signprep.pipeline.clip_spec import ClipSpec
@@ -70,14 +69,11 @@ def scored(checkpoint: Path, data_root: Path) -> None:
     keep = keeper(recognizer, probabilities=True)
     segments, words, num_signs = SegmentScores(), WordErrors(), 0
     for found in answer_videos(recognizer, videos, windows, keep, batch_size=16, decoders=2):
-        rows = [answer.kept.probabilities for answer in found.answers if answer.kept.probabilities is not None]
-        spans = [answer.span for answer in found.answers]
-        glosses = recognizer.card.vocabulary.glosses
-        signs = timeline(spans, np.stack(rows), glosses, TimelineOptions(idle_gloss=IDLE_GLOSS))
+        signs = segments_of(recognizer, found, TimelineOptions(idle_gloss=IDLE_GLOSS))
         truth = labelled(data_root, found.video.name)
         num_signs += len(truth)
-        segments += segment_f1(signs, truth)
-        words += word_error_rate([sign.gloss for sign in signs], [sign.gloss for sign in truth])
+        segments += segment_scores(signs, truth)
+        words += word_errors([sign.gloss for sign in signs], [sign.gloss for sign in truth])
     print_table(
         [
             (f"{len(videos)} sentences, {num_signs} signs", "precision", "recall", "F1 at IoU 0.5", "word errors"),
