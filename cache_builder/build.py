@@ -1,4 +1,4 @@
-"""Build a cache from its plan: one joblib task a shard, each written whole, then its index part; manifest last.
+"""Build a cache from its plan: one task a shard, each written whole, then its index part; manifest last.
 
 A part's existence means that its shard is complete, so a build that was stopped at any moment goes on by running it
 again and loses at most the shards in flight. The trade-off: a video whose segments fall into two shards is opened
@@ -9,7 +9,7 @@ import json
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +41,7 @@ from signprep.cache_builder.format import (
     CacheObject,
     read_info,
     read_manifest,
+    shard_path,
     write_atomically,
     write_metadata,
 )
@@ -124,7 +125,7 @@ def _build_all(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
         # Stamped before the first video is read: one that changes later is read again by the next build.
         stamps = stamp_videos(plan.roots, plan.videos())
         write_seen(seen_file, {video: SeenVideo(stamp, None) for video, stamp in stamps.items()})
-    num_reused = _build_shards(plan, plan.info, plan.shards, out, out, run)
+    num_reused = _build_shards(plan, plan.info, plan.shards, out, out, frozenset(), run)
     index, objects = merged_parts(out, plan.shards)
     if (nothing := why_nothing(index)) is not None:
         shutil.rmtree(out)
@@ -152,7 +153,7 @@ def _update(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
         empty_build_folder(out)
         write_atomically(change_file, digest.encode())
     staged = staging_folder(out)
-    num_built_before = _build_shards(plan, change.info, change.shards, out, staged, run)
+    num_built_before = _build_shards(plan, change.info, change.shards, out, staged, manifest.objects.keys(), run)
     parts, objects = merged_parts(out, change.shards)
     index = pa.concat_tables([change.kept, parts]).unify_dictionaries().combine_chunks()
     write_metadata(staged, change.info)
@@ -167,14 +168,29 @@ def _update(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
 
 
 def _build_shards(
-    plan: BuildPlan, info: CacheInfo, shards: Sequence[ShardPlan], out: Path, store: Path, run: RunOptions
+    plan: BuildPlan,
+    info: CacheInfo,
+    shards: Sequence[ShardPlan],
+    out: Path,
+    store: Path,
+    stored: Set[str],
+    run: RunOptions,
 ) -> int:
-    """Build the shards that have no part yet; return how many clips the others hold."""
+    """Build the shards that have no part yet, some of them behind what is `stored`; return the clips of the others."""
     # Absolute: workers are in other folders, and those of an earlier call may be in one that is gone.
     roots, root, store = plan.roots.absolute(), out.absolute(), store.absolute()
     shelf = run.shelf.open(info, root / BUILD_FOLDER / "shelf.sqlite") if run.shelf and shards else None
     tasks = [
-        FolderTask(plan=shard, info=info, roots=roots, cache_root=root, store=store, strict=run.strict, shelf=shelf)
+        FolderTask(
+            plan=shard,
+            info=info,
+            roots=roots,
+            strict=run.strict,
+            shelf=shelf,
+            cache_root=root,
+            store=store,
+            is_stored=shard_path(info, shard.number) in stored,
+        )
         for shard in shards
     ]
 

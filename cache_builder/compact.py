@@ -97,7 +97,7 @@ def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> Compa
     deleted = [shard_path(info, number) for number in range(-(-num_left // size), info.num_shards)]
     touched = _touched_shards(sources, index.num_rows, size)
     for number in touched:
-        data = _gathered_shard(root, info, sources[number * size : (number + 1) * size])
+        data = _gathered_shard(root, info, manifest.objects, sources[number * size : (number + 1) * size])
         path = shard_path(info, number)
         if data is None:
             deleted.append(path)
@@ -142,14 +142,17 @@ def _touched_shards(sources: NDArray[np.int64], num_positions: int, clips_per_sh
     return sorted(numbers)
 
 
-def _gathered_shard(root: Path, info: CacheInfo, sources: NDArray[np.int64]) -> bytes | None:
+def _gathered_shard(
+    root: Path, info: CacheInfo, objects: Mapping[str, CacheObject], sources: NDArray[np.int64]
+) -> bytes | None:
     """Return a shard of the chunks at these old positions; None if none of them has one."""
     size = info.clips_per_shard
     chunks: dict[int, bytes | None] = {}
     for number in np.unique(sources // size).tolist():
-        path = root / shard_path(info, number)
+        path = shard_path(info, number)
         wanted = [int(source) for source in sources if source // size == number]
-        stored = stored_chunks(path, size, max(wanted) - number * size + 1)
+        num_chunks = max(wanted) - number * size + 1
+        stored = stored_chunks(root / path, size, num_chunks, is_stored=path in objects)
         chunks |= {source: stored[source - number * size] for source in wanted}
     ordered = [chunks[int(source)] for source in sources]
     return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None

@@ -37,7 +37,8 @@ def shard_bytes(chunks: Sequence[bytes | None], chunks_per_shard: int) -> bytes:
 class ShardFile:
     """A mapped shard: `chunk(place)` is a view of the file's own pages.
 
-    Raises CacheCorruptError where the file is shorter than its index says or the index fails its checksum.
+    Raises CacheCorruptError where the file is missing, cannot be read, or is shorter than its index says, or the index
+    fails its checksum.
     """
 
     def __init__(self, path: Path, chunks_per_shard: int) -> None:
@@ -50,7 +51,10 @@ class ShardFile:
                     raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
-            raise CacheCorruptError(f"{path}: this shard is missing") from error
+            message = f"{path}: this shard is missing; `signprep verify --repair` makes it again"
+            raise CacheCorruptError(message) from error
+        except OSError as error:
+            raise CacheCorruptError(f"{path}: this shard cannot be read ({error.strerror})") from error
         self._bytes = np.frombuffer(mapped, np.uint8)
         self._data_bytes = size - index_bytes - CHECKSUM_BYTES
         self._index = shard_index(self._bytes[self._data_bytes :], path)
@@ -85,12 +89,19 @@ def chunk_bounds(index: NDArray[np.uint64], place: int, data_bytes: int, path: o
     return offset, offset + size
 
 
-def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[bytes | None]:
-    """Return the first inner chunks of a shard, None where absent, to be written again; a missing file has none.
+def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int, *, is_stored: bool = True) -> list[bytes | None]:
+    """Return the first inner chunks of a shard, None where absent, to be written again.
 
-    Raises CacheCorruptError if one is damaged: it must not be handed on under a new checksum.
+    Args:
+        path: of the shard.
+        chunks_per_shard: as many as a whole one has.
+        num_chunks: to return.
+        is_stored: whether the manifest has it; a shard of which not one clip could be built has no file.
+
+    Raises:
+        CacheCorruptError: the file is missing, or a chunk is damaged: it must not be handed on under a new checksum.
     """
-    if not num_chunks or not path.exists():
+    if not num_chunks or not is_stored:
         return [None] * num_chunks
     shard = ShardFile(path, chunks_per_shard)
     chunks: list[bytes | None] = []

@@ -47,6 +47,8 @@ class FolderTask(ShardTask):
     cache_root: Path
     store: Path
     """Where the shard goes, under its path: the cache itself, or a folder beside it."""
+    is_stored: bool
+    """Whether the cache has it already, with the clips that are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,8 @@ def build_shard(task: FolderTask) -> ShardResult:
     info, root, number = task.info, task.cache_root, task.plan.number
     if part_path(root, number).exists():
         return result_of_part(number, part_path(root, number).read_bytes())
-    kept = stored_chunks(root / shard_path(info, number), info.clips_per_shard, task.plan.num_kept)
+    path = root / shard_path(info, number)
+    kept = stored_chunks(path, info.clips_per_shard, task.plan.num_kept, is_stored=task.is_stored)
     counter = root / BUILD_FOLDER / f"{number:06d}.progress"
     try:
         with counter.open("wb", buffering=0) as done:
@@ -118,12 +121,17 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
     hashes = _video_hashes(task) if task.shelf else {}
     shelved = task.shelf.take(_identities(task.plan.segments, hashes)) if task.shelf else {}
     cut: dict[ClipIdentity, ShelvedClip] = {}
+    num_shelved = 0
     for segment, row, chunk in _encoded_clips(task, shelved, hashes):
         rows.append(row)
         chunks.append(chunk)
         count()
         identity = _identity(segment, row["video_hash"])
-        if chunk is not None and identity is not None and identity not in shelved:
+        if chunk is None or identity is None:
+            continue
+        if identity in shelved:
+            num_shelved += 1
+        else:
             cut[identity] = ShelvedClip(chunk, {name: row[name] for name in SHELVED_COLUMNS})
     path = shard_path(task.info, task.plan.number)
     data, stored = None, {}
@@ -139,7 +147,7 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         num_ok=num_ok,
         num_failed=len(rows) - num_ok,
         num_bytes=len(data or b""),
-        num_shelved=num_ok - len(cut) if task.shelf else 0,
+        num_shelved=num_shelved,
         shelf_fault=_put(task.shelf, cut) if task.shelf else None,
     )
     return EncodedShard(path=path, data=data, part=sink.getvalue().to_pybytes(), result=result)

@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from signprep.cache_builder import build as build_module
 from signprep.cache_builder import open_cache, shard_task
 from signprep.cache_builder.build import BuildReport, build
+from signprep.cache_builder.compact import compact
+from signprep.cache_builder.format import shard_path
 from signprep.cache_builder.inspection.describe import describe
 from signprep.cache_builder.verify import verify_cache
 from signprep.pipeline.cli import cli
@@ -369,3 +371,17 @@ def test_strict_stops_an_update_and_keeps_the_old_cache(root: Path, out: Path) -
     with pytest.raises(DecodeError):
         build(plan_of(root, clips_per_shard=5), out, workers=1, strict=True)
     assert open_cache(out).fingerprint == before
+
+
+def test_a_lost_shard_is_told_before_a_change_makes_its_clips_vanish(root: Path, out: Path) -> None:
+    shard = out / shard_path(open_cache(out).info, 2)
+    shard.rename(out.parent / "lost")
+    before = files(out)
+    add_video(root, f"{WORD2}03_F", "오른쪽", 900)
+    with pytest.raises(CacheError, match="this shard is missing; `signprep verify --repair`"):
+        update(root, out)
+    with pytest.raises(CacheError, match="this shard is missing"):
+        compact(out, forgotten={"segment_id": [open_cache(out).segment_id(0)]})
+    assert {name: stat for name, stat in files(out).items() if ".build" not in name} == before
+    (out.parent / "lost").rename(shard)
+    assert update(root, out).num_reused == 12 and verify_cache(out, deep=True) == []
