@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.sharing.location import LOCATION, Location, shown
+from signprep.pipeline.commands import parse_workers
 from signprep.pipeline.errors import CacheCorruptError, CacheIncompleteError, DecodeError
 from signprep.pipeline.source_options import source_options
 from signprep.pipeline.wording import counted
@@ -43,7 +44,13 @@ if TYPE_CHECKING:
     metavar="[GLOSS]",
     help="Also clips without a sign, from unlabelled time, as a class of this name; (쉼) without one.",
 )
-@click.option("--workers", default=-1, show_default=True, help="Processes of this machine; -1 for all cores.")
+@click.option(
+    "--workers",
+    default=-1,
+    show_default=True,
+    callback=parse_workers,
+    help="Processes of this machine; -1 for all cores.",
+)
 @click.option(
     "--backend",
     default="loky",
@@ -101,7 +108,7 @@ def build_cache(
     from signprep.cache_builder.plan import BuildOptions
     from signprep.cache_builder.sharing.commands import confirm_readers
     from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
-    from signprep.pipeline.sources.annotations import SourceOptions
+    from signprep.pipeline.sources.annotations import Annotations, SourceOptions
     from signprep.pipeline.sources.read import read_data_root, read_split_roots
     from signprep.pipeline.splits import SplitOptions
 
@@ -117,15 +124,19 @@ def build_cache(
     cluster = _cluster(backend, scheduler, workers)
     if shelf is not None and cluster is not None and isinstance(out, str):
         raise click.UsageError("--shelf on a cluster goes with an --out that is a folder, which all machines see")
-    if train_data_root is not None and val_data_root is not None:
-        annotations = read_split_roots({"train": train_data_root, "val": val_data_root}, sources)
-    else:
+
+    def read(sources: SourceOptions) -> Annotations:
+        if train_data_root is not None and val_data_root is not None:
+            return read_split_roots({"train": train_data_root, "val": val_data_root}, sources)
         assert data_root is not None
-        annotations = read_data_root(data_root, sources)
+        return read_data_root(data_root, sources)
+
+    annotations = read(sources)
     if idle_class is not None:
         from signprep.pipeline.idle import idle_segments
 
-        idle = idle_segments(annotations.segments, idle_class)
+        occupied = read(replace(sources, glosses=frozenset())).segments if sources.glosses else None
+        idle = idle_segments(annotations.segments, idle_class, occupied=occupied)
         annotations = replace(annotations, segments=(*annotations.segments, *idle))
     options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
     if dry_run:

@@ -8,7 +8,7 @@ the last sign is left alone: labels do not tell reliably where a video ends.
 import hashlib
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from signprep.pipeline.errors import AnnotationError
@@ -18,12 +18,15 @@ IDLE_GLOSS = "(쉼)"
 """A rest. In brackets, so that no word is meant."""
 
 
-def idle_segments(segments: Sequence[Segment], gloss: str = IDLE_GLOSS) -> list[Segment]:
+def idle_segments(
+    segments: Sequence[Segment], gloss: str = IDLE_GLOSS, *, occupied: Sequence[Segment] | None = None
+) -> list[Segment]:
     """Return segments without a sign, in the order of the data set's.
 
     Args:
         segments: of the data set.
         gloss: name of their class.
+        occupied: all signs of the videos, where `segments` are only some of them: one that was not chosen is no rest.
 
     Raises:
         AnnotationError: the name is that of a gloss, or no video has unlabelled time enough.
@@ -34,7 +37,9 @@ def idle_segments(segments: Sequence[Segment], gloss: str = IDLE_GLOSS) -> list[
     if not lengths:
         raise AnnotationError("segments that are whole videos leave no time for an idle class")
     length = round(statistics.median(lengths), 3)
-    found = [idle for signs in _by_video(segments) for idle in _between(signs, length, gloss)]
+    videos = {segment.video for segment in segments}
+    signs_of_videos = _by_video(segment for segment in occupied or segments if segment.video in videos)
+    found = [idle for signs in signs_of_videos for idle in _between(signs, length, gloss)]
     if not found:
         raise AnnotationError(
             f"no video has {length:.3f} s without a sign before or between its signs, so there is no idle class"
@@ -44,7 +49,7 @@ def idle_segments(segments: Sequence[Segment], gloss: str = IDLE_GLOSS) -> list[
     return [segment for segment in found if segment.segment_id in kept]
 
 
-def _by_video(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+def _by_video(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
     videos: defaultdict[str, list[Segment]] = defaultdict(list)
     for segment in segments:
         videos[segment.video].append(segment)

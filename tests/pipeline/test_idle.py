@@ -28,6 +28,18 @@ def test_gaps_before_and_between_signs_become_segments_in_their_middle() -> None
     assert all(s.gloss == IDLE_GLOSS and s.take == "a" and s.signer == "REAL01" for s in idle)
 
 
+def test_a_sign_that_was_not_chosen_is_no_rest() -> None:
+    signs = [
+        sign("a", 0, 0.0, 1.0),
+        sign("a", 1, 1.5, 3.0, "아래"),
+        sign("a", 2, 4.5, 5.5),
+        sign("b", 0, 9.0, 9.9, "아래"),
+    ]
+    chosen = [s for s in signs if s.gloss == "위"]
+    assert [(s.video, s.start_seconds) for s in idle_segments(chosen)] == [("a.mp4", 2.25)]
+    assert [(s.video, s.start_seconds) for s in idle_segments(chosen, occupied=signs)] == [("a.mp4", 3.25)]
+
+
 def test_they_are_no_more_than_the_most_frequent_gloss_and_always_the_same_ones() -> None:
     signs = [sign(f"v{k}", 0, 2.0, 3.0, f"단어{k % 10}") for k in range(50)]
     idle = idle_segments(signs)
