@@ -13,9 +13,9 @@ from signprep.pipeline.sources.files import DataRoots
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
 
 AIHUB_NAME = re.compile(
-    r"NIA_SL_(?P<item>(?P<kind>WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
+    r"NIA_SL_(?P<item>(?:WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
 )
-NAME_FIELDS = ("item", "kind", "source", "signer", "view")
+NAME_FIELDS = ("item", "source", "signer", "view")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,6 @@ class NameParts:
 
     take: str
     item: str | None = None
-    kind: str | None = None
     source: str | None = None
     signer: str | None = None
     """With its source before it, `REAL17`: numbers are local to their source."""
@@ -95,7 +94,7 @@ def parse_name(base_name: str, pattern: re.Pattern[str] = AIHUB_NAME) -> NamePar
     >>> parse_name("NIA_SL_WORD0001_REAL17_F").take
     'REAL17_WORD0001'
     >>> parse_name("video1")
-    NameParts(take='video1', item=None, kind=None, source=None, signer=None, view=None)
+    NameParts(take='video1', item=None, source=None, signer=None, view=None)
     """
     match = pattern.fullmatch(base_name)
     if match is None:

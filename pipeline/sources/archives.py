@@ -55,7 +55,9 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError as error:
             raise AnnotationError(f"{path}: there is no such archive") from error
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        except OSError as error:
+            raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise AnnotationError(f"{path}: is no readable zip ({error}); download it again") from error
         self.members = {member_name(info): info for info in self._zip.infolist() if not info.is_dir()}
 

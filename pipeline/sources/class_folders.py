@@ -1,5 +1,7 @@
 """Class folders: `GLOSS/clip.mp4`, each video a whole segment of its folder's gloss."""
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -36,11 +38,12 @@ def class_folder_segments(root: Path, options: SourceOptions, report: Report) ->
         empty = False
         base_name = Path(file.file_name).stem
         parts = parse_name(base_name, options.pattern)
-        folder = name.parts[-2].removesuffix(".zip!")
-        # Two classes may hold files of one name: the folder makes ids and takes unique.
-        take = parts.take if parts.signer else f"{folder}/{base_name}"
+        folder = re.sub(r"\.zip!$", "", name.parts[-2], flags=re.IGNORECASE)
+        # Two folders may hold files of one name: the whole path makes ids and takes unique.
+        path = unicodedata.normalize("NFC", name.with_suffix("").as_posix())
+        take = parts.take if parts.signer else path
         yield Segment(
-            segment_id=f"{folder}/{base_name}#0",
+            segment_id=f"{path}#0",
             video=file.name,
             start_seconds=0.0,
             end_seconds=WHOLE_VIDEO_END,

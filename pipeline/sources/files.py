@@ -18,6 +18,8 @@ from typing import BinaryIO, NamedTuple, Self
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.sources.archives import ENCRYPTED_FLAG, open_archive
 
+_APPLE_DOUBLE = "._"
+"""Begins the name of what macOS writes beside a file on other disks: its attributes, no video."""
 _MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -49,10 +51,15 @@ def walk_files(root: Path, report: Callable[[str, str], None], *, wanted: Callab
         report(_relative(root, Path(error.filename or root)), f"{error.filename}: cannot be listed ({error.strerror})")
 
     for folder, folders, names in os.walk(root, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.endswith(".zarr") and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.endswith(".zarr") and not _is_hidden(name))
         for name in sorted(names):
             path = Path(folder) / name
             relative = _relative(root, path)
+            if name.startswith(_APPLE_DOUBLE):
+                continue
+            if not relative.isprintable() and (named := _readable(relative)) != relative:
+                report(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
+                continue
             if name.lower().endswith(".zip"):
                 yield from walk_archive(path, relative, report, wanted)
             elif wanted(name):
@@ -75,7 +82,8 @@ def walk_archive(
         report(relative, str(error))
         return
     for name in sorted(archive.members):
-        if not wanted(name.rpartition("/")[2]):
+        parts = name.split("/")
+        if not wanted(parts[-1]) or parts[-1].startswith(_APPLE_DOUBLE) or any(map(_is_hidden, parts[:-1])):
             continue
         info = archive.members[name]
         if info.flag_bits & ENCRYPTED_FLAG:
@@ -211,3 +219,12 @@ class DataRoots:
 
 def _relative(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else "."
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder == "__MACOSX"
+
+
+def _readable(name: str) -> str:
+    """Return a name with what is not UTF-8 in it shown as such."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,8 +1,9 @@
 """The one function behind which all sources lie: a root and options to Segments and Problems."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.segment import Segment
@@ -77,10 +78,16 @@ def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = Source
     problems: list[Problem] = []
     for split, root in splits.items():
         found = read_data_root(root, options)
-        segments += [
-            replace(s, split=split, video=f"{split}/{s.video}", segment_id=f"{split}/{s.segment_id}")
-            for s in found.segments
-        ]
+        for s in found.segments:
+            take = f"{split}/{s.take}" if _is_take_of_file_name(s) else s.take
+            video, segment_id = f"{split}/{s.video}", f"{split}/{s.segment_id}"
+            segments.append(replace(s, split=split, video=video, segment_id=segment_id, take=take))
         problems += found.problems
     roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in splits.items()))
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
+
+
+def _is_take_of_file_name(segment: Segment) -> bool:
+    """Whether nothing but its file's name tells a take: another folder may have a file of that name."""
+    path = unicodedata.normalize("NFC", PurePosixPath(segment.video).with_suffix("").as_posix())
+    return segment.signer is None and f"/{path}".endswith(f"/{segment.take}")

@@ -51,12 +51,13 @@ def table_segments(path: Path, report: Report) -> Iterator[Segment]:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        if path.suffix == ".parquet":
+        suffix = path.suffix.lower()
+        if suffix == ".parquet":
             return pq.read_table(path)
-        parse = pa.csv.ParseOptions(delimiter="\t" if path.suffix == ".tsv" else ",", newlines_in_values=True)
-        # All columns as text, so that a gloss `3.10` or a signer `007` stays what it is.
+        parse = pa.csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
+        # All columns as text, so that a gloss `3.10`, a gloss `null` or a signer `007` stays what it is.
         names = pa.csv.open_csv(path, parse_options=parse).schema.names
-        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True)
+        convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[])
         return pa.csv.read_csv(path, parse_options=parse, convert_options=convert)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path}: cannot be read as a table ({error})") from error
@@ -73,7 +74,7 @@ def _segment(row: dict[str, Any], number: int, root: Path) -> Segment:
         raise ValueError(f"its video {video!r} leaves the table's folder")
     if split_member(str(name))[1] is None and not (root / name).is_file():
         raise ValueError(f"there is no video {root / name}")
-    start_seconds, end_seconds = float(text.get("start", 0.0)), float(text.get("end", WHOLE_VIDEO_END))
+    start_seconds, end_seconds = _seconds(text, "start", 0.0), _seconds(text, "end", WHOLE_VIDEO_END)
     if not (math.isfinite(start_seconds + end_seconds) and 0 <= start_seconds < end_seconds):
         raise ValueError(f"runs from {start_seconds} to {end_seconds} s")
     split = text.get("split")
@@ -92,3 +93,12 @@ def _segment(row: dict[str, Any], number: int, root: Path) -> Segment:
         take=text.get("take") or name.with_suffix("").as_posix(),
         split=split,
     )
+
+
+def _seconds(text: dict[str, str], column: str, otherwise: float) -> float:
+    if column not in text:
+        return otherwise
+    try:
+        return float(text[column])
+    except ValueError:
+        raise ValueError(f"its {column} {text[column]!r} is no number of seconds") from None

@@ -16,7 +16,7 @@ def touch_video(root: Path, name: str) -> None:
 
 def test_names_tell_item_source_signer_view_and_take() -> None:
     assert parse_name("NIA_SL_SEN0012_CROWD05_D") == NameParts(
-        item="SEN0012", kind="SEN", source="CROWD", signer="CROWD05", view="D", take="CROWD05_SEN0012"
+        item="SEN0012", source="CROWD", signer="CROWD05", view="D", take="CROWD05_SEN0012"
     )
     assert parse_name("내 비디오") == NameParts(take="내 비디오")
 

@@ -1,5 +1,6 @@
 import io
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -117,3 +118,17 @@ def test_two_roots_are_told_apart_by_their_prefix(tmp_path: Path) -> None:
     assert roots.num_bytes("val/video/x.mp4") is None
     with pytest.raises(AnnotationError, match="none of the data roots"):
         roots.locate("test/x.mp4")
+
+
+def test_what_macos_writes_beside_files_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "._a.txt").write_bytes(b"")
+    (tmp_path / ".a.txt").write_bytes(b"")
+    write_zip(tmp_path / "z.zip", {"b/c.txt": b"1", "b/._c.txt": b"2", "__MACOSX/b/c.txt": b"3"})
+    assert walk(tmp_path) == ([".a.txt", "z.zip!/b/c.txt"], [])
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are text there")
+def test_a_name_in_another_encoding_is_a_problem_that_can_be_printed(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + "/수어.txt".encode("cp949"))).write_bytes(b"")
+    names, [problem] = walk(tmp_path)
+    assert names == [] and "name is not UTF-8" in problem and problem.encode("utf-8")

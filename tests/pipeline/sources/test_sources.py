@@ -15,7 +15,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.sources.annotations import SourceOptions, read_gloss_file
-from signprep.pipeline.sources.read import read_data_root
+from signprep.pipeline.sources.read import read_data_root, read_split_roots
 from tests.conftest import write_label
 from tests.generated_videos import write_video
 
@@ -147,6 +147,10 @@ def test_other_names_are_read_by_a_pattern(tmp_path: Path) -> None:
     options = SourceOptions(name_pattern=r"s(?P<signer>\d+)_cam(?P<view>\d)_(?P<item>\w+)")
     [segment] = read_data_root(tmp_path, options).segments
     assert (segment.signer, segment.view, segment.item, segment.take) == ("3", "1", "hello", "3_hello")
+    scanned = CliRunner().invoke(
+        cli, ["scan", "--data-root", str(tmp_path), "--name-pattern", str(options.name_pattern)]
+    )
+    assert scanned.exit_code == 0 and "1 signer" in scanned.output
     for pattern in ("(", "no groups", r"(?P<colour>x)"):
         with pytest.raises(ValueError, match="name_pattern"):
             SourceOptions(name_pattern=pattern)
@@ -158,3 +162,28 @@ def test_gloss_files_are_lists(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("\n")
     with pytest.raises(AnnotationError, match="lists no gloss"):
         read_gloss_file(tmp_path / "words.txt")
+
+
+def test_files_of_one_name_in_the_folders_of_two_splits_are_two_takes(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for number, gloss in enumerate(["위", "아래"]):
+            write_video(tmp_path / split / gloss / "1.mp4", 20, first_number=100 * number + len(split))
+    roots = {split: tmp_path / split for split in ("train", "val")}
+    segments = read_split_roots(roots, SourceOptions(layout="classes")).segments
+    assert {(s.split, s.take) for s in segments} == {(s.split, f"{s.split}/{s.gloss}/1") for s in segments}
+    nested = read_data_root(tmp_path, SourceOptions(layout="classes")).segments
+    assert len({s.segment_id for s in nested}) == len({s.take for s in nested}) == 4
+    rows = ["video,start,end,gloss,take", "train/위/1.mp4,,,위,A", "val/위/1.mp4,,,위,"]
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    tables = read_split_roots({"train": tmp_path / "t.csv"})
+    assert [s.take for s in tables.segments] == ["A", "train/val/위/1"], "a take that somebody has named stays"
+
+
+def test_words_that_mean_nothing_to_tables_elsewhere_are_glosses(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 10)
+    words = ["null", "NA", "nan", "N/A", "none"]
+    rows = ["video\tstart\tend\tgloss", *(f"a.mp4\t\t\t{word}" for word in words), "a.mp4\t1,5\t\tx"]
+    (tmp_path / "T.TSV").write_text("\n".join(rows), encoding="utf-8")
+    annotations = read_data_root(tmp_path / "T.TSV")
+    assert [s.gloss for s in annotations.segments] == words
+    assert "its start '1,5' is no number of seconds" in annotations.problems[0].message
