@@ -15,7 +15,7 @@ from signprep.cache_builder.format import (
     BUILD_FOLDER,
     GROUP_METADATA,
     MANIFEST,
-    PART_SUFFIX,
+    UNFINISHED_SUFFIX,
     CacheInfo,
     read_info,
     write_atomically,
@@ -89,10 +89,17 @@ def builder_lock(out: Path) -> Iterator[None]:
                     raise BlockingIOError
             except BlockingIOError as error:
                 raise CacheError(f"{out}: another build-cache is writing it; wait for it, or stop it first") from error
+            except OSError as error:
+                raise CacheError(
+                    f"{out}: its file system has no locks ({error.strerror}), so two builders could not be kept apart; "
+                    "build on a local disk, then copy the cache"
+                ) from error
         try:
             yield
         finally:
             if (out / MANIFEST).exists() and [path.name for path in folder.iterdir()] == [LOCK]:
+                if fcntl is None:
+                    file.close()  # Windows does not remove what is open
                 shutil.rmtree(folder)
 
 
@@ -118,7 +125,7 @@ def empty_build_folder(out: Path) -> None:
 
 def delete_torn_writes(out: Path) -> None:
     """Delete what killed workers have left of files that they had not finished."""
-    for path in out.rglob(f".*{PART_SUFFIX}"):
+    for path in out.rglob(f".*{UNFINISHED_SUFFIX}"):
         path.unlink(missing_ok=True)
 
 

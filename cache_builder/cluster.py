@@ -17,13 +17,13 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.extras import require_extra
+from signprep.pipeline.machine import package_version
 
 CONNECT_SECONDS = 5.0
 """For somebody to answer at the scheduler's address."""
@@ -108,19 +108,12 @@ class Needs:
                     "that is a folder, under the same paths"
                 )
         for name, expected in self.versions.items():
-            found = _version(name)
+            found = package_version(name)
             if found != expected:
                 raise CacheError(
                     f"a worker has {name} {found}, this build {expected}: its clips might have other bytes; install "
                     "the same versions on every machine of the cluster"
                 )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)

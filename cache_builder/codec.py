@@ -71,7 +71,7 @@ class ClipCodec:
         else:
             num_bytes = (_blosc_bytes if self.compressor == "blosc" else _zstd_bytes)(payload)
             if num_bytes != flat.nbytes:
-                raise CacheCorruptError(f"its header does not tell of the {flat.nbytes} bytes of a clip")
+                raise CacheCorruptError(f"its header says {num_bytes} bytes, expected the {flat.nbytes} of a clip")
             try:
                 if self.compressor == "blosc":
                     blosc.decompress(payload, dest=flat)

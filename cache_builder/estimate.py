@@ -4,7 +4,6 @@ In: a plan. Out: an `Estimate`. A handful of videos, spread evenly over the plan
 process; everything is scaled up from there. That is a few seconds for an answer within some 20 %.
 """
 
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from signprep.cache_builder.shard_task import clips_of_video
 from signprep.cache_builder.sharing.location import Location
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.machine import usable_cores
 from signprep.pipeline.segment import Segment
 
 SAMPLED_VIDEOS = 8
@@ -39,7 +39,7 @@ class Estimate:
 
     def minutes(self, workers: int) -> float:
         """Return the wall time with that many workers, -1 for all cores."""
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         return self.cpu_seconds / (cores if workers == -1 else min(workers, cores)) / 60
 
 

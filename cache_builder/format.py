@@ -7,6 +7,8 @@ NAME.zarr/
   index.parquet     a row a position
   manifest.json     every object above with size and hash, and the fingerprint; written last
   .build/           plan and parts of a build that has not ended
+  .seen.parquet     size, time and hash of the local videos, so that a build reads changed ones; no part of the cache
+  .synced.json      fingerprints that this folder was pushed or pulled with; no part of the cache
 """
 
 import hashlib
@@ -33,7 +35,7 @@ ARRAY_METADATA = "clips/zarr.json"
 INDEX = "index.parquet"
 MANIFEST = "manifest.json"
 BUILD_FOLDER = ".build"
-PART_SUFFIX = ".part"
+UNFINISHED_SUFFIX = ".part"
 """Of a file that is being written."""
 
 
@@ -253,7 +255,7 @@ def parse_manifest(data: bytes, where: object) -> CacheManifest:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, make it durable, then rename it: it is there whole or not at all."""
     # Process numbers repeat on other machines that write to the same folder.
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{PART_SUFFIX}")
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{UNFINISHED_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:

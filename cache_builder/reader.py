@@ -153,7 +153,9 @@ class Cache:
 
         Raises:
             IndexError: a position is outside the cache.
+            ValueError: `out` does not fit.
             CacheCorruptError: a clip's bytes are missing or damaged; nothing wrong is ever returned.
+            CacheError: the cache was changed since it was opened.
         """
         shape = (len(positions), *self.clip_spec.clip_shape)
         if out is None:
@@ -285,9 +287,14 @@ def open_cache(path: str | Path, *, stream: "StreamOptions | None" = None) -> Ca
     cache._require_unchanged()
     types = {field.name: field.type for field in schema}
     if num_rows != info.num_positions or any(types.get(field.name) != field.type for field in SCHEMA):
+        wrong = [
+            f"{field.name} is {types.get(field.name, 'not there')}, expected {field.type}"
+            for field in SCHEMA
+            if types.get(field.name) != field.type
+        ]
         raise CacheError(
-            f"{root / INDEX}: has {num_rows} rows of {types}; expected {info.num_positions} rows of "
-            f"{ {field.name: field.type for field in SCHEMA} }"
+            f"{root / INDEX}: is not this cache's index: "
+            + "; ".join(wrong or [f"{num_rows} rows, expected {info.num_positions}"])
         )
     return cache
 

@@ -63,16 +63,16 @@ def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairRep
     Raises:
         CacheError: its index or its group's metadata is damaged, or another process writes it.
     """
-    info, manifest = read_info(root), read_manifest(root)
     for path in (INDEX, GROUP_METADATA):
         if any(fault.path == path for fault in faults):
             raise CacheError(
                 f"{root / path}: is damaged, and nothing else tells what it held; take it from another copy of the "
                 "cache, or build the cache anew: build-cache --overwrite"
             )
-    index = open_cache(root).index
     with writer(root):
         empty_build_folder(root)
+        # Read once nobody else can write: a build may have ended since the faults were found.
+        info, manifest, index = read_info(root), read_manifest(root), open_cache(root).index
         return _repair(root, info, manifest, index, sorted({fault.path for fault in faults}), roots)
 
 

@@ -37,8 +37,8 @@ def describe(cache: Cache) -> dict[str, Any]:
         "stored_bytes": stored_bytes,
         "raw_rgb_bytes": raw_bytes,
         "ratio_to_raw_rgb": stored_bytes / raw_bytes if raw_bytes else None,
-        "by": {name: _counts(stored, name) for name in ("split", "source", "signer", "view", "gloss")},
-        "failures": _counts(failed, "error"),
+        "by": {name: counts_by_value(stored[name]) for name in ("split", "source", "signer", "view", "gloss")},
+        "failures": counts_by_value(failed["error"]),
     }
 
 
@@ -62,8 +62,8 @@ def describe_findings(columns: ClipColumns, findings: list[Finding]) -> dict[str
     }
 
 
-def _counts(table: pa.Table, column: str) -> dict[str, int]:
-    """Return how many rows have each value, most first, then by name."""
-    counted = pc.value_counts(table[column].cast(pa.string())).to_pylist()
+def counts_by_value(column: pa.ChunkedArray) -> dict[str, int]:
+    """Return how many rows have each value, most first, then by name; a null is called `-`."""
+    counted = pc.value_counts(column.cast(pa.string())).to_pylist()
     pairs = [(entry["values"] if entry["values"] is not None else "-", entry["counts"]) for entry in counted]
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))

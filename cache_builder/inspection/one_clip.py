@@ -18,7 +18,6 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.output import require_writable, written_whole
 
-MOVING_SUFFIXES = (".mp4", ".webp")
 FRAMES_A_ROW = 8
 WEBP_QUALITY = 85
 _TOLD = ("segment_id", "gloss", "signer", "view", "split", "take", "video", "video_hash")

@@ -4,7 +4,6 @@ In: a cache. Out: an HTML file of 20 MB at most, and what it has. Figures and li
 that they leave. A cache behind a URL, whose shards would all be fetched for them, shows none unless asked.
 """
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from signprep.cache_builder.inspection.sections import (
 )
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.machine import usable_cores
 from signprep.pipeline.output import require_writable, written_whole
 from signprep.pipeline.progress import progress_bar
 from signprep.pipeline.sources.annotations import normal_gloss
@@ -146,7 +146,7 @@ def _is_read_freely(cache: Cache) -> bool:
 
 
 def _threads(options: ReportOptions) -> int:
-    return options.threads or min(8, os.cpu_count() or 1)
+    return options.threads or min(8, usable_cores())
 
 
 def _compared(cache: Cache, columns: ClipColumns, options: ReportOptions) -> Comparison:

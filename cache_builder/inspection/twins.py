@@ -21,7 +21,6 @@ class SameVideo:
 
     videos: tuple[str, ...]
     glosses: tuple[str, ...]
-    splits: tuple[str, ...]
     rows: NDArray[np.int64]
 
 
@@ -48,7 +47,6 @@ def same_videos(columns: ClipColumns) -> list[SameVideo]:
                 SameVideo(
                     videos=tuple(videos),
                     glosses=tuple(sorted({columns.gloss.of(row) or "" for row in rows})),
-                    splits=tuple(sorted({split for row in rows if (split := columns.split.of(row))})),
                     rows=rows,
                 )
             )

@@ -61,7 +61,10 @@ class BoundedFolder:
         if self._use(target):
             return target
         if entry.num_bytes > self.max_bytes:
-            raise CacheError(f"{self.root}: {path} has {entry.num_bytes} bytes, the bound is {self.max_bytes}")
+            raise CacheError(
+                f"{self.root}: {path} has {entry.num_bytes / 1e9:.3g} GB, more than the {self.max_bytes / 1e9:.3g} GB "
+                "that the folder may hold; give a larger --stream-gb"
+            )
         with _locked(self._locks / entry.hash, wait=wait) as is_held:
             if not is_held:
                 return None

@@ -60,7 +60,7 @@ def confirm_readers(readers: str) -> None:
         "not approved"
     )
     if not sys.stdin.isatty():
-        raise CacheError(f"{warning}; --yes if all who can read it are")
+        raise CacheError(f"{warning}; add --yes if every reader is approved")
     click.confirm(f"{warning}. Go on all the same?", abort=True, err=True)
 
 

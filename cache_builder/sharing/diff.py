@@ -5,7 +5,6 @@ order, other shards or removed clips make no difference; nothing is decoded. The
 are the same is concluded from how they were cut, and never looked at.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from signprep.cache_builder.inspection.describe import counts_by_value
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.sharing.identity import live_rows, matched_rows
 from signprep.cache_builder.update import incompatibilities
@@ -47,8 +47,8 @@ class Side:
             "clips": self.num_clips,
             "only_here": {
                 "clips": self.only.num_rows,
-                "by_split": _counts(self.only["split"]),
-                "by_gloss": _counts(self.only["gloss"]),
+                "by_split": counts_by_value(self.only["split"]),
+                "by_gloss": counts_by_value(self.only["gloss"]),
                 "segment_ids": self.only["segment_id"].to_pylist(),
             },
         }
@@ -127,12 +127,6 @@ def _differing(first: pa.Table, second: pa.Table, name: str) -> pa.Table:
     return pa.table({"segment_id": first["segment_id"], "a": a, "b": b}).filter(pc.invert(same))
 
 
-def _counts(column: pa.ChunkedArray) -> dict[str, int]:
-    """Return how many rows have each value, most first, then by name."""
-    counts = Counter(value if value is not None else "-" for value in column.to_pylist())
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
 def diff_summary(found: CacheDiff) -> str:
     """Return the lines that tell people how two caches differ."""
     a, b = found.a, found.b
@@ -161,7 +155,7 @@ def diff_summary(found: CacheDiff) -> str:
 
 def _only_lines(name: str, rows: pa.Table) -> list[str]:
     by_split, by_gloss = (
-        _first([f"{value} {count:,}" for value, count in _counts(rows[column]).items()])
+        _first([f"{value} {count:,}" for value, count in counts_by_value(rows[column]).items()])
         for column in ("split", "gloss")
     )
     names = rows["segment_id"].slice(0, SHOWN + 1).to_pylist()

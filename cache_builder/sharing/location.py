@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from signprep.pipeline.errors import CacheError
+
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://.*", re.IGNORECASE | re.DOTALL)
 _PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@\s]*):[^/@\s]*@")
 _QUERY = re.compile(r"(?P<url>[a-z][a-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
@@ -22,12 +24,17 @@ def location_of(text: str | Path) -> Location:
 
     >>> location_of("s3://team/aihub.zarr/"), location_of("file:///data/a.zarr").as_posix()
     ('s3://team/aihub.zarr', '/data/a.zarr')
+
+    Raises:
+        CacheError: the URL ends after its scheme.
     """
     if isinstance(text, Path) or not _URL.fullmatch(text):
         return Path(text)
     parts = urlsplit(text)
     if parts.scheme.lower() == "file":
         return Path(unquote(parts.path))
+    if not (parts.netloc or parts.path.strip("/")):
+        raise CacheError(f"{text}: names no place; expected a URL such as {parts.scheme}://team/name.zarr")
     return text.rstrip("/")
 
 

@@ -36,12 +36,16 @@ SHOWN_CONFLICTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class MergeOptions:
-    """How caches become one."""
+    """How caches become one. Raises ValueError on values that mean nothing."""
 
     on_conflict: str = "refuse"
-    """What becomes of a clip with several glosses: `first`, `last`: the row of that cache; `drop`: it is left out."""
+    """For a clip with several glosses: `refuse` to merge; the row of the `first` or `last` cache; `drop` it."""
     splits: SplitOptions | None = None
     """None: as they are in the caches."""
+
+    def __post_init__(self) -> None:
+        if self.on_conflict not in ON_CONFLICT:
+            raise ValueError(f"on_conflict is {self.on_conflict!r}; it must be one of {', '.join(ON_CONFLICT)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from signprep.cache_builder.format import (
     GROUP_METADATA,
     INDEX,
     MANIFEST,
-    PART_SUFFIX,
+    UNFINISHED_SUFFIX,
     CacheInfo,
     CacheManifest,
     CacheObject,
@@ -99,7 +99,7 @@ def fetch_object(source: CacheSource, path: str, folder: Path, progress: Progres
     Raises as `CacheSource.fetch`.
     """
     digest = source.manifest.objects[path].hash
-    beside = folder / f".{digest}{PART_SUFFIX}"
+    beside = folder / f".{digest}{UNFINISHED_SUFFIX}"
     try:
         source.fetch(path, beside, progress)
         return beside.replace(folder / digest)

@@ -22,7 +22,7 @@ from signprep.cache_builder.sharing.pull import pull
 from signprep.cache_builder.sharing.readers import Readers, readers_of
 from signprep.cache_builder.sharing.remote import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.sharing.report import TransferReport
-from signprep.cache_builder.sharing.source import OBJECTS, PUBLISHED, object_of
+from signprep.cache_builder.sharing.source import BUILDING, OBJECTS, PUBLISHED, object_of
 from signprep.cache_builder.sharing.synced import note_synced, synced_fingerprints
 from signprep.cache_builder.sharing.transfer import transfer_all
 from signprep.cache_builder.sharing.trust import MAX_MANIFEST_BYTES, check_manifest, refuse_links
@@ -77,6 +77,8 @@ def push(
     note_synced(cache, manifest.fingerprint)
     pruned = sorted(remote.sizes(OBJECTS).keys() - wanted.keys()) if prune else []
     remote.delete(f"{OBJECTS}/{name}" for name in pruned)
+    if prune:  # an unfinished build counts on objects that are gone now
+        remote.delete(f"{BUILDING}/{name}" for name in remote.sizes(BUILDING))
     return TransferReport.of(dict(manifest.objects), missing, num_pruned=len(pruned))
 
 

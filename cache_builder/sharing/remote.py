@@ -139,13 +139,19 @@ class RemoteFolder:
             if self.protocol not in _ATOMIC:
                 beside = f"{target.rpartition('/')[0]}/.{name.rpartition('/')[2]}.{uuid.uuid4().hex[:8]}.part"
                 fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            with _counted(progress) as callback:
-                if isinstance(source, bytes):
-                    fs.pipe_file(beside, source)
-                else:
-                    fs.put_file(str(source), beside, callback=callback)
-            if beside != target:
-                fs.mv(beside, target)
+            try:
+                with _counted(progress) as callback:
+                    if isinstance(source, bytes):
+                        fs.pipe_file(beside, source)
+                    else:
+                        fs.put_file(str(source), beside, callback=callback)
+                if beside != target:
+                    fs.mv(beside, target)
+            except BaseException:
+                if beside != target:
+                    with suppress(Exception):  # what went wrong before is what has to be known
+                        fs.rm_file(beside)
+                raise
 
         self._tried(name, upload)
 

@@ -35,16 +35,13 @@ from signprep.cache_builder.shard_task import ShardResult, ShardTask, encode_sha
 from signprep.cache_builder.sharing.pull import METADATA
 from signprep.cache_builder.sharing.push import confirm_readers, publish, published_manifest, send_objects
 from signprep.cache_builder.sharing.remote import MissingError, RemoteFolder
-from signprep.cache_builder.sharing.source import OBJECTS, object_of
+from signprep.cache_builder.sharing.source import BUILDING, OBJECTS, object_of
 from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.cache_builder.sharing.streamed import open_streamed
 from signprep.cache_builder.sharing.transfer import PARALLEL
 from signprep.cache_builder.sharing.trust import check_manifest
 from signprep.cache_builder.update import UpdatePlan, is_compatible, plan_update
 from signprep.pipeline.errors import CacheCorruptError, CacheError, SignprepError
-
-BUILDING = "building"
-"""Index parts lie here until their cache is published."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ selection begins anew.
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +54,9 @@ from signprep.cache_builder.sharing.transfer import transfer_all
 from signprep.cache_builder.staging import commit, staging_folder, writer
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
+_STATE = "selection.json"
+"""In the build folder: which selection of which state is being pulled."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
@@ -82,7 +87,7 @@ class Selection:
             chosen &= np.isin(found.astype(str), list(values))
         positions = np.flatnonzero(chosen)
         if not len(positions):
-            raise CacheError(f"{where}: not one clip is of all that was asked for")
+            raise CacheError(f"{where}: no clip matches all of the filters")
         return positions
 
     def digest(self, fingerprint: str) -> str:
@@ -112,28 +117,38 @@ def pull_selection(
     digest = selection.digest(source.manifest.fingerprint)
     if not is_cache(out):
         cache_state(out, "")  # before a lock is put into somebody else's folder
+    if dry_run:
+        refuse_other_state(out, source, overwrite=overwrite)
+        return _would_fetch(source, out, selection, digest)
     with writer(out):
         refuse_other_state(out, source, overwrite=overwrite)
         if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
             empty_build_folder(out)
             return TransferReport.of(dict(read_manifest(out).objects), [])
-        state = out / BUILD_FOLDER / "selection.json"
+        state = out / BUILD_FOLDER / _STATE
         if not state.exists() or state.read_text() != digest:
             empty_build_folder(out)
             write_atomically(state, digest.encode())
         delete_torn_writes(out)
-        part = _Part.of(source, out, selection)
-        if dry_run:
-            report = TransferReport(
-                num_objects=part.info.num_shards,
-                num_bytes=part.num_bytes,
-                num_sent=part.info.num_shards,
-                sent_bytes=part.num_bytes,
-            )
-        else:
-            report = _fetch(source, out, part, digest)
+        report = _fetch(source, out, _Part.of(source, out, selection), digest)
         empty_build_folder(out)
         return report
+
+
+def _would_fetch(source: CacheSource, out: Path, selection: Selection, digest: str) -> TransferReport:
+    """Return what would travel, without a change of the folder: an interrupted pull may have left its shards there."""
+    if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
+        return TransferReport.of(dict(read_manifest(out).objects), [])
+    with TemporaryDirectory(prefix="signprep-") as scratch:
+        part = _Part.of(source, Path(scratch), selection)
+    is_same = (state := out / BUILD_FOLDER / _STATE).exists() and state.read_text() == digest
+    missing = part.missing(staging_folder(out)) if is_same else list(range(part.info.num_shards))
+    return TransferReport(
+        num_objects=part.info.num_shards,
+        num_bytes=part.num_bytes,
+        num_sent=len(missing),
+        sent_bytes=part.num_bytes_of(missing),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +166,14 @@ class _Part:
     def num_bytes(self) -> int:
         return int(self.index["stored_bytes"].to_numpy().sum())
 
+    def missing(self, staged: Path) -> list[int]:
+        """Return the numbers of the shards that a folder does not have yet."""
+        return [n for n in range(self.info.num_shards) if not (staged / shard_path(self.info, n)).exists()]
+
+    def num_bytes_of(self, shards: Sequence[int]) -> int:
+        sizes, size = self.index["stored_bytes"].to_numpy(), self.info.clips_per_shard
+        return sum(int(sizes[number * size : (number + 1) * size].sum()) for number in shards)
+
     @classmethod
     def of(cls, source: CacheSource, out: Path, selection: Selection) -> "_Part":
         info, folder = fetch_metadata(source, out)
@@ -167,8 +190,9 @@ class _Part:
 
 def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> TransferReport:
     staged = staging_folder(out)
-    missing = [n for n in range(part.info.num_shards) if not (staged / shard_path(part.info, n)).exists()]
-    check_free_bytes(out, part.num_bytes)
+    missing = part.missing(staged)
+    num_bytes = part.num_bytes_of(missing)
+    check_free_bytes(out, num_bytes)
 
     def fetch(number: int, progress: Progress) -> int:
         size = part.info.clips_per_shard
@@ -179,7 +203,7 @@ def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> Transfer
         progress(int(stored.sum()))
         return num_bytes
 
-    fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=part.num_bytes)
+    fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=num_bytes)
     paths = [shard_path(part.info, number) for number in range(part.info.num_shards)]
     objects = {path: CacheObject.of((staged / path).read_bytes()) for path in paths}
     old = read_manifest(out).objects if (out / MANIFEST).exists() else {}

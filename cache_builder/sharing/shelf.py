@@ -117,7 +117,7 @@ class Shelf:
     def take(self, identities: Sequence[ClipIdentity]) -> dict[ClipIdentity, ShelvedClip]:
         """Return those of the clips that are on the shelf and whole; others are left out, to be cut."""
         by_bundle: dict[str, list[tuple[ClipIdentity, dict[str, Any]]]] = {}
-        with closing(sqlite3.connect(f"file:{self.catalogue}?mode=ro", uri=True)) as database:
+        with closing(sqlite3.connect(f"{self.catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
             for identity in dict.fromkeys(identities):
                 query = "SELECT bundle, row FROM clips WHERE identity = ?"
                 for bundle, row in database.execute(query, (_key(identity._asdict()),)):

@@ -21,6 +21,8 @@ from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheVersion
 
 PUBLISHED = "published.json"
 OBJECTS = "objects"
+BUILDING = "building"
+"""Index parts of a build at the place itself lie here until their cache is published."""
 
 _BLOCK_BYTES = 2**20
 

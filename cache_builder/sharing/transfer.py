@@ -25,7 +25,6 @@ def transfer_all(
     *,
     description: str,
     num_bytes: int,
-    parallel: int = PARALLEL,
 ) -> list[Result]:
     """Return what `work` returns for each job, in their order, with a progress bar over all bytes.
 
@@ -34,7 +33,6 @@ def transfer_all(
         work: is called in a thread with a job and a function that takes the bytes as they pass.
         description: of the progress bar.
         num_bytes: of all jobs together.
-        parallel: threads.
 
     Raises the first error; transfers that are under way then end at their next bytes.
     """
@@ -50,7 +48,7 @@ def transfer_all(
                 done += more
                 show(done)
 
-        pool = ThreadPoolExecutor(parallel, thread_name_prefix="signprep-transfer")
+        pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="signprep-transfer")
         futures = [pool.submit(work, job, progress) for job in jobs]
         try:
             pending = set(futures)

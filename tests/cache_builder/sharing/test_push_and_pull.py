@@ -12,7 +12,7 @@ from signprep.cache_builder.sharing.location import location_of
 from signprep.cache_builder.sharing.pull import pull
 from signprep.cache_builder.sharing.push import push
 from signprep.cache_builder.sharing.remote import RemoteFolder
-from signprep.cache_builder.sharing.source import OBJECTS, PUBLISHED, open_source
+from signprep.cache_builder.sharing.source import BUILDING, OBJECTS, PUBLISHED, open_source
 from signprep.cache_builder.verify import verify_cache
 from signprep.pipeline.errors import CacheError
 from tests.cache_builder.sharing.made_caches import clip_of, make_cache
@@ -74,8 +74,10 @@ def test_pruning_deletes_what_no_version_names_any_more(s3_url: str, tmp_path: P
     mine = make_cache(tmp_path / "mine.zarr", range(30)).path
     push(mine, s3_url)
     smaller = make_cache(tmp_path / "smaller.zarr", range(10))
+    RemoteFolder(s3_url).upload(b"of a build that counts on objects", f"{BUILDING}/part")
     report = push(smaller.path, s3_url, overwrite=True, prune=True)
     assert report.num_pruned > 0
+    assert RemoteFolder(s3_url).sizes(BUILDING) == {}
     assert RemoteFolder(s3_url).sizes(OBJECTS).keys() == {e.hash for e in smaller.manifest.objects.values()}
     pull(s3_url, tmp_path / "theirs.zarr")
     assert open_cache(tmp_path / "theirs.zarr").fingerprint == smaller.fingerprint

@@ -95,7 +95,7 @@ def test_what_a_cut_selection_has_fetched_is_not_fetched_again(tmp_path: Path) -
     [
         (Selection(splits=("test",)), "has no split test; it has train, val"),
         (Selection(signers=("REAL09",)), "has no signer REAL09; it has REAL01, REAL02"),
-        (Selection(signers=("REAL04",), splits=("train",)), "not one clip"),
+        (Selection(signers=("REAL04",), splits=("train",)), "no clip matches all of the filters"),
     ],
 )
 def test_a_selection_of_nothing_is_said_so(chosen: Selection, message: str, tmp_path: Path) -> None:
@@ -113,3 +113,20 @@ def test_a_damaged_clip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CacheCorruptError, match="clip 0 is not what was written"):
         pull_selection(cache.path, tmp_path / "part.zarr", Selection(splits=("train",)))
     assert set(METADATA) and not (tmp_path / "part.zarr" / "manifest.json").exists()
+
+
+def test_to_ask_what_would_travel_changes_nothing(tmp_path: Path) -> None:
+    cache = make_cache(tmp_path / "served" / "a.zarr", range(40))
+    hidden = cache.path / shard_path(cache.info, 6)
+    chosen, out = Selection(splits=("train",)), tmp_path / "part.zarr"
+    whole = pull_selection(cache.path, out, chosen, dry_run=True)
+    assert whole.num_sent == whole.num_objects and not out.exists()
+    with web_server(tmp_path / "served") as server:
+        hidden.rename(tmp_path / "hidden")
+        with pytest.raises(CacheError, match="is gone"):
+            pull_selection(f"{server.url}/a.zarr", out, chosen)
+        (tmp_path / "hidden").rename(hidden)
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+        rest = pull_selection(f"{server.url}/a.zarr", out, chosen, dry_run=True)
+        assert 0 < rest.sent_bytes < whole.sent_bytes
+        assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before

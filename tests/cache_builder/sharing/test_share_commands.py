@@ -150,3 +150,10 @@ def test_no_secret_of_a_url_is_shown() -> None:
     assert shown(location_of("sftp://kim:geheim@host/a.zarr")) == "sftp://kim@host/a.zarr"
     text = without_secrets("cannot GET https://host/b?X-Amz-Signature=1&x=2 (sftp://a:b@c/d)")
     assert text == "cannot GET https://host/b (sftp://a@c/d)"
+
+
+@pytest.mark.parametrize("place", ["s3://", "nothing:///"])
+def test_a_url_that_names_no_place_is_told(place: str, tmp_path: Path) -> None:
+    for command in [("pull", place, tmp_path / "a.zarr"), ("verify", place), ("train", "--cache", place)]:
+        message = failure(*command)
+        assert place in message and "names no place" in message and "://team/name.zarr" in message

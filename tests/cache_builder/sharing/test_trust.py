@@ -206,7 +206,7 @@ def test_a_smaller_clip_leaves_nothing_of_the_readers_memory(tmp_path: Path, cod
     chain = dataclasses.replace(CODECS[codec], delta=False)
     with_first_chunk(cache, chain.encode(clip_of(0)[:1])[:-4])
     out = np.full((1, *cache.clip_spec.clip_shape), 7, np.uint8)
-    with pytest.raises(CacheCorruptError, match="does not tell of"):
+    with pytest.raises(CacheCorruptError, match="its header says"):
         open_cache(cache.path).read([0], out=out)
 
 
