@@ -94,6 +94,9 @@ def iterate_clips(
         spans: in any order.
         spec: how to cut and scale.
         hold_last_frame: show the last frame for what lies behind the video's end, in place of clipping spans to it.
+
+    Raises:
+        DecodeError: with `hold_last_frame`, where the video ends cannot be told.
     """
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ def _guarded(name: str, check: Callable[[], Check]) -> Iterator[Check]:
     """Yield a check; what it raises is what it found."""
     try:
         yield check()
+    except OSError as error:
+        yield Check(name=name, state=BROKEN, found=str(error), advice="see that the place can be written to and read")
     except Exception as error:
         yield Check(
             name=name, state=BROKEN, found=f"{type(error).__name__}: {error}", advice="pip install signprep again"
@@ -111,7 +113,7 @@ def _has_codec(name: str, mode: str) -> bool:
 
     try:
         av.codec.Codec(name, mode)  # type: ignore[arg-type]
-    except av.FFmpegError:
+    except av.codec.codec.UnknownCodecError:
         return False
     return True
 
@@ -221,11 +223,3 @@ def _extras() -> Iterator[Check]:
             found=", ".join(there) or "none beside folders and this machine",
             advice=f"pip install 'signprep[{','.join(missing)}]' for more" if missing else "",
         )
-
-
-def package_version(name: str) -> str | None:
-    """Return a package's version, None if it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -32,13 +32,16 @@ def load_average() -> float | None:
 
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
     """Return Python's version and those of the packages that are installed."""
-    found = {"python": platform.python_version()}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: package_version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: value for name, value in found.items() if value is not None}
+
+
+def package_version(name: str) -> str | None:
+    """Return a package's version, None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def describe_machine() -> dict[str, Any]:

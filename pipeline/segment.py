@@ -33,7 +33,7 @@ class Segment:
     take: str = ""
     """One performance, seen by all views: source, item and signer. A data set without them has one a video."""
     split: str | None = None
-    """`train`, `val`, or None before splits are assigned."""
+    """`train`, `val`, `test`, or None before splits are assigned."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.segment import Segment
+from signprep.pipeline.wording import counted
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
 """AIHub's own validation signers; 01-16 train."""
@@ -57,7 +58,10 @@ def assign_splits(
     if by == "column":
         missing = [segment.segment_id for segment in segments if segment.split is None]
         if missing:
-            raise AnnotationError(f"{len(missing)} segments have no split, {missing[0]} among them; give each one")
+            raise AnnotationError(
+                f"{counted(len(missing), 'segment')} without a split, {missing[0]} among them: fill the table's column "
+                "`split`, or choose another --split-by"
+            )
         return list(segments)
     if by == "official":
         found = {segment.signer for segment in segments}

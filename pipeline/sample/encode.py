@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.sample.canvas import Canvas, Plane
 from signprep.pipeline.sample.figure import draw_figure, noise_field, studio
 from signprep.pipeline.sample.performance import FRAMES_PER_SECOND, Performance
@@ -38,7 +39,13 @@ def render_video(
     """Write one view of a performance to `path`, whatever its suffix."""
     width, height = frame_size
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
+        try:
+            stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND)
+        except ValueError as error:  # PyAV's UnknownCodecError is one
+            raise AnnotationError(
+                f"{path}: cannot be encoded: this FFmpeg has no libx264; PyAV's own wheels do: "
+                "pip install --force-reinstall --only-binary av av"
+            ) from error
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = max(_LEAST_BITS_PER_SECOND, round(_BITS_PER_PIXEL * width * height))
         stream.thread_count = 1

@@ -108,7 +108,7 @@ def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) ->
             parts = parse_name(base_name, pattern)
             num_videos, num_named = num_videos + 1, num_named + (parts.item is not None)
             if is_selected(parts, options):
-                names = (parts.item, parts.kind or known_kind(parts.item), parts.source, parts.signer, parts.view)
+                names = (parts.item, known_kind(parts.item), parts.source, parts.signer, parts.view)
                 split = split_of_path(file.name)
                 database.run(_ADD_VIDEO, (file.name, base_name, file.num_bytes, *names, parts.take, split))
         else:
@@ -132,7 +132,7 @@ def _require_files(root: Path, num_videos: int, num_labels: int, num_named: int,
 def is_selected(parts: NameParts, options: SourceOptions) -> bool:
     """Whether the options' filters by name let a file through."""
     return (
-        (not options.kinds or (parts.kind or parse_kind(parts.item)) in options.kinds)
+        (not options.kinds or parse_kind(parts.item) in options.kinds)
         and (not options.sources or parts.source in options.sources)
         and (not options.views or parts.view in options.views)
         and (not options.signers or parts.signer in options.signers)
@@ -227,7 +227,8 @@ def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int:
     return video_id
 
 
-def _num_bytes(root: Path, name: str) -> int:
+def _num_bytes(root: Path, name: str) -> int | None:
+    """Return a video's size; None if it does not open, and then its probe tells why."""
     try:
         file = open_file(root, name)
         if isinstance(file, Path):
@@ -235,7 +236,7 @@ def _num_bytes(root: Path, name: str) -> int:
         with file:
             return file.seek(0, 2)
     except (AnnotationError, OSError):
-        return 0
+        return None
 
 
 def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:

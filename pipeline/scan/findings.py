@@ -155,7 +155,7 @@ FINDINGS = (
         (
             "missing-words",
             "Signers without words that other signers have",
-            "Expected are the words that at least half of the signers of the same source have.",
+            "Expected are the words that at least half of the signers of the same source and kind have.",
             "Download the missing archives: an incomplete set of signers costs much accuracy.",
         ),
         (
@@ -236,5 +236,3 @@ FINDINGS = (
     ),
 )
 """All kinds, worst first."""
-
-FINDING_OF_KIND = {finding.kind: finding for finding in FINDINGS}

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 
+from signprep.pipeline.machine import usable_cores
 from signprep.pipeline.progress import PLAIN_LINE_SECONDS
 from signprep.pipeline.workers import run_in
 
@@ -30,8 +31,9 @@ def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], 
         yield from (work(*call) for call in chain(first, calls))
         return
     calls = chain(first, calls)
-    with Parallel(n_jobs=workers, return_as="generator") as parallel:
-        while batch := list(islice(calls, CHUNKS_A_WORKER * parallel.n_jobs if workers > 0 else 64)):
+    processes = workers if workers > 0 else usable_cores()
+    with Parallel(n_jobs=processes, return_as="generator") as parallel:
+        while batch := list(islice(calls, CHUNKS_A_WORKER * processes)):
             yield from parallel(delayed(run_in)(Path.cwd(), work, *call) for call in batch)
 
 

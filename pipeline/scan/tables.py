@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from signprep.pipeline.scan.database import ScanDatabase
-from signprep.pipeline.scan.findings import FINDINGS, FindingKind
+from signprep.pipeline.scan.findings import FINDINGS, SEVERITIES, FindingKind
 
 COVERAGE = """
 WITH labelled AS (SELECT l.video_id, COUNT(DISTINCT l.id) AS num_labels FROM labels l WHERE l.readable GROUP BY 1),
@@ -123,7 +123,7 @@ def found_kinds(database: ScanDatabase) -> list[FoundKind]:
 
 def num_of_severity(database: ScanDatabase) -> dict[str, int]:
     """Return how many problems of each severity there are."""
-    found = {"error": 0, "warning": 0, "note": 0}
+    found = dict.fromkeys(SEVERITIES, 0)
     for kind in found_kinds(database):
         found[kind.finding.severity] += kind.count
     return found

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from signprep.pipeline.scan import tables
 from signprep.pipeline.scan.run import Scan
+from signprep.pipeline.wording import counted
 
 SHOWN_ROWS = 8
 """Of a table of formats, signers or words."""
@@ -40,11 +41,11 @@ def _print_overview(scan: Scan, console: Console) -> None:
     line = Text(f"{scan.data_root}", style="bold")
     line.append(f" ({scan.layout} layout, scanned in {scan.seconds:,.1f} s)", style="not bold")
     console.print(line, soft_wrap=True)
-    labels = f"{_many(counts['labels'], 'label')}, " if scan.layout == "aihub" else ""
-    segments, glosses = _many(counts["segments"], "segment"), _many(counts["glosses"], "gloss", "glosses")
+    labels = f"{counted(counts['labels'], 'label')}, " if scan.layout == "aihub" else ""
+    segments, glosses = counted(counts["segments"], "segment"), counted(counts["glosses"], "gloss", "glosses")
     console.print(
-        f"{_many(counts['videos'], 'video')} ({hours}{_size(counts['bytes'])}), {labels}{segments} of {glosses}, "
-        f"{_many(counts['signers'], 'signer')}"
+        f"{counted(counts['videos'], 'video')} ({hours}{_size(counts['bytes'])}), {labels}{segments} of {glosses}, "
+        f"{counted(counts['signers'], 'signer')}"
     )
     probed = counts["probed_videos"]
     if scan.options.probe == "none":
@@ -137,7 +138,7 @@ def _print_problems(scan: Scan, console: Console, num_shown: int) -> None:
     if not sum(severities.values()):
         console.print("No problems found.", style="bold green")
         return
-    line = ", ".join(_many(count, severity) for severity, count in severities.items() if count)
+    line = ", ".join(counted(count, severity) for severity, count in severities.items() if count)
     console.print(f"Problems: {line}", style="bold")
     hidden = 0
     for found in tables.found_kinds(scan.database):
@@ -199,10 +200,6 @@ def _shown(text: str) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _many(count: int, one: str, several: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def _size(num_bytes: int) -> str:

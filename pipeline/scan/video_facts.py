@@ -57,8 +57,8 @@ class VideoRows:
     """kind, path, message."""
 
 
-def probe_videos(root: Path, files: list[tuple[int, str, int]], deep: bool) -> VideoRows:
-    """Look into videos, given as (id, name, bytes)."""
+def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: bool) -> VideoRows:
+    """Look into videos, given as (id, name, bytes; None for one that did not open)."""
     rows = VideoRows()
     for video_id, name, num_bytes in files:
         facts = video_facts(root, name, num_bytes, deep)
@@ -67,10 +67,10 @@ def probe_videos(root: Path, files: list[tuple[int, str, int]], deep: bool) -> V
     return rows
 
 
-def video_facts(root: Path, name: str, num_bytes: int, deep: bool) -> VideoFacts:
+def video_facts(root: Path, name: str, num_bytes: int | None, deep: bool) -> VideoFacts:
     """Return what is known about one video and what is wrong with it; never raises for a bad one."""
     facts = VideoFacts()
-    if not num_bytes:
+    if num_bytes == 0:
         facts.problems.append(("video-unreadable", "the file is empty"))
         return facts
     try:
@@ -79,6 +79,8 @@ def video_facts(root: Path, name: str, num_bytes: int, deep: bool) -> VideoFacts
         facts.problems.append(("video-unreadable", without_name(str(error), root, name)))
         return facts
     try:
+        if num_bytes is None:
+            raise AnnotationError("did not open at first; scan again")
         _fill(facts, source, name, num_bytes, deep)
     except (AnnotationError, DecodeError, OSError) as error:
         facts.problems.append(("video-unreadable", without_name(str(error), root, name)))

@@ -88,3 +88,7 @@ def test_libraries_that_do_not_fit_are_broken(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("signprep.training.model_spec.build_model", fails)
     [check] = [check for check in check_training() if check.name == "models"]
     assert check.state == BROKEN and "constraints.txt" in check.advice
+
+
+def test_a_codec_that_ffmpeg_does_not_have_is_missing() -> None:
+    assert doctor._has_codec("h264", "r") and not doctor._has_codec("nosuchcodec", "r")

@@ -83,7 +83,7 @@ def test_equal_video_content_stays_on_one_side() -> None:
 def test_a_column_is_taken_as_it_is_and_must_be_whole() -> None:
     given_splits = [replace(s, split="val" if s.signer == "A" else "train") for s in data_set(["A", "B"])]
     assert assign_splits(given_splits) == given_splits
-    with pytest.raises(AnnotationError, match="1 segments have no split"):
+    with pytest.raises(AnnotationError, match="1 segment without a split"):
         assign_splits([replace(given_splits[0], split=None), *given_splits[1:]])
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.scan.collect import ScanOptions, split_of_path
-from signprep.pipeline.scan.findings import FINDING_OF_KIND, FINDINGS
+from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.run import scanned
 from signprep.pipeline.sources.annotations import SourceOptions
 from tests.conftest import write_label
@@ -48,7 +48,7 @@ def scan(root: Path, *, source: SourceOptions | None = None, **options: Any) -> 
     found: dict[str, list[tuple[str, str]]] = {}
     with scanned(root, source or SourceOptions(), ScanOptions(workers=1, **options)) as result:
         for kind, path, message in result.database.rows("SELECT * FROM problems ORDER BY path"):
-            assert kind in FINDING_OF_KIND
+            assert kind in {finding.kind for finding in FINDINGS}
             assert str(root) not in message
             found.setdefault(kind, []).append((path, message))
     return found
