@@ -7,7 +7,7 @@ batch, the rank or the number of threads.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -55,13 +55,9 @@ class Augmentation:
         if not 0 <= self.rotation_degrees <= 45:
             raise ValueError(f"rotation_degrees is {self.rotation_degrees}; it must be in 0 to 45")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`."""
+        """Return what `dataclasses.asdict` has taken apart."""
         return cls(**fields)
 
 
@@ -92,8 +88,8 @@ def jittered_frame_positions(draws: Tensor, num_stored: int, num_frames: int, te
     start = (1 - stretch) * draws[:, START]
     jitter = draws[:, NUM_FIXED_DRAWS : NUM_FIXED_DRAWS + num_frames]
     parts = (torch.arange(num_frames) + jitter) / num_frames
-    seconds = start[:, None] + stretch[:, None] * parts
-    return (seconds * num_stored).long().clamp(max=num_stored - 1)
+    fractions = start[:, None] + stretch[:, None] * parts
+    return (fractions * num_stored).long().clamp(max=num_stored - 1)
 
 
 def sampling_matrices(draws: Tensor, limits: Augmentation) -> Tensor:
@@ -103,7 +99,7 @@ def sampling_matrices(draws: Tensor, limits: Augmentation) -> Tensor:
     width, height = (scale * stretch).clamp(max=1), (scale / stretch).clamp(max=1)
     centre_x, centre_y = (1 - width) * _signed(draws[:, LEFT]), (1 - height) * _signed(draws[:, TOP])
     angle = _signed(draws[:, ANGLE]) * math.radians(limits.rotation_degrees)
-    mirrored = torch.where(draws[:, FLIP] < limits.flip_probability, -1.0, 1.0)
+    mirrored = torch.where(flipped(draws, limits), -1.0, 1.0)
     cos, sin = torch.cos(angle), torch.sin(angle)
     rows = [cos * width * mirrored, -sin * height, centre_x, sin * width * mirrored, cos * height, centre_y]
     return torch.stack(rows, dim=1).reshape(-1, 2, 3)

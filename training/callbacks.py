@@ -70,13 +70,12 @@ class LossGuard(Callback):
             return
         batch_idx, loss, positions = seen[finite.index(False)]
         names = [self._cache.segment_id(int(position)) for position in positions]
-        shown = ", ".join(names[:SHOWN_SEGMENTS]) + (
-            f" and {len(names) - SHOWN_SEGMENTS} more" if len(names) > 8 else ""
-        )
+        more = len(names) - SHOWN_SEGMENTS
+        shown = ", ".join(names[:SHOWN_SEGMENTS]) + (f" and {more} more" if more > 0 else "")
         raise TrainingError(
-            f"the loss became {float(loss)} in batch {batch_idx} of epoch {trainer.current_epoch + 1}, of the clips "
-            f"{shown}; what was saved is from before it. A smaller --learning-rate, --gradient-clip 1 or --precision "
-            f"{'bf16-mixed' if trainer.precision == '16-mixed' else '32'} is the usual cure"
+            f"the loss became {float(loss)} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}, of the "
+            f"clips {shown}; what was saved is from before it. A smaller --learning-rate, --gradient-clip 1 or "
+            f"--precision {'bf16-mixed' if trainer.precision == '16-mixed' else '32'} is the usual cure"
         )
 
 

@@ -6,7 +6,10 @@ from typing import Any
 import torch
 
 from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.wording import first_line
 from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelCard
+
+_LIGHTNING_PREFIX = "model."
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelCard]:
@@ -22,14 +25,35 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelCard]:
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         fields = contents[CHECKPOINT_KEY]
-        version = fields["checkpoint_version"]
+        require_version(str(path), fields)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or first_line(error)})") from error
+    except CheckpointError:
+        raise
     except Exception as error:  # on damaged files torch raises a dozen kinds, AssertionError among them
-        raise CheckpointError(f"{path}: is no signprep checkpoint") from error
-    if version != CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path}: is a checkpoint of version {version}; this signprep reads version {CHECKPOINT_VERSION}"
-        )
+            f"{path}: is no signprep checkpoint, or a damaged one ({type(error).__name__}: {first_line(error)}); "
+            "`signprep train` writes best.ckpt and last.ckpt"
+        ) from error
     try:
         return contents, ModelCard.from_dict(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its model card is damaged ({error})") from error
+
+
+def require_version(label: str, fields: dict[str, Any]) -> None:
+    """Raise CheckpointError unless a checkpoint's model card is of the version that is read here; `label` names it."""
+    version = fields["checkpoint_version"]
+    if version != CHECKPOINT_VERSION:
+        raise CheckpointError(
+            f"{label}: is a checkpoint of version {version}; this signprep reads version {CHECKPOINT_VERSION}"
+        )
+
+
+def model_weights(contents: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Return the weights of the model by its own names, without Lightning's prefix."""
+    return {
+        name.removeprefix(_LIGHTNING_PREFIX): value
+        for name, value in contents["state_dict"].items()
+        if name.startswith(_LIGHTNING_PREFIX)
+    }

@@ -175,7 +175,8 @@ class SignClassifier(LightningModule):
         self._random_state = checkpoint.get(_RANDOM_STATE, {})
 
     def on_train_start(self) -> None:
-        """Set the random state of a run that goes on."""
+        """Set the random state of a run that goes on, maybe within an epoch: Lightning does not begin that one anew."""
+        keep_frozen_in_eval(self.model)
         state = getattr(self, "_random_state", {})
         if "cpu" in state:
             torch.set_rng_state(state["cpu"].cpu())

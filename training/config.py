@@ -7,7 +7,7 @@ from typing import Any, Self
 from signprep.training.augmentation import Augmentation
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
-"""Fields that may change when a run is resumed: they decide neither its batches nor its steps."""
+"""Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +76,8 @@ class TrainConfig:
         for name in ("weight_decay", "mixup", "cutmix", "save_minutes", "num_workers", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed is {self.seed}; it must be less than {2**32}")
         for name in ("label_smoothing", "warm_up", "ema_decay"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:

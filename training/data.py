@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
+from signprep.pipeline.wording import counted
 
 from lightning import LightningDataModule  # isort: skip
 
@@ -49,8 +50,8 @@ def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[NDArra
     if len(unknown):
         names = [cache.vocabulary.glosses[label] for label in unknown[:5]]
         report(
-            f"take care, no training clip shows what these validation clips do, {len(unknown)} in all: "
-            f"{', '.join(names)}{', ...' if len(unknown) > len(names) else ''}"
+            f"take care, {counted(len(unknown), 'gloss', 'glosses')} of the validation clips, which no training clip "
+            f"has: {', '.join(names)}{', ...' if len(unknown) > len(names) else ''}"
         )
     return train, val
 

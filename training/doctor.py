@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from signprep.pipeline.doctor import BROKEN, MISSING, OK, SLOW, Check, package_version
+from signprep.pipeline.doctor import BROKEN, MISSING, OK, SLOW, Check
+from signprep.pipeline.machine import package_version
 
 PACKAGES = ("torch", "torchvision", "lightning", "pytorchvideo", "torchmetrics", "tensorboard")
 EXPORTS = {"onnx": "onnx", "onnxruntime": "onnx", "executorch": "executorch"}

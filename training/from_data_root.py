@@ -1,5 +1,6 @@
 """For `signprep train --data-root`: the cache of a data root, built or brought up to date first."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,15 @@ def clip_spec_for(spec: ModelSpec, clip_duration: float | None) -> ClipSpec:
 
 
 def cache_location(sources: Sources, clips: ClipSpec, output_dir: Path) -> Path:
-    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs].zarr: caches of different clips do not meet."""
-    names = "+".join(root.resolve().stem for root in sources.roots().values())
+    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr: caches of other clips or folders do not meet.
+
+    HASH is of the folders' paths, since two folders may both be called `data`.
+    """
+    roots = [root.resolve() for root in sources.roots().values()]
+    names = "+".join(root.name for root in roots)
     seconds = "" if clips.span == SEGMENT_SPAN else f"-{clips.span:g}s"
-    return output_dir / CACHES_FOLDER / f"{names}-{clips.num_frames}x{clips.size}{seconds}.zarr"
+    places = hashlib.blake2b("\0".join(map(str, roots)).encode(), digest_size=4).hexdigest()
+    return output_dir / CACHES_FOLDER / f"{names}-{clips.num_frames}x{clips.size}{seconds}-{places}.zarr"
 
 
 def refreshed_cache(sources: Sources, spec: ModelSpec, output_dir: Path) -> Path:

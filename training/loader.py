@@ -21,6 +21,7 @@ from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.sharing.streamed import Prefetcher, StreamedCache
+from signprep.pipeline.errors import CheckpointError
 from signprep.training.order import BatchPlan, balanced, gradual, mixing_seed, shuffled, uniform_draws
 
 PREFETCHED_BATCHES = 4
@@ -138,11 +139,26 @@ class ClipLoader:
         return self._order[1]
 
     def state_dict(self) -> dict[str, int]:
-        """Return which batch comes next, and in which kind of order."""
-        return {"epoch": self.epoch, "step": self.step, "gradual": int(bool(self.gradual))}
+        """Return which batch comes next, in which kind of order, and among how many ranks an epoch is divided."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "gradual": int(bool(self.gradual)),
+            "num_ranks": self.num_ranks,
+        }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from another batch, in the order that it belongs to, wherever the cache lies now."""
+        """Go on from another batch, in the order that it belongs to, wherever the cache lies now.
+
+        Raises:
+            CheckpointError: an epoch that has begun was divided among another number of ranks.
+        """
+        num_ranks = state.get("num_ranks", self.num_ranks)
+        if state["step"] and num_ranks != self.num_ranks:
+            raise CheckpointError(
+                f"the checkpoint was written within an epoch that {num_ranks} devices shared; this run has "
+                f"{self.num_ranks}, whose batches are others: give --devices {num_ranks}"
+            )
         self._drop_ahead()
         self.epoch, self.step = state["epoch"], state["step"]
         self.gradual, self._order = bool(state.get("gradual", self.gradual)), None

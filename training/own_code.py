@@ -21,7 +21,7 @@ def load_function(name: str, purpose: str) -> Callable[..., Any]:
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise TrainingError(f"{name!r} does not name a {purpose}; expected package.module:function")
+        raise TrainingError(f"{name!r}: expected the name of a function for the {purpose}, as package.module:function")
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:

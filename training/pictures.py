@@ -34,7 +34,7 @@ def confusion_picture(matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
     return pixels.round().astype(np.uint8).repeat(each, axis=0).repeat(each, axis=1)
 
 
-def confused_pairs(matrix: NDArray[np.int64], glosses: Sequence[str]) -> str:
+def confused_table(matrix: NDArray[np.int64], glosses: Sequence[str]) -> str:
     """Return the most frequent mistakes as a table in Markdown."""
     wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
     lines = ["| right | answered | times | of |", "|---|---|---|---|"]
@@ -76,7 +76,7 @@ class ValidationPictures(Callback):
     def _draw(self, logger: TensorBoardLogger, validation: Validation, epoch: int) -> None:
         board, glosses, matrix = logger.experiment, self._cache.vocabulary.glosses, validation.confusion()
         board.add_image("val/confusion", confusion_picture(matrix), epoch, dataformats="HWC")
-        board.add_text("val/confused", confused_pairs(matrix, glosses), epoch)
+        board.add_text("val/confused", confused_table(matrix, glosses), epoch)
         mistaken = validation.mistaken()[:STRIP_CLIPS]
         if not len(mistaken):
             return

@@ -19,19 +19,18 @@ from torch import Tensor, nn
 
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.segment import Vocabulary
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import counted, first_line
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
 
 K400 = "k400"
 K400_CLASSES = 400
 K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
-_LIGHTNING_PREFIX = "model."
 _COUNTER = "num_batches_tracked"
 """Of BatchNorm, absent in files of old versions of torch; nothing depends on it."""
 
 
-def load_pretrained(model: nn.Module, spec: ModelSpec, source: str, *, vocabulary: Vocabulary) -> bool:
+def load_pretrained(model: nn.Module, spec: ModelSpec, source: str, *, vocabulary: Vocabulary) -> None:
     """Fill a model with weights from elsewhere, in place.
 
     The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses.
@@ -41,9 +40,6 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str, *, vocabular
         spec: of the model.
         source: "k400" or a path.
         vocabulary: that the model is to be trained on.
-
-    Returns:
-        Whether the head was taken too.
 
     Raises:
         CheckpointError: the weights cannot be downloaded or read, or do not fit the model.
@@ -64,7 +60,6 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, source: str, *, vocabular
         model.load_state_dict({**own, **taken})
     except RuntimeError as error:
         raise CheckpointError(f"{label}: its weights cannot be copied ({_reason(error)})") from error
-    return takes_head
 
 
 def _described(spec: ModelSpec) -> str:
@@ -103,28 +98,21 @@ def _read(path: Path) -> Any:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnpicklingError):  # torch's own words advise to run what the file holds
         return "it is damaged, or holds Python objects beside its weights, which are never loaded"
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     """Return the weights by name, and the glosses where they are of a signprep checkpoint."""
-    from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION  # it imports this module
+    from signprep.training.checkpoint_file import model_weights, require_version  # they import this module
+    from signprep.training.classifier import CHECKPOINT_KEY
 
     glosses = None
     try:
         if CHECKPOINT_KEY in contents:
-            card, state = contents[CHECKPOINT_KEY], contents["state_dict"]
-            version = card["checkpoint_version"]
-            if version != CHECKPOINT_VERSION:
-                raise CheckpointError(
-                    f"{label}: is a checkpoint of version {version}; this signprep reads version {CHECKPOINT_VERSION}"
-                )
+            card = contents[CHECKPOINT_KEY]
+            require_version(label, card)
             glosses = tuple(card["glosses"])
-            named = {
-                name.removeprefix(_LIGHTNING_PREFIX): value
-                for name, value in state.items()
-                if name.startswith(_LIGHTNING_PREFIX)
-            }
+            named = model_weights(contents)
         else:
             named = dict(contents.get("model_state", contents))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -34,8 +34,9 @@ class EpochProgress(Callback):
         """Of this epoch, and in this process: to ask the others at every step would take time."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar."""
+        """Open the bar; a run that goes on within an epoch does not begin that one anew."""
         self._started = time.monotonic()
+        self._right, self._clips = torch.zeros((), device=pl_module.device), 0
         if not (trainer.is_global_zero and sys.stderr.isatty()):
             return
         columns = (

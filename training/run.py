@@ -8,6 +8,7 @@ OUTPUT_DIR/EXPERIMENT_NAME/run.json           options, model, cache, versions, w
 
 import logging
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -105,6 +106,7 @@ def train(
     )
     augment = load_function(config.augment, "augmentation") if config.augment else None
     if resume is not None:
+        _require_own(resume, run_folder)
         check_resumable(resume, card, config)
     _prepare_folder(run_folder, replace=overwrite or resume is not None)
     if not devices.gpus:
@@ -132,6 +134,21 @@ def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices)
         raise TrainingError(
             f"{cache}: has {len(positions)} training clips for {devices.num_ranks} processes; use fewer devices"
         )
+
+
+def _require_own(resume: Path, run_folder: Path) -> None:
+    """Raise TrainingError if a checkpoint is another run's: its best epochs lie there, and would be missing here."""
+    if resume.resolve().parent != (run_folder / CHECKPOINTS_FOLDER).resolve():
+        raise TrainingError(
+            f"{resume}: is not of the run in {run_folder}; a run goes on in its own folder: give its --output-dir and "
+            f"--experiment-name, or begin a new run with these weights by --pretrained {resume}"
+        )
+
+
+def _remove_earlier_run(run_folder: Path) -> None:
+    """Remove the checkpoints and logs that this run will not write over, so that nothing is taken for its own."""
+    for path in [*(run_folder / CHECKPOINTS_FOLDER).glob("*.ckpt"), *(run_folder / LOGS_FOLDER).glob("events.out.*")]:
+        path.unlink()
 
 
 def _prepare_folder(run_folder: Path, *, replace: bool) -> None:
@@ -166,7 +183,23 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
     ]
 
 
-class _BestCheckpoints(ModelCheckpoint):
+class _BestCheckpoint(ModelCheckpoint):
+    """best.ckpt; it knows its score after the run's folder was moved, too, which Lightning would forget."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of the run that goes on, its files sought in the folder where they are now."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = here(state[name])
+        state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
+
+
+class _BestCheckpoints(_BestCheckpoint):
     """The best epochs beside best.ckpt; a class of its own, because Lightning tells callbacks apart by it."""
 
 
@@ -187,7 +220,7 @@ class _Run:
         self._checkpoints = folder / CHECKPOINTS_FOLDER
         self._throughput = Throughput(data)
         self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, report)
-        self._best = self._best_checkpoints(ModelCheckpoint, filename="best", enable_version_counter=False)
+        self._best = self._best_checkpoints(_BestCheckpoint, filename="best", enable_version_counter=False)
         self._trainer = self._make_trainer()
         self._document = {
             "options": classifier.config.to_dict(),
@@ -209,6 +242,8 @@ class _Run:
         status = "failed"
         try:
             if self._trainer.is_global_zero:
+                if resume is None:
+                    _remove_earlier_run(self._folder)
                 write_run(self._folder / RUN, self._document | {"status": "running"})
             with self._save_last.signals_restored(), warnings.catch_warnings():
                 _quieten()
@@ -229,7 +264,9 @@ class _Run:
             if not is_out_of_memory(error):
                 raise
             config, spec = self._classifier.config, self._classifier.card.model_spec
-            raise out_of_memory(self._classifier.model, spec, config.batch_size, self._classifier.device) from error
+            traceback.clear_frames(error.__traceback__)  # they hold the batch that did not fit
+            device = self._trainer.strategy.root_device  # the model is back in the computer's memory by now
+            raise out_of_memory(self._classifier.model.to(device), spec, config.batch_size, device) from error
         finally:
             self._data.close()
             if self._trainer.is_global_zero and status != "finished":
@@ -305,7 +342,7 @@ class _Run:
             callbacks.append(self._best_checkpoints(_BestCheckpoints, filename=name, **options))
         return [*callbacks, self._best]
 
-    def _best_checkpoints(self, kind: type[ModelCheckpoint], **options: Any) -> ModelCheckpoint:
+    def _best_checkpoints(self, kind: type[_BestCheckpoint], **options: Any) -> _BestCheckpoint:
         """Return what keeps the best epochs; it decides before last.ckpt is written, which carries what it knows."""
         return kind(dirpath=self._checkpoints, monitor=MONITORED, mode="max", save_on_train_epoch_end=False, **options)
 

@@ -7,13 +7,13 @@ import csv
 import json
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
+from signprep.pipeline.machine import package_version
 
 from lightning import LightningModule, Trainer  # isort: skip
 from lightning.pytorch.callbacks import Callback  # isort: skip
@@ -39,12 +39,7 @@ PACKAGES = ("signprep", "torch", "lightning", "pytorchvideo", "torchmetrics", "n
 
 def versions() -> dict[str, str | None]:
     """Return the versions of what a run depends on; None for what is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
+    found = {"python": platform.python_version()} | {name: package_version(name) for name in PACKAGES}
     if torch.cuda.is_available():
         found["cuda"] = torch.version.cuda
     return found

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from signprep.cache_builder.reader import Cache
+from signprep.pipeline.errors import CheckpointError
 from signprep.training.loader import PREFETCHED_BATCHES, Batch, ClipLoader
 
 
@@ -67,6 +68,18 @@ def test_a_loader_goes_on_where_another_one_was(cache: Cache) -> None:
         before.close()
         after.close()
     whole.close()
+
+
+def test_an_epoch_that_two_ranks_have_begun_is_not_gone_on_with_by_one(cache: Cache) -> None:
+    two = loader_of(cache, batch_size=2, num_ranks=2)
+    two.next_batch()
+    one = loader_of(cache, batch_size=2)
+    with pytest.raises(CheckpointError, match=r"2 devices shared; this run has 1.*--devices 2"):
+        one.load_state_dict(two.state_dict())
+    two.step = 0
+    one.load_state_dict(two.state_dict())
+    for loader in (one, two):
+        loader.close()
 
 
 def test_memory_is_used_again_but_never_while_a_batch_is_held(cache: Cache) -> None:

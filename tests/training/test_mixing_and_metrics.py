@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from signprep.training.metrics import ValidationAnswers
 from signprep.training.mixing import mix
-from signprep.training.pictures import confused_pairs, confusion_picture
+from signprep.training.pictures import confused_table, confusion_picture
 
 CLIPS = torch.rand((3, 3, 2, 8, 8), generator=torch.Generator().manual_seed(0))
 
@@ -81,7 +81,7 @@ def test_the_surest_mistakes_come_first_and_pairs_are_listed() -> None:
     logits = [[3.0, 0, 0], [9, 0, 0], [0, 0, 5], [0, 4, 0]]
     validation = answers_of(logits, [1, 1, 2, 0], 3).validation()
     assert validation.mistaken().tolist() == [1, 3, 0]
-    table = confused_pairs(validation.confusion(), ["가", "나", "다|라"]).splitlines()
+    table = confused_table(validation.confusion(), ["가", "나", "다|라"]).splitlines()
     assert table[2] == "| 나 | 가 | 2 | 2 |" and table[3] == "| 가 | 나 | 1 | 1 |" and len(table) == 4
 
 

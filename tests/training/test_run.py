@@ -67,6 +67,7 @@ RESUMED = {
         epochs=3, batch_size=2, optimizer="sgd", ema_decay=0.9, accumulate_batches=2, gradient_clip=1.0, mixup=0.4,
         cutmix=0.4, balanced_sampling=True, class_weights="balanced", label_smoothing=0.1, num_workers=3,
     ),
+    "the last layer only": TrainConfig(epochs=3, batch_size=2, freeze_backbone=True),
 }  # fmt: skip
 
 
@@ -188,6 +189,35 @@ def test_a_run_that_is_there_is_neither_replaced_nor_mixed_with(cache: Cache, tm
     assert first.best_checkpoint.read_bytes() == written
     run(cache, tmp_path, TrainConfig(epochs=1, batch_size=4, seed=1), overwrite=True)
     assert first.best_checkpoint.read_bytes() != written
+
+
+def test_a_run_that_replaces_another_leaves_nothing_of_it(cache: Cache, tmp_path: Path) -> None:
+    run(cache, tmp_path, TrainConfig(epochs=3, batch_size=4, save_top_k=3))
+    events = set((tmp_path / "tensorboard_logs").glob("events.*"))
+    run(cache, tmp_path, overwrite=True)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert events and not events & set((tmp_path / "tensorboard_logs").glob("events.*"))
+
+
+def test_a_run_that_was_moved_goes_on_and_keeps_its_best_epoch(cache: Cache, tmp_path: Path) -> None:
+    first = run(cache, tmp_path / "here", TrainConfig(epochs=1, batch_size=4, scheduler="none", save_top_k=2))
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    last = tmp_path / "there" / "checkpoints" / "last.ckpt"
+    contents = torch.load(last, weights_only=True)
+    for state in contents["callbacks"].values():
+        if "best_model_score" in state:
+            state["best_model_score"] = state["kth_value"] = torch.tensor(2.0)  # that no epoch can be better than
+            state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(2.0))
+    torch.save(contents, last)
+    best = last.with_name("best.ckpt")
+    written = best.read_bytes()
+    again = run(
+        cache, tmp_path / "there", TrainConfig(epochs=2, batch_size=4, scheduler="none", save_top_k=2), resume=last
+    )
+    assert again.best_checkpoint == best and again.best_val_accuracy == 2.0 and best.read_bytes() == written
+    assert first.epochs == 1 and again.epochs == 2
+    with pytest.raises(TrainingError, match=r"last\.ckpt: is not of the run in .*--pretrained"):
+        run(cache, tmp_path / "elsewhere", resume=last)
 
 
 def test_a_finished_run_can_be_given_more_epochs(cache: Cache, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import av
 import numpy as np
 import pytest
@@ -144,7 +146,7 @@ def test_tones_change_as_their_names_say() -> None:
     def changed(column: int, **limits: float) -> np.ndarray:
         draws = neutral_draws(2, 2)
         draws[1, column] = 1.0
-        return pictures(ClipTransform(SPEC, Augmentation(**(NONE.to_dict() | limits)))(clips, draws))
+        return pictures(ClipTransform(SPEC, Augmentation(**(asdict(NONE) | limits)))(clips, draws))
 
     from signprep.training import augmentation
 

@@ -1,0 +1,45 @@
+"""Models as small as tests need, and what is done with them."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from signprep.pipeline.segment import Vocabulary
+from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION
+from signprep.training.model_spec import (
+    ModelSpec,
+    model_spec,
+)
+
+NUM_CLASSES = 5
+GLOSSES = Vocabulary(glosses=("왼쪽", "오른쪽", "위", "아래", "중앙"))
+SMALL_X3D = model_spec("x3d_xs", num_frames=2, crop_size=32)
+
+# Millions, with 400 classes: published by PyTorchVideo for its Kinetics-400 models.
+MILLIONS = {
+    "efficient_x3d_xs": 3.79, "efficient_x3d_s": 3.79, "x3d_xs": 3.79, "x3d_s": 3.79, "x3d_m": 3.79,
+    "slow_r50": 32.45, "mvit_base_16x4": 36.61,
+}  # fmt: skip
+ONE_OF_EACH_FAMILY = ["efficient_x3d_xs", "x3d_xs", "slow_r50", "mvit_base_16x4"]
+
+
+def clips_for(spec: ModelSpec, batch: int = 2) -> torch.Tensor:
+    shape = (batch, 3, spec.num_frames, spec.crop_size, spec.crop_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def training_step(model: nn.Module, spec: ModelSpec) -> torch.Tensor:
+    """One step of SGD; return the logits."""
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.01)
+    logits: torch.Tensor = model(clips_for(spec))
+    nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    optimizer.step()
+    return logits
+
+
+def signprep_checkpoint(path: Path, model: nn.Module, glosses: tuple[str, ...], **card: object) -> str:
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    fields = {"checkpoint_version": CHECKPOINT_VERSION, "glosses": list(glosses)} | card
+    torch.save({CHECKPOINT_KEY: fields, "state_dict": state | {"accuracy.total": torch.zeros(1)}}, path)
+    return str(path)
