@@ -30,16 +30,16 @@ QUEUED_BATCHES = 2
 """Of decoded clips that wait for the model; then decoding waits."""
 _POLL_SECONDS = 0.2
 
-Kept = TypeVar("Kept")
+KeptT = TypeVar("KeptT")
 Probabilities = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(Generic[Kept]):
+class Answer(Generic[KeptT]):
     """What the model said of one window."""
 
     span: Span
-    kept: Kept
+    kept: KeptT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +51,11 @@ class Unanswered:
 
 
 @dataclass(kw_only=True)
-class VideoAnswers(Generic[Kept]):
+class VideoAnswers(Generic[KeptT]):
     """All that was said of a video, in the order of its windows."""
 
     video: Video
-    answers: list[Answer[Kept]] = field(default_factory=list)
+    answers: list[Answer[KeptT]] = field(default_factory=list)
     unanswered: list[Unanswered] = field(default_factory=list)
 
 
@@ -82,11 +82,11 @@ def answer_videos(
     recognizer: Recognizer,
     videos: Sequence[Video],
     options: WindowOptions,
-    keep: Callable[[Probabilities], Kept],
+    keep: Callable[[Probabilities], KeptT],
     *,
     batch_size: int = 8,
     decoders: int = 1,
-) -> Iterator[VideoAnswers[Kept]]:
+) -> Iterator[VideoAnswers[KeptT]]:
     """Yield the answers for each video, in the order of the videos.
 
     Args:
@@ -96,6 +96,9 @@ def answer_videos(
         keep: what is kept of a window's class probabilities, float32 [classes]; they are many.
         batch_size: windows that go through the model together.
         decoders: videos that are decoded at the same time.
+
+    Raises:
+        CheckpointError: an exported file does not answer. A video that cannot be read is no error: see `VideoAnswers`.
     """
     found: queue.Queue[_Found] = queue.Queue(QUEUED_BATCHES * batch_size)
     stop = threading.Event()
@@ -151,16 +154,16 @@ def _put_last(put: Callable[[_Found], None], item: _Found) -> None:
         put(item)
 
 
-class _Collector(Generic[Kept]):
+class _Collector(Generic[KeptT]):
     """Gathers clips into batches, and answers by video."""
 
     def __init__(
-        self, recognizer: Recognizer, videos: Sequence[Video], keep: Callable[[Probabilities], Kept], batch_size: int
+        self, recognizer: Recognizer, videos: Sequence[Video], keep: Callable[[Probabilities], KeptT], batch_size: int
     ) -> None:
         self._recognizer, self._keep, self._batch_size = recognizer, keep, batch_size
         self._videos = videos
         self._spans: dict[int, list[Span]] = {}
-        self._results: dict[int, dict[int, Answer[Kept] | Unanswered]] = {}
+        self._results: dict[int, dict[int, Answer[KeptT] | Unanswered]] = {}
         self._failures: dict[int, Unanswered] = {}
         self._waiting: list[tuple[int, int, Clip]] = []
         self._num_ended = 0
@@ -198,9 +201,9 @@ class _Collector(Generic[Kept]):
             return not any(waiting == video for waiting, _, _ in self._waiting)
         return video in self._spans and len(self._results[video]) == len(self._spans[video])
 
-    def pop(self, video: int) -> VideoAnswers[Kept]:
+    def pop(self, video: int) -> VideoAnswers[KeptT]:
         """Return and forget what was gathered of a video."""
-        answers = VideoAnswers[Kept](video=self._videos[video])
+        answers = VideoAnswers[KeptT](video=self._videos[video])
         results = self._results.pop(video, {})
         for number in sorted(results):
             result = results[number]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.checkpoint_file import read_checkpoint
+from signprep.pipeline.wording import first_line
+from signprep.training.checkpoint_file import model_weights, read_checkpoint
 from signprep.training.classifier import ModelCard
 from signprep.training.model_spec import build_model, channels_last
 from signprep.training.own_model import is_own
@@ -52,7 +53,7 @@ def load_checkpoint(
         precision: 32, 16-mixed or bf16-mixed.
 
     Raises:
-        CheckpointError: there is no such file, it is no signprep checkpoint, it is of a newer version, its weights do
+        CheckpointError: there is no such file, it is no signprep checkpoint, it is of another version, its weights do
             not fit its model, or its model is one's own and `own_model` does not name it.
         TrainingError: one's own model does not build.
     """
@@ -60,20 +61,15 @@ def load_checkpoint(
     _require_trusted(path, card.model_spec.name, own_model)
     try:
         model = build_model(card.model_spec, len(card.vocabulary))
-        prefix = "model."
-        weights = {
-            name.removeprefix(prefix): value
-            for name, value in contents["state_dict"].items()
-            if name.startswith(prefix)
-        }
-        model.load_state_dict(weights)
+        model.load_state_dict(model_weights(contents))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its weights are damaged ({error})") from error
     try:
         return Recognizer(card, model, _device(device), precision)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{path}: its model cannot be put on the device {device!r} ({reason})") from error
+        raise CheckpointError(
+            f"{path}: its model cannot be put on the device {device!r} ({first_line(error)})"
+        ) from error
 
 
 def _device(name: str) -> torch.device:

@@ -11,6 +11,7 @@ import click
 from signprep.cache_builder.sharing.location import LOCATION, Location
 from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.extras import require_extra
+from signprep.pipeline.given_options import refuse_given
 from signprep.pipeline.source_options import source_options
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from signprep.pipeline.sources.annotations import Annotations
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("evaluate")
@@ -31,8 +33,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @stream_options
 @click.option("--split", default="val", show_default=True, help="Of the cache: train, val or test.")
 @click.option("--timeline", is_flag=True, help="With --data-root: signs in whole videos, held against the labels.")
-@click.option("--clip-duration", default=0.8, show_default=True, help="Of the timeline's windows, in seconds.")
-@click.option("--stride", default=0.1, show_default=True, help="Of the timeline's windows, in seconds.")
+@click.option(
+    "--clip-duration", default=0.8, show_default=True, type=_SECONDS, help="Of the timeline's windows, in seconds."
+)
+@click.option("--stride", default=0.1, show_default=True, type=_SECONDS, help="Of the timeline's windows, in seconds.")
 @click.option("--idle-gloss", help="Of the timeline: the class that means that no sign is made.")
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout, in place of tables.")
 @click.option("--output-path", type=_FILE, help="File for the JSON.")
@@ -86,11 +90,16 @@ def evaluate(
         raise click.UsageError("give --cache or --data-root")
     if timeline and (data_root is None or html_path is not None or calibrate):
         raise click.UsageError("--timeline goes with --data-root, and not with --html or --calibrate")
+    if not timeline:
+        refuse_given(["clip_duration", "stride", "idle_gloss"], "--timeline")
+    if cache_path is None:
+        refuse_given(["split"], "--cache")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from rich.console import Console
 
     from signprep.cache_builder import open_cache
     from signprep.inference.evaluation import EvaluationOptions, evaluate_checkpoint, require_calibrated
+    from signprep.inference.evaluation_data import SPLIT
     from signprep.inference.evaluation_html import write_html
     from signprep.inference.evaluation_report import print_evaluation
     from signprep.pipeline.output import require_writable, written_whole
@@ -111,7 +120,7 @@ def evaluate(
         click.echo(text if as_json else _timeline_lines(document["timeline"]))
         return
     options = EvaluationOptions(
-        split=split if annotations is None else "test",
+        split=split if annotations is None else SPLIT,
         top_k=top_k,
         calibrate=calibrate,
         batch_size=batch_size,

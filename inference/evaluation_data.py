@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from signprep.cache_builder.from_annotations import build_from_annotations
 from signprep.cache_builder.plan import BuildOptions
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.inference.answers import answer_videos
 from signprep.inference.checkpoint import Recognizer
+from signprep.inference.infer import segments_of
 from signprep.inference.prediction import keeper
-from signprep.inference.timeline import TimelineOptions, TimelineSegment, timeline
-from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_f1, word_error_rate
+from signprep.inference.timeline import TimelineOptions, TimelineSegment
+from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_scores, word_errors
 from signprep.inference.videos import Video
 from signprep.inference.windows import WindowOptions
 from signprep.pipeline.clip_spec import ClipSpec
@@ -113,12 +112,10 @@ def evaluate_timelines(
     )
     with progress_bar("Evaluating", len(videos), "videos") as progress:
         for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
-            rows = [answer.kept.probabilities for answer in answers.answers if answer.kept.probabilities is not None]
-            spans = [answer.span for answer in answers.answers]
-            signs = timeline(spans, np.stack(rows), recognizer.card.vocabulary.glosses, options) if rows else []
+            signs = segments_of(recognizer, answers, options)
             truth = sorted(truth, key=lambda segment: segment.start_seconds)
-            segments += segment_f1(signs, truth, MATCHING_IOU)
-            words += word_error_rate(_glosses(signs), _glosses(truth))
+            segments += segment_scores(signs, truth, MATCHING_IOU)
+            words += word_errors(_glosses(signs), _glosses(truth))
             unanswered += [entry.reason for entry in answers.unanswered]
             progress(number)
     return TimelineEvaluation(

@@ -16,6 +16,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation_charts import coverage_chart, reliability_chart
 from signprep.inference.evaluation_report import (
     calibrations,
+    evaluated_data,
     headline,
     percent,
     remarks,
@@ -63,7 +64,8 @@ def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
         _confused(document),
         _mistaken(document, pictures),
     ]
-    title = f"Evaluation of {Path(document['checkpoint']).name} on {Path(document['cache']).name}"
+    data = Path(document["cache"] or document["data_root"]).name
+    title = f"Evaluation of {Path(document['checkpoint']).name} on {data}"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -77,9 +79,10 @@ def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
 
 def _header(document: dict[str, Any]) -> str:
     classes = f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"
+    kind, which = evaluated_data(document)
     facts = {
         "Checkpoint": f"{document['checkpoint']} ({document['model_name']})",
-        "Cache": f"{document['cache']}, split {document['split']}",
+        kind.capitalize(): which,
         "Evaluated": f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}",
         "Classes": classes,
     }

@@ -79,6 +79,13 @@ def remarks(document: dict[str, Any]) -> list[str]:
     return found
 
 
+def evaluated_data(document: dict[str, Any]) -> tuple[str, str]:
+    """Return what kind of data an evaluation is of, and which."""
+    if document["cache"] is None:
+        return "data root", document["data_root"]
+    return "cache", f"{document['cache']}, split {document['split']}"
+
+
 def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 10) -> None:
     """Print an evaluation as tables; of confusions the `most` frequent."""
     overview = Table(show_header=False, box=None, pad_edge=False)
@@ -86,7 +93,7 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
     classes = f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"
     rows = [
         ("checkpoint", f"{document['checkpoint']}, {document['model_name']}"),
-        ("cache", f"{document['cache']}, split {document['split']}"),
+        evaluated_data(document),
         ("evaluated", clips),
         ("classes", classes),
     ]

@@ -9,6 +9,7 @@ from signprep.cache_builder.sharing.location import LOCATION, Location
 from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.extras import require_extra
+from signprep.pipeline.given_options import refuse_given
 from signprep.pipeline.wording import counted
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ PART = click.FloatRange(0, 1)
 @click.option("--timeline", "with_timeline", is_flag=True, help="Also the signs that are made one after the other.")
 @click.option("--switch-cost", type=SECONDS, help="Of the timeline: what a change has to gain. [default: 0.25]")
 @click.option("--smoothing-seconds", type=SECONDS, help="Of the timeline: windows so near share scores. [default: 0]")
-@click.option("--min-confidence", type=PART, help="Of the timeline: less is no sign. [default: 0.3]")
+@click.option("--min-confidence", type=PART, help="Of the timeline: less is no sign. [default: 0.4]")
 @click.option("--min-duration-seconds", type=SECONDS, help="Of the timeline: shorter is no sign. [default: 0.3]")
 @click.option("--merge-gap-seconds", type=SECONDS, help="Of the timeline: gaps within a sign. [default: 0.3]")
 @click.option("--idle-gloss", help="Of the timeline: the class that means that no sign is made.")
@@ -118,6 +119,8 @@ def infer(
     timeline = _timeline(options, wanted=with_timeline or render is not None or subtitles is not None)
     if timeline is not None and cache_path is not None:
         raise click.UsageError("a timeline is of videos, not of --cache")
+    if cache_path is not None:
+        refuse_given(["start_time", "clip_duration", "multiple_clips", "stride", "pad"], "--video-path")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_model
     from signprep.inference.results import require_known_suffix, write_results

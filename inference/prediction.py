@@ -183,7 +183,7 @@ def predict_windows(
 def _predictions(
     recognizer: Recognizer, path: Path, options: WindowOptions, batch_size: int, with_probabilities: bool
 ) -> list[Prediction]:
-    video = Video(path=str(path), folder=path.parent, name=path.name)
+    video = Video.at(path)
     keep = keeper(recognizer, probabilities=with_probabilities)
     [found] = answer_videos(recognizer, [video], options, keep, batch_size=batch_size)
     if found.unanswered:

@@ -60,7 +60,7 @@ class SegmentScores:
         return 2 * self.num_matched / both if both else 1.0
 
 
-def segment_f1(predicted: Sequence[GlossSpan], truth: Sequence[GlossSpan], iou: float = 0.5) -> SegmentScores:
+def segment_scores(predicted: Sequence[GlossSpan], truth: Sequence[GlossSpan], iou: float = 0.5) -> SegmentScores:
     """Match predicted segments one to one with labelled ones of the same gloss, those that overlap most first.
 
     Args:
@@ -73,9 +73,9 @@ def segment_f1(predicted: Sequence[GlossSpan], truth: Sequence[GlossSpan], iou: 
     ...     TimelineSegment(start_seconds=start, end_seconds=start + 1, label=0, gloss="위", confidence=1.0)
     ...     for start in (0.0, 0.25)
     ... )
-    >>> segment_f1([one], [other]).f1  # they share 0.75 of 1.25 s
+    >>> segment_scores([one], [other]).f1  # they share 0.75 of 1.25 s
     1.0
-    >>> segment_f1([one], [other], iou=0.7).f1
+    >>> segment_scores([one], [other], iou=0.7).f1
     0.0
     """
     assert iou > 0, "an iou of 0 would match segments that do not touch"
@@ -127,10 +127,10 @@ class WordErrors:
         return (self.substitutions + self.insertions + self.deletions) / max(1, self.num_true)
 
 
-def word_error_rate(predicted: Sequence[str], truth: Sequence[str]) -> WordErrors:
+def word_errors(predicted: Sequence[str], truth: Sequence[str]) -> WordErrors:
     """Return the word errors of a sequence of glosses; of equally few changes, those that keep the most glosses.
 
-    >>> word_error_rate(["왼쪽", "위", "중앙"], ["왼쪽", "아래", "중앙", "위"])
+    >>> word_errors(["왼쪽", "위", "중앙"], ["왼쪽", "아래", "중앙", "위"])
     WordErrors(substitutions=1, insertions=0, deletions=1, num_true=4)
     """
     # A row of the Levenshtein table: (changes, substitutions, insertions, deletions) for each prefix of the truth.

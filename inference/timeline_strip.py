@@ -97,7 +97,7 @@ class TimelineStrip:
         image = self._bar.copy()
         if current is not None:
             self._draw_gloss(ImageDraw.Draw(image), current)
-        return i420_planes(np.asarray(image))
+        return rgb_to_i420_planes(np.asarray(image))
 
     def _drawn_bar(self) -> Image.Image:
         image = Image.new("RGB", (self.width, self.height), BACKGROUND)
@@ -152,7 +152,7 @@ def fitted(text: str, font: TextFont, pixels: int, room: float) -> tuple[str, Fo
     return text[:kept] + ELLIPSIS, smallest
 
 
-def i420_planes(rgb: NDArray[np.uint8]) -> Planes:
+def rgb_to_i420_planes(rgb: NDArray[np.uint8]) -> Planes:
     """Convert a picture, uint8 [H, W, 3] of even sides, to limited-range BT.601 planes."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     return split_planes(np.asarray(frame.reformat(format="yuv420p").to_ndarray(), np.uint8))

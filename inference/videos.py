@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.sources.annotations import VIDEO_SUFFIXES
@@ -21,6 +21,11 @@ class Video:
     folder: Path
     """In which `name` lies."""
     name: str
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Return the video that is a file of its own."""
+        return cls(path=str(path), folder=path.parent, name=path.name)
 
     @contextmanager
     def opened(self) -> Iterator[Path | BinaryIO]:
@@ -70,7 +75,7 @@ def _videos_at(path: Path, report: Callable[[str], None]) -> Iterator[Video]:
         for file in walk_archive(path, path.name, problem, _is_video):
             yield _video(path.parent, file)
     elif path.exists():
-        yield Video(path=str(path), folder=path.parent, name=path.name)
+        yield Video.at(path)
 
 
 def _video(folder: Path, file: FoundFile) -> Video:

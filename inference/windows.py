@@ -1,5 +1,6 @@
 """Which windows of a video are answered."""
 
+import math
 from dataclasses import dataclass
 
 from signprep.pipeline.clips import Span
@@ -14,7 +15,7 @@ MAX_WINDOWS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions:
-    """What part of a video, or what parts, an answer is about."""
+    """What part of a video, or what parts, an answer is about. Raises ValueError on values that are none."""
 
     clip_duration: float = 2.0
     """Of a window, in seconds."""
@@ -24,6 +25,12 @@ class WindowOptions:
     """Seconds from one window's start to the next one's; None for the first window alone."""
     pad: bool = False
     """Whether the last frame is held for a video shorter than a window, instead of an error."""
+
+    def __post_init__(self) -> None:
+        for name in ("clip_duration", "stride"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is {value}; it must be a positive number of seconds")
 
     def spans(self, reader: VideoReader) -> list[Span]:
         """Return the windows of an open video.

@@ -8,6 +8,7 @@ import click
 from signprep.cache_builder.sharing.location import LOCATION, Location
 from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.extras import require_extra
+from signprep.training.export_format import FORMATS
 
 
 @click.command("export")
@@ -15,7 +16,7 @@ from signprep.pipeline.extras import require_extra
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["torchscript", "onnx", "executorch"]),
+    type=click.Choice(FORMATS),
     help="By default as FILE ends: .onnx, .pte (executorch); torchscript for anything else.",
 )
 @click.option(

@@ -121,11 +121,6 @@ def fast_int8_engine() -> str:
     return X86_FAST_ENGINE if X86_FAST_ENGINE in engines else engines[0]
 
 
-def known_engine(name: str | None) -> str | None:
-    """Return an engine that a file names, or the usual one where this torch does not have it."""
-    return name if name is None or name in torch.backends.quantized.supported_engines else int8_engines()[0]
-
-
 @contextmanager
 def int8_engine(engine: str | None) -> Iterator[None]:
     """Run int8 models with an engine inside the block; None changes nothing."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from signprep.inference.export.card import KEY, MOST_BYTES
 from signprep.inference.export.source import Source
 from signprep.pipeline.errors import CheckpointError, SignprepError
+from signprep.pipeline.wording import first_line
 from signprep.training.export_format import ONNX, require_installed
 from signprep.training.model_spec import ModelSpec
 
@@ -73,7 +74,7 @@ def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
                 verbose=False,
             )
         except Exception as error:  # of many kinds, from three packages
-            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+            reason = first_line(error.__cause__ or error)
             raise SignprepError(f"this model cannot be written as ONNX ({reason})") from error
     assert program is not None
     graph = program.model_proto
@@ -174,7 +175,7 @@ def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> C
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         [name] = [entry.name for entry in session.get_inputs()]
     except Exception as error:  # of ONNX Runtime's own kinds
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path}: ONNX Runtime cannot open it ({reason})") from error
 
     def answer(clips: Tensor) -> Tensor:

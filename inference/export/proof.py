@@ -86,6 +86,10 @@ def prove(
         export_card: of the file.
         engines: to run int8 TorchScript with; (None,) for anything else.
         require: takes a comparison and the checkpoint's accuracy, and raises if the file is not as good as it must be.
+
+    Raises:
+        SignprepError: from `require`.
+        CheckpointError: the file does not open, or does not answer.
     """
     asked = _reference(recognizer, with_preprocessing=export_card.with_preprocessing)
     # What a checkpoint is worth is told by the inputs that it was trained for, not by rounded ones.
@@ -181,7 +185,7 @@ def require_kept(
         if not found.largest_difference <= max_drop:  # nor if it is no number
             raise SignprepError(
                 f"{output}: its probabilities are up to {found.largest_difference:.1e} off the checkpoint's, more "
-                f"than --max-drop {max_drop:g}; no file is left"
+                f"than --max-drop {max_drop:g}; no file is left. A larger --max-drop lets it pass"
             )
         return
     assert checkpoint_accuracy is not None and found.accuracy is not None
@@ -189,7 +193,8 @@ def require_kept(
     if not drop <= max_drop + 1e-9 or not np.isfinite(found.largest_difference):
         raise SignprepError(
             f"{output}: its accuracy{way} is {found.accuracy:.3f} where the checkpoint's is "
-            f"{checkpoint_accuracy:.3f}: {drop:.3f} less, more than --max-drop {max_drop:g}; no file is left"
+            f"{checkpoint_accuracy:.3f}: {drop:.3f} less, more than --max-drop {max_drop:g}; no file is left. "
+            "Leave out --int8, give more clips to calibrate it, or a larger --max-drop"
         )
 
 

@@ -16,7 +16,6 @@ from signprep.inference.export.card import KEY, MOST_BYTES
 from signprep.inference.export.deployable import (
     deployable,
     int8_engine,
-    known_engine,
     quantized,
     quiet,
 )
@@ -25,6 +24,7 @@ from signprep.inference.export.routes import is_mobile
 from signprep.inference.export.source import Source
 from signprep.inference.threads import torch_threads
 from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.wording import first_line
 
 NOT_OPTIMIZED = "optimize_for_mobile was left out: "
 
@@ -53,7 +53,7 @@ def _optimized(traced: torch.jit.ScriptModule) -> tuple[torch.jit.ScriptModule, 
 
         return optimize_for_mobile(traced), ()
     except (ImportError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         found = "this torch is built without XNNPACK" if "XNNPACK is not enabled" in str(error) else reason
         return torch.jit.freeze(traced), (NOT_OPTIMIZED + found,)
 
@@ -92,12 +92,11 @@ def open_torchscript(
         engine: of int8; weights are packed for it.
         threads: torch's own number if None.
     """
-    engine = known_engine(engine)
     try:
         with int8_engine(engine), quiet():
             module = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:  # a damaged archive raises a dozen kinds
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path}: its TorchScript does not open ({reason})") from error
 
     def answer(clip: Tensor) -> Tensor:

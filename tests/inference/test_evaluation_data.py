@@ -26,6 +26,15 @@ def test_labelled_videos_give_what_their_cache_gives(checkpoint: Path, data_root
     assert from_videos["data_root"] == str(data_root) and from_videos["cache"] is None
 
 
+def test_a_report_of_labelled_videos_names_their_folder(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    result = evaluate(checkpoint, "--data-root", data_root, "--signer", "REAL17", "--html", page)
+    assert result.exit_code == 0, result.exception
+    assert data_root.name in result.stdout and "split test" not in result.stdout
+    text = page.read_text("utf-8")
+    assert f"on {data_root.name}</title>" in text and "<dt>Data root</dt>" in text
+
+
 def test_timelines_are_held_against_labels(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "timeline.json"
     windows = ["--timeline", "--clip-duration", "0.5", "--stride", "0.25", "--signer", "REAL17"]
@@ -46,6 +55,9 @@ def test_timelines_are_held_against_labels(checkpoint: Path, data_root: Path, tm
         ([], "give --cache or --data-root"),
         (["--cache", "x", "--data-root", "y"], "give --cache or --data-root"),
         (["--cache", "x", "--timeline"], "--timeline goes with --data-root"),
+        (["--cache", "x", "--stride", "0.5"], "--stride goes with --timeline"),
+        (["--data-root", "x", "--split", "val"], "--split goes with --cache"),
+        (["--data-root", "x", "--timeline", "--stride", "0"], "--stride"),
     ],
 )
 def test_contradictions_are_usage_errors(checkpoint: Path, arguments: list[str], message: str) -> None:

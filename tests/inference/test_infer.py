@@ -162,6 +162,7 @@ def test_a_cache_is_answered_with_segment_ids_as_its_videos_are(
         (["--video-path", "x", "--idle-gloss", "y"], "--idle-gloss goes with --timeline"),
         (["--video-path", "x", "--stride", "0"], "stride"),
         (["--cache", "x", "--timeline"], "a timeline is of videos"),
+        (["--cache", "x", "--stride", "0.5"], "--stride goes with --video-path"),
     ],
 )
 def test_contradictions_are_usage_errors(checkpoint: Path, arguments: list[str], message: str) -> None:

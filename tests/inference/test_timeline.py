@@ -12,8 +12,8 @@ from signprep.inference.timeline_scores import (
     SegmentScores,
     WordErrors,
     intersection_over_union,
-    segment_f1,
-    word_error_rate,
+    segment_scores,
+    word_errors,
 )
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import SignprepError
@@ -233,7 +233,7 @@ def test_clean_signs_are_found_to_within_half_a_stride(
     found = timeline(spans, of_labels(labels, 1.0), GLOSSES, options)
     assert [segment.label for segment in found] == [k % 3 for k in range(len(lengths))]
     assert [segment.start_seconds for segment in found[1:]] == pytest.approx(list(borders[1:-1]), abs=stride / 2 + 1e-6)
-    assert segment_f1(found, truth_of(borders), 0.5).recall >= (len(lengths) - 2) / len(lengths)
+    assert segment_scores(found, truth_of(borders), 0.5).recall >= (len(lengths) - 2) / len(lengths)
 
 
 def truth_of(borders: np.ndarray) -> list[SimpleNamespace]:
@@ -261,19 +261,19 @@ def test_segments_match_one_to_one_by_gloss_and_overlap() -> None:
         span(2.0, 4.0),  # 1 of 2 s: just enough
         span(4, 5, "위"),  # the wrong gloss
     ]
-    scores = segment_f1(predicted, truth)
+    scores = segment_scores(predicted, truth)
     assert scores == SegmentScores(num_matched=2, num_predicted=4, num_true=4)
     assert (scores.precision, scores.recall, scores.f1) == (0.5, 0.5, 0.5)
-    assert segment_f1(predicted, truth, iou=0.75).num_matched == 1
-    assert segment_f1(predicted[:1], truth).precision == 1.0
-    assert segment_f1(predicted[:1], truth).recall == 0.25
-    assert segment_f1(predicted[:1], truth).f1 == pytest.approx(0.4)
+    assert segment_scores(predicted, truth, iou=0.75).num_matched == 1
+    assert segment_scores(predicted[:1], truth).precision == 1.0
+    assert segment_scores(predicted[:1], truth).recall == 0.25
+    assert segment_scores(predicted[:1], truth).f1 == pytest.approx(0.4)
 
 
 def test_scores_of_nothing_and_of_several_videos() -> None:
-    assert segment_f1([], []).f1 == segment_f1([], []).precision == segment_f1([], []).recall == 1.0
-    assert segment_f1([span(0, 1)], []).f1 == segment_f1([], [span(0, 1)]).f1 == 0.0
-    one, other = segment_f1([span(0, 1)], [span(0, 1)]), segment_f1([], [span(0, 1), span(2, 3)])
+    assert segment_scores([], []).f1 == segment_scores([], []).precision == segment_scores([], []).recall == 1.0
+    assert segment_scores([span(0, 1)], []).f1 == segment_scores([], [span(0, 1)]).f1 == 0.0
+    one, other = segment_scores([span(0, 1)], [span(0, 1)]), segment_scores([], [span(0, 1), span(2, 3)])
     assert sum([one, other], SegmentScores()).recall == pytest.approx(1 / 3)
 
 
@@ -291,12 +291,12 @@ def test_scores_of_nothing_and_of_several_videos() -> None:
     ],
 )
 def test_word_errors(predicted: str, truth: str, expected: tuple[int, int, int]) -> None:
-    errors = word_error_rate(list(predicted), list(truth))
+    errors = word_errors(list(predicted), list(truth))
     assert (errors.substitutions, errors.insertions, errors.deletions) == expected
     assert errors.rate == pytest.approx(sum(expected) / max(1, len(truth)))
 
 
 def test_word_errors_of_several_videos_add_up() -> None:
-    total = sum([word_error_rate(["a"], ["b"]), word_error_rate(["a", "b", "c"], ["a", "b", "c"])], WordErrors())
+    total = sum([word_errors(["a"], ["b"]), word_errors(["a", "b", "c"], ["a", "b", "c"])], WordErrors())
     assert total == WordErrors(substitutions=1, num_true=4)
     assert total.rate == 0.25
