@@ -6,6 +6,7 @@ writes the raw uint8 clips of the file CLIPS into 64 MB shards, says "ready", an
 standard input, answering each with the number of clips. Where it cannot be imported, it says why instead.
 """
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import numpy as np
 def main(file: Path, shape: tuple[int, ...], store: Path, batch: int) -> None:
     try:
         import torch
+
+        # signprep itself is not in this environment.
+        runpy.run_path(str(Path(__file__).parents[1] / "training" / "torchvision_operators.py"))
         from streaming import MDSWriter, StreamingDataset
     except ImportError as error:
         print(error, flush=True)
