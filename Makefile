@@ -4,11 +4,12 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.peers
 
-.PHONY: help install demo test test-all bench bench-full check types clean
+.PHONY: help install demo test test-all coverage bench bench-full check types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
 	@echo "make test      the tests; make test-all also runs the slow ones"
+	@echo "make coverage  the tests, and which lines and branches they do not reach"
 	@echo "make check     ruff and the type checker"
 	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
 	@echo "make install   .venv with signprep in it"
@@ -29,6 +30,12 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
 
 $(PEERS): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group bench

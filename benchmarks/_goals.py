@@ -58,13 +58,13 @@ GOALS = {
     "train.memory": Goal(benchmark="train", text="an epoch from the cache / from memory", bound=None, earlier="1.003"),
     "share.push": Goal(
         benchmark="share",
-        text="MB/s of push / the driver's own bulk copy, the worst kind of place",
+        text="MB/s of push / the driver's own bulk copy, the worse of S3 and SFTP over loopback",
         bound=0.8,
         at_least=True,
     ),
     "share.pull": Goal(
         benchmark="share",
-        text="MB/s of pull / the driver's own bulk copy, the worst kind of place",
+        text="MB/s of pull / the driver's own bulk copy, the worse of S3 and SFTP over loopback",
         bound=0.8,
         at_least=True,
     ),

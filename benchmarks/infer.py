@@ -48,7 +48,7 @@ def run(size: Size) -> None:
         recognizer = untrained(toy)
         long_video(folder, videos[0], size.pick(6, 16, 60), recognizer, num_rounds)
         many_videos(videos, size.pick(4, 8, 200), recognizer, num_rounds)
-        memory(folder, minutes=size.pick((0.1, 0.3), (1, 10), (1, 60)))
+        memory(folder, minutes=size.pick((0.1, 0.3), (1, 5), (1, 60)))
 
 
 def untrained(toy: bool) -> Recognizer:

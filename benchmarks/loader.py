@@ -44,7 +44,7 @@ def run(size: Size) -> None:
     on_the_fly(
         cache,
         rendered(sample),
-        num_rounds=size.pick(1, 2, 4),
+        num_rounds=size.pick(1, 1, 4),
         num_clips=size.pick(6, 8, 60),
         crop=size.pick(32, 160, 160),
     )

@@ -45,7 +45,7 @@ from signprep.cache_builder.format import (
     write_atomically,
     write_metadata,
 )
-from signprep.cache_builder.index import FAILED, OK, SCHEMA, merge_parts
+from signprep.cache_builder.index import FAILED, OK, SCHEMA, stacked
 from signprep.cache_builder.plan import BuildPlan, ShardPlan
 from signprep.cache_builder.reader import open_cache
 from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, with_hashes, write_seen
@@ -155,7 +155,7 @@ def _update(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
     staged = staging_folder(out)
     num_built_before = _build_shards(plan, change.info, change.shards, out, staged, manifest.objects.keys(), run)
     parts, objects = merged_parts(out, change.shards)
-    index = pa.concat_tables([change.kept, parts]).unify_dictionaries().combine_chunks()
+    index = stacked([change.kept, parts])
     write_metadata(staged, change.info)
     write_state(staged, index=index, objects={**manifest.objects, **objects}, plan_digest=plan.digest())
     write_seen(staged / SEEN, seen)
@@ -248,7 +248,7 @@ def merged_parts(out: Path, shards: Sequence[ShardPlan]) -> tuple[pa.Table, dict
         if "path" in stored:
             objects[stored["path"]] = CacheObject(num_bytes=int(stored["num_bytes"]), hash=stored["hash"])
         parts.append(part.replace_schema_metadata(None))
-    return merge_parts(parts), objects
+    return stacked(parts), objects
 
 
 def why_nothing(index: pa.Table) -> CacheError | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.codec import CODECS, ClipCodec
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.content import content_hash
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
 from signprep.pipeline.segment import Vocabulary
 
@@ -106,6 +107,11 @@ class CacheObject:
     def of(cls, data: bytes) -> Self:
         """Return size and hash of an object's bytes."""
         return cls(num_bytes=len(data), hash=hashlib.blake2b(data, digest_size=16).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """Return size and hash of a file. Raises OSError."""
+        return cls(num_bytes=path.stat().st_size, hash=content_hash(path))
 
 
 @dataclass(frozen=True, kw_only=True)

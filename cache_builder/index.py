@@ -41,6 +41,6 @@ def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)
 
 
-def merge_parts(parts: Sequence[pa.Table]) -> pa.Table:
-    """Return the parts of a build, in the order of their positions, as one index."""
-    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+def stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of several tables as one table, in their order, with one dictionary a column."""
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

@@ -4,7 +4,6 @@ In: a cache's path. Out: a list of faults, empty for a good cache. Objects are r
 hashing releases the interpreter's lock.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.seen import SEEN
 from signprep.cache_builder.sharing.synced import SYNCED
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-
-_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +95,16 @@ def _names(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
 
 def _check_object(root: Path, path: str, expected: CacheObject) -> Fault | None:
     file = root / path
-    digest = hashlib.blake2b(digest_size=16)
     try:
         num_bytes = file.stat().st_size
         if num_bytes != expected.num_bytes:
             return Fault(path=path, message=f"{file}: has {num_bytes} bytes, {expected.num_bytes} were written")
-        with file.open("rb") as opened:
-            while block := opened.read(_BLOCK_BYTES):
-                digest.update(block)
+        found = CacheObject.of_file(file)
     except FileNotFoundError:
         return Fault(path=path, message=f"{file}: is missing")
     except OSError as error:
         return Fault(path=path, message=f"{file}: cannot be read ({error.strerror})")
-    if digest.hexdigest() != expected.hash:
+    if found != expected:
         return Fault(path=path, message=f"{file}: its bytes are not those that were written")
     return None
 

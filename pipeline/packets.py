@@ -123,7 +123,7 @@ class PacketQueue:
 
     def _missing(self) -> str | None:
         """Return what the container promises and does not hold."""
-        index_size = len(getattr(self._stream, "index_entries", ()))  # from PyAV 16.1 on
+        index_size = len(self._stream.index_entries)
         if self._num_seen < index_size:
             return f"{index_size} frames are listed but {self._num_seen} are there"
         declared = declared_seconds(self._container, self._stream)

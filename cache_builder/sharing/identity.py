@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from signprep.cache_builder.index import FAILED, REMOVED, SCHEMA
+from signprep.cache_builder.index import FAILED, REMOVED, SCHEMA, stacked
 from signprep.cache_builder.reader import Cache
 
 _BY_CONTENT = (
@@ -32,11 +32,6 @@ def live_rows(cache: Cache) -> pa.Table:
     """Return the index rows of a cache's clips, failed ones included, removed ones not."""
     index = cache.index.select(SCHEMA.names).cast(SCHEMA)
     return index.filter(pc.not_equal(index["status"].cast(pa.string()), REMOVED))
-
-
-def stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Return rows of several caches as one table, in their order."""
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
 def codes(column: pa.ChunkedArray) -> NDArray[np.int64]:

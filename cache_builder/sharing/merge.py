@@ -26,7 +26,6 @@ from signprep.cache_builder.index import OK
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.shard import shard_bytes
 from signprep.cache_builder.sharing.merge_plan import MergeOptions, MergePlan, plan_merge
-from signprep.cache_builder.sharing.source import object_of
 from signprep.cache_builder.sharing.synced import note_synced, synced_fingerprints
 from signprep.cache_builder.staging import writer
 from signprep.pipeline.errors import CacheCorruptError, CacheError
@@ -108,7 +107,7 @@ def _write_shards(caches: Sequence[Cache], plan: MergePlan, out: Path) -> dict[s
     """Write the shards that are not there yet; return all of them by path."""
     size = plan.info.clips_per_shard
     paths = {number: shard_path(plan.info, number) for number in range(plan.info.num_shards)}
-    objects = {path: object_of(out / path) for path in paths.values() if (out / path).exists()}
+    objects = {path: CacheObject.of_file(out / path) for path in paths.values() if (out / path).exists()}
     sizes = plan.index["stored_bytes"].to_numpy()
     check_free_bytes(out, int(sizes.sum()) - sum(entry.num_bytes for entry in objects.values()))
     with progress_bar("Merging", len(sizes), "clips") as progress:

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.compact import index_of_positions
 from signprep.cache_builder.format import CacheInfo
-from signprep.cache_builder.index import OK, SCHEMA
+from signprep.cache_builder.index import OK, SCHEMA, stacked
 from signprep.cache_builder.plan import SPLIT_ORDER, clips_per_shard
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.sharing.identity import chosen_rows, clips_of_rows, codes, live_rows, stacked
+from signprep.cache_builder.sharing.identity import chosen_rows, clips_of_rows, codes, live_rows
 from signprep.cache_builder.update import incompatibilities
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.segment import Segment, Vocabulary

@@ -27,7 +27,7 @@ from signprep.cache_builder.format import (
 from signprep.cache_builder.sharing.location import Location
 from signprep.cache_builder.sharing.remote import Progress
 from signprep.cache_builder.sharing.report import TransferReport
-from signprep.cache_builder.sharing.source import CacheSource, object_of, open_source
+from signprep.cache_builder.sharing.source import CacheSource, open_source
 from signprep.cache_builder.sharing.synced import note_synced, synced_fingerprints
 from signprep.cache_builder.sharing.transfer import transfer_all
 from signprep.cache_builder.sharing.trust import check_metadata
@@ -116,7 +116,7 @@ def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
         file = out / path
         if here.get(path) != entry or not file.is_file() or file.stat().st_size != entry.num_bytes:
             return False
-        return not check or object_of(file) == entry
+        return not check or CacheObject.of_file(file) == entry
 
     return sorted(path for path, entry in manifest.objects.items() if not is_here(path, entry))
 
@@ -143,12 +143,12 @@ def _arrived(out: Path, wanted: Collection[CacheObject]) -> set[str]:
     folder, staged = fetched_folder(out), staging_folder(out)
     for path in staged.rglob("*") if staged.is_dir() else ():
         if path.is_file():
-            path.replace(folder / object_of(path).hash)
+            path.replace(folder / CacheObject.of_file(path).hash)
     by_hash = {entry.hash: entry for entry in wanted}
     arrived = set()
     for path in folder.iterdir():
         # Hashed again: a machine that lost its power may have lost the bytes of a file that it had named.
-        if path.name in by_hash and object_of(path) == by_hash[path.name]:
+        if path.name in by_hash and CacheObject.of_file(path) == by_hash[path.name]:
             arrived.add(path.name)
         else:
             path.unlink()
@@ -177,7 +177,7 @@ def fetch_metadata(source: CacheSource, out: Path) -> tuple[CacheInfo, Path]:
 
 
 def _is(file: Path, entry: CacheObject) -> bool:
-    return file.is_file() and file.stat().st_size == entry.num_bytes and object_of(file) == entry
+    return file.is_file() and file.stat().st_size == entry.num_bytes and CacheObject.of_file(file) == entry
 
 
 def _put_in_place(source: CacheSource, out: Path, paths: list[str]) -> None:

@@ -22,7 +22,7 @@ from signprep.cache_builder.sharing.pull import pull
 from signprep.cache_builder.sharing.readers import Readers, readers_of
 from signprep.cache_builder.sharing.remote import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.sharing.report import TransferReport
-from signprep.cache_builder.sharing.source import BUILDING, OBJECTS, PUBLISHED, object_of
+from signprep.cache_builder.sharing.source import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.sharing.synced import note_synced, synced_fingerprints
 from signprep.cache_builder.sharing.transfer import transfer_all
 from signprep.cache_builder.sharing.trust import MAX_MANIFEST_BYTES, check_manifest, refuse_links
@@ -98,7 +98,7 @@ def send_objects(cache: Path, manifest: CacheManifest, paths: list[str], remote:
         refuse_links(cache, path)
         entry = manifest.objects[path]
         try:
-            found = object_of(cache / path)
+            found = CacheObject.of_file(cache / path)
         except OSError as error:
             raise CacheError(f"{cache / path}: cannot be read ({error.strerror})") from error
         if found != entry:

@@ -27,7 +27,7 @@ from signprep.cache_builder.format import (
     shard_path,
     write_metadata,
 )
-from signprep.cache_builder.index import SCHEMA
+from signprep.cache_builder.index import SCHEMA, stacked
 from signprep.cache_builder.plan import BuildPlan
 from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, with_hashes, write_seen
 from signprep.cache_builder.shard import stored_chunks
@@ -35,7 +35,7 @@ from signprep.cache_builder.shard_task import ShardResult, ShardTask, encode_sha
 from signprep.cache_builder.sharing.pull import METADATA
 from signprep.cache_builder.sharing.push import confirm_readers, publish, published_manifest, send_objects
 from signprep.cache_builder.sharing.remote import MissingError, RemoteFolder
-from signprep.cache_builder.sharing.source import BUILDING, OBJECTS, object_of
+from signprep.cache_builder.sharing.source import BUILDING, OBJECTS
 from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.cache_builder.sharing.streamed import open_streamed
 from signprep.cache_builder.sharing.transfer import PARALLEL
@@ -119,7 +119,7 @@ def _carry_out(plan: BuildPlan, remote: RemoteFolder, job: _Job, run: RunOptions
         return report_of(job.change.kept, num_reused=plan.num_clips)
     num_built_before = _build_shards(plan, remote, job, run, scratch)
     parts, objects = _gathered(remote, job, scratch)
-    index = pa.concat_tables([job.change.kept, parts]).unify_dictionaries().combine_chunks()
+    index = stacked([job.change.kept, parts])
     if job.is_new and (nothing := why_nothing(index)) is not None:
         _delete_parts(plan, remote)
         raise nothing
@@ -238,7 +238,7 @@ def _kept_chunks(task: RemoteTask) -> list[bytes | None]:
     with TemporaryDirectory(prefix="signprep-") as folder:
         file = Path(folder) / "shard"
         task.remote.download(f"{OBJECTS}/{task.kept.hash}", file)
-        if object_of(file) != task.kept:
+        if CacheObject.of_file(file) != task.kept:
             raise CacheCorruptError(f"{task.remote}: its object {task.kept.hash} is damaged; push it again")
         return stored_chunks(file, task.info.clips_per_shard, task.plan.num_kept)
 

@@ -6,7 +6,6 @@ manifest and is written last. In that one nothing is ever replaced but `publishe
 cache or the new one; a plain folder that changes under a reader is noticed by its hashes.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ OBJECTS = "objects"
 BUILDING = "building"
 """Index parts of a build at the place itself lie here until their cache is published."""
 
-_BLOCK_BYTES = 2**20
 
 Result = TypeVar("Result")
 
@@ -103,7 +101,7 @@ class CacheSource:
         """
         self._complain(path, lambda: self.folder.download(self.name_of(path), target, progress))
         expected = self.manifest.objects[path]
-        if object_of(target) != expected:
+        if CacheObject.of_file(target) != expected:
             target.unlink()
             raise CacheCorruptError(
                 f"{self}: {path} is not what its manifest says (it should have {expected.num_bytes} bytes with the "
@@ -147,13 +145,3 @@ def open_source(location: Location) -> CacheSource:
         f"{shown(location)}: there is no finished cache here ({' or '.join(names)} is missing); "
         "`signprep push` puts one there"
     )
-
-
-def object_of(path: Path) -> CacheObject:
-    """Return size and hash of a file, read in blocks."""
-    digest, num_bytes = hashlib.blake2b(digest_size=16), 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-            num_bytes += len(block)
-    return CacheObject(num_bytes=num_bytes, hash=digest.hexdigest())

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format import MANIFEST, shard_path, write_atomically
+from signprep.cache_builder.format import MANIFEST, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.shard import ShardFile
 from signprep.cache_builder.sharing.bounded_folder import BoundedFolder
 from signprep.cache_builder.sharing.location import shown
 from signprep.cache_builder.sharing.pull import METADATA
 from signprep.cache_builder.sharing.remote import Progress
-from signprep.cache_builder.sharing.source import CacheSource, object_of, open_source
+from signprep.cache_builder.sharing.source import CacheSource, open_source
 from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.cache_builder.sharing.trust import check_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
@@ -206,7 +206,7 @@ def _fetch_metadata(source: CacheSource, folder: Path) -> None:
         for path in METADATA:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists() or object_of(target) != source.manifest.objects[path]:
+            if not target.exists() or CacheObject.of_file(target) != source.manifest.objects[path]:
                 beside = target.with_name(f".{target.name}.{os.getpid()}.part")
                 source.fetch(path, beside)
                 beside.replace(target)

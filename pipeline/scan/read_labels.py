@@ -1,4 +1,4 @@
-"""Label files to rows, in worker processes: a worker gets names and gives back plain tuples."""
+"""LabelFile files to rows, in worker processes: a worker gets names and gives back plain tuples."""
 
 import json
 import unicodedata
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.sources.aihub import MAX_LABEL_BYTES, Label, read_label
+from signprep.pipeline.sources.aihub import MAX_LABEL_BYTES, LabelFile, read_label
 from signprep.pipeline.sources.files import read_bytes
 
 
@@ -48,7 +48,7 @@ def without_name(message: str, root: Path, name: str) -> str:
     return message
 
 
-def _add_segments(rows: LabelRows, label_id: int, name: str, label: Label, data: bytes, attributes: str) -> None:
+def _add_segments(rows: LabelRows, label_id: int, name: str, label: LabelFile, data: bytes, attributes: str) -> None:
     raw = _raw_glosses(data)
     for number, annotation in enumerate(label.annotations):
         if len(annotation.glosses) > 1:

@@ -26,7 +26,7 @@ from signprep.pipeline.sources.files import FoundFile, read_bytes, walk_files
 
 LABEL_SUFFIX = "_morpheme.json"
 MAX_LABEL_BYTES = 16 * 2**20
-"""Label files are some kilobytes; larger ones are refused before they are read."""
+"""LabelFile files are some kilobytes; larger ones are refused before they are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Annotation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label:
+class LabelFile:
     """One label file."""
 
     annotations: tuple[Annotation, ...]
@@ -115,14 +115,20 @@ def aihub_segments(root: Path, options: SourceOptions, report: Report) -> Iterat
         report(Problem(kind="video-without-label", path=name, message=message))
 
 
-def paired_base_name(base_name: str, label: Label, files: DataFiles) -> str | None:
+def paired_base_name(base_name: str, label: LabelFile, files: DataFiles) -> str | None:
     """Return the base name of a label's video: its own, or the one that its metaData names; None without one."""
     named = Path(unicodedata.normalize("NFC", label.video_name or "")).stem
     return next((name for name in (base_name, named) if name in files.videos), None)
 
 
 def label_segments(
-    label: Label, file: FoundFile, video: FoundFile, base_name: str, root: Path, options: SourceOptions, report: Report
+    label: LabelFile,
+    file: FoundFile,
+    video: FoundFile,
+    base_name: str,
+    root: Path,
+    options: SourceOptions,
+    report: Report,
 ) -> Iterator[Segment]:
     """Yield the segments of one label; spans that are inverted or empty are reported."""
     parts = parse_name(base_name, options.pattern)
@@ -148,7 +154,7 @@ def label_segments(
             )
 
 
-def read_label(data: bytes, path: str) -> Label:
+def read_label(data: bytes, path: str) -> LabelFile:
     """Parse one morpheme JSON.
 
     Raises:
@@ -168,7 +174,7 @@ def read_label(data: bytes, path: str) -> Label:
     metadata = document.get("metaData")
     metadata = metadata if isinstance(metadata, dict) else {}
     name, duration = metadata.get("name"), metadata.get("duration")
-    return Label(
+    return LabelFile(
         annotations=tuple(_annotation(path, number, entry) for number, entry in enumerate(annotations)),
         video_name=name if isinstance(name, str) else None,
         duration_seconds=float(duration) if isinstance(duration, int | float) and math.isfinite(duration) else None,
