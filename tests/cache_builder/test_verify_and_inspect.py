@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.format import CacheObject, read_manifest
@@ -106,3 +106,17 @@ def test_inspect_tells_what_is_there_and_what_failed(tmp_path: Path) -> None:
     text = CliRunner().invoke(cli, ["inspect", str(built.path)], catch_exceptions=False).stdout
     told = (*GLOSSES, "REAL17", "fingerprint", "1 clip could not be decoded", built.fingerprint)
     assert all(word in text for word in told)
+
+
+def test_what_nothing_else_tells_is_not_made_up_by_a_repair(cache: Cache, data_root: Path, copy: Path) -> None:
+    def repaired() -> Result:
+        return CliRunner().invoke(cli, ["verify", str(copy), "--repair", "--data-root", str(data_root)])
+
+    (copy / "notes.txt").write_text("")
+    assert "is none of the cache's own files" in repaired().output
+    (copy / "notes.txt").unlink()
+    index = (copy / "index.parquet").read_bytes()
+    (copy / "index.parquet").write_bytes(index[:-9])
+    assert "nothing else tells what it held; take it from another copy" in str(repaired().exception)
+    (copy / "index.parquet").write_bytes(index)
+    assert repaired().exit_code == 0 and open_cache(copy).fingerprint == cache.fingerprint

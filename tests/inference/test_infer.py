@@ -5,6 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import av
 import pytest
 from click.testing import CliRunner, Result
 
@@ -194,3 +195,35 @@ def test_a_consumer_that_leaves_early_ends_the_decoding(checkpoint: Path, folder
     assert len(next(answers).answers) == 15
     answers.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
+
+
+def test_a_timeline_comes_as_json_as_subtitles_and_in_the_picture(
+    checkpoint: Path, folder: Path, tmp_path: Path
+) -> None:
+    subtitles, rendered = tmp_path / "자막.srt", tmp_path / "talk.mp4"
+    some_sign = ["--min-confidence", 0, "--min-duration-seconds", 0]
+    windows = ["--timeline", "--clip-duration", 0.5, "--stride", 0.25, *some_sign]
+    one = ["--video-path", folder / "b.mp4", *windows, "--subtitles", subtitles, "--render", rendered]
+    found = answered(checkpoint, *one)
+    assert isinstance(found, dict) and len(found["clips"]) == 3
+    [*_, last] = found["timeline"]
+    assert last["predicted_class_name"] in subtitles.read_text("utf-8") and " --> " in subtitles.read_text("utf-8")
+    with av.open(str(rendered)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 30
+    many = answered(checkpoint, "--video-path", folder, *windows)
+    assert isinstance(many, list) and all(entry["timeline"] for entry in many)
+    refused = infer(checkpoint, "--video-path", folder, *windows, "--subtitles", subtitles)
+    assert refused.exit_code == 2 and "are for one video; 3 were found" in refused.output
+
+
+def test_what_has_no_answer_is_a_row_of_its_own_in_a_table(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_text("no video")
+    (tmp_path / "videos" / "b.mp4").write_bytes((folder / "b.mp4").read_bytes())
+    table = tmp_path / "all.csv"
+    result = infer(checkpoint, "--video-path", tmp_path / "videos", "--clip-duration", 0.5, "--output-path", table)
+    assert result.exit_code == 1 and "see `errors` in the result" in str(result.exception)
+    with table.open(encoding="utf-8") as file:
+        damaged, whole = csv.DictReader(file)
+    assert "a.mp4" in damaged["error"] and not damaged["predicted_class_name"]
+    assert whole["predicted_class_name"] and not whole["error"]

@@ -168,6 +168,10 @@ def test_a_leaking_or_empty_split_is_refused(cache: Cache, tmp_path: Path) -> No
     empty = changed_index(cache, tmp_path / "empty.zarr", "split", ["train"] * 12)
     with pytest.raises(TrainingError, match="no clips in its split 'val'"):
         run(empty, tmp_path / "run")
+    by_gloss = ["train" if gloss == "왼쪽" else "val" for gloss in cache.index["gloss"].to_pylist()]
+    single = changed_index(cache, tmp_path / "single.zarr", "split", by_gloss)
+    with pytest.raises(TrainingError, match="all of one gloss"):
+        run(single, tmp_path / "run")
 
 
 def test_too_few_stored_frames_say_what_to_do(cache: Cache, tmp_path: Path) -> None:

@@ -187,3 +187,27 @@ def test_words_that_mean_nothing_to_tables_elsewhere_are_glosses(tmp_path: Path)
     annotations = read_data_root(tmp_path / "T.TSV")
     assert [s.gloss for s in annotations.segments] == words
     assert "its start '1,5' is no number of seconds" in annotations.problems[0].message
+
+
+def test_videos_in_no_class_folder_are_named_and_alone_are_no_data(tmp_path: Path) -> None:
+    write_video(tmp_path / "loose.mp4", 10)
+    options = SourceOptions(layout="classes")
+    with pytest.raises(AnnotationError, match="no video in a class folder; expected GLOSS/clip"):
+        read_data_root(tmp_path, options)
+    write_video(tmp_path / "위" / "1.mp4", 10)
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    found = read_data_root(tmp_path, options)
+    assert [s.gloss for s in found.segments] == ["위"]
+    assert {p.kind: p.path for p in found.problems} == {"unreadable": "broken.zip", "video-without-label": "loose.mp4"}
+
+
+def test_a_table_that_does_not_read_or_names_a_strange_split_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no table")
+    with pytest.raises(AnnotationError, match="cannot be read as a table"):
+        read_data_root(tmp_path / "t.parquet")
+    write_video(tmp_path / "a.mp4", 10)
+    (tmp_path / "t.csv").write_text("video,start,end,gloss,split\na.mp4,,,위,dev\na.mp4,,,,train\na.mp4,,,위,train\n")
+    found = read_data_root(tmp_path / "t.csv")
+    assert len(found.segments) == 1
+    assert "split 'dev' is none of train, val, test" in found.problems[0].message
+    assert "has no video or no gloss" in found.problems[1].message
