@@ -51,7 +51,7 @@ from signprep.cache_builder.reader import open_cache
 from signprep.cache_builder.seen import SEEN, SeenVideo, look_again, read_seen, stamp_videos, with_hashes, write_seen
 from signprep.cache_builder.shard_task import FolderTask, ShardResult, build_shard, part_path
 from signprep.cache_builder.staging import commit, staging_folder, writer
-from signprep.cache_builder.update import is_compatible, plan_update
+from signprep.cache_builder.update import plan_update, require_compatible
 from signprep.pipeline.errors import CacheError, SignprepError
 
 
@@ -111,10 +111,7 @@ def build(
             start_afresh(out, plan.info, digest)
         if state != "finished":
             return _build_all(plan, out, run)
-        if not is_compatible(read_info(out), plan.info):
-            raise CacheError(
-                f"{out}: holds clips that were cut in another way; choose another --out, or --overwrite to replace it"
-            )
+        require_compatible(out, read_info(out), plan.info)
         return _update(plan, out, run)
 
 

@@ -46,11 +46,11 @@ def cache_state(out: Path, digest: str) -> str:
         CacheError: something else is there, or the build of another plan has not ended.
     """
     if out.exists() and not out.is_dir():
-        raise CacheError(f"{out}: is a file; --out names a folder that signprep makes")
+        raise CacheError(f"{out}: is a file; a cache is a folder, which signprep makes: give another name")
     if not out.exists() or not any(out.iterdir()):
         return "new"
     if not is_cache(out):
-        raise CacheError(f"{out}: holds files that are no signprep cache; choose another --out")
+        raise CacheError(f"{out}: holds files that are no signprep cache; choose another folder")
     if (out / MANIFEST).exists():
         read_info(out)
         return "finished"
@@ -77,7 +77,7 @@ def builder_lock(out: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a")
     except OSError as error:
-        raise CacheError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+        raise CacheError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
     with file:
         if fcntl is not None:
             try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from signprep.cache_builder.cluster import Cluster
 
 
-@click.command("build-cache")
+@click.command("build-cache", short_help="Cut labelled segments and store them as a cache.")
 @source_options
 @click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: data to train on,")
 @click.option("--val-data-root", type=click.Path(path_type=Path), help="and data to validate on.")
@@ -179,7 +179,7 @@ def _cluster(backend: str, scheduler: str | None, workers: int) -> "Cluster | No
     return cluster
 
 
-@click.command("verify")
+@click.command("verify", short_help="Check a cache's files, and make bad ones again.")
 @click.argument("location", metavar="CACHE", type=LOCATION)
 @click.option("--deep", is_flag=True, help="Also decode every clip.")
 @click.option("--repair", is_flag=True, help="Make what is bad again, from the videos in the data root.")
@@ -241,12 +241,15 @@ def verify(
         if report.unrepaired:
             raise CacheCorruptError(f"{cache_path}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
     elif faults:
-        raise CacheCorruptError(f"{cache_path}: {counted(len(faults), 'fault')}")
+        local = f"`signprep verify {cache_path} --repair --data-root DATA` makes good what it can"
+        how = "push it again from a whole copy" if isinstance(location, str) else local
+        raise CacheCorruptError(f"{cache_path}: {counted(len(faults), 'fault')}; {how}")
     else:
-        click.echo(f"{cache_path}: {num_objects} files are as they were written")
+        decoded = ", and every clip decodes" if deep else ""
+        click.echo(f"{cache_path}: {num_objects} files are as they were written{decoded}")
 
 
-@click.command("compact")
+@click.command("compact", short_help="Give back the bytes of clips that are gone.")
 @click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
 def compact(cache_path: Path) -> None:
     """Give back the bytes of clips that are gone from the data; only the shards concerned are written again.
@@ -262,7 +265,7 @@ def compact(cache_path: Path) -> None:
     click.echo(_compacted(cache_path, compact_cache(cache_path)))
 
 
-@click.command("forget")
+@click.command("forget", short_help="Delete a person's clips from a cache for good.")
 @click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
 @click.option("--signer", "signers", multiple=True, help="Delete this signer's clips; repeatable, as the next three.")
 @click.option("--take", "takes", multiple=True, help="Delete the clips of this take.")

@@ -104,7 +104,7 @@ def check_free_bytes(out: Path, needed: int) -> None:
     """Raise CacheError if the disk of a path has fewer free bytes than are needed."""
     free = shutil.disk_usage(_existing_folder(out)).free
     if free < needed:
-        raise CacheError(f"{out}: {free / 1e6:,.0f} MB are free, but {needed / 1e6:,.0f} MB are to come; make room")
+        raise CacheError(f"{out}: {free / 1e6:,.1f} MB are free, but {needed / 1e6:,.1f} MB are to come; make room")
 
 
 def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:

@@ -193,6 +193,8 @@ def read_info(root: Path) -> CacheInfo:
     """
     path = root / GROUP_METADATA
     if not root.is_dir():
+        if root.is_file():
+            raise CacheVersionError(f"{root}: is a file; a cache is a folder, NAME.zarr")
         raise CacheVersionError(f"{root}: there is no cache at this path; `signprep build-cache` makes one")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -122,6 +122,8 @@ def dry_run(
     segments = [segment for shard in plan.shards for segment in shard.segments]
     counts = Counter(segment.split for segment in segments)
     free = "" if estimate.free_bytes is None else f"; {estimate.free_bytes / 1e6:,.0f} MB are free"
+    if estimate.free_bytes is not None and estimate.free_bytes < estimate.stored_bytes:
+        free += ": TOO FEW, make room or choose another disk"
     lines = [
         f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
         f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",

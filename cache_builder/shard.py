@@ -51,7 +51,7 @@ class ShardFile:
                     raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
-            message = f"{path}: this shard is missing; `signprep verify --repair` makes it again"
+            message = f"{path}: this shard is missing; `signprep verify CACHE --repair --data-root DATA` makes it again"
             raise CacheCorruptError(message) from error
         except OSError as error:
             raise CacheCorruptError(f"{path}: this shard cannot be read ({error.strerror})") from error
@@ -108,7 +108,9 @@ def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int, *, is_stor
     for place in range(num_chunks):
         chunk = shard.chunk(place)
         if chunk is not None and not chunk_is_intact(chunk):
-            raise CacheCorruptError(f"{path}: chunk {place} is damaged; `signprep verify --repair` makes it again")
+            raise CacheCorruptError(
+                f"{path}: chunk {place} is damaged; `signprep verify CACHE --repair --data-root DATA` makes it again"
+            )
         chunks.append(None if chunk is None else chunk.tobytes())
     return chunks
 

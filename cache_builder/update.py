@@ -15,6 +15,7 @@ import pyarrow as pa
 from signprep.cache_builder.format import CacheInfo
 from signprep.cache_builder.index import FAILED, OK, REMOVED, SCHEMA
 from signprep.cache_builder.plan import BuildPlan, ShardPlan
+from signprep.pipeline.errors import CacheError
 from signprep.pipeline.segment import Segment, Vocabulary
 
 _FROM_SEGMENT = (
@@ -53,9 +54,15 @@ class UpdatePlan:
         return not (self.shards or self.num_changed or self.num_removed)
 
 
-def is_compatible(old: CacheInfo, new: CacheInfo) -> bool:
-    """Whether clips of one cache are those that the other would store."""
-    return not incompatibilities(old, new)
+def require_compatible(where: object, old: CacheInfo, new: CacheInfo) -> None:
+    """Raise CacheError unless clips of the cache that is there are those that the new one would store."""
+    differing = incompatibilities(old, new)
+    if differing:
+        listed = ", ".join(f"{name} {was} there, {asked} asked for" for name, (was, asked) in differing.items())
+        raise CacheError(
+            f"{where}: holds clips that were cut in another way ({listed}); choose another --out, or --overwrite to "
+            "replace it"
+        )
 
 
 def incompatibilities(old: CacheInfo, new: CacheInfo) -> dict[str, tuple[Any, Any]]:
@@ -77,7 +84,7 @@ def plan_update(
     Args:
         index: all rows of the finished cache.
         info: of the finished cache.
-        plan: of a new cache of the data as it is now; see `is_compatible`.
+        plan: of a new cache of the data as it is now; see `require_compatible`.
         video_hashes: content hash of each video that is there.
     """
     stays, new = _match(index, plan, video_hashes)

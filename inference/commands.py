@@ -7,7 +7,7 @@ import click
 from signprep.pipeline.extras import require_extra
 
 
-@click.command("demo")
+@click.command("demo", short_help="Show the whole way on generated videos.")
 @click.option(
     "--out",
     default="outputs/demo",

@@ -6,7 +6,7 @@ import sys
 import click
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Look whether this machine can do all of it.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def doctor(as_json: bool) -> None:
     """Look whether this machine can do all that signprep does; exit code 1 if something needed is broken.

@@ -22,7 +22,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
-@click.command("evaluate")
+@click.command("evaluate", short_help="Say how good a model is, and how far to believe it.")
 @click.option(
     "--checkpoint",
     required=True,

@@ -9,7 +9,7 @@ from signprep.cache_builder.sharing.location import LOCATION, Location
 from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.extras import require_extra
-from signprep.pipeline.given_options import refuse_given
+from signprep.pipeline.given_options import note_given, refuse_given
 from signprep.pipeline.wording import counted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ SECONDS = click.FloatRange(min=0)
 PART = click.FloatRange(0, 1)
 
 
-@click.command("infer")
+@click.command("infer", short_help="Say which signs a video shows.")
 @click.option("--checkpoint", required=True, type=PATH, help="best.ckpt of a training run, or an exported file.")
 @click.option("--video-path", "named", multiple=True, help="File, folder, zip or pattern; repeatable.")
 @click.option("--cache", "cache_path", type=LOCATION, help="In place of videos: the clips of a cache, or of its URL,")
@@ -155,6 +155,12 @@ def infer(
     from signprep.inference.videos import find_videos
     from signprep.inference.windows import WindowOptions
 
+    if not (options["multiple_clips"] or timeline is not None):
+        note_given(["stride"], "--multiple-clips or --timeline")
+    if with_timeline and output_path is not None and output_path.suffix.lower() == ".csv" and not (subtitles or render):
+        raise click.UsageError(
+            "a table has no place for a timeline; give --output-path .json or .jsonl, or --subtitles"
+        )
     videos = find_videos(named, lambda line: click.echo(line, err=True))
     outputs = Outputs(subtitles=subtitles, render=render, font=font)
     if render is not None:

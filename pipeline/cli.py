@@ -74,7 +74,7 @@ def cli() -> None:
     Start here:
       signprep demo                                     the whole way on generated videos
       signprep build-cache --data-root DIR --out NAME.zarr
-      signprep train --cache NAME.zarr --model-name x3d_s
+      signprep train --cache NAME.zarr
       signprep evaluate --checkpoint best.ckpt --cache NAME.zarr
       signprep infer --checkpoint best.ckpt --video-path FILE.mp4
     """

@@ -27,7 +27,7 @@ def parse_workers(ctx: click.Context, param: click.Parameter, value: int) -> int
     return value
 
 
-@click.command("make-sample")
+@click.command("make-sample", short_help="Render signing figures with known motion.")
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--words", default=5, show_default=True, type=click.IntRange(1, 200), help="Different signs.")
 @click.option(
@@ -104,7 +104,7 @@ def make_sample(
     click.echo(f"{written.num_videos} videos and labels, {written.num_bytes / 1e6:.1f} MB, in {out}")
 
 
-@click.command("scan")
+@click.command("scan", short_help="Tell what a data root holds and what is wrong with it.")
 @source_options
 @click.option(
     "--frames",

@@ -219,7 +219,7 @@ def _extras() -> Iterator[Check]:
         missing = [name for name, module in names.items() if not find_spec(module)]
         yield Check(
             name=kind,
-            state=OK if not missing else MISSING,
+            state=OK if there else MISSING,
             found=", ".join(there) or "none beside folders and this machine",
-            advice=f"pip install 'signprep[{','.join(missing)}]' for more" if missing else "",
+            advice=f"optional, not installed: pip install 'signprep[{','.join(missing)}]'" if missing else "",
         )

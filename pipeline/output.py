@@ -14,6 +14,8 @@ def require_writable(path: Path) -> None:
     """Raise SignprepError unless a file can be made at this path. Leaves nothing there."""
     if _is_device(path):
         return
+    if not path.parent.is_dir():
+        raise SignprepError(f"{path}: cannot be written: there is no folder {path.parent}; create it first")
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass

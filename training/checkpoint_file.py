@@ -10,6 +10,8 @@ from signprep.pipeline.wording import first_line
 from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelCard
 
 _LIGHTNING_PREFIX = "model."
+_ZIP_BEGINS = b"PK\x03\x04"
+"""As every file of torch.save does."""
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelCard]:
@@ -20,8 +22,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelCard]:
     Raises:
         CheckpointError: there is no such file, it is no signprep checkpoint, or one of another version.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; give the checkpoint in it, such as {path / 'best.ckpt'}")
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint; `signprep train` writes best.ckpt and last.ckpt")
+    with path.open("rb") as file:
+        begins = file.read(4)
+    if begins != _ZIP_BEGINS:
+        raise CheckpointError(
+            f"{path}: is no signprep checkpoint, nor any file of torch; `signprep train` writes best.ckpt and last.ckpt"
+        )
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         fields = contents[CHECKPOINT_KEY]
@@ -32,8 +42,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelCard]:
         raise
     except Exception as error:  # on damaged files torch raises a dozen kinds, AssertionError among them
         raise CheckpointError(
-            f"{path}: is no signprep checkpoint, or a damaged one ({type(error).__name__}: {first_line(error)}); "
-            "`signprep train` writes best.ckpt and last.ckpt"
+            f"{path}: is no signprep checkpoint, or it was cut off; copy it again: `signprep train` writes best.ckpt "
+            "and last.ckpt"
         ) from error
     try:
         return contents, ModelCard.from_dict(fields)

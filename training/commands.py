@@ -14,6 +14,7 @@ from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.extras import require_extra
 from signprep.pipeline.output import require_writable
 from signprep.pipeline.source_options import source_options
+from signprep.pipeline.wording import counted
 from signprep.training.options import (
     augmentation_options,
     data_options,
@@ -137,6 +138,8 @@ def train(
     )
     if not _is_first_process():
         return
+    if checkpoint is not None and not result.clips_per_second:
+        report(f"nothing was left to do: {counted(result.epochs, 'epoch')} are done; give more --epochs")
     click.echo(
         f"best validation accuracy {result.best_val_accuracy:.3f} after {result.epochs} epochs in "
         f"{result.seconds:.0f} s, {result.clips_per_second:.1f} clips/s, {result.data_wait_percent:.1f} % of it "

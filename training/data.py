@@ -50,8 +50,8 @@ def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[NDArra
     if len(unknown):
         names = [cache.vocabulary.glosses[label] for label in unknown[:5]]
         report(
-            f"take care, {counted(len(unknown), 'gloss', 'glosses')} of the validation clips, which no training clip "
-            f"has: {', '.join(names)}{', ...' if len(unknown) > len(names) else ''}"
+            f"warning: {counted(len(unknown), 'gloss', 'glosses')} to validate without a training clip, so they cannot "
+            f"be learnt: {', '.join(names)}{', ...' if len(unknown) > len(names) else ''}"
         )
     return train, val
 

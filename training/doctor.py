@@ -27,9 +27,11 @@ def check_training() -> Iterator[Check]:
     missing = [name for name in EXPORTS if not find_spec(name)]
     yield Check(
         name="exports",
-        state=OK if not missing else MISSING,
+        state=OK,
         found=", ".join(["torchscript", *(f"{n} {package_version(n)}" for n in EXPORTS if n not in missing)]),
-        advice=f"pip install 'signprep[{','.join(sorted({EXPORTS[n] for n in missing}))}]' for more" if missing else "",
+        advice=f"optional, not installed: pip install 'signprep[{','.join(sorted({EXPORTS[n] for n in missing}))}]'"
+        if missing
+        else "",
     )
 
 

@@ -31,6 +31,7 @@ from signprep.pipeline.errors import TrainingError
 from signprep.training.allocator import keep_freed_memory
 from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
 from signprep.training.callbacks import LossGuard, SaveLast, StopRequested, Throughput
+from signprep.training.checkpoint_io import LAST, WholeCheckpointIO
 from signprep.training.classifier import ModelCard, SignClassifier
 from signprep.training.config import TrainConfig
 from signprep.training.data import ClipData, balanced_class_weights, require_frames, split_positions
@@ -44,7 +45,7 @@ from signprep.training.progress import EpochProgress
 from signprep.training.resume import check_resumable
 from signprep.training.run_record import METRICS, RUN, EpochTable, versions, write_run
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST = "best.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
 STEPS_BETWEEN_LOGS = 10
 MONITORED = "val/accuracy"
@@ -122,6 +123,8 @@ def train(
         class_weights=balanced_class_weights(cache, train_positions) if config.class_weights == "balanced" else None,
         augment=augment,
     )
+    if resume is not None:
+        report(f"going on from {resume}")
     for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
         report(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
@@ -314,6 +317,7 @@ class _Run:
             accumulate_grad_batches=config.accumulate_batches,
             deterministic=config.deterministic,
             logger=logger,
+            plugins=[WholeCheckpointIO()],
             callbacks=self._callbacks(),
             enable_model_summary=False,
             enable_progress_bar=False,

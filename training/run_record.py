@@ -14,6 +14,7 @@ import torch
 
 import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
 from signprep.pipeline.machine import package_version
+from signprep.pipeline.output import written_whole
 
 from lightning import LightningModule, Trainer  # isort: skip
 from lightning.pytorch.callbacks import Callback  # isort: skip
@@ -75,8 +76,7 @@ class EpochTable(Callback):
 
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:
-    """Write run.json, beside first and then by its name."""
-    beside = path.with_suffix(".json.part")
+    """Write run.json, whole or not at all. Raises SignprepError if it cannot be written."""
     text = json.dumps({"run_version": RUN_VERSION, **document}, ensure_ascii=False, indent=2)
-    beside.write_text(text + "\n", encoding="utf-8")
-    beside.replace(path)
+    with written_whole(path) as beside:
+        beside.write_text(text + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ _STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _MOVING = (".mp4", ".webp")
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show what is in a cache, in text or as a page.")
 @click.argument("cache_path", metavar="CACHE", type=LOCATION)
 @click.option("--json", "as_json", is_flag=True, help="All counts and findings as JSON, for programs.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a report with moving pictures, one file.")
@@ -91,7 +91,7 @@ def inspect(
             print_cache(cache, description, columns, findings, Console())
 
 
-@click.command("play")
+@click.command("play", short_help="Write one clip of a cache as a moving picture.")
 @click.argument("cache_path", metavar="CACHE", type=LOCATION)
 @click.argument("position", metavar="N", type=int)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="File to write, CLIP.mp4 or CLIP.webp.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from signprep.cache_builder.sharing.report import TransferReport
 
 
-@click.command("push")
+@click.command("push", short_help="Bring a cache to where the team finds it.")
 @click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
 @click.argument("destination", metavar="URL", type=LOCATION)
 @click.option("--dry-run", is_flag=True, help="Only say what would travel.")
@@ -48,7 +48,7 @@ def push(cache_path: Path, destination: Location, dry_run: bool, prune: bool, ov
         )
     except KeyboardInterrupt:
         raise CacheIncompleteError(f"{shown(destination)}: stopped; the same command goes on from here") from None
-    done = "would be sent" if dry_run else "sent"
+    done = "would be sent" if dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
     click.echo(f"{shown(destination)}: {_moved(report)} {done}{pruned}")
 

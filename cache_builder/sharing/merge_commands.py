@@ -11,7 +11,7 @@ TROUBLE = 2
 """Exit code of `diff` where there is nothing to compare."""
 
 
-@click.command("diff")
+@click.command("diff", short_help="Show how two caches differ, clip by clip.")
 @click.argument("first", metavar="A", type=click.Path(path_type=Path))
 @click.argument("second", metavar="B", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON, for programs: every clip by its name.")
@@ -42,7 +42,7 @@ def diff(ctx: click.Context, first: Path, second: Path, as_json: bool) -> None:
     ctx.exit(0 if found.equal else 1)
 
 
-@click.command("merge")
+@click.command("merge", short_help="Write one cache of the clips of several.")
 @click.argument("roots", metavar="A B...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The cache to write, NAME.zarr.")
 @click.option(

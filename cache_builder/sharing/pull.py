@@ -39,7 +39,13 @@ _FETCHED = "fetched"
 
 
 def pull(
-    location: Location, out: Path, *, check: bool = False, overwrite: bool = False, dry_run: bool = False
+    location: Location,
+    out: Path,
+    *,
+    check: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    description: str = "Pulling",
 ) -> TransferReport:
     """Make a folder the same cache as the one at a location.
 
@@ -49,6 +55,7 @@ def pull(
         check: also hash what is here already, and fetch again what is damaged.
         overwrite: replace a cache that nobody else has.
         dry_run: only say what would travel.
+        description: of the progress bar.
 
     Raises:
         CacheError: the source is no finished cache or cannot be read, or `out` holds something else.
@@ -66,7 +73,7 @@ def pull(
         refuse_other_state(out, source, overwrite=overwrite)
         differing = _differing(out, manifest, check=check)
         if differing or not (out / MANIFEST).exists() or read_manifest(out) != manifest:
-            _fetch(source, out, differing)
+            _fetch(source, out, differing, description)
             note_synced(out, manifest.fingerprint)  # before it is in place: killed in between, it is not one's own work
             _put_in_place(source, out, differing)
         note_synced(out, manifest.fingerprint)
@@ -121,7 +128,7 @@ def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
     return sorted(path for path, entry in manifest.objects.items() if not is_here(path, entry))
 
 
-def _fetch(source: CacheSource, out: Path, paths: list[str]) -> None:
+def _fetch(source: CacheSource, out: Path, paths: list[str], description: str) -> None:
     """Bring objects into the fetched folder, metadata first, so that a hostile cache is refused before its shards."""
     objects, folder = source.manifest.objects, fetched_folder(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +142,7 @@ def _fetch(source: CacheSource, out: Path, paths: list[str]) -> None:
 
     fetch_metadata(source, out)
     rest = [path for path in missing if path not in METADATA]
-    transfer_all(rest, fetch, description="Pulling", num_bytes=sum(objects[path].num_bytes for path in rest))
+    transfer_all(rest, fetch, description=description, num_bytes=sum(objects[path].num_bytes for path in rest))
 
 
 def _arrived(out: Path, wanted: Collection[CacheObject]) -> set[str]:

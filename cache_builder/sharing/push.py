@@ -11,6 +11,7 @@ from pathlib import Path
 
 from signprep.cache_builder.format import (
     GROUP_METADATA,
+    MANIFEST,
     CacheManifest,
     CacheObject,
     parse_manifest,
@@ -56,7 +57,9 @@ def push(
     manifest = read_manifest(cache)
     check_manifest(manifest, cache)
     if isinstance(destination, Path):
-        report = pull(cache, destination, overwrite=overwrite, dry_run=dry_run)
+        if not overwrite and (destination / MANIFEST).exists():
+            _refuse_other_state(cache, manifest, read_manifest(destination), destination)
+        report = pull(cache, destination, overwrite=overwrite, dry_run=dry_run, description="Pushing")
         if not dry_run:
             note_synced(cache, manifest.fingerprint)
         return report
@@ -142,10 +145,12 @@ def published_manifest(remote: RemoteFolder) -> CacheManifest | None:
     raise CacheError(f"{remote}: holds a cache as a plain folder, or another Zarr store; take a place of its own")
 
 
-def _refuse_other_state(cache: Path, manifest: CacheManifest, published: CacheManifest, remote: RemoteFolder) -> None:
+def _refuse_other_state(
+    cache: Path, manifest: CacheManifest, published: CacheManifest, place: RemoteFolder | Path
+) -> None:
     """Raise CacheError if what is published does not come from this copy: somebody's work would be gone."""
     if published.fingerprint not in (manifest.fingerprint, *synced_fingerprints(cache)):
         raise CacheError(
-            f"{remote}: holds a cache that this copy does not come from; push to another place, pull it and merge "
+            f"{place}: holds a cache that this copy does not come from; push to another place, pull it and merge "
             "(`signprep merge`), or --overwrite to replace it"
         )

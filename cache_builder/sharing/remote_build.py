@@ -40,7 +40,7 @@ from signprep.cache_builder.sharing.stream_options import StreamOptions
 from signprep.cache_builder.sharing.streamed import open_streamed
 from signprep.cache_builder.sharing.transfer import PARALLEL
 from signprep.cache_builder.sharing.trust import check_manifest
-from signprep.cache_builder.update import UpdatePlan, is_compatible, plan_update
+from signprep.cache_builder.update import UpdatePlan, plan_update, require_compatible
 from signprep.pipeline.errors import CacheCorruptError, CacheError, SignprepError
 
 
@@ -156,10 +156,7 @@ def _new(plan: BuildPlan, remote: RemoteFolder, published: CacheManifest | None,
 
 def _update(plan: BuildPlan, remote: RemoteFolder, scratch: Path) -> _Job:
     cache = open_streamed(remote.url, StreamOptions(folder=scratch / "published"))
-    if not is_compatible(cache.info, plan.info):
-        raise CacheError(
-            f"{remote}: holds clips that were cut in another way; choose another --out, or --overwrite to replace it"
-        )
+    require_compatible(remote, cache.info, plan.info)
     with suppress(MissingError):  # it was pushed, not built there
         remote.download(SEEN, scratch / SEEN)
     seen = look_again(plan.roots, plan.videos(), read_seen(scratch / SEEN))

@@ -9,6 +9,7 @@ selection begins anew.
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,10 @@ _STATE = "selection.json"
 """In the build folder: which selection of which state is being pulled."""
 
 
+class _NothingChosenError(CacheError):
+    """No clip is of what was asked for."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which clips; a kind that is empty takes all."""
@@ -83,11 +88,13 @@ class Selection:
             strange = sorted(set(values) - known)
             if strange:
                 shown = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
-                raise CacheError(f"{where}: has no {column} {', '.join(strange[:5])}; it has {shown or 'none'}")
+                raise _NothingChosenError(
+                    f"{where}: has no {column} {', '.join(strange[:5])}; it has {shown or 'none'}"
+                )
             chosen &= np.isin(found.astype(str), list(values))
         positions = np.flatnonzero(chosen)
         if not len(positions):
-            raise CacheError(f"{where}: no clip matches all of the filters")
+            raise _NothingChosenError(f"{where}: no clip matches all of the filters")
         return positions
 
     def digest(self, fingerprint: str) -> str:
@@ -120,6 +127,18 @@ def pull_selection(
     if dry_run:
         refuse_other_state(out, source, overwrite=overwrite)
         return _would_fetch(source, out, selection, digest)
+    was_there = out.exists()
+    try:
+        return _pull_selection(source, out, selection, digest, overwrite=overwrite)
+    except _NothingChosenError:
+        if not was_there:
+            shutil.rmtree(out)
+        raise
+
+
+def _pull_selection(
+    source: CacheSource, out: Path, selection: Selection, digest: str, *, overwrite: bool
+) -> TransferReport:
     with writer(out):
         refuse_other_state(out, source, overwrite=overwrite)
         if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:

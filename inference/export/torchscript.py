@@ -4,6 +4,7 @@ Frozen, a file is 15 % smaller in fp32 and 37 % in int8, for the price that its 
 input has one shape: one clip. A TorchScript file is a program: one from elsewhere may do anything when it is asked.
 """
 
+import io
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -42,7 +43,10 @@ def write_torchscript(source: Source, path: Path) -> tuple[str, ...]:
             example = torch.zeros([size or 1 for size in source.export_card.input_shape], dtype=torch.uint8)
         traced = torch.jit.trace(form, example, check_trace=False).eval()
         module, notes = _optimized(traced) if mobile else (torch.jit.freeze(traced), ())
-        torch.jit.save(module, str(path), _extra_files={KEY: source.export_card.to_text()})
+        # In memory first: on a full disk torch's own writer ends the whole program.
+        data = io.BytesIO()
+        torch.jit.save(module, data, _extra_files={KEY: source.export_card.to_text()})
+    path.write_bytes(data.getbuffer())
     return notes
 
 

@@ -1,14 +1,14 @@
 """The one function behind which all sources lie: a root and options to Segments and Problems."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.segment import Segment
 from signprep.pipeline.sources.aihub import aihub_segments
-from signprep.pipeline.sources.annotations import Annotations, Problem, Report, SourceOptions, selected
+from signprep.pipeline.sources.annotations import Annotations, Problem, Report, SourceOptions, parse_kind, selected
 from signprep.pipeline.sources.class_folders import class_folder_segments
 from signprep.pipeline.sources.files import DataRoots
 from signprep.pipeline.sources.table import TABLE_SUFFIXES, table_segments
@@ -63,8 +63,7 @@ def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Anno
     problems: list[Problem] = []
     segments = tuple(iterate_segments(root, options, problems.append))
     if not segments:
-        reason = f"; the first problem: {problems[0].message}" if problems else "; the filters leave none"
-        raise AnnotationError(f"{root}: no usable segment{reason}")
+        raise AnnotationError(f"{root}: no usable segment; {_why_none(root, options, problems)}")
     return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
 
 
@@ -91,3 +90,31 @@ def _is_take_of_file_name(segment: Segment) -> bool:
     """Whether nothing but its file's name tells a take: another folder may have a file of that name."""
     path = unicodedata.normalize("NFC", PurePosixPath(segment.video).with_suffix("").as_posix())
     return segment.signer is None and f"/{path}".endswith(f"/{segment.take}")
+
+
+_FILTERS: dict[str, tuple[str, Callable[[Segment], str | None]]] = {
+    "kinds": ("--kind", lambda segment: parse_kind(segment.item)),
+    "sources": ("--source", lambda segment: segment.source),
+    "views": ("--view", lambda segment: segment.view),
+    "signers": ("--signer", lambda segment: segment.signer),
+    "glosses": ("--gloss-file", lambda segment: segment.gloss),
+}
+"""Of `SourceOptions`: the option of each, and what it chooses by."""
+
+
+def _why_none(root: Path, options: SourceOptions, problems: Sequence[Problem]) -> str:
+    """Return which filter leaves no segment, or the first problem if there was none before the filters either."""
+    given = {name: values for name in _FILTERS if (values := getattr(options, name))}
+    everything: list[Segment] = []
+    if given:
+        unfiltered = replace(options, **dict.fromkeys(given, frozenset()))  # type: ignore[arg-type]
+        everything = list(iterate_segments(root, unfiltered, lambda problem: None))
+    if not everything:
+        return f"the first problem: {problems[0].message}" if problems else "it has no labels"
+    for name, values in given.items():
+        option, of = _FILTERS[name]
+        found = {value for segment in everything if (value := of(segment))}
+        if not found & values:
+            shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
+            return f"{option} asks for {', '.join(sorted(values)[:5])}, and there is {shown or 'none'}"
+    return f"the filters leave none of {len(everything)} segments: {', '.join(_FILTERS[name][0] for name in given)}"

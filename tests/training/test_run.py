@@ -1,6 +1,7 @@
 import csv
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CheckpointError, SignprepError, TrainingError
+from signprep.training import checkpoint_io
 from signprep.training.batch_size_hint import fits, out_of_memory
 from signprep.training.callbacks import SaveLast
 from signprep.training.classifier import SignClassifier, flip_labels
@@ -368,3 +370,28 @@ def test_fewer_clips_than_processes_are_refused(cache: Cache, tmp_path: Path) ->
     assert str(Devices(gpus=2, num_nodes=3)) == "2 GPUs, on each of 3 machines"
     assert str(Devices()) == "CPU"
     assert Devices(gpus=2, num_nodes=3).num_ranks == 6
+
+
+def test_a_full_disk_leaves_the_checkpoint_that_was_there_and_says_how_to_go_on(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainConfig(epochs=3, batch_size=4, scheduler="none")
+    original, written = os.fsync, [0]
+
+    def full_later(descriptor: int) -> None:
+        written[0] += 1
+        if written[0] > num_whole:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    monkeypatch.setattr(checkpoint_io.os, "fsync", full_later)
+    num_whole = 0
+    with pytest.raises(TrainingError, match=r"ckpt: cannot be written \(No space.*takes \d+ MB.*--overwrite"):
+        run(cache, tmp_path, config)
+    assert not list((tmp_path / "checkpoints").iterdir())
+    num_whole, written[0] = 2, 0
+    with pytest.raises(TrainingError, match=r"cannot be written \(No space.*--resume goes on from .*last\.ckpt"):
+        run(cache, tmp_path, config)
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert run(cache, tmp_path, config, resume=tmp_path / "checkpoints" / "last.ckpt").epochs == 3

@@ -11,7 +11,7 @@ class CoverageMatrix {
     this.order.append(make("option", {}, "most missing first"), make("option", {}, "as in the vocabulary"));
     const key = (kind, text) => [make("span", { class: `box ${kind}` }), ` ${text}`];
     const legend = make("p", { class: "tools" }, make("label", { for: "word-order", class: "screen" }, "order ", this.order));
-    for (const parts of [key("has", "clips"), key("lacks", "view missing"), key("failed", "failed"), key("none", "not signed")]) {
+    for (const parts of [key("has", "clips"), key("lacks", "view missing"), key("failed", "failed"), key("none", "no clip")]) {
       legend.append(make("span", { class: "key" }, ...parts));
     }
     this.told = make("p", { class: "small" });
@@ -95,7 +95,7 @@ class CoverageMatrix {
     const isSigned = boxes.some(({ num, numFailed }) => num || numFailed);
     const kindOf = ({ num, numFailed }) => (num ? "has" : numFailed ? "failed" : isSigned ? "lacks" : "none");
     const parts = boxes.map((box) => `${box.name} ${box.num || (box.numFailed ? "failed" : "missing")}`);
-    const told = isSigned ? parts.join(", ") : "not signed";
+    const told = isSigned ? parts.join(", ") : "no clip";
     const signer = shown(this.clips.signer.names[this.signers[place]]);
     const spans = boxes.map((box) => make("span", { class: `box ${kindOf(box)}`, "aria-hidden": "true" }));
     return make("td", { title: `${signer}: ${told}` }, ...spans, make("span", { class: "unseen" }, told));

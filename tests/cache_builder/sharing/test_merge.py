@@ -345,7 +345,7 @@ def test_mistakes_are_one_clear_line_and_touch_nothing(tmp_path: Path) -> None:
         "lies in one of the caches": (a, b, b),
         f"{a / 'sub.zarr'}: lies in": (a, b, a / "sub.zarr"),
         "num_frames is 4 in the first, 8 in the second; codec is 'lz4hc' in the first, 'zstd'": (a, other, out),
-        "is a file; --out names a folder": (a, b, tmp_path / "file"),
+        "is a file; a cache is a folder": (a, b, tmp_path / "file"),
         "holds files that are no signprep cache": (a, b, tmp_path / "full"),
         "is a cache already": (a, b, other),
     }

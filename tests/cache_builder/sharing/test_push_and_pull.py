@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.compact import compact
 from signprep.cache_builder.format import INDEX, MANIFEST, shard_path
 from signprep.cache_builder.sharing.location import location_of
 from signprep.cache_builder.sharing.pull import pull
@@ -169,3 +170,22 @@ def test_what_a_cut_pull_has_fetched_is_not_fetched_again(tmp_path: Path) -> Non
         asked = [path for path, _ in server.requests if path != "/a.zarr/manifest.json"]
         assert len(asked) == len(cache.manifest.objects) - len(fetched)
     assert verify_cache(tmp_path / "theirs.zarr", deep=True) == []
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_a_push_to_a_folder_loses_nobodys_work_either(as_url: bool, tmp_path: Path) -> None:
+    place = tmp_path / "team" / "x.zarr"
+    destination = location_of(place.as_uri()) if as_url else place
+    mine = make_cache(tmp_path / "mine.zarr", range(30)).path
+    push(mine, destination)
+    pull(destination, tmp_path / "bobs.zarr")
+    newer = make_cache(tmp_path / "newer.zarr", range(34))
+    pull(newer.path, mine, overwrite=True)
+    push(mine, destination)
+    compact(tmp_path / "bobs.zarr", forgotten={"signer": ["REAL01"]})
+    for _ in range(2):
+        with pytest.raises(CacheError, match="holds a cache that this copy does not come from"):
+            push(tmp_path / "bobs.zarr", destination)
+    assert open_cache(place).fingerprint == newer.fingerprint
+    push(tmp_path / "bobs.zarr", destination, overwrite=True)
+    assert open_cache(place).fingerprint == open_cache(tmp_path / "bobs.zarr").fingerprint

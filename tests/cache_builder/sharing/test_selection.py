@@ -102,6 +102,7 @@ def test_a_selection_of_nothing_is_said_so(chosen: Selection, message: str, tmp_
     cache = make_cache(tmp_path / "mine.zarr", range(30))
     with pytest.raises(CacheError, match=message):
         pull_selection(cache.path, tmp_path / "part.zarr", chosen)
+    assert not (tmp_path / "part.zarr").exists()
 
 
 def test_a_damaged_clip_is_refused(tmp_path: Path) -> None:

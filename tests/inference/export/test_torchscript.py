@@ -1,5 +1,6 @@
 """TorchScript files answer alone as their checkpoint does, and carry what a program must know."""
 
+import errno
 import json
 import zipfile
 from pathlib import Path
@@ -17,9 +18,11 @@ from signprep.inference.export.preprocessing import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import SignprepError
+from signprep.training.export_format import TORCHSCRIPT
 from signprep.training.model_spec import build_model, model_spec
 from tests.conftest import GLOSSES
-from tests.inference.export.conftest import TORCHSCRIPT_ANSWER, answers_alone, untrained_checkpoint
+from tests.inference.export.conftest import SMALL, TORCHSCRIPT_ANSWER, answers_alone, untrained_checkpoint
 
 
 def document_of(file: Path) -> dict:
@@ -124,3 +127,16 @@ def test_the_embedded_text_is_read_without_loading_the_program(
     with zipfile.ZipFile(exported["fp32.pt"].output) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(f"/extra/{KEY}")]
         assert json.loads(archive.read(name))["glosses"] == list(GLOSSES)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        path.open("wb").close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(SignprepError, match=r"sign\.pt: cannot be written \(No space left on device\)"):
+        export_model(small_checkpoint, tmp_path / "sign.pt", ExportOptions(format=TORCHSCRIPT, own_model=SMALL))
+    assert list(tmp_path.iterdir()) == []

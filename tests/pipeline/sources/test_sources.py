@@ -14,7 +14,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.sources.annotations import SourceOptions, read_gloss_file
+from signprep.pipeline.sources.annotations import AIHUB_NAME, SourceOptions, read_gloss_file
 from signprep.pipeline.sources.read import read_data_root, read_split_roots
 from tests.conftest import write_label
 from tests.generated_videos import write_video
@@ -122,7 +122,7 @@ def test_filters_choose_segments(data_root: Path, options: dict, count: int) -> 
 
 
 def test_filters_that_leave_nothing_say_so(data_root: Path) -> None:
-    with pytest.raises(AnnotationError, match="the filters leave none"):
+    with pytest.raises(AnnotationError, match="--kind asks for FS, and there is WORD"):
         read_data_root(data_root, SourceOptions(kinds=frozenset({"FS"})))
 
 
@@ -211,3 +211,11 @@ def test_a_table_that_does_not_read_or_names_a_strange_split_is_told(tmp_path: P
     assert len(found.segments) == 1
     assert "split 'dev' is none of train, val, test" in found.problems[0].message
     assert "has no video or no gloss" in found.problems[1].message
+
+
+def test_the_filter_that_leaves_nothing_is_named_with_what_there_is(data_root: Path) -> None:
+    with pytest.raises(AnnotationError, match="--signer asks for REAL99, and there is REAL01, REAL02, REAL17"):
+        read_data_root(data_root, SourceOptions(signers=frozenset({"REAL99"}), views=frozenset("F")))
+    both = SourceOptions(name_pattern=AIHUB_NAME.pattern, kinds=frozenset({"SEN"}))
+    with pytest.raises(AnnotationError, match="--kind asks for SEN, and there is WORD"):
+        read_data_root(data_root, both)
