@@ -24,6 +24,7 @@ from signprep.cache_builder.shard_task import ShardResult, ShardTask
 from signprep.cache_builder.sharing.location import Location
 from signprep.cache_builder.sharing.shelf import Shelf
 from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.workers import start_workers
 
 MAX_VAIN_ROUNDS = 3
 """In a row: after them, what kills the workers is taken for something that stays."""
@@ -157,6 +158,7 @@ def _workers(run: RunOptions, needs: Needs) -> Iterator[_Results]:
 def _results_here(workers: int, work: Work, tasks: Iterable[ShardTask]) -> Iterator[ShardResult | SignprepError]:
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
     try:
+        start_workers(workers)
         yield from parallel(joblib.delayed(work)(task) for task in tasks)
     except BrokenExecutor as error:
         raise WorkerDiedError(str(error)) from error

@@ -21,7 +21,7 @@ from signprep.pipeline.sample.motions import MOTIONS
 from signprep.pipeline.sample.performance import Performance, perform_sentence, perform_word
 from signprep.pipeline.sample.signers import MAX_SIGNERS, signer_look, signer_numbers
 from signprep.pipeline.sample.skeleton import VIEW_DEGREES
-from signprep.pipeline.workers import run_in
+from signprep.pipeline.workers import run_in, start_workers
 
 GENERATED_URL = "signprep:make-sample"
 """`metaData.url` of generated labels: how they are told from real ones."""
@@ -112,6 +112,7 @@ def render_dataset(spec: SampleSpec, out: Path, *, workers: int = -1) -> SampleS
         raise ValueError(f"workers is {workers}; expected -1 for all cores, or at least 1")
     tasks = list(plan_videos(spec, out))
     _prepare_folder(out, tasks)
+    start_workers(min(workers, len(tasks)))
     written = Parallel(n_jobs=min(workers, len(tasks)), return_as="generator_unordered")(
         delayed(run_in)(Path.cwd(), render_task, task) for task in tasks
     )

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from signprep.pipeline.machine import usable_cores
 from signprep.pipeline.progress import PLAIN_LINE_SECONDS
-from signprep.pipeline.workers import run_in
+from signprep.pipeline.workers import run_in, start_workers
 
 CHUNKS_A_WORKER = 8
 """In one batch: enough that a slow chunk does not leave other workers idle for long."""
@@ -32,6 +32,7 @@ def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], 
         return
     calls = chain(first, calls)
     processes = workers if workers > 0 else usable_cores()
+    start_workers(processes)
     with Parallel(n_jobs=processes, return_as="generator") as parallel:
         while batch := list(islice(calls, CHUNKS_A_WORKER * processes)):
             yield from parallel(delayed(run_in)(Path.cwd(), work, *call) for call in batch)
