@@ -11,15 +11,17 @@ help:
 	@echo "make test      the tests; make test-all also runs the slow ones"
 	@echo "make coverage  the tests, and which lines and branches they do not reach"
 	@echo "make check     ruff and the type checker"
-	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
+	@echo "make bench     the benchmarks beside their peers, 15 to 20 minutes: benchmarks/RESULTS.md; make bench-full measures more"
 	@echo "make install   .venv with signprep in it"
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing signprep, torch and what it is developed with into .venv: some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[train,onnx,s3,sftp,http,dask]' --group dev
+	PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel \
+		$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[train,onnx,s3,sftp,http,dask]' --group dev
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)

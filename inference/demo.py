@@ -30,6 +30,8 @@ CONFIG = TrainConfig(
 def run_demo(out: Path) -> None:
     """Render, cache, train and predict below `out`; the steps go to stderr, what came of it to stdout."""
     started = time.monotonic()
+    if (out / "demo.zarr").exists():
+        click.echo(f"an earlier demo in {out} is replaced", err=True)
     _step(1, "Rendering signing figures in AIHub's shape")
     written = render_dataset(SAMPLE, out / "data")
     _step(2, "Caching the labelled segments as clips")
@@ -50,7 +52,9 @@ def run_demo(out: Path) -> None:
         f"{result.best_val_accuracy:.3f} on signers never seen in training (chance: {1 / len(cache.vocabulary):.2f})\n"
         f"          {result.best_checkpoint}\n"
         f"predicted a video of {gloss}:\n{json.dumps(prediction.to_dict(), ensure_ascii=False, indent=2)}\n"
-        f"all of it in {time.monotonic() - started:.0f} s"
+        f"all of it in {time.monotonic() - started:.0f} s\n\n"
+        f"next: signprep inspect {out / 'demo.zarr'} --html report.html\n"
+        f"      signprep scan --data-root YOUR_DATA"
     )
 
 
