@@ -1,9 +1,9 @@
 """Run benchmarks: `python -m benchmarks [--list] [--toy | --full] [--results FILE] [name ...]`, all of them by default.
 
-A benchmark is a module of this package with a function `run(size)` that prints its tables. Medium sizes take 15 to 20
-minutes together on two cores that have nothing else to do; with `--toy` it runs in seconds, as the tests do, and its
-figures mean nothing. Videos are rendered once and shared. `--results` writes a Markdown file, and a folder of charts
-beside it that has the file's name.
+A benchmark is a module of this package with a function `run(size)` that prints its tables. Medium sizes take 15 minutes
+together on two cores that have nothing else to do; with `--toy` it runs in seconds, as the tests do, and its figures
+mean nothing. What takes minutes and has no peer (`FULL_ONLY`) is left to `--full`, or to its name. Videos are rendered
+once and shared. `--results` writes a Markdown file, and a folder of charts beside it that has the file's name.
 """
 
 import argparse
@@ -23,6 +23,8 @@ import benchmarks
 from benchmarks._results import Section, write_results
 from benchmarks._signing import FOLDER_VARIABLE
 from benchmarks._size import Size
+
+FULL_ONLY = {"timeline"}
 
 
 def find_benchmarks() -> dict[str, str]:
@@ -49,9 +51,9 @@ def main() -> int:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; choose from {', '.join(found)}")
     if arguments.results is not None and arguments.results.suffix != ".md":
         parser.error(f"--results {arguments.results}: expected the name of a Markdown file, which ends in .md")
-    names = arguments.names or list(found)
+    names = arguments.names or [name for name in found if name not in FULL_ONLY or arguments.full]
     if arguments.list:
-        for name in names:
+        for name in arguments.names or found:
             print(f"{name}: {first_line(found[name])}")
         return 0
     size = Size.TOY if arguments.toy else Size.FULL if arguments.full else Size.MEDIUM

@@ -46,7 +46,7 @@ def run(size: Size) -> None:
         print_machine(["torch", "lightning", "numcodecs"])
         shape = {"num_frames": 2, "crop_size": 32} if toy else {}
         # First: a process that has held more before could grow unseen.
-        growth(cache, folder, epochs=size.pick(4, 9, 20))
+        growth(cache, folder, epochs=size.pick(4, 6, 20))
         against_memory(cache, folder, model_spec("efficient_x3d_xs", **shape), num_rounds=size.pick(1, 2, 3))
         if torch.cuda.is_available():
             on_gpu(cache, folder)
