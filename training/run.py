@@ -129,7 +129,7 @@ def train(
         report(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
     run = _Run(run_folder, classifier, data, cache, devices, report)
-    return run.fit(resume)
+    return run.fit(resume, overwrite=overwrite)
 
 
 def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices) -> None:
@@ -150,7 +150,9 @@ def _require_own(resume: Path, run_folder: Path) -> None:
 
 def _remove_earlier_run(run_folder: Path) -> None:
     """Remove the checkpoints and logs that this run will not write over, so that nothing is taken for its own."""
-    for path in [*(run_folder / CHECKPOINTS_FOLDER).glob("*.ckpt"), *(run_folder / LOGS_FOLDER).glob("events.out.*")]:
+    checkpoints = run_folder / CHECKPOINTS_FOLDER
+    written = [path for name in (BEST, LAST, "epoch*-accuracy*.ckpt") for path in checkpoints.glob(name)]
+    for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*")]:
         path.unlink()
 
 
@@ -239,13 +241,13 @@ class _Run:
             "versions": versions(),
         }
 
-    def fit(self, resume: Path | None) -> TrainResult:
+    def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         """Train to the end, or to where it is stopped."""
         started = time.monotonic()
         status = "failed"
         try:
             if self._trainer.is_global_zero:
-                if resume is None:
+                if overwrite and resume is None:
                     _remove_earlier_run(self._folder)
                 write_run(self._folder / RUN, self._document | {"status": "running"})
             with self._save_last.signals_restored(), warnings.catch_warnings():

@@ -200,8 +200,10 @@ def test_a_run_that_is_there_is_neither_replaced_nor_mixed_with(cache: Cache, tm
 def test_a_run_that_replaces_another_leaves_nothing_of_it(cache: Cache, tmp_path: Path) -> None:
     run(cache, tmp_path, TrainConfig(epochs=3, batch_size=4, save_top_k=3))
     events = set((tmp_path / "tensorboard_logs").glob("events.*"))
+    shutil.copy(tmp_path / "checkpoints" / "best.ckpt", tmp_path / "checkpoints" / "mine.ckpt")
     run(cache, tmp_path, overwrite=True)
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    left = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert left == {"best.ckpt", "last.ckpt", "mine.ckpt"}, "what somebody has put there stays"
     assert events and not events & set((tmp_path / "tensorboard_logs").glob("events.*"))
 
 
