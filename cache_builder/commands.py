@@ -1,5 +1,6 @@
 """Commands of this floor: `build-cache`, `verify`, `compact` and `forget`."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +9,9 @@ import click
 
 from signprep.cache_builder.sharing.location import LOCATION, Location, shown
 from signprep.pipeline.commands import parse_workers
-from signprep.pipeline.errors import CacheCorruptError, CacheIncompleteError, DecodeError
+from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, DecodeError
 from signprep.pipeline.source_options import source_options
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted
 
 if TYPE_CHECKING:
     from signprep.cache_builder.cluster import Cluster
@@ -299,12 +300,16 @@ def forget(
         raise click.UsageError("say whose clips: --signer, --take, --video or --segment-id")
     positions = matching_positions(cache_path, chosen)
     if not yes:
-        click.confirm(f"Delete {counted(len(positions), 'clip')} from {cache_path} for good?", abort=True)
+        who = ", ".join(f"{column.replace('_', ' ')} {value}" for column, values in chosen.items() for value in values)
+        question = f"Delete {counted(len(positions), 'clip')} ({who}) from {cache_path} for good?"
+        if not sys.stdin.isatty():
+            raise CacheError(f"{question} Nobody is there to ask; add --yes")
+        click.confirm(question, abort=True)
     click.echo(_compacted(cache_path, compact_cache(cache_path, forgotten=chosen)))
 
 
 def _compacted(cache_path: Path, report: Any) -> str:
     return (
-        f"{cache_path}: {counted(report.num_dropped, 'clip')} dropped, {report.freed_bytes / 1e6:.1f} MB given back, "
+        f"{cache_path}: {counted(report.num_dropped, 'clip')} dropped, {byte_size(report.freed_bytes)} given back, "
         f"{counted(report.num_shards_written, 'shard')} written again"
     )

@@ -17,6 +17,7 @@ from signprep.pipeline.clips import Clip
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.machine import usable_cores
 from signprep.pipeline.segment import Segment
+from signprep.pipeline.wording import byte_size
 
 SAMPLED_VIDEOS = 8
 
@@ -32,6 +33,8 @@ class Estimate:
     num_sampled: int
     """Clips that the figures are scaled up from."""
     num_sampled_failed: int
+    failures: tuple[str, ...]
+    """Why they failed, each reason once."""
     stored_bytes: int
     cpu_seconds: float
     free_bytes: int | None
@@ -56,9 +59,9 @@ def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
             by_video.setdefault(segment.video, []).append(segment)
     videos = list(by_video)
     step = max(1, len(videos) // SAMPLED_VIDEOS)
-    num_sampled = num_failed = num_bytes = 0
+    num_sampled = num_bytes = 0
+    failures: list[str] = []
     started = time.process_time()
-    reason = ""
     for video in videos[step // 2 :: step][:SAMPLED_VIDEOS]:
         clips, _ = clips_of_video(plan.roots, plan.info, video, by_video[video])
         for clip in clips:
@@ -66,14 +69,15 @@ def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
             if isinstance(clip, Clip):
                 num_bytes += len(plan.info.clip_codec.encode(clip.frames))
             else:
-                num_failed, reason = num_failed + 1, str(clip)
-    if num_failed == num_sampled:
-        raise CacheError(f"not one of {num_sampled} clips tried can be built; the last reason: {reason}")
+                failures.append(str(clip))
+    if len(failures) == num_sampled:
+        raise CacheError(f"not one of {num_sampled} clips tried can be built; the last reason: {failures[-1]}")
     scale = plan.num_clips / num_sampled
     return Estimate(
         num_clips=plan.num_clips,
         num_sampled=num_sampled,
-        num_sampled_failed=num_failed,
+        num_sampled_failed=len(failures),
+        failures=tuple(dict.fromkeys(failures)),
         stored_bytes=round(num_bytes * scale),
         cpu_seconds=(time.process_time() - started) * scale,
         free_bytes=shutil.disk_usage(_existing_folder(out)).free if isinstance(out, Path) else None,
@@ -95,7 +99,7 @@ def check_space(plan: BuildPlan, out: Path) -> None:
     free = shutil.disk_usage(_existing_folder(out)).free
     if free < needed:
         raise CacheError(
-            f"{out}: {free / 1e6:,.0f} MB are free, but {plan.num_clips} clips need at least {needed / 1e6:,.0f} MB; "
+            f"{out}: {byte_size(free)} are free, but {plan.num_clips} clips need at least {byte_size(needed)}; "
             "--dry-run estimates it closely"
         )
 
@@ -104,7 +108,7 @@ def check_free_bytes(out: Path, needed: int) -> None:
     """Raise CacheError if the disk of a path has fewer free bytes than are needed."""
     free = shutil.disk_usage(_existing_folder(out)).free
     if free < needed:
-        raise CacheError(f"{out}: {free / 1e6:,.1f} MB are free, but {needed / 1e6:,.1f} MB are to come; make room")
+        raise CacheError(f"{out}: {byte_size(free)} are free, but {byte_size(needed)} are to come; make room")
 
 
 def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:
@@ -120,6 +124,6 @@ def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int)
     free = shutil.disk_usage(out).free
     if free < needed:
         raise CacheError(
-            f"{out}: {free / 1e6:,.0f} MB are free, but the rest of this build will need about {needed / 1e6:,.0f} MB; "
+            f"{out}: {byte_size(free)} are free, but the rest of this build will need about {byte_size(needed)}; "
             "make room, and the same command goes on"
         )

@@ -18,7 +18,7 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.progress import progress_bar
 from signprep.pipeline.sources.annotations import Annotations, Problem
 from signprep.pipeline.splits import Leak, SplitOptions, assign_splits, leaks
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted
 
 SHOWN_LINES = 5
 """Of each list in the summary; the index has all."""
@@ -121,17 +121,18 @@ def dry_run(
     estimate = estimate_build(plan, out)
     segments = [segment for shard in plan.shards for segment in shard.segments]
     counts = Counter(segment.split for segment in segments)
-    free = "" if estimate.free_bytes is None else f"; {estimate.free_bytes / 1e6:,.0f} MB are free"
+    free = "" if estimate.free_bytes is None else f"; {byte_size(estimate.free_bytes)} are free"
     if estimate.free_bytes is not None and estimate.free_bytes < estimate.stored_bytes:
         free += ": TOO FEW, make room or choose another disk"
     lines = [
         f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
         f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
-        f"about {estimate.stored_bytes / 1e6:,.1f} MB{free}",
+        f"about {byte_size(estimate.stored_bytes)}{free}",
         f"about {estimate.cpu_seconds / 60:,.1f} minutes of CPU, {estimate.minutes(workers):,.1f} minutes with "
         f"{'all cores' if workers == -1 else f'{workers} workers'}",
-        f"(from {estimate.num_sampled} clips tried, {estimate.num_sampled_failed} of which failed)",
+        f"(from {counted(estimate.num_sampled, 'clip')} tried, {estimate.num_sampled_failed} of which failed)",
     ]
+    lines += _shortened(estimate.failures)
     return "\n".join(lines + _problem_lines(annotations.problems, found))
 
 
@@ -149,14 +150,16 @@ def build_summary(
     ratio = report.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
     lines = [
         f"{shown(out)}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
-        f"{num_videos} videos, {report.stored_bytes / 1e6:.1f} MB, {ratio:.3f} of raw RGB",
+        f"{num_videos} videos, {byte_size(report.stored_bytes)}, {ratio:.3f} of their size as raw RGB",
     ]
     num_new = report.num_clips - report.num_reused
     if num_new:
-        lines.append(f"built {num_new} clips in {seconds:.1f} s, {num_new / max(seconds, 1e-9):.1f} clips/s")
+        done = "tried" if report.num_failed else "built"
+        speed = num_new / max(seconds, 1e-9)
+        lines.append(f"{done} {counted(num_new, 'clip')} in {seconds:.1f} s, {speed:.1f} clips/s")
     if report.num_reused:
         changed = f", {report.num_changed} of them with other labels, names or splits" if report.num_changed else ""
-        lines.append(f"kept {counted(report.num_reused, 'clip')} of before{changed}")
+        lines.append(f"{counted(report.num_reused, 'clip')} stayed as they were{changed}")
     if report.num_removed:
         lines.append(f"gone from the data: {counted(report.num_removed, 'clip')}; `signprep compact` frees their bytes")
     if report.num_failed:

@@ -15,6 +15,7 @@ from signprep.inference.prediction import Prediction, predict_window
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
 from signprep.pipeline.sources.read import read_data_root
+from signprep.pipeline.wording import byte_size
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from signprep.training.run import train
@@ -46,7 +47,7 @@ def run_demo(out: Path) -> None:
     _step(4, "Asking the model about a signer whom it has never seen")
     prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
     click.echo(
-        f"\nrendered  {written.num_videos} videos, {written.num_bytes / 1e6:.1f} MB, in {out / 'data'}\n"
+        f"\nrendered  {written.num_videos} videos, {byte_size(written.num_bytes)}, in {out / 'data'}\n"
         f"cached    {summary}\n"
         f"trained   {MODEL.name}, {result.epochs} epochs in {result.seconds:.0f} s: accuracy "
         f"{result.best_val_accuracy:.3f} on signers never seen in training (chance: {1 / len(cache.vocabulary):.2f})\n"

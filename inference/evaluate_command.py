@@ -11,8 +11,9 @@ import click
 from signprep.cache_builder.sharing.location import LOCATION, Location
 from signprep.cache_builder.sharing.stream_options import StreamOptions, stream_options
 from signprep.pipeline.extras import require_extra
-from signprep.pipeline.given_options import refuse_given
+from signprep.pipeline.given_options import note_given, refuse_given
 from signprep.pipeline.source_options import source_options
+from signprep.pipeline.wording import counted
 
 if TYPE_CHECKING:
     from signprep.cache_builder.reader import Cache
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _SECONDS = click.FloatRange(min=0, min_open=True)
+_SHOWN_LINES = 5
 
 
 @click.command("evaluate", short_help="Say how good a model is, and how far to believe it.")
@@ -143,6 +145,8 @@ def evaluate(
                 path.write_text(text + "\n", encoding="utf-8")
         if html_path is not None:
             write_html(document, cache, html_path)
+    if document["figures"]["top_k"] is None:
+        note_given(["top_k"], f"more than {top_k} classes; the model has {document['classes']}")
     if as_json:
         click.echo(text)
     else:
@@ -168,12 +172,20 @@ def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
 
 def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotations", model_name: str | None) -> "Cache":
     """Build a cache that lives as long as the stack."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from signprep.cache_builder.index import FAILED
     from signprep.inference.evaluation_data import cache_for_evaluation
     from signprep.inference.open_model import open_model
 
     clips = open_model(checkpoint, own_model=model_name).card.clip_spec
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signprep-")))
-    return cache_for_evaluation(annotations, clips, folder)
+    cache = cache_for_evaluation(annotations, clips, folder)
+    failed = cache.index.filter(pc.equal(cache.index["status"].cast(pa.string()), FAILED))
+    for reason in dict.fromkeys(failed["error"].to_pylist()):
+        click.echo(f"not evaluated: {reason}", err=True)
+    return cache
 
 
 def _timelines(
@@ -216,4 +228,7 @@ def _timeline_lines(found: dict[str, Any]) -> str:
         f"word error rate {found['word_error_rate']:.3f} ({found['substitutions']} substitutions, "
         f"{found['insertions']} insertions, {found['deletions']} deletions)",
     ]
+    lines += found["without_signs"][:_SHOWN_LINES]
+    if (more := len(found["without_signs"]) - _SHOWN_LINES) > 0:
+        lines.append(f"{counted(more, 'other video')} without a sign")
     return "\n".join([*lines, *(f"not answered: {reason}" for reason in found["unanswered"])])

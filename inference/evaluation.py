@@ -48,7 +48,7 @@ def evaluate_checkpoint(checkpoint: Path, cache: Cache, options: EvaluationOptio
     if options.calibrate and isinstance(recognizer, ExportedRecognizer):
         raise CheckpointError(f"{checkpoint}: is an exported file; calibrate its checkpoint, and export that again")
     clips = split_clips(cache, options.split, recognizer)
-    with progress_bar("evaluate", len(clips.positions), "clips") as advance:
+    with progress_bar("Evaluating", len(clips.positions), "clips") as advance:
         answers = answer(
             recognizer, cache, clips, batch_size=options.batch_size, num_workers=options.num_workers, advance=advance
         )

@@ -11,7 +11,7 @@ from signprep.cache_builder.plan import BuildOptions
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.inference.answers import answer_videos
 from signprep.inference.checkpoint import Recognizer
-from signprep.inference.infer import segments_of
+from signprep.inference.infer import segments_of, why_no_sign
 from signprep.inference.prediction import keeper
 from signprep.inference.timeline import TimelineOptions, TimelineSegment
 from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_scores, word_errors
@@ -57,6 +57,8 @@ class TimelineEvaluation:
     num_videos: int
     unanswered: tuple[str, ...]
     """Why windows, or whole videos, have no answer."""
+    without_signs: tuple[str, ...]
+    """Videos whose timeline is empty, with their surest window."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object."""
@@ -75,6 +77,7 @@ class TimelineEvaluation:
             "insertions": words.insertions,
             "deletions": words.deletions,
             "unanswered": list(self.unanswered),
+            "without_signs": list(self.without_signs),
         }
 
 
@@ -106,7 +109,9 @@ def evaluate_timelines(
     if not labelled:
         raise AnnotationError("the data root has no labelled videos to evaluate")
     videos = [_video(annotations, name) for name in labelled]
-    segments, words, unanswered = SegmentScores(), WordErrors(), []
+    segments, words = SegmentScores(), WordErrors()
+    unanswered: list[str] = []
+    without_signs: list[str] = []
     found = answer_videos(
         recognizer, videos, windows, keeper(recognizer, probabilities=True), batch_size=batch_size, decoders=decoders
     )
@@ -117,9 +122,15 @@ def evaluate_timelines(
             segments += segment_scores(signs, truth, MATCHING_IOU)
             words += word_errors(_glosses(signs), _glosses(truth))
             unanswered += [entry.reason for entry in answers.unanswered]
+            if answers.answers and not signs:
+                without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer, answers, options)}")
             progress(number)
     return TimelineEvaluation(
-        segments=segments, words=words, num_videos=len(videos), unanswered=tuple(dict.fromkeys(unanswered))
+        segments=segments,
+        words=words,
+        num_videos=len(videos),
+        unanswered=tuple(dict.fromkeys(unanswered)),
+        without_signs=tuple(without_signs),
     )
 
 

@@ -1,6 +1,8 @@
 """Predictions for the clips of a cache, as a build stored them: nothing is decoded."""
 
+import itertools
 from collections.abc import Iterator
+from contextlib import closing
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.checkpoint import Recognizer
@@ -8,6 +10,7 @@ from signprep.inference.prediction import Prediction, keeper, prediction
 from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.progress import progress_bar
 from signprep.training.loader import ClipLoader
 
 
@@ -43,11 +46,12 @@ def predict_cache(
     rows = cache.index.select(["video", "start_seconds", "end_seconds", "segment_id"]).take(positions).to_pylist()
     keep = keeper(recognizer, top_k=top_k, probabilities=with_probabilities)
     loader = ClipLoader(cache=cache, positions=positions, batch_size=batch_size, num_workers=num_workers)
-    answered = iter(rows)
-    try:
+    answered = itertools.count()
+    with closing(loader), progress_bar("Answering", len(rows), "clips") as progress:
         for batch in loader:
             for probabilities in recognizer.probabilities(list(batch.clips.numpy())):
-                row = next(answered)
+                number = next(answered)
+                row = rows[number]
                 span = Span(row["start_seconds"], row["end_seconds"])
                 found = prediction(
                     recognizer,
@@ -58,8 +62,7 @@ def predict_cache(
                     with_probabilities=with_probabilities,
                 )
                 yield _with_segment(found, row["segment_id"])
-    finally:
-        loader.close()
+                progress(number + 1)
 
 
 def _with_segment(found: Prediction, segment_id: str) -> Prediction:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from signprep.inference.videos import Video
 from signprep.inference.windows import WindowOptions
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.progress import progress_bar
+from signprep.pipeline.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,17 @@ class InferOptions:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What went wrong on the way, for the exit code and its line."""
+    """What came of it, for the exit code and the lines on stderr."""
 
-    problems: list[str]
+    num_videos: int = 0
+    num_answers: int = 0
+    """Windows that have an answer."""
+    num_signs: int = 0
+    """In all timelines."""
+    problems: list[str] = field(default_factory=list)
+    """Why windows, or whole videos, have no answer."""
+    notes: list[str] = field(default_factory=list)
+    """Why timelines are empty."""
 
 
 def video_documents(
@@ -84,6 +93,8 @@ def video_documents(
 def _document(recognizer: Recognizer, found: VideoAnswers[Kept], options: InferOptions, outcome: Outcome) -> Any:
     predictions = predictions_of(recognizer, found, options.windows, with_probabilities=options.with_probabilities)
     clips = [prediction.to_dict() for prediction in predictions]
+    outcome.num_videos += 1
+    outcome.num_answers += len(clips)
     outcome.problems += [unanswered.reason for unanswered in found.unanswered]
     errors = [
         ({"start_time": unanswered.span[0], "end_time": unanswered.span[1]} if unanswered.span else {})
@@ -95,6 +106,9 @@ def _document(recognizer: Recognizer, found: VideoAnswers[Kept], options: InferO
         if options.timeline is not None:
             segments = segments_of(recognizer, found, options.timeline)
             document["timeline"] = [segment.to_dict() for segment in segments]
+            outcome.num_signs += len(segments)
+            if found.answers and not segments:
+                outcome.notes.append(f"{found.video.path}: {why_no_sign(recognizer, found, options.timeline)}")
             _make(options.outputs, found.video, segments)
         return document | ({"errors": errors} if errors else {})
     return clips if options.windows.stride is not None else clips[0]
@@ -107,6 +121,23 @@ def segments_of(recognizer: Recognizer, found: VideoAnswers[Kept], options: Time
         return []
     spans = [answer.span for answer in found.answers]
     return timeline(spans, np.stack(rows), recognizer.card.vocabulary.glosses, options)
+
+
+def why_no_sign(recognizer: Recognizer, found: VideoAnswers[Kept], options: TimelineOptions) -> str:
+    """Return what an empty timeline is of: its surest window, and what asked for more."""
+    glosses = recognizer.card.vocabulary.glosses
+    scores = np.stack([answer.kept.probabilities for answer in found.answers if answer.kept.probabilities is not None])
+    if options.idle_gloss is not None:
+        scores[:, list(glosses).index(options.idle_gloss)] = 0.0
+    window, label = np.unravel_index(scores.argmax(), scores.shape)
+    span, score = found.answers[window].span, scores[window, label]
+    least = [f"--min-confidence {options.min_confidence:g}", f"--min-duration-seconds {options.min_duration_seconds:g}"]
+    if options.idle_gloss is not None:
+        least.append(f"--idle-weight {options.idle_weight:g}")
+    return (
+        f"no sign in {counted(len(scores), 'window')}; the surest is {glosses[label]} with {score:.2f}, "
+        f"{span.start_seconds:.2f} to {span.end_seconds:.2f} s; what was asked of a sign: {', '.join(least)}"
+    )
 
 
 def _make(outputs: Outputs, video: Video, segments: Sequence[TimelineSegment]) -> None:

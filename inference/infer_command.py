@@ -1,5 +1,6 @@
 """The command `infer`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from signprep.pipeline.given_options import note_given, refuse_given
 from signprep.pipeline.wording import counted
 
 if TYPE_CHECKING:
+    from signprep.inference.infer import Outcome
     from signprep.inference.timeline import TimelineOptions
 
 PATH = click.Path(path_type=Path)
@@ -140,9 +142,10 @@ def infer(
         from signprep.cache_builder import open_cache
         from signprep.inference.from_cache import predict_cache
 
+        cache = open_cache(cache_path, stream=stream)
         found = predict_cache(
             recognizer,
-            open_cache(cache_path, stream=stream),
+            cache,
             split,
             top_k=options["top_k"],
             with_probabilities=options["return_probabilities"],
@@ -150,6 +153,8 @@ def infer(
             num_workers=options["num_workers"],
         )
         write_results((prediction.to_dict() for prediction in found), output_path, single=False)
+        if output_path is not None:
+            click.echo(f"{output_path}: {counted(len(cache.positions(split)), 'answer')}", err=True)
         return
     from signprep.inference.infer import InferOptions, Outcome, Outputs, video_documents
     from signprep.inference.videos import find_videos
@@ -184,14 +189,30 @@ def infer(
         batch_size=options["batch_size"],
         decoders=options["num_workers"],
     )
-    outcome = Outcome(problems=[])
+    outcome = Outcome()
     write_results(video_documents(recognizer, videos, asked, outcome), output_path, single=len(videos) == 1)
+    for line in _told(outcome, output_path, subtitles, render):
+        click.echo(line, err=True)
     if outcome.problems:
         first, *others = outcome.problems
         more = f", and {counted(len(others), 'other problem')}" if others else ""
         raise SignprepError(f"{first}{more}; see `errors` in the result")
 
 
+def _told(outcome: "Outcome", output_path: Path | None, subtitles: Path | None, render: Path | None) -> Iterator[str]:
+    """Yield the lines for stderr: what was written, and which timelines are empty."""
+    if output_path is not None:
+        videos, answers = counted(outcome.num_videos, "video"), counted(outcome.num_answers, "answer")
+        yield f"{output_path}: {answers} for {videos}"
+    for path in (subtitles, render):
+        if path is not None:
+            yield f"{path}: {counted(outcome.num_signs, 'sign')}"
+    yield from (f"note: {note}" for note in outcome.notes[:_SHOWN_NOTES])
+    if (more := len(outcome.notes) - _SHOWN_NOTES) > 0:
+        yield f"note: {counted(more, 'other video')} without a sign"
+
+
+_SHOWN_NOTES = 5
 _TIMELINE = (
     "switch_cost", "smoothing_seconds", "min_confidence", "min_duration_seconds", "merge_gap_seconds", "idle_gloss",
     "idle_weight",

@@ -33,6 +33,11 @@ COMMANDS = {
     "export": "signprep.inference.export.command:export",
 }
 
+NAMED_THINGS = {"--data-root": "DIR", "--cache": "NAME.zarr", "--video-path": "FILE"}
+"""Options that people give without their name, and what they name."""
+STOPPED_BY_KEY = 130
+"""Exit code of shells for a program that Ctrl-C ended."""
+
 
 class LazyGroup(click.Group):
     """A group that finds its commands by name in `COMMANDS`, in that order."""
@@ -53,8 +58,11 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve to the hyphenated name, whatever was typed."""
-        _, command, rest = super().resolve_command(ctx, args)
+        """Resolve to the hyphenated name, whatever was typed; a slip of the keys gets a proposal."""
+        try:
+            _, command, rest = super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:
+            raise click.NoSuchCommand(error.command_name, possibilities=COMMANDS, ctx=ctx) from error
         return (command.name if command else None), command, rest
 
 
@@ -82,8 +90,31 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a `SignprepError` becomes one line on stderr and exit code 1."""
+    given = list(arguments) if arguments is not None else None
     try:
-        cli.main(args=list(arguments) if arguments is not None else None, prog_name="signprep")
+        code = cli.main(args=given, prog_name="signprep", standalone_mode=False)
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and (meant := _named_instead(error)):
+            error = click.UsageError(error.message + meant, ctx=error.ctx)
+        error.show()
+        sys.exit(error.exit_code)
     except SignprepError as error:
         click.echo(f"signprep: error: {error}", err=True)
         sys.exit(1)
+    except click.Abort as error:
+        by_key = isinstance(error.__cause__, KeyboardInterrupt)
+        click.echo("signprep: stopped" if by_key else "signprep: nothing was done", err=True)
+        sys.exit(STOPPED_BY_KEY if by_key else 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _named_instead(error: click.UsageError) -> str:
+    """Return, where a word was given that no command takes as it is, the options that may have been meant."""
+    if error.ctx is None or "unexpected extra argument" not in error.message:
+        return ""
+    parameters = error.ctx.command.params
+    if any(isinstance(parameter, click.Argument) for parameter in parameters):
+        return ""
+    options = [parameter.opts[0] for parameter in parameters]
+    meant = [f"{name} {kind}" for name, kind in NAMED_THINGS.items() if name in options]
+    return f"; it is given as {' or '.join(meant)}" if meant else ""

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from signprep.pipeline.source_options import source_options
+from signprep.pipeline.wording import byte_size, counted
 
 
 def parse_frame_size(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
@@ -101,7 +102,7 @@ def make_sample(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     written = render_dataset(spec, out, workers=workers)
-    click.echo(f"{written.num_videos} videos and labels, {written.num_bytes / 1e6:.1f} MB, in {out}")
+    click.echo(f"{counted(written.num_videos, 'video')} with labels, {byte_size(written.num_bytes)}, in {out}")
 
 
 @click.command("scan", short_help="Tell what a data root holds and what is wrong with it.")

@@ -5,6 +5,7 @@ trade-off: when a video ends is read from all its packets, not from the containe
 costs a pass over the file, but no decoding.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.mp4_boxes import missing_index, mp4_boxes
 from signprep.pipeline.packets import READ_ERRORS, PacketQueue, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
@@ -96,7 +98,7 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
             stream_options=stream_options,
         )
     except READ_ERRORS as error:
-        raise DecodeError(f"{name}: does not open as a video ({reason_of(error)})") from error
+        raise DecodeError(f"{name}: {_why_closed(source, error)}") from error
     attached = av.stream.Disposition.attached_pic
     stream = next((s for s in container.streams.video if not s.disposition & attached), None)
     problem = None
@@ -112,6 +114,20 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
         raise DecodeError(f"{name}: {problem}")
     stream.codec_context.thread_count = 1
     return container, stream
+
+
+def _why_closed(source: Path | BinaryIO, error: BaseException) -> str:
+    """Return why a file does not open, and what to do where its bytes are to blame."""
+    unopened = f"does not open as a video ({reason_of(error)})"
+    if not isinstance(error, av.error.InvalidDataError):
+        return unopened
+    try:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            num_bytes = file.seek(0, 2)
+            missing = missing_index(mp4_boxes(file), num_bytes) if num_bytes else "the file is empty"
+    except Exception:
+        missing = None  # FFmpeg's word is enough
+    return f"{missing or unopened}; get the file again"
 
 
 @dataclass(frozen=True, kw_only=True)

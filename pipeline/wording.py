@@ -10,6 +10,30 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def byte_size(num_bytes: float) -> str:
+    """Return a number of bytes in the unit that a person would take, of 1000 each.
+
+    >>> byte_size(0), byte_size(12_300), byte_size(4_600_000), byte_size(2.5e12)
+    ('0.0 kB', '12.3 kB', '4.6 MB', '2.5 TB')
+    """
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:,.1f} {unit}"
+    return f"{num_bytes / 1e3:,.1f} kB"
+
+
+def time_span(seconds: float) -> str:
+    """Return a time in the unit that fits.
+
+    >>> time_span(59.4), time_span(7_000)
+    ('59 s', '1.9 h')
+    """
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says: libraries add pages to it.
 

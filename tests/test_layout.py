@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from signprep.pipeline.cli import COMMANDS, cli
+from signprep.pipeline.cli import COMMANDS, cli, main
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ["pipeline", "cache_builder", "training", "inference"]
@@ -70,4 +70,32 @@ def test_underscores_are_accepted_in_options_and_commands() -> None:
 def test_an_unknown_command_is_named() -> None:
     result = CliRunner().invoke(cli, ["biuld-cache"])
     assert result.exit_code == 2
-    assert "biuld-cache" in result.output
+    assert "No such command 'biuld-cache'. Did you mean 'build-cache'?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["scan", "데이터"], "(데이터); it is given as --data-root DIR"),
+        (["train", "a.zarr"], "(a.zarr); it is given as --data-root DIR or --cache NAME.zarr"),
+        (["verify", "a.zarr", "b.zarr"], "unexpected extra argument (b.zarr)\n"),
+    ],
+)
+def test_what_is_given_by_name_is_said_to_be(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line_and_the_exit_code_of_shells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("signprep.pipeline.sample.dataset.render_dataset", pressed)
+    with pytest.raises(SystemExit) as exit_:
+        main(["make-sample", "nowhere"])
+    assert exit_.value.code == 130 and capsys.readouterr().err.strip() == "signprep: stopped"

@@ -15,6 +15,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO  # isort: skip
 
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.pipeline.output import written_whole
+from signprep.pipeline.wording import byte_size
 
 LAST = "last.ckpt"
 
@@ -40,5 +41,5 @@ class WholeCheckpointIO(TorchCheckpointIO):
             last = target.with_name(LAST)
             what_then = f"--resume goes on from {last}" if last.is_file() else "start again with --overwrite"
             raise TrainingError(
-                f"{error}; a checkpoint takes {len(data.getbuffer()) / 1e6:.0f} MB. Make room, and {what_then}"
+                f"{error}; a checkpoint takes {byte_size(len(data.getbuffer()))}. Make room, and {what_then}"
             ) from error

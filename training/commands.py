@@ -88,11 +88,12 @@ def train(
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
+    from signprep.training.checkpoint_io import LAST
     from signprep.training.export_format import format_of, require_installed
     from signprep.training.from_data_root import Sources, refreshed_cache
     from signprep.training.model_spec import model_spec
-    from signprep.training.run import CHECKPOINTS_FOLDER, LAST
     from signprep.training.run import train as train_model
+    from signprep.training.run_folder import CHECKPOINTS_FOLDER
 
     if model_variant and model_name:
         raise click.UsageError("give --model-name or --model-variant, not both")

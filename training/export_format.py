@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.extras import require_extra
 
 TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
 FORMATS = (TORCHSCRIPT, ONNX, EXECUTORCH)
 ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH}
-"""Of a file's name; any other is TorchScript's."""
+"""Of a file's name."""
+_TORCHSCRIPT_ENDINGS = ("", ".pt", ".pth", ".ptl", ".ts", ".torchscript")
 
 _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
 """Extra of signprep, and what it installs."""
@@ -16,10 +18,20 @@ _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("ex
 def format_of(output: Path, asked: str | None = None) -> str:
     """Return the format of a file that is to be written: the one asked for, else by its ending.
 
+    Raises SignprepError if none is asked for, and the ending is of no format.
+
     >>> format_of(Path("sign.onnx")), format_of(Path("mobile.pt"))
     ('onnx', 'torchscript')
     """
-    return asked or ENDINGS.get(output.suffix.lower(), TORCHSCRIPT)
+    ending = output.suffix.lower()
+    if asked is not None:
+        return asked
+    if ending in ENDINGS:
+        return ENDINGS[ending]
+    if ending in _TORCHSCRIPT_ENDINGS:
+        return TORCHSCRIPT
+    known = ", ".join([*ENDINGS, *_TORCHSCRIPT_ENDINGS[1:]])
+    raise SignprepError(f"{output}: ends in {ending}, which tells no format; end it in {known}, or give --format")
 
 
 def require_installed(format_: str) -> None:

@@ -49,7 +49,11 @@ model_options = _all(
             help="efficient_x3d_xs (default), efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, mvit_base_16x4, or "
             "package.module:factory.",
         ),
-        click.option("--model-variant", type=click.Choice(["XS", "S"]), help="Short for --model-name efficient_x3d_*."),
+        click.option(
+            "--model-variant",
+            type=click.Choice(["XS", "S"], case_sensitive=False),
+            help="Short for --model-name efficient_x3d_*.",
+        ),
         click.option("--num-frames", type=int, help="Frames the model sees; by default those it was designed for."),
         click.option("--crop-size", type=int, help="Pixels the model sees; by default those it was designed for."),
         click.option("--dropout-rate", default=0.5, show_default=True, type=click.FloatRange(0, 1, max_open=True)),

@@ -98,6 +98,8 @@ def _read(path: Path) -> Any:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnpicklingError):  # torch's own words advise to run what the file holds
         return "it is damaged, or holds Python objects beside its weights, which are never loaded"
+    if isinstance(error, KeyError | IndexError | EOFError):  # of unpickling what is no pickle: a text, half a file
+        return "it is none of torch's files, or damaged"
     return f"{type(error).__name__}: {first_line(error)}"
 
 
@@ -107,6 +109,8 @@ def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, .
     from signprep.training.classifier import CHECKPOINT_KEY
 
     glosses = None
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{label}: holds no weights by name (it holds a {type(contents).__name__}); {EXPECTED}")
     try:
         if CHECKPOINT_KEY in contents:
             card = contents[CHECKPOINT_KEY]

@@ -1,10 +1,4 @@
-"""One training run: from a cache to checkpoints, TensorBoard logs and the run's record.
-
-OUTPUT_DIR/EXPERIMENT_NAME/checkpoints/       best.ckpt (by validation accuracy), last.ckpt
-OUTPUT_DIR/EXPERIMENT_NAME/tensorboard_logs/  for `tensorboard --logdir`
-OUTPUT_DIR/EXPERIMENT_NAME/metrics.csv        a row an epoch
-OUTPUT_DIR/EXPERIMENT_NAME/run.json           options, model, cache, versions, what came of it
-"""
+"""One training run: from a cache to checkpoints, TensorBoard logs and the run's record, as run_folder.py lists them."""
 
 import logging
 import time
@@ -22,7 +16,7 @@ from numpy.typing import NDArray
 import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
 
 from lightning import Callback, Trainer, seed_everything  # isort: skip
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint  # isort: skip
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging  # isort: skip
 from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
@@ -30,6 +24,7 @@ from signprep.cache_builder.sharing.streamed import StreamedCache
 from signprep.pipeline.errors import TrainingError
 from signprep.training.allocator import keep_freed_memory
 from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
+from signprep.training.best_checkpoint import BestCheckpoint, BestEpochs
 from signprep.training.callbacks import LossGuard, SaveLast, StopRequested, Throughput
 from signprep.training.checkpoint_io import LAST, WholeCheckpointIO
 from signprep.training.classifier import ModelCard, SignClassifier
@@ -43,10 +38,16 @@ from signprep.training.pictures import ValidationPictures
 from signprep.training.prepare_model import prepare_model
 from signprep.training.progress import EpochProgress
 from signprep.training.resume import check_resumable
+from signprep.training.run_folder import (
+    BEST,
+    CHECKPOINTS_FOLDER,
+    LOGS_FOLDER,
+    prepare_folder,
+    remove_earlier_run,
+    require_own,
+)
 from signprep.training.run_record import METRICS, RUN, EpochTable, versions, write_run
 
-BEST = "best.ckpt"
-CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
 STEPS_BETWEEN_LOGS = 10
 MONITORED = "val/accuracy"
 
@@ -107,9 +108,9 @@ def train(
     )
     augment = load_function(config.augment, "augmentation") if config.augment else None
     if resume is not None:
-        _require_own(resume, run_folder)
+        require_own(resume, run_folder)
         check_resumable(resume, card, config)
-    _prepare_folder(run_folder, replace=overwrite or resume is not None)
+    prepare_folder(run_folder, replace=overwrite or resume is not None)
     if not devices.gpus:
         keep_freed_memory()
     seed_everything(config.seed, verbose=False)
@@ -139,37 +140,6 @@ def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices)
         )
 
 
-def _require_own(resume: Path, run_folder: Path) -> None:
-    """Raise TrainingError if a checkpoint is another run's: its best epochs lie there, and would be missing here."""
-    if resume.resolve().parent != (run_folder / CHECKPOINTS_FOLDER).resolve():
-        raise TrainingError(
-            f"{resume}: is not of the run in {run_folder}; a run goes on in its own folder: give its --output-dir and "
-            f"--experiment-name, or begin a new run with these weights by --pretrained {resume}"
-        )
-
-
-def _remove_earlier_run(run_folder: Path) -> None:
-    """Remove the checkpoints and logs that this run will not write over, so that nothing is taken for its own."""
-    checkpoints = run_folder / CHECKPOINTS_FOLDER
-    written = [path for name in (BEST, LAST, "epoch*-accuracy*.ckpt") for path in checkpoints.glob(name)]
-    for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*")]:
-        path.unlink()
-
-
-def _prepare_folder(run_folder: Path, *, replace: bool) -> None:
-    folder = run_folder / CHECKPOINTS_FOLDER
-    found = [folder / name for name in (BEST, LAST) if (folder / name).is_file()]
-    if found and not replace:
-        raise TrainingError(
-            f"{found[0]}: is there from another run; --resume goes on with it, --overwrite replaces it, and another "
-            "--experiment-name keeps it"
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written ({error.strerror}); choose another --output-dir") from error
-
-
 def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: int, devices: Devices) -> list[str]:
     spec, config = classifier.card.model_spec, classifier.config
     total, trainable = parameter_counts(classifier.model)
@@ -186,26 +156,6 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
         f"   trainable parameters: {trainable:,}",
         f"batch size: {config.batch_size}{each}, epochs: {config.epochs}, on {devices}",
     ]
-
-
-class _BestCheckpoint(ModelCheckpoint):
-    """best.ckpt; it knows its score after the run's folder was moved, too, which Lightning would forget."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of the run that goes on, its files sought in the folder where they are now."""
-
-        def here(path: str) -> str:
-            return str(Path(str(self.dirpath), Path(path).name)) if path else path
-
-        state = {**state_dict, "dirpath": self.dirpath}
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[name] = here(state[name])
-        state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
-        super().load_state_dict(state)
-
-
-class _BestCheckpoints(_BestCheckpoint):
-    """The best epochs beside best.ckpt; a class of its own, because Lightning tells callbacks apart by it."""
 
 
 class _Run:
@@ -225,7 +175,7 @@ class _Run:
         self._checkpoints = folder / CHECKPOINTS_FOLDER
         self._throughput = Throughput(data)
         self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, report)
-        self._best = self._best_checkpoints(_BestCheckpoint, filename="best", enable_version_counter=False)
+        self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
         self._trainer = self._make_trainer()
         self._document = {
             "options": classifier.config.to_dict(),
@@ -248,7 +198,7 @@ class _Run:
         try:
             if self._trainer.is_global_zero:
                 if overwrite and resume is None:
-                    _remove_earlier_run(self._folder)
+                    remove_earlier_run(self._folder)
                 write_run(self._folder / RUN, self._document | {"status": "running"})
             with self._save_last.signals_restored(), warnings.catch_warnings():
                 _quieten()
@@ -335,7 +285,7 @@ class _Run:
             callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
         callbacks += [
             self._throughput,
-            EpochProgress(self._throughput),
+            EpochProgress(self._throughput, len(self._cache.vocabulary)),
             EpochTable(self._folder / METRICS),
             ValidationPictures(self._cache),
         ]
@@ -345,10 +295,10 @@ class _Run:
         if config.save_top_k > 1:
             name = "epoch{epoch:03d}-accuracy{val/accuracy:.3f}"
             options = {"save_top_k": config.save_top_k, "auto_insert_metric_name": False}
-            callbacks.append(self._best_checkpoints(_BestCheckpoints, filename=name, **options))
+            callbacks.append(self._best_checkpoints(BestEpochs, filename=name, **options))
         return [*callbacks, self._best]
 
-    def _best_checkpoints(self, kind: type[_BestCheckpoint], **options: Any) -> _BestCheckpoint:
+    def _best_checkpoints(self, kind: type[BestCheckpoint], **options: Any) -> BestCheckpoint:
         """Return what keeps the best epochs; it decides before last.ckpt is written, which carries what it knows."""
         return kind(dirpath=self._checkpoints, monitor=MONITORED, mode="max", save_on_train_epoch_end=False, **options)
 

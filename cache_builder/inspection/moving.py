@@ -101,9 +101,13 @@ def _encode(
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
     context.time_base = _MILLISECOND
+    packets = []
     for number, frame in enumerate(frames):
         # A frame that says otherwise would be converted.
         frame.colorspace, frame.color_range = context.colorspace, context.color_range
         frame.pts, frame.duration, frame.time_base = number * frame_milliseconds, frame_milliseconds, _MILLISECOND
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+        packets += stream.encode(frame)
+    packets += stream.encode(None)
+    for packet in packets:
+        packet.duration = frame_milliseconds  # encoders leave it open, and the last frame would be over at once
+        container.mux(packet)

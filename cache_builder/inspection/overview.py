@@ -7,7 +7,7 @@ import numpy as np
 from signprep.cache_builder.inspection.columns import ClipColumns
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted, time_span
 
 
 def cache_name(cache: Cache) -> str:
@@ -46,30 +46,14 @@ def main_figures(cache: Cache, columns: ClipColumns) -> list[tuple[str, str, str
     num_takes = len(np.unique(columns.take.codes[ok]))
     num_videos = len(np.unique(columns.video.codes[ok]))
     seconds = float(columns.durations_seconds[ok].sum())
-    median = f"{int(np.median(classes)):,} clips in the median one" if len(classes) else ""
+    median = f"median {counted(int(np.median(classes)), 'clip')} a class" if len(classes) else ""
     return [
         ("clips", f"{num_ok:,}", by_split),
         ("classes", f"{len(classes):,}", median),
         ("signers", f"{len(columns.signer.known):,}", "" if columns.signer.known else "no names of signers"),
         ("views", f"{len(columns.view.known):,}", ", ".join(columns.view.known[:8]) or "no names of views"),
         ("takes", f"{num_takes:,}", f"of {counted(num_videos, 'video')}"),
-        ("time", _time(seconds), "of what was sampled"),
+        ("time", time_span(seconds), "of all clips together"),
         ("failed", f"{num_failed:,}", "could not be decoded" if num_failed else "every clip was decoded"),
-        ("size", _size(stored_bytes), f"{counted(cache.info.num_shards, 'shard')}"),
+        ("size", byte_size(stored_bytes), f"{counted(cache.info.num_shards, 'shard')}"),
     ]
-
-
-def _time(seconds: float) -> str:
-    """Return a time in the unit that fits.
-
-    >>> _time(59.4), _time(7_000)
-    ('59 s', '1.9 h')
-    """
-    for unit, length in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= length:
-            return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"

@@ -36,7 +36,7 @@ from signprep.pipeline.machine import usable_cores
 from signprep.pipeline.output import require_writable, written_whole
 from signprep.pipeline.progress import progress_bar
 from signprep.pipeline.sources.annotations import normal_gloss
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted
 
 MAX_BYTES = 20_000_000
 CLIPS_A_CLASS, CLIPS_A_CHOSEN_CLASS = 4, 16
@@ -77,7 +77,7 @@ class WrittenReport:
         look = sum(finding.gravity == "look" for finding in self.findings)
         return (
             f"{self.path}: {counted(self.num_clips, 'clip')}, {counted(self.num_pictures, 'moving picture')}, "
-            f"{self.num_bytes / 1e6:.1f} MB; {counted(wrong, 'thing')} wrong, {look:,} to look at"
+            f"{byte_size(self.num_bytes)}; {counted(wrong, 'thing')} wrong, {look:,} to look at"
         )
 
 

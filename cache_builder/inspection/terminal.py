@@ -17,6 +17,7 @@ from signprep.cache_builder.inspection.figures import Balance, Durations, balanc
 from signprep.cache_builder.inspection.finding import Finding
 from signprep.cache_builder.inspection.overview import clip_shape
 from signprep.cache_builder.reader import Cache
+from signprep.pipeline.wording import byte_size
 
 BAR_WIDTH = 32
 COLOURS = ("blue", "yellow", "green", "magenta", "white")
@@ -57,6 +58,7 @@ def print_cache(
 
 def _print_overview(cache: Cache, description: dict[str, Any], console: Console) -> None:
     ratio = description["ratio_to_raw_rgb"]
+    size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size as raw RGB" if ratio else "")
     overview = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         ("cache", description["path"]),
@@ -65,7 +67,7 @@ def _print_overview(cache: Cache, description: dict[str, Any], console: Console)
         ("clip", clip_shape(cache.clip_spec)),
         ("classes", f"{description['classes']:,}"),
         ("videos", f"{description['videos']:,} of {description['takes']:,} takes"),
-        ("size", f"{description['stored_bytes'] / 1e6:,.1f} MB" + (f", {ratio:.3f} of raw RGB" if ratio else "")),
+        ("size", size),
         ("fingerprint", description["fingerprint"]),
     ]
     for name, value in rows:
@@ -117,5 +119,7 @@ def _print_durations(found: Durations, console: Console) -> None:
     drawn = "".join(LEVELS[height] for height in heights.tolist())
     console.print()
     console.print(
-        Text.assemble(("seconds", "bold"), f" {least:.2f} ", (drawn, "blue"), f" {most:.2f}, median {median:.2f}")
+        Text.assemble(
+            ("seconds a clip", "bold"), f"  {least:.2f} ", (drawn, "blue"), f" {most:.2f}, median {median:.2f}"
+        )
     )

@@ -8,7 +8,7 @@ import click
 
 from signprep.cache_builder.sharing.location import LOCATION, Location, shown
 from signprep.pipeline.errors import CacheError, CacheIncompleteError
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted
 
 if TYPE_CHECKING:
     from signprep.cache_builder.sharing.report import TransferReport
@@ -115,6 +115,6 @@ def pull(
 
 def _moved(report: "TransferReport") -> str:
     return (
-        f"{report.num_sent:,} of {counted(report.num_objects, 'object')}, {report.sent_bytes / 1e6:,.1f} of "
-        f"{report.num_bytes / 1e6:,.1f} MB"
+        f"{report.num_sent:,} of {counted(report.num_objects, 'object')}, {byte_size(report.sent_bytes)} of "
+        f"{byte_size(report.num_bytes)}"
     )

@@ -31,7 +31,7 @@ from signprep.cache_builder.staging import writer
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.progress import progress_bar
 from signprep.pipeline.splits import Leak, leaks
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +170,8 @@ def merge_summary(report: MergeReport, roots: Sequence[Path], out: Path, options
     given = ", ".join(f"{count:,} from {root}" for root, count in zip(roots, report.clips_of, strict=True))
     lines = [
         f"{out}: {counted(sum(report.splits.values()), 'clip')} ({splits}) of {report.num_glosses} glosses, "
-        f"{report.stored_bytes / 1e6:,.1f} MB",
-        f"{given}; {report.num_shared:,} are in several of them",
+        f"{byte_size(report.stored_bytes)}",
+        f"{given}{', failed ones included' if report.num_failed else ''}; {report.num_shared:,} are in several of them",
     ]
     if report.num_failed:
         lines.append(f"{counted(report.num_failed, 'clip')} failed wherever they are")

@@ -45,7 +45,7 @@ from signprep.cache_builder.shard import (
     shard_index,
 )
 from signprep.cache_builder.sharing.location import Location
-from signprep.cache_builder.sharing.pull import fetch_metadata, refuse_other_state
+from signprep.cache_builder.sharing.pull import METADATA, fetch_metadata, refuse_other_state
 from signprep.cache_builder.sharing.remote import Progress
 from signprep.cache_builder.sharing.report import TransferReport
 from signprep.cache_builder.sharing.source import CacheSource, open_source
@@ -143,7 +143,7 @@ def _pull_selection(
         refuse_other_state(out, source, overwrite=overwrite)
         if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
             empty_build_folder(out)
-            return TransferReport.of(dict(read_manifest(out).objects), [])
+            return _nothing_to_fetch(out)
         state = out / BUILD_FOLDER / _STATE
         if not state.exists() or state.read_text() != digest:
             empty_build_folder(out)
@@ -154,10 +154,15 @@ def _pull_selection(
         return report
 
 
+def _nothing_to_fetch(out: Path) -> TransferReport:
+    shards = {path: entry for path, entry in read_manifest(out).objects.items() if path not in METADATA}
+    return TransferReport.of(shards, [])
+
+
 def _would_fetch(source: CacheSource, out: Path, selection: Selection, digest: str) -> TransferReport:
     """Return what would travel, without a change of the folder: an interrupted pull may have left its shards there."""
     if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
-        return TransferReport.of(dict(read_manifest(out).objects), [])
+        return _nothing_to_fetch(out)
     with TemporaryDirectory(prefix="signprep-") as scratch:
         part = _Part.of(source, Path(scratch), selection)
     is_same = (state := out / BUILD_FOLDER / _STATE).exists() and state.read_text() == digest
@@ -232,8 +237,8 @@ def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> Transfer
     note_synced(out, manifest.fingerprint)
     commit(out, deleted=old.keys() - manifest.objects.keys())
     return TransferReport(
-        num_objects=len(manifest.objects),
-        num_bytes=sum(entry.num_bytes for entry in manifest.objects.values()),
+        num_objects=len(objects),
+        num_bytes=sum(entry.num_bytes for entry in objects.values()),
         num_sent=len(missing),
         sent_bytes=sum(fetched),
     )

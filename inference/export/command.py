@@ -17,7 +17,7 @@ from signprep.training.export_format import FORMATS
     "--format",
     "format_",
     type=click.Choice(FORMATS),
-    help="By default as FILE ends: .onnx, .pte (executorch); torchscript for anything else.",
+    help="By default as FILE ends: .onnx, .pte (executorch), .pt and the like (torchscript).",
 )
 @click.option(
     "--output-path", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write, FILE."

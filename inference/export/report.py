@@ -7,6 +7,7 @@ from typing import Any
 
 from signprep.inference.export.card import ExportCard
 from signprep.inference.export.proof import CHECKPOINT, Comparison, Proof
+from signprep.pipeline.wording import byte_size
 
 REPORT_VERSION = 1
 
@@ -84,7 +85,7 @@ class ExportReport:
         document = self.export_card.to_dict()
         shape = ", ".join("any" if size is None else str(size) for size in document["input"]["shape"])
         title = (
-            f"{self.output}: {self.num_bytes / 1e6:.1f} MB, {document['format']} in {document['precision']}, of "
+            f"{self.output}: {byte_size(self.num_bytes)}, {document['format']} in {document['precision']}, of "
             f"{document['model_spec']['name']}\ninput: {document['input']['dtype']} [{shape}]; output: logits "
             f"[{shape.split(', ')[0]}, {len(document['glosses'])}]"
         )

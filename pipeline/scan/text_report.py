@@ -16,7 +16,7 @@ from rich.text import Text
 
 from signprep.pipeline.scan import tables
 from signprep.pipeline.scan.run import Scan
-from signprep.pipeline.wording import counted
+from signprep.pipeline.wording import byte_size, counted, time_span
 
 SHOWN_ROWS = 8
 """Of a table of formats, signers or words."""
@@ -37,21 +37,21 @@ def print_report(scan: Scan, console: Console, *, num_shown: int) -> None:
 
 def _print_overview(scan: Scan, console: Console) -> None:
     counts = tables.counts(scan.database)
-    hours = f"{counts['hours']:,.1f} hours, " if counts["hours"] is not None else ""
+    time = f"{time_span(counts['hours'] * 3600)}, " if counts["hours"] is not None else ""
     line = Text(f"{scan.data_root}", style="bold")
     line.append(f" ({scan.layout} layout, scanned in {scan.seconds:,.1f} s)", style="not bold")
     console.print(line, soft_wrap=True)
     labels = f"{counted(counts['labels'], 'label')}, " if scan.layout == "aihub" else ""
     segments, glosses = counted(counts["segments"], "segment"), counted(counts["glosses"], "gloss", "glosses")
     console.print(
-        f"{counted(counts['videos'], 'video')} ({hours}{_size(counts['bytes'])}), {labels}{segments} of {glosses}, "
+        f"{counted(counts['videos'], 'video')} ({time}{byte_size(counts['bytes'])}), {labels}{segments} of {glosses}, "
         f"{counted(counts['signers'], 'signer')}"
     )
     probed = counts["probed_videos"]
     if scan.options.probe == "none":
         console.print("No video was opened (--probe none): durations, formats and damage are unknown.")
     elif probed < counts["videos"]:
-        console.print(f"{probed:,} videos were opened (--probe sample): hours and formats are those of the sample.")
+        console.print(f"{probed:,} videos were opened (--probe sample): times and formats are those of the sample.")
 
 
 def _print_coverage(scan: Scan, console: Console) -> None:
@@ -61,14 +61,14 @@ def _print_coverage(scan: Scan, console: Console) -> None:
             *(f"{row[name]:,}" for name in ("items", "signers")),
             row["views"] or "-",
             *(f"{row[name]:,}" for name in ("takes", "videos", "labels", "segments")),
-            "-" if row["hours"] is None else f"{row['hours']:,.1f}",
-            _size(row["bytes"]),
+            "-" if row["hours"] is None else time_span(row["hours"] * 3600),
+            byte_size(row["bytes"]),
             _count(row["missing_words"]),
             _count(row["missing_views"]),
         )
         for row in tables.coverage(scan.database)
     ]
-    names = ["data", "items", "signers", "views", "takes", "videos", "labels", "segments", "hours", "size"]
+    names = ["data", "items", "signers", "views", "takes", "videos", "labels", "segments", "time", "size"]
     names += ["words missing", "views missing"]
     _print_table(console, "Coverage", names, rows, left=("data", "views"), gap=1)
 
@@ -111,13 +111,13 @@ def _print_formats(scan: Scan, console: Console) -> None:
             row["orientation"] or "-",
             f"{row['videos']:,}",
             f"{row['variable_rate']:,}",
-            "-" if row["hours"] is None else f"{row['hours']:,.1f}",
-            _size(row["bytes"]),
+            "-" if row["hours"] is None else time_span(row["hours"] * 3600),
+            byte_size(row["bytes"]),
         )
         for row in islice(found, SHOWN_ROWS)
     ]
     if rows:
-        names = ["codec", "pixels", "frames/s", "turned", "videos", "variable rate", "hours", "size"]
+        names = ["codec", "pixels", "frames/s", "turned", "videos", "variable rate", "time", "size"]
         _print_table(console, "Video formats", names, rows, left=("codec", "pixels"))
         _print_more(console, sum(1 for _ in found), "formats")
 
@@ -200,10 +200,3 @@ def _shown(text: str) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _size(num_bytes: int) -> str:
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= factor:
-            return f"{num_bytes / factor:,.1f} {unit}"
-    return f"{num_bytes / 1e3:,.1f} kB"

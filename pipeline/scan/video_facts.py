@@ -19,8 +19,8 @@ from signprep.pipeline.container import open_stream, packet_times
 from signprep.pipeline.decode import open_video
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.geometry import display_matrix
+from signprep.pipeline.mp4_boxes import missing_index, mp4_boxes, orientation_of
 from signprep.pipeline.packets import declared_seconds, matroska_is_whole
-from signprep.pipeline.scan.mp4_boxes import mp4_boxes, orientation_of
 from signprep.pipeline.scan.read_labels import without_name
 from signprep.pipeline.sources.files import open_file
 
@@ -97,8 +97,8 @@ def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int,
     else:
         boxes = mp4_boxes(source)
         source.seek(0)
-    if boxes is not None and not boxes.has_index:
-        facts.problems.append(("video-truncated", f"has no index (moov) in its {num_bytes:,} bytes"))
+    if (missing := missing_index(boxes, num_bytes)) is not None:
+        facts.problems.append(("video-truncated", missing))
         return
     container, stream = open_stream(source, name, decodes=False)
     with container:

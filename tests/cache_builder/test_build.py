@@ -245,10 +245,11 @@ def test_the_command_tells_what_was_built_and_what_was_not(tmp_path: Path) -> No
     result = run_build(root, tmp_path / "c.zarr")
     assert result.exit_code == 0, result.output
     assert "10 clips (" in result.stdout and "of 2 glosses" in result.stdout
-    assert "1 clip failed:" in result.stdout and "REAL01_L.mp4" in result.stdout
+    assert "1 clip failed:" in result.stdout and "REAL01_L.mp4: the file is empty" in result.stdout
+    assert "tried 11 clips in" in result.stdout
     assert "2 problems in the data root:" in result.stdout and "unlabelled.mp4" in result.stdout
     again = run_build(root, tmp_path / "c.zarr")
-    assert "kept 11 clips" in again.stdout
+    assert "11 clips stayed as they were" in again.stdout
     other = run_build(root, tmp_path / "c.zarr", "--margin-seconds", "0.1")
     assert isinstance(other.exception, CacheError) and "--overwrite" in str(other.exception)
     assert run_build(root, tmp_path / "c.zarr", "--margin-seconds", "0.1", "--overwrite").exit_code == 0
@@ -264,6 +265,14 @@ def test_a_dry_run_estimates_and_writes_nothing(cache: Cache, data_root: Path, t
     result = run_build(data_root, tmp_path / "c.zarr", "--dry-run")
     assert result.exit_code == 0 and "12 clips (" in result.stdout and "minutes of CPU" in result.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_names_why_clips_failed(tmp_path: Path) -> None:
+    root = write_data_root(tmp_path / "데이터")
+    for video in sorted((root / "video").iterdir())[1:]:
+        video.write_bytes(b"")
+    result = run_build(root, tmp_path / "c.zarr", "--dry-run")
+    assert "7 of which failed)" in result.stdout and result.stdout.count("the file is empty") == 5
 
 
 def test_a_disk_that_is_too_small_is_found_before_the_work(

@@ -302,7 +302,8 @@ def test_a_forgotten_signer_is_nowhere_in_the_cache(root: Path, out: Path, tmp_p
         1,
         f"{out}: has no signer REAL99; it has REAL01, REAL02, REAL17",
     )
-    assert CliRunner().invoke(cli, ["forget", str(out), "--signer", "REAL02"], input="n\n").exit_code == 1
+    unasked = CliRunner().invoke(cli, ["forget", str(out), "--signer", "REAL02"], input="y\n")
+    assert "Delete 4 clips (signer REAL02)" in str(unasked.exception) and "add --yes" in str(unasked.exception)
     assert len(open_cache(out)) == 12
     torn = out / "clips" / "c" / "1" / "0" / "0" / ".0.123.part"
     torn.write_bytes(b"".join(chunks))

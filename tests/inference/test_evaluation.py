@@ -142,7 +142,7 @@ def test_the_report_names_figures_and_prints_no_markup(cache: Cache, checkpoint:
         "note: clips of one take",
     ):
         assert words in result.stdout
-    assert "evaluate: 4/4" in result.stderr
+    assert "Evaluating: 4/4" in result.stderr
     assert json.loads(output.read_text(encoding="utf-8"))["clips"] == 4
 
 

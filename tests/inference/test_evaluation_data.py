@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,28 @@ def test_timelines_are_held_against_labels(checkpoint: Path, data_root: Path, tm
     assert scores["labelled_segments"] == 4 and scores["unanswered"] == []
     assert 0 <= scores["segment_f1"] <= 1
     assert scores["matched_segments"] <= min(scores["predicted_segments"], 4)
+
+
+def test_videos_without_a_sign_are_named_with_their_surest_window(
+    checkpoint: Path, data_root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "timeline.json"
+    windows = ["--timeline", "--clip-duration", "0.5", "--stride", "0.5", "--signer", "REAL17"]
+    result = evaluate(checkpoint, "--data-root", data_root, *windows, "--idle-gloss", "왼쪽", "--output-path", out)
+    assert result.exit_code == 0, result.exception
+    scores = json.loads(out.read_text(encoding="utf-8"))["timeline"]
+    assert scores["predicted_segments"] == 0 and len(scores["without_signs"]) == 4
+    assert result.stdout.count("no sign in 2 windows; the surest is 오른쪽 with ") == 4
+
+
+def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "데이터"
+    shutil.copytree(data_root, root)
+    broken = next((root / "video").glob("*REAL17*"))
+    broken.write_bytes(b"")
+    result = evaluate(checkpoint, "--data-root", root, "--signer", "REAL17")
+    assert result.exit_code == 0, result.exception
+    assert f"not evaluated: test/video/{broken.name}: the file is empty" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,27 @@ def test_several_videos_are_a_list_with_an_entry_each(checkpoint: Path, folder: 
     assert len(rows) == 8 and rows[7]["start_time"] == "1.5" and rows[7]["predicted_class_name"] in ("왼쪽", "오른쪽")
 
 
+def test_what_was_written_is_told_on_stderr(checkpoint: Path, cache: Cache, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    many = ["--video-path", folder, "--clip-duration", 0.5, "--multiple-clips", "--stride", 0.5, "--output-path", out]
+    result = infer(checkpoint, *many)
+    assert f"{out}: 8 answers for 3 videos" in result.stderr and not result.stdout
+    result = infer(checkpoint, "--cache", cache.path, "--split", "val", "--output-path", out)
+    assert f"{out}: 4 answers" in result.stderr and not result.stdout
+
+
+def test_an_empty_timeline_says_what_was_missing(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
+    subtitles = tmp_path / "a.srt"
+    windows = ["--clip-duration", 0.5, "--stride", 0.25, "--min-confidence", 1, "--subtitles", subtitles]
+    result = infer(checkpoint, "--video-path", folder / "b.mp4", *windows)
+    assert result.exit_code == 0, result.exception
+    assert json.loads(result.stdout)["timeline"] == [] and subtitles.read_bytes() == b""
+    assert f"{subtitles}: 0 signs" in result.stderr
+    assert "b.mp4: no sign in 3 windows; the surest is " in result.stderr and "--min-confidence 1," in result.stderr
+    found = infer(checkpoint, "--video-path", folder / "b.mp4", *windows[:4], "--timeline", "--min-confidence", 0)
+    assert json.loads(found.stdout)["timeline"] and "no sign" not in found.stderr
+
+
 def test_the_best_glosses_are_given_in_their_order(checkpoint: Path, folder: Path) -> None:
     found = answered(checkpoint, "--video-path", folder / "b.mp4", "--clip-duration", 0.5, "--top-k", 2)
     assert isinstance(found, dict)

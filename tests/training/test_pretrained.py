@@ -180,7 +180,7 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, hub: Path) -> None:
 def test_what_is_no_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "file.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"file\.pt: cannot be read as weights"):
+    with pytest.raises(CheckpointError, match=r"file\.pt: cannot be read as weights \((?!KeyError|EOFError)"):
         load_pretrained(build_model(SMALL_X3D, NUM_CLASSES), SMALL_X3D, str(path), vocabulary=GLOSSES)
 
 

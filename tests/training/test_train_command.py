@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
-from signprep.training.run import CHECKPOINTS_FOLDER
+from signprep.training.run_folder import CHECKPOINTS_FOLDER
 from tests.conftest import write_data_root
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
@@ -59,7 +59,7 @@ def test_a_data_root_is_cached_first_and_refreshed_when_it_changes(tmp_path: Pat
     label = root / "label" / "NIA_SL_WORD0001_REAL01_F_morpheme.json"
     label.write_text(label.read_text(encoding="utf-8").replace("0.8", "0.7"), encoding="utf-8")
     again = trained(*arguments, "--overwrite")
-    assert "kept 11 clips of before" in again.stderr
+    assert "11 clips stayed as they were" in again.stderr
     assert open_cache(cache_path).fingerprint != before.fingerprint
     windows = trained(*arguments, "--overwrite", "--clip_duration", "0.5")
     assert "수어 영상-16x256-0.5s-" in windows.stderr and open_cache(cache_path)

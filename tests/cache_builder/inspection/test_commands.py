@@ -13,6 +13,7 @@ from signprep.cache_builder.inspection.moving import clip_frames
 from signprep.cache_builder.inspection.one_clip import show_clip
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
+from signprep.pipeline.container import packet_times
 from tests.cache_builder.inspection.made import HOSTILE
 
 
@@ -99,6 +100,8 @@ def test_play_writes_a_moving_picture(troubled: Cache, tmp_path: Path, suffix: s
     result = run("play", troubled.path, 5, "--output", out, "--speed", "0.5")
     assert result.exit_code == 0 and "clip 5 (왼쪽), 8 frames in 2.00 s" in result.stdout
     assert out.read_bytes()[:12] in (out.read_bytes()[:4] + b"ftypisom", b"RIFF" + out.read_bytes()[4:8] + b"WEBP")
+    if suffix == "mp4":  # its last frame is shown as long as the others
+        assert packet_times(out, out.name).duration_seconds == pytest.approx(2.0, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_the_command_builds_where_the_url_says(cache: Cache, data_root: Path, s3
     assert f"{s3_url}: 12 clips" in estimate and "are free" not in estimate
     assert f"{s3_url}: 12 clips (8 train, 4 val)" in run("--workers", "1", "--yes")
     assert fingerprint(s3_url) == cache.fingerprint
-    assert "kept 12 clips of before" in run("--workers", "1", "--yes")
+    assert "12 clips stayed as they were" in run("--workers", "1", "--yes")
 
 
 def test_a_bucket_that_anybody_may_read_is_asked_about(

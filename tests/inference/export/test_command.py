@@ -32,7 +32,7 @@ def test_the_command_prints_a_table_and_leaves_a_report(small_checkpoint: Path, 
         "--checkpoint", small_checkpoint, "--output_path", out, "--calibration_cache", cache.path, "--model-name", SMALL
     )
     assert result.exit_code == 0, (result.output, result.exception)
-    assert f"{out}: " in result.stdout and f"MB, torchscript in fp32, of {SMALL}" in result.stdout
+    assert f"{out}: " in result.stdout and f"kB, torchscript in fp32, of {SMALL}" in result.stdout
     for part in (
         "largest difference",
         "same first answer",
@@ -73,6 +73,12 @@ def test_without_a_cache_no_accuracy_is_claimed(small_checkpoint: Path, tmp_path
 )
 def test_the_ending_chooses_the_format_unless_one_is_asked_for(name: str, asked: str | None, format_: str) -> None:
     assert format_of(Path(name), asked) == format_
+
+
+def test_an_ending_of_no_format_is_refused() -> None:
+    with pytest.raises(SignprepError, match=r"a\.xyz: ends in \.xyz.*\.onnx.*--format"):
+        format_of(Path("a.xyz"))
+    assert format_of(Path("a.xyz"), "onnx") == "onnx"
 
 
 def test_differences_are_of_probabilities_at_the_checkpoints_temperature() -> None:
@@ -144,7 +150,7 @@ def test_bad_requests_are_one_clear_error(checkpoint: Path, cache: Cache, data_r
     assert "no such checkpoint" in str(result.exception)
     result = run("--checkpoint", tmp_path / "gone.ckpt", "--output-path", tmp_path / "missing" / "sign.pt")
     assert "cannot be written" in str(result.exception)
-    result = run("--checkpoint", checkpoint, "--output-path", checkpoint)
+    result = run("--checkpoint", checkpoint, "--output-path", checkpoint, "--format", "onnx")
     assert "is the checkpoint itself" in str(result.exception)
     result = run("--checkpoint", checkpoint, "--output-path", "/dev/null")
     assert "/dev/null: is no place for a file that has to be read again" in str(result.exception)

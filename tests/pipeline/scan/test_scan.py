@@ -137,7 +137,7 @@ def test_videos_that_are_cut_off_or_no_videos(root: Path) -> None:
     found = scan(root)
     assert [path for path, _ in found["video-truncated"]] == [f"video/{cut.name}", f"video/{no_index.name}"]
     assert "frames lie behind its end" in found["video-truncated"][0][1]
-    assert "has no index" in found["video-truncated"][1][1]
+    assert "no index (moov)" in found["video-truncated"][1][1]
     assert [path for path, _ in found["video-unreadable"]] == [f"video/{empty.name}", f"video/{text.name}"]
 
 

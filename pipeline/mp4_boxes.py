@@ -47,6 +47,13 @@ def mp4_boxes(file: BinaryIO) -> Mp4Boxes | None:
     return Mp4Boxes(has_index=True, orientation=None)
 
 
+def missing_index(boxes: Mp4Boxes | None, num_bytes: int) -> str | None:
+    """Return what is wrong with an MP4 or MOV that ends before its index, None with other files."""
+    if boxes is None or boxes.has_index:
+        return None
+    return f"is cut off: no index (moov) in its {num_bytes:,} bytes"
+
+
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
     for _ in range(_MAX_BOXES):
         file.seek(start)
