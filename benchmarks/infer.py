@@ -46,7 +46,7 @@ def run(size: Size) -> None:
         videos = sorted(rendered(signing_sample(size)).rglob("*.mp4"))[: size.pick(2, 20, 20)]
         print_machine(["av", "torch"])
         recognizer = untrained(toy)
-        long_video(folder, videos[0], size.pick(6, 16, 60), recognizer, num_rounds)
+        long_video(folder, videos[0], size.pick(6, 12, 60), recognizer, num_rounds)
         many_videos(videos, size.pick(4, 8, 200), recognizer, num_rounds)
         memory(folder, minutes=size.pick((0.1, 0.3), (1, 5), (1, 60)))
 

@@ -34,7 +34,7 @@ def run(size: Size) -> None:
     """Print the medians and ratios."""
     toy = size is Size.TOY
     print_machine(["torch", "torchvision", "pytorchvideo"])
-    compare(torch.device("cpu"), batch_size=size.pick(2, 1, 2), num_rounds=size.pick(1, 2, 5), toy=toy)
+    compare(torch.device("cpu"), batch_size=size.pick(2, 1, 2), num_rounds=size.pick(1, 1, 5), toy=toy)
     if torch.cuda.is_available():
         print_line(torch.cuda.get_device_name())
         compare(torch.device("cuda"), batch_size=2 if toy else 8, num_rounds=1 if toy else 10, toy=toy)

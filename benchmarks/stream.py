@@ -4,7 +4,7 @@ A web server in a process of its own serves the cache; each answer begins 20 ms 
 together leave at 125 MB/s. (The kernel's own shaping, netem, would slow down each connection's start as well; it is not
 available everywhere, and this is the same on every machine.) The loader feeds a training step of fixed length, 200
 clips/s. The order is that of training; shards come to an empty folder. Then the same with a folder that holds half of
-the cache, for two epochs: its largest size is noted every few milliseconds.
+the cache, for two epochs (medium: one): its largest size is noted every few milliseconds.
 """
 
 import multiprocessing
@@ -57,7 +57,8 @@ def run(size: Size) -> None:
             window = order.WINDOW_CLIPS
             order.WINDOW_CLIPS = len(cache) // 8
             try:
-                rows += epochs(f"{url}/a.zarr", folder / "half", num_bytes // 2, ", bound of half", 2, len(cache), bars)
+                num_epochs, bound = size.pick(2, 1, 2), num_bytes // 2
+                rows += epochs(f"{url}/a.zarr", folder / "half", bound, ", bound of half", num_epochs, len(cache), bars)
             finally:
                 order.WINDOW_CLIPS = window
         print_table(rows)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.sharing.location import LOCATION, Location, shown
-from signprep.pipeline.commands import parse_workers
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, DecodeError
 from signprep.pipeline.source_options import source_options
 from signprep.pipeline.wording import byte_size, counted
+from signprep.pipeline.workers_option import workers_option
 
 if TYPE_CHECKING:
     from signprep.cache_builder.cluster import Cluster
@@ -45,13 +45,7 @@ if TYPE_CHECKING:
     metavar="[GLOSS]",
     help="Also clips without a sign, from unlabelled time, as a class of this name; (쉼) without one.",
 )
-@click.option(
-    "--workers",
-    default=-1,
-    show_default=True,
-    callback=parse_workers,
-    help="Processes of this machine; -1 for all cores.",
-)
+@workers_option
 @click.option(
     "--backend",
     default="loky",

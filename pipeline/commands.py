@@ -8,6 +8,7 @@ import click
 
 from signprep.pipeline.source_options import source_options
 from signprep.pipeline.wording import byte_size, counted
+from signprep.pipeline.workers_option import workers_option
 
 
 def parse_frame_size(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, int]:
@@ -19,13 +20,6 @@ def parse_frame_size(ctx: click.Context, param: click.Parameter, value: str) -> 
     if any(side % 2 or not 64 <= side <= 4096 for side in size):
         raise click.BadParameter(f"{value!r}: both sides must be even and between 64 and 4096")
     return size
-
-
-def parse_workers(ctx: click.Context, param: click.Parameter, value: int) -> int:
-    """Accept -1 and positive numbers of processes."""
-    if value < 1 and value != -1:
-        raise click.BadParameter(f"{value} is neither -1, for all cores, nor at least 1")
-    return value
 
 
 @click.command("make-sample", short_help="Render signing figures with known motion.")
@@ -62,13 +56,7 @@ def parse_workers(ctx: click.Context, param: click.Parameter, value: int) -> int
     help="Width and height of the videos in pixels.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same videos.")
-@click.option(
-    "--workers",
-    default=-1,
-    show_default=True,
-    callback=parse_workers,
-    help="Parallel processes; -1 for all cores.",
-)
+@workers_option
 def make_sample(
     out: Path,
     words: int,
@@ -126,13 +114,7 @@ def make_sample(
 @click.option("--show", "num_shown", default=5, show_default=True, type=click.IntRange(0), help="Files a problem.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document with all files, on stdout.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if there is an error or a warning.")
-@click.option(
-    "--workers",
-    default=-1,
-    show_default=True,
-    callback=parse_workers,
-    help="Parallel processes; -1 for all cores.",
-)
+@workers_option
 def scan(
     data_root: Path | None,
     source: dict[str, Any],

@@ -8,7 +8,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TypeVar
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 Result = TypeVar("Result")
 
@@ -26,7 +26,7 @@ def start_workers(num_workers: int) -> None:
         tracker.ensure_running()  # which would unblock the signal, were it started later
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        Parallel(n_jobs=num_workers)(delayed(os.getpid)() for _ in range(64 if num_workers < 0 else num_workers))
+        Parallel(n_jobs=num_workers)(delayed(os.getpid)() for _ in range(effective_n_jobs(num_workers)))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
