@@ -12,9 +12,11 @@ from pathlib import Path
 
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
+from signprep.pipeline.openmp import spin_briefly
 
 
 def main(name: str, size: Size, target: Path) -> int:
+    spin_briefly()  # as the command line does
     run = importlib.import_module(f"benchmarks.{name}").run
     error = ""
     try:

@@ -130,7 +130,7 @@ def _groups(document: dict[str, Any]) -> str:
             for row in rows[:SHOWN_ROWS]
         ]
         more = f" ({SHOWN_ROWS} of {len(rows):,})" if len(rows) > SHOWN_ROWS else ""
-        tables.append(f"<div><h2>{name}{more}</h2>{_table(('', 'accuracy', '95 %', 'right'), lines)}</div>")
+        tables.append(f"<div><h2>{name}{more}</h2>{_table(('', 'accuracy', '95 %', 'correct'), lines)}</div>")
     return f'<section class="columns">{"".join(tables)}</section>' if tables else ""
 
 
@@ -159,7 +159,7 @@ def _calibration(document: dict[str, Any]) -> str:
     charts.append(
         f"<figure>{coverage_chart(found[-1][1]['coverage'], 'Coverage and accuracy')}<figcaption>"
         'If only answers at least so sure are taken: <span class="key coverage">how many clips are answered</span>, '
-        '<span class="key accuracy">how many of those are right</span>.</figcaption></figure>'
+        '<span class="key accuracy">how many of those are correct</span>.</figcaption></figure>'
     )
     table = _table(("", "temperature", "ECE", "NLL", "mean confidence"), lines)
     return f'<section><h2>Confidence</h2>{table}<div class="charts">{"".join(charts)}</div></section>'
@@ -172,7 +172,7 @@ def _confused(document: dict[str, Any]) -> str:
     ]
     if not lines:
         return ""
-    table = _table(("right", "answered", "times", "of"), lines, num_names=2)
+    table = _table(("true gloss", "answered", "times", "of clips"), lines, num_names=2)
     return f"<section><h2>Most frequent mistakes</h2>{table}</section>"
 
 
@@ -183,7 +183,7 @@ def _mistaken(document: dict[str, Any], pictures: Sequence[str]) -> str:
         who = " · ".join(escape(row[name]) for name in ("signer", "view") if row[name])
         cards.append(
             f'<figure><img src="{picture}" alt="" loading="lazy"><figcaption><b class="wrong">{escape(row["answered"])}'
-            f"</b> <i>{percent(row['confidence'])}</i><br>right: <b>{escape(row['right'])}</b>"
+            f"</b> <i>{percent(row['confidence'])}</i><br>correct: <b>{escape(row['right'])}</b>"
             f"<small>{who}<br>{escape(row['segment_id'])}</small></figcaption></figure>"
         )
     if not cards:

@@ -115,7 +115,12 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         _print_groups(console, "hardest glosses", worst)
     pairs = [(row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}") for row in document["confused"]]
     if pairs:
-        _table(console, f"most frequent mistakes ({len(pairs)})", ("right", "answered", "times", "of"), pairs[:most])
+        _table(
+            console,
+            f"most frequent mistakes ({len(pairs)})",
+            ("true gloss", "answered", "times", "of clips"),
+            pairs[:most],
+        )
     _print_calibration(document, console)
     for remark in remarks(document):
         console.print(f"note: {remark}", markup=False, highlight=False)
@@ -144,7 +149,7 @@ def _print_groups(console: Console, name: str, rows: Sequence[dict[str, Any]]) -
         for row in rows
     ]
     title = name if len(lines) <= MANY else f"{name} (the first {MANY} of {len(lines):,})"
-    _table(console, title, ("", "", "95 % over clips", "right"), lines[:MANY])
+    _table(console, title, ("", "", "95 % over clips", "correct"), lines[:MANY])
 
 
 def _print_calibration(document: dict[str, Any], console: Console) -> None:
@@ -158,7 +163,7 @@ def _print_calibration(document: dict[str, Any], console: Console) -> None:
         for row in calibrations(document)[-1][1]["coverage"]
         if row["threshold"] in SHOWN_THRESHOLDS
     ]
-    _table(console, "answers at least so sure", ("confidence", "of all clips", "right of them", "clips"), kept)
+    _table(console, "answers at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
 
 
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

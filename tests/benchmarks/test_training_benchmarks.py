@@ -2,8 +2,13 @@
 
 import pytest
 
-from benchmarks import loader, train, transforms
+from benchmarks import loader, shared_cores, train, transforms
 from benchmarks._size import Size
+
+
+def test_training_beside_another_program_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    shared_cores.run(Size.TOY)
+    assert "libgomp's own spinning" in capsys.readouterr().out
 
 
 def test_the_colour_path_is_measured_beside_the_naive_one(capsys: pytest.CaptureFixture[str]) -> None:

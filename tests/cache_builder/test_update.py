@@ -2,76 +2,34 @@
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from signprep.cache_builder import build as build_module
 from signprep.cache_builder import open_cache, shard_task
-from signprep.cache_builder.build import BuildReport, build
+from signprep.cache_builder.build import build
 from signprep.cache_builder.compact import compact
 from signprep.cache_builder.format import shard_path
 from signprep.cache_builder.inspection.describe import describe
 from signprep.cache_builder.verify import verify_cache
-from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, DecodeError
 from signprep.pipeline.sources.files import DataRoots
+from tests.cache_builder.changed_data import (
+    WORD1,
+    WORD2,
+    add_video,
+    assert_same_clips_as_a_new_build,
+    clips_by_segment,
+    files,
+    run,
+    update,
+)
 from tests.conftest import plan_of, write_label
 from tests.generated_videos import write_video
-
-WORD1, WORD2 = "NIA_SL_WORD0001_REAL", "NIA_SL_WORD0002_REAL"
-
-
-@pytest.fixture
-def root(data_root: Path, tmp_path: Path) -> Path:
-    """A copy of the data to change."""
-    return Path(shutil.copytree(data_root, tmp_path / "data"))
-
-
-@pytest.fixture
-def out(root: Path, tmp_path: Path) -> Path:
-    """Its cache: 12 clips in shards of 5, so that the last one is not full."""
-    update(root, tmp_path / "a.zarr")
-    return tmp_path / "a.zarr"
-
-
-def update(root: Path, out: Path) -> BuildReport:
-    return build(plan_of(root, clips_per_shard=5), out, workers=1)
-
-
-def add_video(root: Path, name: str, gloss: str, first_number: int) -> None:
-    write_video(root / "video" / f"{name}.mp4", 30, first_number=first_number)
-    write_label(root / "label" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
-
-
-def files(out: Path) -> dict[str, tuple[int, int]]:
-    """Return inode and time of change of every file of a cache."""
-    paths = [path for path in out.rglob("*") if path.is_file()]
-    return {path.relative_to(out).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns) for path in paths}
-
-
-def clips_by_segment(out: Path) -> dict[str, bytes]:
-    cache = open_cache(out)
-    names = cache.index["segment_id"].to_pylist()
-    return {names[p]: cache.read([int(p)])[0].tobytes() for p in cache.positions()}
-
-
-def assert_same_clips_as_a_new_build(root: Path, out: Path, tmp_path: Path) -> None:
-    update(root, tmp_path / "new.zarr")
-    assert clips_by_segment(out) == clips_by_segment(tmp_path / "new.zarr")
-    cache, new = open_cache(out), open_cache(tmp_path / "new.zarr")
-    assert cache.index["position"].to_pylist() == list(range(len(cache)))
-    glosses, labels = cache.vocabulary.glosses, cache.labels()
-    assert set(glosses) == set(new.vocabulary.glosses)
-    for position in cache.positions():
-        assert glosses[labels[position]] == cache.index["gloss"][int(position)].as_py()
-    assert verify_cache(out, deep=True) == []
 
 
 def test_when_nothing_has_changed_no_video_is_read_and_no_file_is_written(
@@ -263,106 +221,6 @@ def test_a_cache_without_notes_of_its_videos_compares_them_all(root: Path, out: 
         os.utime(path, (1, 1))
     assert update(root, out).num_reused == 12
     assert (out / ".seen.parquet").exists()
-
-
-def run(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(cli, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        return 1, str(result.exception)
-    return result.exit_code, result.output
-
-
-def test_compact_drops_what_is_gone_and_writes_no_other_shard(root: Path, out: Path, tmp_path: Path) -> None:
-    order = open_cache(out).index["video"].to_pylist()
-    before = files(out)
-    (root / order[1]).unlink()
-    update(root, out)
-    size = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
-    code, text = run("compact", str(out))
-    assert code == 0 and "1 clip dropped" in text and "2 shards written" in text
-    assert sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file()) < size
-    after = files(out)
-    assert {name for name in before if "/c/" in name and before[name] != after.get(name)} == {
-        "clips/c/0/0/0/0",
-        "clips/c/2/0/0/0",
-    }
-    assert len(open_cache(out)) == 11
-    assert_same_clips_as_a_new_build(root, out, tmp_path)
-    assert update(root, out).num_reused == 11
-    assert run("compact", str(out))[1].count("0 clips dropped") == 1
-
-
-def test_a_forgotten_signer_is_nowhere_in_the_cache(root: Path, out: Path, tmp_path: Path) -> None:
-    cache = open_cache(out)
-    signers = cache.index["signer"].to_pylist()
-    chunks = [bytes(cache._chunk(p)) for p in range(len(cache)) if signers[p] == "REAL02"]
-    videos = [path for path in root.rglob("*REAL02*")]
-    assert len(chunks) == 4
-    assert run("forget", str(out), "--signer", "REAL99") == (
-        1,
-        f"{out}: has no signer REAL99; it has REAL01, REAL02, REAL17",
-    )
-    unasked = CliRunner().invoke(cli, ["forget", str(out), "--signer", "REAL02"], input="y\n")
-    assert "Delete 4 clips (signer REAL02)" in str(unasked.exception) and "add --yes" in str(unasked.exception)
-    assert len(open_cache(out)) == 12
-    torn = out / "clips" / "c" / "1" / "0" / "0" / ".0.123.part"
-    torn.write_bytes(b"".join(chunks))
-    code, text = run("forget", str(out), "--signer", "REAL02", "--yes")
-    assert code == 0 and "4 clips dropped" in text
-    assert not torn.exists()
-    for path in (path for path in out.rglob("*") if path.is_file()):
-        data = path.read_bytes()
-        assert b"REAL02" not in data, path
-        assert not [chunk for chunk in chunks if chunk[16:-4] in data], path
-    for path in videos:
-        path.unlink()
-    assert_same_clips_as_a_new_build(root, out, tmp_path)
-
-
-def test_nobody_is_left_is_an_error(out: Path) -> None:
-    before = files(out)
-    code, text = run("forget", str(out), "--signer", "REAL01", "--signer", "REAL02", "--signer", "REAL17", "--yes")
-    assert code == 1 and "no clip would be left" in text and files(out) == before
-
-
-def test_repair_makes_what_is_bad_again_and_nothing_else(root: Path, out: Path) -> None:
-    fingerprint = open_cache(out).fingerprint
-    shards = [out / f"clips/c/{number}/0/0/0" for number in range(3)]
-    data = bytearray(shards[0].read_bytes())
-    data[700] ^= 8
-    shards[0].write_bytes(data)
-    shards[1].unlink()
-    (out / "clips" / "zarr.json").write_text("{}")
-    whole = shards[2].stat().st_ino
-    code, text = run("verify", str(out), "--repair", "--data-root", str(root))
-    assert code == 0 and "3 files repaired, 6 clips made again" in text
-    assert open_cache(out).fingerprint == fingerprint and verify_cache(out, deep=True) == []
-    assert shards[2].stat().st_ino == whole
-
-
-def test_repair_leaves_a_shard_alone_whose_video_is_another_one(root: Path, out: Path) -> None:
-    cache = open_cache(out)
-    write_video(root / cache.index["video"][6].as_py(), 30, first_number=3000)
-    shard = out / "clips/c/1/0/0/0"
-    shard.unlink()
-    code, text = run("verify", str(out), "--repair", "--data-root", str(root))
-    assert code == 1 and "1 fault could not be repaired" in text
-    assert not shard.exists()
-    code, text = run("verify", str(out), "--repair")
-    assert code == 2 and "--data-root" in text
-
-
-def test_a_damaged_clip_is_not_copied_under_a_new_checksum(root: Path, out: Path) -> None:
-    shard = out / "clips/c/2/0/0/0"
-    data = bytearray(shard.read_bytes())
-    data[100] ^= 1
-    shard.write_bytes(data)
-    add_video(root, "NIA_SL_WORD0003_REAL01_F", "위", 900)
-    with pytest.raises(CacheError, match="--repair"):
-        update(root, out)
-    cache = open_cache(out)
-    assert len(cache) == 12
-    np.testing.assert_array_equal(cache.positions(), np.arange(12))
 
 
 def test_strict_stops_an_update_and_keeps_the_old_cache(root: Path, out: Path) -> None:

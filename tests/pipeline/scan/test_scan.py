@@ -5,62 +5,14 @@ import shutil
 import unicodedata
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from signprep.pipeline.cli import cli
-from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.scan.collect import ScanOptions, split_of_path
-from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.run import scanned
 from signprep.pipeline.sources.annotations import SourceOptions
-from tests.conftest import write_label
 from tests.generated_videos import write_video
-
-WORD1, WORD2 = "NIA_SL_WORD0001_REAL", "NIA_SL_WORD0002_REAL"
-
-
-@pytest.fixture(scope="session")
-def clean_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two words by two signers from two views, every video of its own content."""
-    root, number = tmp_path_factory.mktemp("scan") / "수어 영상", 0
-    for word, gloss in (("WORD0001", "왼쪽"), ("WORD0002", "오른쪽")):
-        for signer in ("REAL01", "REAL17"):
-            for view in "FL":
-                name = f"NIA_SL_{word}_{signer}_{view}"
-                write_video(root / "video" / f"{name}.mp4", 30, first_number=30 * number)
-                write_label(root / "label" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
-                number += 1
-    return root
-
-
-@pytest.fixture
-def root(clean_root: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    shutil.copytree(clean_root, tmp_path / "data")
-    return tmp_path / "data"
-
-
-def scan(root: Path, *, source: SourceOptions | None = None, **options: Any) -> dict[str, list[tuple[str, str]]]:
-    """Return (path, message) of the problems by kind."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    with scanned(root, source or SourceOptions(), ScanOptions(workers=1, **options)) as result:
-        for kind, path, message in result.database.rows("SELECT * FROM problems ORDER BY path"):
-            assert kind in {finding.kind for finding in FINDINGS}
-            assert str(root) not in message
-            found.setdefault(kind, []).append((path, message))
-    return found
-
-
-def label(root: Path, name: str, segments: list[tuple[float, float, str]], duration: float = 1.0) -> str:
-    write_label(root / "label" / f"{name}_morpheme.json", segments, duration=duration)
-    return f"label/{name}_morpheme.json"
-
-
-def run(root: Path, *arguments: str) -> Any:
-    return CliRunner().invoke(cli, ["scan", "--data-root", str(root), "--workers", "1", *arguments])
+from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -320,66 +272,3 @@ def test_processes_find_what_one_process_finds(root: Path, monkeypatch: pytest.M
     with scanned(root, SourceOptions(), ScanOptions(workers=2)) as found:
         assert found.database.value("SELECT COUNT(*) FROM videos WHERE probed") == 8
         assert found.num_failing == 1
-
-
-def test_missing_and_empty_roots_are_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match="no such data root"):
-        scan(tmp_path / "nowhere")
-    with pytest.raises(AnnotationError, match="neither videos"):
-        scan(tmp_path)
-    write_video(tmp_path / "a" / "b.mp4", 4)
-    with pytest.raises(AnnotationError, match="no labels"):
-        scan(tmp_path)
-
-
-def test_the_database_is_deleted_however_the_scan_ends(
-    clean_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(KeyboardInterrupt), scanned(clean_root, SourceOptions(), ScanOptions(workers=1)):
-        assert list(tmp_path.iterdir())
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
-
-
-def test_json_holds_every_file(root: Path) -> None:
-    for path in (root / "label").iterdir():
-        path.write_text("{", encoding="utf-8")
-    document = json.loads(run(root, "--json", "--show", "1").stdout)
-    assert document["format_version"] == 1
-    assert document["counts"]["videos"] == 8
-    [problem] = document["problems"]
-    assert (problem["kind"], problem["severity"], problem["count"]) == ("label-unreadable", "error", 8)
-    assert {file["path"] for file in problem["files"]} == {f"label/{path.name}" for path in (root / "label").iterdir()}
-    assert set(document["tables"]) == {"coverage", "formats", "splits", "views", "signers", "words"}
-    [coverage] = document["tables"]["coverage"]
-    assert (coverage["items"], coverage["signers"], coverage["views"], coverage["videos"]) == (2, 2, "FL", 8)
-
-
-def test_strict_fails_on_errors_and_warnings_only(clean_root: Path, root: Path) -> None:
-    assert run(clean_root, "--strict").exit_code == 0
-    label(root, f"{WORD1}01_F", [(0.2, 0.5, "왼쪽")])
-    assert run(root).exit_code == 0
-    assert run(root, "--strict").exit_code == 1
-    assert run(root, "--strict", "--json").exit_code == 1
-    assert run(root, "--strict", "--frames", "8").exit_code == 0
-
-
-def test_the_text_names_files_up_to_a_limit(root: Path) -> None:
-    for path in (root / "label").iterdir():
-        path.write_text("{", encoding="utf-8")
-    text = run(root, "--show", "3").stdout
-    assert "Labels that cannot be read: 8" in text
-    assert text.count("_morpheme.json") == 3 and "... and 5 more" in text
-    assert max(map(len, text.splitlines()[1:])) <= 100
-
-
-def test_options_that_contradict_each_other(clean_root: Path) -> None:
-    result = run(clean_root, "--deep", "--probe", "none")
-    assert result.exit_code == 2 and "--probe none" in result.output
-    assert CliRunner().invoke(cli, ["scan"]).exit_code == 2
-
-
-def test_every_kind_is_documented() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "scan.md").read_text(encoding="utf-8")
-    assert [finding.kind for finding in FINDINGS if f"`{finding.kind}`" not in text] == []

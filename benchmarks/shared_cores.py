@@ -1,0 +1,89 @@
+"""Training steps on cores that another program uses too: how long OpenMP's threads may spin.
+
+A process trains EfficientX3D-XS on all cores, alone and beside a second one that does the same without end. libgomp's
+own default is held against what signprep's commands set. Without contention the second process would take half.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+import signprep.training.torchvision_operators  # noqa: F401
+from benchmarks._report import Bar, chart, print_machine, print_table
+from benchmarks._size import Size
+from signprep.pipeline.openmp import SPIN_COUNT
+from signprep.training.model_spec import build_model, channels_last, model_spec
+
+LIBGOMP_SPIN_COUNT = 300_000
+"""Of libgomp, where neither OMP_WAIT_POLICY nor GOMP_SPINCOUNT is set and there are cores for all threads."""
+BATCH = 8
+
+
+def run(size: Size) -> None:
+    """Print clips/s of both, alone and beside another process."""
+    print_machine(["torch"])
+    num_steps, num_rounds = size.pick((1, 1), (4, 1), (6, 3))
+    ways = {"libgomp's own spinning": LIBGOMP_SPIN_COUNT, "signprep's": SPIN_COUNT}
+    found: dict[tuple[str, bool], list[float]] = {}
+    for _ in range(num_rounds):
+        for shared in (False, True):
+            for name, count in ways.items():
+                found.setdefault((name, shared), []).append(measured(count, num_steps, shared=shared))
+    rates = {key: statistics.median(values) for key, values in found.items()}
+    rows = [("clips/s of training", "alone", "beside another", "beside / alone")]
+    for name in ways:
+        alone, beside = rates[name, False], rates[name, True]
+        rows.append((name, f"{alone:.1f}", f"{beside:.1f}", f"{beside / alone:.2f}"))
+    print_table(rows)
+    bars = [Bar(name=name, value=rates[name, True], ours=name == "signprep's") for name in ways]
+    chart("Training beside another training, on the same cores", "clips/s", bars, more_is_better=True)
+
+
+def measured(spin_count: int, num_steps: int, *, shared: bool) -> float:
+    """Return clips/s of a process of its own, alone or beside another one."""
+    environment = os.environ | {"GOMP_SPINCOUNT": str(spin_count)}
+    command = [sys.executable, "-m", "benchmarks.shared_cores", str(num_steps)]
+    with another(environment, wanted=shared):
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout)
+
+
+@contextmanager
+def another(environment: dict[str, str], *, wanted: bool) -> Iterator[None]:
+    """Train in a second process while the block runs."""
+    if not wanted:
+        yield
+        return
+    command = [sys.executable, "-m", "benchmarks.shared_cores", "1000000"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        try:
+            time.sleep(5)  # until it has begun
+            yield
+        finally:
+            process.kill()
+
+
+def train(num_steps: int) -> float:
+    """Return clips/s of so many steps, after one that does not count."""
+    torch.manual_seed(0)
+    model = channels_last(build_model(model_spec("efficient_x3d_xs", num_frames=8, crop_size=64), 5)).train()
+    clips = torch.randn(BATCH, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    started = 0.0
+    for number in range(num_steps + 1):
+        if number == 1:
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        model(clips).sum().backward()
+        optimizer.step()
+    return BATCH * num_steps / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    print(train(int(sys.argv[1])))
