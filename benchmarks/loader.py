@@ -1,10 +1,10 @@
 """The loader without a model, beside the reader; and training data decoded on the fly, the usual way.
 
-1080p signing, clips of 16 x 256 x 256, batches of 8, shuffled. The usual way is a dataset that opens a video at every
-visit (with decord, torchcodec or PyTorchVideo's EncodedVideo), takes frames, crops and resizes them, under torch's
-DataLoader with a persistent worker process for each core. It lives here only. All ways take turns; medians of the
-rounds. Then the cache and decord train EfficientX3D-XS on this CPU: there the model is the slow part, and the ratio is
-that of the whole. What the cache costs stands beside it: its bytes, which the videos do not replace.
+1080p signing, clips of 16 x 256 x 256, batches of 8 at most, shuffled. The usual way is a dataset that opens a video at
+every visit (with decord, torchcodec or PyTorchVideo's EncodedVideo), takes frames, crops and resizes them, under
+torch's DataLoader with a persistent worker process for each core. It lives here only. All ways take turns; medians of
+the rounds. Then the cache and decord train EfficientX3D-XS on this CPU: there the model is the slow part, and the ratio
+is that of the whole. What the cache costs stands beside it: its bytes, which the videos do not replace.
 """
 
 import os
@@ -164,8 +164,9 @@ def decoded(peer: str, cache: Cache, data_root: Path, num_clips: int, crop: int)
     dataset = DecodedOnTheFly(peer, cache, data_root, num_clips, crop)
     dataset[0]  # what the peer lacks is said here, not by a worker
     workers = os.cpu_count() or 1
+    each = max(1, min(BATCH, num_clips // workers))  # a worker decodes a whole batch: all of them must have one
     return torch.utils.data.DataLoader(
-        dataset, batch_size=BATCH, shuffle=True, num_workers=workers, persistent_workers=True
+        dataset, batch_size=each, shuffle=True, num_workers=workers, persistent_workers=True
     )
 
 
