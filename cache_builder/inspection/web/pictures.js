@@ -37,7 +37,7 @@ class Pictures {
     const open = make("button", { type: "button", class: "picture", title: "Larger", onclick: () => this.open(clip) });
     open.append(this.picture(clip, this.side));
     const caption = make("figcaption", {}, ...above, make("b", {}, this.who(clip) || `clip ${this.clips.position[clip]}`));
-    caption.append(make("span", {}, video), make("span", {}, seconds));
+    caption.append(make("span", {}, ...breakable(video)), make("span", {}, seconds));
     return make("figure", {}, open, caption);
   }
 
