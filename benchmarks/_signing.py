@@ -51,7 +51,7 @@ def signing_sample(size: Size) -> SampleSpec:
     """Return the 1080p data set of all benchmarks that want one; a word of all signers after the other."""
     return size.pick(
         SampleSpec(words=2, signers=3, frame_size=(160, 96)),
-        SampleSpec(words=5, signers=6),
+        SampleSpec(words=4, signers=6),
         SampleSpec(words=5, signers=12),
     )
 

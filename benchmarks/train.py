@@ -41,7 +41,7 @@ def run(size: Size) -> None:
         # Small videos: the clips that are cut from them, of 16 x 256 x 256, are what counts here.
         sample = SampleSpec(words=2, signers=3, frame_size=(160, 96))
         if not toy:
-            sample = SampleSpec(words=5, signers=6, takes=size.pick(1, 2, 4), frame_size=(640, 360))
+            sample = SampleSpec(words=5, signers=6, takes=size.pick(1, 1, 4), frame_size=(640, 360))
         cache = signing_cache(sample, ClipSpec())
         print_machine(["torch", "lightning", "numcodecs"])
         shape = {"num_frames": 2, "crop_size": 32} if toy else {}

@@ -64,6 +64,8 @@ class BuildReport:
     num_reused: int
     """Clips that were stored already."""
     stored_bytes: int
+    num_videos: int
+    """Of which clips are stored."""
     splits: dict[str, int]
     """Stored clips by split."""
     failures: dict[str, list[str]]
@@ -288,6 +290,7 @@ def report_of(index: pa.Table, *, num_reused: int) -> BuildReport:
     stored = index.filter(pc.equal(index["status"].cast(pa.string()), OK))
     return BuildReport(
         num_clips=failed.num_rows + stored.num_rows,
+        num_videos=pc.count_distinct(stored["video"]).as_py(),
         splits=dict(Counter(stored["split"].to_pylist())),
         num_failed=failed.num_rows,
         num_reused=num_reused,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.sharing.location import LOCATION, Location, shown
-from signprep.pipeline.errors import CacheIncompleteError, DecodeError
+from signprep.pipeline.errors import DecodeError, StoppedError
 from signprep.pipeline.source_options import source_options
 from signprep.pipeline.workers_option import workers_option
 
@@ -151,7 +151,7 @@ def build_cache(
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
     except KeyboardInterrupt:
-        raise CacheIncompleteError(f"{shown(out)}: stopped; the same command goes on from here") from None
+        raise StoppedError(f"{shown(out)}: stopped; the same command goes on from here") from None
     click.echo(summary)
 
 

@@ -18,7 +18,7 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.progress import progress_bar
 from signprep.pipeline.sources.annotations import Annotations, Problem
 from signprep.pipeline.splits import Leak, SplitOptions, assign_splits, leaks
-from signprep.pipeline.wording import byte_size, counted
+from signprep.pipeline.wording import byte_size, counted, time_span
 
 SHOWN_LINES = 5
 """Of each list in the summary; the index has all."""
@@ -128,11 +128,13 @@ def dry_run(
         f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
         f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
         f"about {byte_size(estimate.stored_bytes)}{free}",
-        f"about {estimate.cpu_seconds / 60:,.1f} minutes of CPU, {estimate.minutes(workers):,.1f} minutes with "
+        f"about {time_span(estimate.cpu_seconds)} of CPU, {time_span(60 * estimate.minutes(workers))} with "
         f"{'all cores' if workers == -1 else f'{workers} workers'}",
-        f"(from {counted(estimate.num_sampled, 'clip')} tried, {estimate.num_sampled_failed} of which failed)",
+        f"(from {counted(estimate.num_sampled, 'clip')} tried, {estimate.num_sampled_failed} of which failed"
+        f"{':' if estimate.failures else ''}",
+        *_shortened(estimate.failures),
     ]
-    lines += _shortened(estimate.failures)
+    lines[-1] += ")"
     return "\n".join(lines + _problem_lines(annotations.problems, found))
 
 
@@ -146,11 +148,11 @@ def build_summary(
 ) -> str:
     """Return the lines that tell what was built, and what was not and why."""
     num_ok = report.num_clips - report.num_failed
-    num_videos = len({segment.video for shard in plan.shards for segment in shard.segments})
     ratio = report.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
     lines = [
         f"{shown(out)}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
-        f"{num_videos} videos, {byte_size(report.stored_bytes)}, {ratio:.3f} of their size as raw RGB",
+        f"{counted(report.num_videos, 'video')}, {byte_size(report.stored_bytes)}, "
+        f"{ratio:.3f} of their size as raw RGB",
     ]
     num_new = report.num_clips - report.num_reused
     if num_new:
@@ -159,7 +161,8 @@ def build_summary(
         lines.append(f"{done} {counted(num_new, 'clip')} in {seconds:.1f} s, {speed:.1f} clips/s")
     if report.num_reused:
         changed = f", {report.num_changed} of them with other labels, names or splits" if report.num_changed else ""
-        lines.append(f"{counted(report.num_reused, 'clip')} stayed as they were{changed}")
+        failed = ", failed ones among them" if report.num_failed else ""
+        lines.append(f"{counted(report.num_reused, 'clip')} stayed as they were{failed}{changed}")
     if report.num_removed:
         lines.append(f"gone from the data: {counted(report.num_removed, 'clip')}; `signprep compact` frees their bytes")
     if report.num_failed:

@@ -1,6 +1,8 @@
 """The whole way on generated videos, for `signprep demo`: render, cache, train, predict, and show what came of it."""
 
 import json
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +48,7 @@ def run_demo(out: Path) -> None:
     )
     _step(4, "Asking the model about a signer whom it has never seen")
     prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
+    command = "signprep" if shutil.which("signprep") else sys.argv[0]  # as in an environment that is not active
     click.echo(
         f"\nrendered  {written.num_videos} videos, {byte_size(written.num_bytes)}, in {out / 'data'}\n"
         f"cached    {summary}\n"
@@ -54,8 +57,8 @@ def run_demo(out: Path) -> None:
         f"          {result.best_checkpoint}\n"
         f"predicted a video of {gloss}:\n{json.dumps(prediction.to_dict(), ensure_ascii=False, indent=2)}\n"
         f"all of it in {time.monotonic() - started:.0f} s\n\n"
-        f"next: signprep inspect {out / 'demo.zarr'} --html report.html\n"
-        f"      signprep scan --data-root YOUR_DATA"
+        f"next: {command} inspect {out / 'demo.zarr'} --html report.html\n"
+        f"      {command} scan --data-root YOUR_DATA"
     )
 
 

@@ -29,12 +29,17 @@ def doctor(as_json: bool) -> None:
     else:
         marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}
         table = Table.grid(padding=(0, 2))
+        width = None if sys.stdout.isatty() else 1000  # a command to copy stays on its line
         for check in checks:
             mark, style = marks[check.state]
             found = Text(check.found)
             if check.advice:
                 found.append(f"\n{check.advice}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
             table.add_row(Text(mark, style=style), Text(check.name), found)
-        Console().print(table)
+        console = Console(width=width)
+        with console.capture() as printed:
+            console.print(table)
+        for line in printed.get().splitlines():
+            click.echo(line.rstrip())
     if any(check.state == BROKEN for check in checks):
         sys.exit(1)

@@ -165,8 +165,10 @@ def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     annotations = read_split_roots({SPLIT: data_root}, options)
+    if annotations.problems:
+        click.echo(f"{counted(len(annotations.problems), 'problem')} in the data root:", err=True)
     for problem in annotations.problems:
-        click.echo(problem.message, err=True)
+        click.echo(f"  {problem.message}", err=True)
     return annotations
 
 
@@ -176,7 +178,7 @@ def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotatio
     import pyarrow.compute as pc
 
     from signprep.cache_builder.index import FAILED
-    from signprep.inference.evaluation_data import cache_for_evaluation
+    from signprep.inference.evaluation_data import SPLIT, cache_for_evaluation
     from signprep.inference.open_model import open_model
 
     clips = open_model(checkpoint, own_model=model_name).card.clip_spec
@@ -184,7 +186,7 @@ def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotatio
     cache = cache_for_evaluation(annotations, clips, folder)
     failed = cache.index.filter(pc.equal(cache.index["status"].cast(pa.string()), FAILED))
     for reason in dict.fromkeys(failed["error"].to_pylist()):
-        click.echo(f"not evaluated: {reason}", err=True)
+        click.echo(f"not evaluated: {reason.removeprefix(f'{SPLIT}/')}", err=True)  # as the data root names it
     return cache
 
 

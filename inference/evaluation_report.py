@@ -54,9 +54,8 @@ def remarks(document: dict[str, Any]) -> list[str]:
     """Return what a reader must know to believe the figures."""
     left_out, found = document["left_out"], []
     if left_out["failed"]:
-        found.append(
-            f"{counted(left_out['failed'], 'row')} of the split failed when the cache was built: not evaluated"
-        )
+        where = "of the videos could not be cut" if document.get("data_root") else "of the split failed in the build"
+        found.append(f"{counted(left_out['failed'], 'clip')} {where}: not evaluated")
     if left_out["removed"]:
         found.append(f"{counted(left_out['removed'], 'row')} of the split were removed from the cache: not evaluated")
     if left_out["unknown_gloss"]:

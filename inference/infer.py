@@ -131,12 +131,13 @@ def why_no_sign(recognizer: Recognizer, found: VideoAnswers[Kept], options: Time
         scores[:, list(glosses).index(options.idle_gloss)] = 0.0
     window, label = np.unravel_index(scores.argmax(), scores.shape)
     span, score = found.answers[window].span, scores[window, label]
-    least = [f"--min-confidence {options.min_confidence:g}", f"--min-duration-seconds {options.min_duration_seconds:g}"]
+    bounds = {"--min-confidence": options.min_confidence, "--min-duration-seconds": options.min_duration_seconds}
     if options.idle_gloss is not None:
-        least.append(f"--idle-weight {options.idle_weight:g}")
+        bounds["--idle-weight"] = options.idle_weight
+    now = [f"{name} (now {value:g})" for name, value in bounds.items()]
     return (
         f"no sign in {counted(len(scores), 'window')}; the surest is {glosses[label]} with {score:.2f}, "
-        f"{span.start_seconds:.2f} to {span.end_seconds:.2f} s; what was asked of a sign: {', '.join(least)}"
+        f"{span.start_seconds:.2f} to {span.end_seconds:.2f} s. More is found with a smaller {' or '.join(now)}"
     )
 
 

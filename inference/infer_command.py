@@ -191,19 +191,22 @@ def infer(
     )
     outcome = Outcome()
     write_results(video_documents(recognizer, videos, asked, outcome), output_path, single=len(videos) == 1)
-    for line in _told(outcome, output_path, subtitles, render):
+    for line in _told(outcome, output_path, subtitles, render, with_timeline=timeline is not None):
         click.echo(line, err=True)
     if outcome.problems:
         first, *others = outcome.problems
         more = f", and {counted(len(others), 'other problem')}" if others else ""
-        raise SignprepError(f"{first}{more}; see `errors` in the result")
+        raise SignprepError(f"{first}{more}; the result names them all")
 
 
-def _told(outcome: "Outcome", output_path: Path | None, subtitles: Path | None, render: Path | None) -> Iterator[str]:
+def _told(
+    outcome: "Outcome", output_path: Path | None, subtitles: Path | None, render: Path | None, *, with_timeline: bool
+) -> Iterator[str]:
     """Yield the lines for stderr: what was written, and which timelines are empty."""
     if output_path is not None:
         videos, answers = counted(outcome.num_videos, "video"), counted(outcome.num_answers, "answer")
-        yield f"{output_path}: {answers} for {videos}"
+        signs = f", {counted(outcome.num_signs, 'sign')}" if with_timeline else ""
+        yield f"{output_path}: {answers} for {videos}{signs}"
     for path in (subtitles, render):
         if path is not None:
             yield f"{path}: {counted(outcome.num_signs, 'sign')}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.errors import SignprepError, StoppedError
 from signprep.pipeline.openmp import spin_briefly
 
 COMMANDS = {
@@ -100,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             error = click.UsageError(error.message + meant, ctx=error.ctx)
         error.show()
         sys.exit(error.exit_code)
+    except StoppedError as error:
+        click.echo(f"signprep: {error}", err=True)
+        sys.exit(STOPPED_BY_KEY)
     except SignprepError as error:
         click.echo(f"signprep: error: {error}", err=True)
         sys.exit(1)

@@ -24,6 +24,10 @@ MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
 
 
+GET_AGAIN = "; get the file again"
+"""Ends what is said of a file whose bytes are to blame."""
+
+
 class FileView:
     """A file object as PyAV reads it, with its own position, so that several containers can share the file."""
 
@@ -127,7 +131,7 @@ def _why_closed(source: Path | BinaryIO, error: BaseException) -> str:
             missing = missing_index(mp4_boxes(file), num_bytes) if num_bytes else "the file is empty"
     except Exception:
         missing = None  # FFmpeg's word is enough
-    return f"{missing or unopened}; get the file again"
+    return f"{missing or unopened}{GET_AGAIN}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@
     │   ├── CacheIncompleteError  its build has not ended
     │   └── CacheCorruptError   bytes that are not those that were written
     ├── TrainingError           a training run that cannot start or go on
+    ├── StoppedError            work that was stopped on purpose, and how it goes on
     └── CheckpointError         a file that is no signprep checkpoint, or does not fit
 
 A message says which file, what was found, what was expected and what to do. The command line turns these into
@@ -41,6 +42,10 @@ class CacheIncompleteError(CacheError):
 
 class CacheCorruptError(CacheError):
     """Stored bytes are missing or are not those that were written."""
+
+
+class StoppedError(SignprepError):
+    """Ctrl-C, or a signal like it: what was done is kept, and the message says how to go on."""
 
 
 class TrainingError(SignprepError):

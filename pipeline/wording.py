@@ -25,13 +25,13 @@ def byte_size(num_bytes: float) -> str:
 def time_span(seconds: float) -> str:
     """Return a time in the unit that fits.
 
-    >>> time_span(59.4), time_span(7_000)
-    ('59 s', '1.9 h')
+    >>> time_span(0.31), time_span(59.4), time_span(7_000)
+    ('0.3 s', '59 s', '1.9 h')
     """
     for unit, length in (("h", 3600.0), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 def first_line(error: BaseException) -> str:

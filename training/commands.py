@@ -142,7 +142,7 @@ def train(
     if checkpoint is not None and not result.clips_per_second:
         report(f"nothing was left to do: {counted(result.epochs, 'epoch')} are done; give more --epochs")
     click.echo(
-        f"best validation accuracy {result.best_val_accuracy:.3f} after {result.epochs} epochs in "
+        f"best validation accuracy {result.best_val_accuracy:.3f} after {counted(result.epochs, 'epoch')} in "
         f"{result.seconds:.0f} s, {result.clips_per_second:.1f} clips/s, {result.data_wait_percent:.1f} % of it "
         f"waiting for data\n{result.best_checkpoint}"
     )

@@ -11,7 +11,7 @@ import click
 from signprep.cache_builder.from_annotations import build_from_annotations
 from signprep.cache_builder.plan import BuildOptions
 from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
-from signprep.pipeline.errors import CacheIncompleteError
+from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.sources.annotations import Annotations, SourceOptions
 from signprep.pipeline.sources.read import read_data_root, read_split_roots
 from signprep.pipeline.splits import SplitOptions
@@ -96,6 +96,6 @@ def refreshed_cache(sources: Sources, spec: ModelSpec, output_dir: Path) -> Path
     try:
         summary = build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=splits)
     except KeyboardInterrupt:
-        raise CacheIncompleteError(f"{out}: stopped; the same command goes on from here") from None
+        raise StoppedError(f"{out}: stopped; the same command goes on from here") from None
     click.echo(summary, err=True)
     return out

@@ -21,7 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.sharing.streamed import StreamedCache
-from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.errors import StoppedError, TrainingError
 from signprep.training.allocator import keep_freed_memory
 from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
 from signprep.training.best_checkpoint import BestCheckpoint, BestEpochs
@@ -93,6 +93,7 @@ def train(
 
     Raises:
         TrainingError: the cache cannot train this model, the run cannot start or go on, or its loss is no number.
+        StoppedError: it was asked to stop; its checkpoint is saved.
         CheckpointError: weights to begin or go on with do not load or do not fit.
     """
     train_positions, val_positions = split_positions(cache, report)
@@ -176,6 +177,7 @@ class _Run:
         self._throughput = Throughput(data)
         self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, report)
         self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
+        self._logger = TensorBoardLogger(str(folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
         self._trainer = self._make_trainer()
         self._document = {
             "options": classifier.config.to_dict(),
@@ -208,7 +210,7 @@ class _Run:
             status = "stopped"
             saved = self._save_last.path.is_file()
             how = f"--resume goes on from {self._save_last.path}" if saved else "nothing was saved yet"
-            raise TrainingError(f"stopped in epoch {self._trainer.current_epoch + 1}; {how}") from stop
+            raise StoppedError(f"stopped in epoch {self._trainer.current_epoch + 1}; {how}") from stop
         except OSError as error:  # checkpoints, logs and the record are written as it runs
             place = error.filename or self._folder
             reason = error.strerror or error
@@ -249,15 +251,14 @@ class _Run:
 
     def _log_options(self, result: TrainResult) -> None:
         """Put the options beside the result into TensorBoard's table of runs."""
-        assert self._trainer.logger is not None
         options = {"model": self._classifier.card.model_spec.to_dict(), **self._classifier.config.to_dict()}
-        self._trainer.logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
+        self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
+        self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
 
     def _make_trainer(self) -> Trainer:
         config, devices = self._classifier.config, self._devices
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        logger = TensorBoardLogger(str(self._folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
         return Trainer(
             max_epochs=config.epochs,
             accelerator="gpu" if devices.gpus else "cpu",
@@ -268,7 +269,7 @@ class _Run:
             gradient_clip_val=config.gradient_clip,
             accumulate_grad_batches=config.accumulate_batches,
             deterministic=config.deterministic,
-            logger=logger,
+            logger=self._logger,
             plugins=[WholeCheckpointIO()],
             callbacks=self._callbacks(),
             enable_model_summary=False,

@@ -38,7 +38,7 @@ def prepare_folder(run_folder: Path, *, replace: bool) -> None:
     found = [folder / name for name in (BEST, LAST) if (folder / name).is_file()]
     if found and not replace:
         raise TrainingError(
-            f"{found[0]}: is there from another run; --resume goes on with it, --overwrite replaces it, and another "
+            f"{found[0]}: is there from an earlier run; --resume goes on with it, --overwrite replaces it, and another "
             "--experiment-name keeps it"
         )
     try:

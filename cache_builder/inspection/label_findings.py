@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from signprep.cache_builder.inspection.columns import ClipColumns
 from signprep.cache_builder.inspection.finding import LOOK, NOTE, WRONG, Finding
 from signprep.cache_builder.inspection.twins import same_spans, same_videos
+from signprep.pipeline.container import GET_AGAIN
 from signprep.pipeline.splits import leaks
 from signprep.pipeline.wording import counted
 
@@ -19,7 +20,7 @@ def failure_reason(columns: ClipColumns, row: int) -> str:
     A reason `a.mp4: truncated or damaged at 1.700 s` becomes `truncated or damaged at N s`.
     """
     error, video = columns.error.of(row) or "no reason is known", columns.video.of(row) or ""
-    return re.sub(r"\d+(?:\.\d+)?", "N", error.replace(video, "").lstrip(": "))
+    return re.sub(r"\d[\d,]*(?:\.\d+)?", "N", error.replace(video, "").lstrip(": ").removesuffix(GET_AGAIN))
 
 
 def failures(columns: ClipColumns) -> Iterator[Finding]:
@@ -31,8 +32,8 @@ def failures(columns: ClipColumns) -> Iterator[Finding]:
         yield Finding(
             kind="failed",
             gravity=WRONG,
-            title=f"{counted(len(rows), 'clip')} could not be decoded: {reason}",
-            meaning="They are not in the cache. Repair or fetch their videos again, then run the same build-cache.",
+            title=f"{counted(len(rows), 'clip')} could not be decoded ({reason})",
+            meaning="Not in the cache. Get the videos again, then run the same build-cache.",
             rows=np.array(rows, np.int64),
             lines=tuple(columns.error.of(row) or "" for row in rows),
         )

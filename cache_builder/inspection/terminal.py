@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,7 +18,7 @@ from signprep.cache_builder.inspection.figures import Balance, Durations, balanc
 from signprep.cache_builder.inspection.finding import Finding
 from signprep.cache_builder.inspection.overview import clip_shape
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.wording import byte_size
+from signprep.pipeline.wording import byte_size, counted
 
 BAR_WIDTH = 32
 COLOURS = ("blue", "yellow", "green", "magenta", "white")
@@ -47,13 +48,13 @@ def print_cache(
     for finding in findings:
         console.print()
         style = GRAVITY_STYLES[finding.gravity]
-        console.print(Text.assemble((f"{finding.gravity:5} ", style), (finding.title, "bold")))
-        console.print(Text(finding.meaning, style="dim"))
+        console.print(Text.assemble((f"{finding.gravity:5} ", style), (finding.title, "bold")), soft_wrap=True)
+        console.print(Padding(Text(finding.meaning, style="dim"), (0, 0, 0, 6)))
         for line in finding.examples(columns, SHOWN_LINES):
-            console.print(Text(f"  {line}"))
+            console.print(Text(f"      {line}"), soft_wrap=True)
         num_more = (len(finding.lines) or len(finding.rows)) - SHOWN_LINES
         if num_more > 0:
-            console.print(Text(f"  and {num_more:,} more", style="dim"))
+            console.print(Text(f"      and {num_more:,} more", style="dim"))
 
 
 def _print_overview(cache: Cache, description: dict[str, Any], console: Console) -> None:
@@ -66,7 +67,7 @@ def _print_overview(cache: Cache, description: dict[str, Any], console: Console)
         ("clips", f"{description['clips']:,} of {description['positions']:,}, in {description['shards']:,} shards"),
         ("clip", clip_shape(cache.clip_spec)),
         ("classes", f"{description['classes']:,}"),
-        ("videos", f"{description['videos']:,} of {description['takes']:,} takes"),
+        ("videos", f"{description['videos']:,}, of {counted(description['takes'], 'take')}"),
         ("size", size),
         ("fingerprint", description["fingerprint"]),
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.sharing.location import LOCATION, Location, shown
-from signprep.pipeline.errors import CacheError, CacheIncompleteError
+from signprep.pipeline.errors import CacheError, StoppedError
 from signprep.pipeline.wording import byte_size, counted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def push(cache_path: Path, destination: Location, dry_run: bool, prune: bool, ov
             confirm=None if yes else confirm_readers,
         )
     except KeyboardInterrupt:
-        raise CacheIncompleteError(f"{shown(destination)}: stopped; the same command goes on from here") from None
+        raise StoppedError(f"{shown(destination)}: stopped; the same command goes on from here") from None
     done = "would be sent" if dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
     click.echo(f"{shown(destination)}: {_moved(report)} {done}{pruned}")
@@ -109,8 +109,10 @@ def pull(
         else:
             report = pull_cache(source, out, check=check, overwrite=overwrite, dry_run=dry_run)
     except KeyboardInterrupt:
-        raise CacheIncompleteError(f"{out}: stopped; the same command goes on from here") from None
-    click.echo(f"{out}: {_moved(report)} {'would be fetched' if dry_run else 'fetched'} from {shown(source)}")
+        raise StoppedError(f"{out}: stopped; the same command goes on from here") from None
+    done = "would be fetched" if dry_run else "fetched"
+    current = "" if dry_run or report.num_sent else ": it is up to date"
+    click.echo(f"{out}: {_moved(report)} {done} from {shown(source)}{current}")
 
 
 def _moved(report: "TransferReport") -> str:

@@ -167,11 +167,12 @@ def _report(plan: MergePlan, num_caches: int) -> MergeReport:
 def merge_summary(report: MergeReport, roots: Sequence[Path], out: Path, options: MergeOptions) -> str:
     """Return the lines that tell people what was merged, and what they should look at."""
     splits = ", ".join(f"{count:,} {split or 'without a split'}" for split, count in report.splits.items())
-    given = ", ".join(f"{count:,} from {root}" for root, count in zip(roots, report.clips_of, strict=True))
+    given = ", ".join(f"{count:,} taken from {root}" for root, count in zip(roots, report.clips_of, strict=True))
     lines = [
         f"{out}: {counted(sum(report.splits.values()), 'clip')} ({splits}) of {report.num_glosses} glosses, "
         f"{byte_size(report.stored_bytes)}",
-        f"{given}{', failed ones included' if report.num_failed else ''}; {report.num_shared:,} are in several of them",
+        f"{given}{', failed ones included' if report.num_failed else ''}; {report.num_shared:,} are in several of "
+        "them, and come from the first",
     ]
     if report.num_failed:
         lines.append(f"{counted(report.num_failed, 'clip')} failed wherever they are")

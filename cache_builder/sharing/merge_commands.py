@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from signprep.pipeline.errors import CacheError, CacheIncompleteError
+from signprep.pipeline.errors import CacheError, StoppedError
 
 TROUBLE = 2
 """Exit code of `diff` where there is nothing to compare."""
@@ -98,5 +98,5 @@ def merge(
     try:
         report = merge_caches(roots, out, options, overwrite=overwrite)
     except KeyboardInterrupt:
-        raise CacheIncompleteError(f"{out}: stopped; the same command goes on from here") from None
+        raise StoppedError(f"{out}: stopped; the same command goes on from here") from None
     click.echo(merge_summary(report, roots, out, options))

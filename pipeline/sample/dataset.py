@@ -159,8 +159,9 @@ def render_task(task: VideoTask) -> int:
     performance = _perform(task)
     rng = np.random.default_rng([*_seeds(task), sorted(VIEW_DEGREES).index(task.view)])
     signer = signer_look(task.seed, task.signer_number)
-    beside = task.video.with_name(task.video.name + ".part")
-    label_beside = task.label.with_name(task.label.name + ".part")
+    # Hidden, so that nobody takes what a stopped rendering left for an unfinished download.
+    beside = task.video.with_name(f".{task.video.name}.part")
+    label_beside = task.label.with_name(f".{task.label.name}.part")
     try:
         label_beside.write_text(
             json.dumps(label_document(task, performance), ensure_ascii=False, indent=2) + "\n",
@@ -228,12 +229,12 @@ def _prepare_folder(out: Path, tasks: list[VideoTask]) -> None:
         for folder in (out / "video", out / "label"):
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(folder.iterdir()):
-                if path.name.removesuffix(".part") not in planned and not path.name.startswith("."):
+                if path.name not in planned and not path.name.startswith("."):
                     raise AnnotationError(f"{path}: is not one of the files that these options give; {advice}")
         for task in tasks:
             if (task.video.exists() or task.label.exists()) and not _is_generated(task.label):
                 raise AnnotationError(f"{task.video}: was not made by make-sample and stays as it is; {advice}")
-        probe = out / "video" / f"{tasks[0].video.name}.part"
+        probe = out / "video" / f".{tasks[0].video.name}.part"
         probe.touch()
         probe.unlink()
     except OSError as error:

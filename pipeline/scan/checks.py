@@ -159,7 +159,7 @@ def check_missing_words(database: ScanDatabase) -> None:
     number = "ROW_NUMBER() OVER (PARTITION BY signer, kind ORDER BY item)"
     database.find(
         "missing-words",
-        f"""SELECT v.name AS path, 'signer ' || m.signer || ' has no video of '
+        f"""SELECT v.name AS path, 'is the first video of signer ' || m.signer || ', who has none of '
                 || GROUP_CONCAT(CASE WHEN m.place <= {SHOWN_NAMES} THEN m.item END, ', ')
                 || CASE WHEN COUNT(*) > {SHOWN_NAMES} THEN ', ... (' || COUNT(*) || ' in all)' ELSE '' END AS message
         FROM (SELECT *, {number} AS place FROM missing_words ORDER BY signer, kind, item) m

@@ -47,6 +47,8 @@ def _print_overview(scan: Scan, console: Console) -> None:
         f"{counted(counts['videos'], 'video')} ({time}{byte_size(counts['bytes'])}), {labels}{segments} of {glosses}, "
         f"{counted(counts['signers'], 'signer')}"
     )
+    if not counts["videos"]:
+        console.print("There is no video in it: is it the folder that holds video/ and label/, or a part of it?")
     probed = counts["probed_videos"]
     if scan.options.probe == "none":
         console.print("No video was opened (--probe none): durations, formats and damage are unknown.")

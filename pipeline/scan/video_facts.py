@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.container import open_stream, packet_times
+from signprep.pipeline.container import GET_AGAIN, open_stream, packet_times
 from signprep.pipeline.decode import open_video
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.geometry import display_matrix
@@ -76,14 +76,14 @@ def video_facts(root: Path, name: str, num_bytes: int | None, deep: bool) -> Vid
     try:
         source = open_file(root, name)
     except (AnnotationError, OSError) as error:
-        facts.problems.append(("video-unreadable", without_name(str(error), root, name)))
+        facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
         return facts
     try:
         if num_bytes is None:
             raise AnnotationError("did not open at first; scan again")
         _fill(facts, source, name, num_bytes, deep)
     except (AnnotationError, DecodeError, OSError) as error:
-        facts.problems.append(("video-unreadable", without_name(str(error), root, name)))
+        facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
     finally:
         if not isinstance(source, Path):
             source.close()

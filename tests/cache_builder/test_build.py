@@ -173,8 +173,8 @@ def test_ctrl_c_is_one_line_and_the_build_goes_on_later(data_root: Path, tmp_pat
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "Traceback" not in errors and "goes on from here" in errors
+    assert process.returncode == 130
+    assert "Traceback" not in errors and "c.zarr: stopped; the same command goes on from here" in errors
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert len(open_cache(out).positions()) == 12
@@ -263,7 +263,7 @@ def test_a_dry_run_estimates_and_writes_nothing(cache: Cache, data_root: Path, t
     assert 0.7 < estimate.stored_bytes / true_bytes < 1.4
     assert estimate.cpu_seconds > 0 and estimate.free_bytes > 0
     result = run_build(data_root, tmp_path / "c.zarr", "--dry-run")
-    assert result.exit_code == 0 and "12 clips (" in result.stdout and "minutes of CPU" in result.stdout
+    assert result.exit_code == 0 and "12 clips (" in result.stdout and " s of CPU" in result.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -272,7 +272,7 @@ def test_a_dry_run_names_why_clips_failed(tmp_path: Path) -> None:
     for video in sorted((root / "video").iterdir())[1:]:
         video.write_bytes(b"")
     result = run_build(root, tmp_path / "c.zarr", "--dry-run")
-    assert "7 of which failed)" in result.stdout and result.stdout.count("the file is empty") == 5
+    assert "7 of which failed:\n" in result.stdout and result.stdout.count("the file is empty") == 5
 
 
 def test_a_disk_that_is_too_small_is_found_before_the_work(

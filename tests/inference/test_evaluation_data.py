@@ -69,7 +69,7 @@ def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: 
     broken.write_bytes(b"")
     result = evaluate(checkpoint, "--data-root", root, "--signer", "REAL17")
     assert result.exit_code == 0, result.exception
-    assert f"not evaluated: test/video/{broken.name}: the file is empty" in result.stderr
+    assert f"not evaluated: video/{broken.name}: the file is empty" in result.stderr
 
 
 @pytest.mark.parametrize(

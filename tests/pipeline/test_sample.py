@@ -243,7 +243,7 @@ def test_command_renders_and_accepts_underscores(tmp_path: Path) -> None:
     arguments = ["make_sample", str(tmp_path / "out"), "--words", "1", "--signers", "1", "--size", "64x64"]
     result = CliRunner().invoke(cli, [*arguments, "--workers", "1"])
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("1 videos and labels")
+    assert result.stdout.startswith("1 video with labels")
     assert (tmp_path / "out" / "video" / "NIA_SL_WORD0001_REAL01_F.mp4").is_file()
 
 

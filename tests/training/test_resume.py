@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.errors import CheckpointError, TrainingError
+from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
 from signprep.training.callbacks import SaveLast
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec
@@ -64,7 +64,7 @@ def test_a_stopped_run_goes_on_to_the_very_weights_of_an_uninterrupted_one(
 ) -> None:
     with monkeypatch.context():
         stop_after(stop)
-        with pytest.raises(TrainingError, match=r"stopped in epoch \d; --resume goes on from .*last\.ckpt"):
+        with pytest.raises(StoppedError, match=r"stopped in epoch \d; --resume goes on from .*last\.ckpt"):
             run(cache, tmp_path, RESUMED[name])
     monkeypatch.undo()
     assert json.loads((tmp_path / "run.json").read_text())["status"] == "stopped"

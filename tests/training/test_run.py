@@ -95,7 +95,7 @@ def test_an_output_that_cannot_be_written_is_named(cache: Cache, tmp_path: Path)
 def test_a_run_that_is_there_is_neither_replaced_nor_mixed_with(cache: Cache, tmp_path: Path) -> None:
     first = run(cache, tmp_path)
     written = first.best_checkpoint.read_bytes()
-    with pytest.raises(TrainingError, match=r"best\.ckpt: is there from another run; --resume .*--overwrite"):
+    with pytest.raises(TrainingError, match=r"best\.ckpt: is there from an earlier run; --resume .*--overwrite"):
         run(cache, tmp_path)
     assert first.best_checkpoint.read_bytes() == written
     run(cache, tmp_path, TrainConfig(epochs=1, batch_size=4, seed=1), overwrite=True)

@@ -187,7 +187,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_it_does(cache: Cache, tmp_path: Path
             lines.append(line)
             if line.startswith("epoch 3/400"):
                 process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 1
+        assert process.wait(60) == 130
     text = "".join(lines)
     assert "stopping after this batch, and saving" in text
     assert "--resume goes on from" in text and "Traceback" not in text

@@ -56,7 +56,7 @@ def test_everything_that_is_wrong_is_found_with_the_clips_concerned(troubled: Ca
     assert empty.lines == ("빈 낱말",)
     assert "3.1절" in two.lines[0] and "왼쪽" in two.lines[0] and "video/copy.mp4" in two.lines[0]
     assert "REAL01_WORD0001: no L" in missing.lines and "REAL03_WORD0002: no F" in missing.lines
-    assert found["failed"][0].title == "2 clips could not be decoded: truncated or damaged at N s (Invalid data)"
+    assert found["failed"][0].title == "2 clips could not be decoded (truncated or damaged at N s (Invalid data))"
     assert found["leak-video-content"][0].lines == (
         "video/NIA_SL_WORD0004_REAL03_L.mp4 = video/NIA_SL_WORD0004_REAL04_F.mp4",
     )

@@ -152,7 +152,7 @@ def test_a_disk_that_fills_up_is_one_line_and_the_pull_goes_on_after_it(
     push(versions[0], s3_url)
     command = [sys.executable, "-c", MAIN, "pull", s3_url, str(small_disk / "mine.zarr")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "MB are free" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.returncode == 1 and "B are free" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     unforeseen = "import shutil; shutil.disk_usage = lambda path: type('Usage', (), {'free': 10**12}); "
     (small_disk / "other").write_bytes(b"\0" * (62 * 2**20))

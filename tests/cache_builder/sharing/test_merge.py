@@ -204,7 +204,7 @@ def test_a_name_that_means_two_clips_keeps_both(tmp_path: Path) -> None:
     assert len(set(names)) == len(names) == 10
     assert {f"{name}~2" for name in a.index["segment_id"].to_pylist()[:2]} < set(names)
     code, text = run(tmp_path / "c.zarr", b.path, "--out", tmp_path / "d.zarr")
-    assert code == 0 and "10 from" in text and "0 from" in text and "segment id" not in text
+    assert code == 0 and "10 taken from" in text and "0 taken from" in text and "segment id" not in text
 
 
 def test_leaks_and_splits_that_disagree_are_told_and_split_by_ends_them(tmp_path: Path) -> None:

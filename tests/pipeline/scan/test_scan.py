@@ -177,7 +177,8 @@ def test_homonyms_and_several_glosses_are_notes(root: Path) -> None:
 def test_signers_with_missing_words(root: Path) -> None:
     for path in [*root.glob(f"*/{WORD2}17_*")]:
         path.unlink()
-    assert scan(root)["missing-words"] == [(f"video/{WORD1}17_F.mp4", "signer REAL17 has no video of WORD0002")]
+    told = "is the first video of signer REAL17, who has none of WORD0002"
+    assert scan(root)["missing-words"] == [(f"video/{WORD1}17_F.mp4", told)]
 
 
 def test_variable_rates_turns_and_edit_lists_are_notes(root: Path) -> None:
