@@ -11,7 +11,7 @@ help:
 	@echo "make test      the tests; make test-all also runs the slow ones"
 	@echo "make coverage  the tests, and which lines and branches they do not reach"
 	@echo "make check     ruff and the type checker"
-	@echo "make bench     the benchmarks beside their peers, 16 minutes: benchmarks/RESULTS.md; make bench-full measures more"
+	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
 	@echo "make install   .venv with signprep in it"
 
 install: $(INSTALLED)

@@ -1,6 +1,6 @@
 """Run benchmarks: `python -m benchmarks [--list] [--toy | --full] [--results FILE] [name ...]`, all of them by default.
 
-A benchmark is a module of this package with a function `run(size)` that prints its tables. Medium sizes take 16 minutes
+A benchmark is a module of this package with a function `run(size)` that prints its tables. Medium sizes take 15 minutes
 together on two cores that have nothing else to do; with `--toy` it runs in seconds, as the tests do, and its figures
 mean nothing. What takes minutes and has no peer (`FULL_ONLY`) is left to `--full`, or to its name. Videos are rendered
 once and shared. `--results` writes a Markdown file, and a folder of charts beside it that has the file's name.

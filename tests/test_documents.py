@@ -125,6 +125,20 @@ def test_the_readme_in_korean_has_the_same_commands() -> None:
     assert commands_of(ROOT / "README.ko.md") == commands_of(ROOT / "README.md")
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_readme_compares_with_peers_by_the_figures_of_the_last_run(name: str) -> None:
+    results = re.findall(r"^\| ([^|]+) \|(.*)\|$", (ROOT / "benchmarks" / "RESULTS.md").read_text("utf-8"), re.M)
+    table = (ROOT / name).read_text("utf-8").partition("benchmarks/RESULTS.md)")[2].partition("\n## ")[0]
+    said = re.findall(r"^\|[^|]*\| ([^|]+) \| ([\d.]+) \|$", table, re.M)
+    assert len(said) == 11
+    for peer, figure in said:
+        row = {"raw RGB": "lz4hc"}.get(peer, peer)
+        digits = len(figure.partition(".")[2])
+        cells = [cell.strip().replace(",", "") for found, rest in results if found == row for cell in rest.split("|")]
+        measured = [f"{float(cell):.{digits}f}" for cell in cells if re.fullmatch(r"\d+(\.\d+)?", cell)]
+        assert figure in measured, f"{name} says {figure} of {peer}; measured were {measured}"
+
+
 def test_every_option_that_documents_show_is_used_in_a_test() -> None:
     """README and the old command lines are run as they stand; what other documents show is used in some test."""
     tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
