@@ -90,7 +90,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a `SignprepError` becomes one line on stderr and exit code 1."""
+    """Run the command line; a `SignprepError` becomes one line on stderr and exit code 1, Ctrl-C one and 130."""
     spin_briefly()
     given = list(arguments) if arguments is not None else None
     try:
