@@ -223,13 +223,16 @@ def read_manifest(root: Path) -> CacheManifest:
 
     Raises:
         CacheIncompleteError: there is none.
-        CacheVersionError: it is of a format that this signprep does not know.
+        CacheVersionError: it is of a format that this signprep does not know, or the folder holds something else.
         CacheError: it is damaged.
     """
     path = root / MANIFEST
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
+        if not (root / GROUP_METADATA).exists() and not (root / BUILD_FOLDER).exists():
+            what = f"is no signprep cache (it has neither {MANIFEST} nor {GROUP_METADATA})"
+            raise CacheVersionError(f"{root}: {what}") from error
         raise CacheIncompleteError(
             f"{root}: this cache is not complete; run the command that makes it (build-cache, merge, pull) again to "
             "continue"

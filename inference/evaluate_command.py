@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from signprep.pipeline.sources.annotations import Annotations
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
-_SECONDS = click.FloatRange(min=0, min_open=True)
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 _SHOWN_LINES = 5
 
 
@@ -36,10 +36,15 @@ _SHOWN_LINES = 5
 @click.option("--split", default="val", show_default=True, help="Of the cache: train, val or test.")
 @click.option("--timeline", is_flag=True, help="With --data-root: signs in whole videos, held against the labels.")
 @click.option(
-    "--clip-duration", default=0.8, show_default=True, type=_SECONDS, help="Of the timeline's windows, in seconds."
+    "--clip-duration", default=0.8, show_default=True, type=_POSITIVE, help="Of the timeline's windows, in seconds."
 )
-@click.option("--stride", default=0.1, show_default=True, type=_SECONDS, help="Of the timeline's windows, in seconds.")
+@click.option("--stride", default=0.1, show_default=True, type=_POSITIVE, help="Of the timeline's windows, in seconds.")
 @click.option("--idle-gloss", help="Of the timeline: the class that means that no sign is made.")
+@click.option("--idle-weight", type=_POSITIVE, help="Factor on its scores: the larger, the fewer signs. [default: 3]")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Of the timeline: less is no sign. [default: 0.4]")
+@click.option(
+    "--min-duration-seconds", type=click.FloatRange(min=0), help="Of the timeline: shorter is no sign. [default: 0.3]"
+)
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON on stdout, in place of tables.")
 @click.option("--output-path", type=_FILE, help="File for the JSON.")
 @click.option("--html", "html_path", type=_FILE, help="File for a report with pictures, which needs no other file.")
@@ -65,6 +70,9 @@ def evaluate(
     clip_duration: float,
     stride: float,
     idle_gloss: str | None,
+    idle_weight: float | None,
+    min_confidence: float | None,
+    min_duration_seconds: float | None,
     as_json: bool,
     output_path: Path | None,
     html_path: Path | None,
@@ -78,7 +86,7 @@ def evaluate(
     """Say how good a model is, by signer, view and gloss, and how far to believe it.
 
     It is asked about a split of a cache; or, with --data-root and the options that choose segments, about all labelled
-    segments, or with --timeline about the signs in whole videos.
+    segments, those that it was trained on too, or with --timeline about the signs in whole videos.
 
     \b
     Examples:
@@ -90,10 +98,16 @@ def evaluate(
     """
     if (cache_path is None) == (data_root is None):
         raise click.UsageError("give --cache or --data-root")
+    signs = {
+        "idle_gloss": idle_gloss,
+        "idle_weight": idle_weight,
+        "min_confidence": min_confidence,
+        "min_duration_seconds": min_duration_seconds,
+    }
     if timeline and (data_root is None or html_path is not None or calibrate):
         raise click.UsageError("--timeline goes with --data-root, and not with --html or --calibrate")
     if not timeline:
-        refuse_given(["clip_duration", "stride", "idle_gloss"], "--timeline")
+        refuse_given(["clip_duration", "stride", *signs], "--timeline")
     if cache_path is None:
         refuse_given(["split"], "--cache")
     require_extra("train", "torch", "lightning", "pytorchvideo")
@@ -114,7 +128,8 @@ def evaluate(
         assert annotations is not None
         window = {"clip_duration": clip_duration, "stride": stride}
         asked = {"batch_size": batch_size, "decoders": num_workers}
-        document = _timelines(checkpoint, annotations, window, idle_gloss, device, model_name, asked)
+        given = {name: value for name, value in signs.items() if value is not None}
+        document = _timelines(checkpoint, annotations, window, given, device, model_name, asked)
         text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
         if output_path is not None:
             with written_whole(output_path) as path:
@@ -194,7 +209,7 @@ def _timelines(
     checkpoint: Path,
     annotations: "Annotations",
     window: dict[str, float],
-    idle_gloss: str | None,
+    signs: dict[str, Any],
     device: str,
     model_name: str | None,
     asked: dict[str, int],
@@ -206,7 +221,7 @@ def _timelines(
     from signprep.inference.windows import WindowOptions
 
     recognizer = open_model(checkpoint, device, own_model=model_name)
-    options = TimelineOptions(idle_gloss=idle_gloss)
+    options = TimelineOptions(**signs)
     found = evaluate_timelines(
         recognizer,
         annotations,
@@ -230,6 +245,9 @@ def _timeline_lines(found: dict[str, Any]) -> str:
         f"word error rate {found['word_error_rate']:.3f} ({found['substitutions']} substitutions, "
         f"{found['insertions']} insertions, {found['deletions']} deletions)",
     ]
+    if found["left_out_segments"]:
+        where = "where videos could not be read: not counted"
+        lines.insert(1, f"{counted(found['left_out_segments'], 'labelled sign')} {where}")
     lines += found["without_signs"][:_SHOWN_LINES]
     if (more := len(found["without_signs"]) - _SHOWN_LINES) > 0:
         lines.append(f"{counted(more, 'other video')} without a sign")

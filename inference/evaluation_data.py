@@ -9,10 +9,10 @@ from typing import Any
 from signprep.cache_builder.from_annotations import build_from_annotations
 from signprep.cache_builder.plan import BuildOptions
 from signprep.cache_builder.reader import Cache, open_cache
-from signprep.inference.answers import answer_videos
+from signprep.inference.answers import VideoAnswers, answer_videos
 from signprep.inference.checkpoint import Recognizer
 from signprep.inference.infer import segments_of, why_no_sign
-from signprep.inference.prediction import keeper
+from signprep.inference.prediction import Kept, keeper
 from signprep.inference.timeline import TimelineOptions, TimelineSegment
 from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_scores, word_errors
 from signprep.inference.videos import Video
@@ -55,6 +55,8 @@ class TimelineEvaluation:
     segments: SegmentScores
     words: WordErrors
     num_videos: int
+    num_left_out: int
+    """Labelled segments whose middle no answered window shows: what could not be read says nothing of the model."""
     unanswered: tuple[str, ...]
     """Why windows, or whole videos, have no answer."""
     without_signs: tuple[str, ...]
@@ -71,6 +73,7 @@ class TimelineEvaluation:
             "segment_f1": segments.f1,
             "predicted_segments": segments.num_predicted,
             "labelled_segments": segments.num_true,
+            "left_out_segments": self.num_left_out,
             "matched_segments": segments.num_matched,
             "word_error_rate": words.rate,
             "substitutions": words.substitutions,
@@ -110,6 +113,7 @@ def evaluate_timelines(
         raise AnnotationError("the data root has no labelled videos to evaluate")
     videos = [_video(annotations, name) for name in labelled]
     segments, words = SegmentScores(), WordErrors()
+    left_out = 0
     unanswered: list[str] = []
     without_signs: list[str] = []
     found = answer_videos(
@@ -118,7 +122,9 @@ def evaluate_timelines(
     with progress_bar("Evaluating", len(videos), "videos") as progress:
         for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
             signs = segments_of(recognizer, answers, options)
-            truth = sorted(truth, key=lambda segment: segment.start_seconds)
+            asked = sorted(truth, key=lambda segment: segment.start_seconds)
+            truth = [segment for segment in asked if _was_answered(segment, answers)]
+            left_out += len(asked) - len(truth)
             segments += segment_scores(signs, truth, MATCHING_IOU)
             words += word_errors(_glosses(signs), _glosses(truth))
             unanswered += [entry.reason for entry in answers.unanswered]
@@ -129,9 +135,15 @@ def evaluate_timelines(
         segments=segments,
         words=words,
         num_videos=len(videos),
+        num_left_out=left_out,
         unanswered=tuple(dict.fromkeys(unanswered)),
         without_signs=tuple(without_signs),
     )
+
+
+def _was_answered(segment: Segment, found: VideoAnswers[Kept]) -> bool:
+    middle = (segment.start_seconds + segment.end_seconds) / 2
+    return any(answer.span.start_seconds <= middle <= answer.span.end_seconds for answer in found.answers)
 
 
 def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:

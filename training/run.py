@@ -146,13 +146,15 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
     total, trainable = parameter_counts(classifier.model)
     glosses = list(cache.vocabulary.glosses)
     shown = str(glosses[:20])[:-1] + (f", ... {len(glosses) - 20} more]" if len(glosses) > 20 else "]")
+    stored = cache.clip_spec.size
+    enlarged = f", enlarged from {stored} x {stored}" if spec.crop_size > stored else ""
     each = f" on each of {devices.num_ranks}" if devices.num_ranks > 1 else ""
     return [
         f"cache: {cache}",
         f"training clips: {num_train}, validation clips: {num_val}",
         f"classes: {len(glosses)}",
         f"class list: {shown}",
-        f"model: {spec.name}, {spec.num_frames} frames of {spec.crop_size} x {spec.crop_size}",
+        f"model: {spec.name}, {spec.num_frames} frames of {spec.crop_size} x {spec.crop_size}{enlarged}",
         f"   parameters: {total:,}",
         f"   trainable parameters: {trainable:,}",
         f"batch size: {config.batch_size}{each}, epochs: {config.epochs}, on {devices}",

@@ -238,7 +238,7 @@ def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> Transfer
     commit(out, deleted=old.keys() - manifest.objects.keys())
     return TransferReport(
         num_objects=len(objects),
-        num_bytes=sum(entry.num_bytes for entry in objects.values()),
+        num_bytes=sum(fetched) + part.num_bytes - num_bytes,
         num_sent=len(missing),
         sent_bytes=sum(fetched),
     )

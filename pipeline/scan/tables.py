@@ -60,6 +60,7 @@ COUNTS = {
     "videos": "SELECT COUNT(*) FROM videos",
     "labels": "SELECT COUNT(*) FROM labels",
     "segments": "SELECT COUNT(*) FROM segments",
+    "segments_without_video": "SELECT COUNT(*) FROM segments WHERE video_id IS NULL",
     "glosses": "SELECT COUNT(DISTINCT gloss) FROM segments",
     "items": "SELECT COUNT(DISTINCT item) FROM videos",
     "signers": "SELECT COUNT(DISTINCT signer) FROM videos",

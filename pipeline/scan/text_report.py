@@ -43,6 +43,8 @@ def _print_overview(scan: Scan, console: Console) -> None:
     console.print(line, soft_wrap=True)
     labels = f"{counted(counts['labels'], 'label')}, " if scan.layout == "aihub" else ""
     segments, glosses = counted(counts["segments"], "segment"), counted(counts["glosses"], "gloss", "glosses")
+    if counts["segments_without_video"]:
+        segments += f" ({counts['segments_without_video']:,} without a video)"
     console.print(
         f"{counted(counts['videos'], 'video')} ({time}{byte_size(counts['bytes'])}), {labels}{segments} of {glosses}, "
         f"{counted(counts['signers'], 'signer')}"

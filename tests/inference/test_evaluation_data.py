@@ -60,6 +60,23 @@ def test_videos_without_a_sign_are_named_with_their_surest_window(
     scores = json.loads(out.read_text(encoding="utf-8"))["timeline"]
     assert scores["predicted_segments"] == 0 and len(scores["without_signs"]) == 4
     assert result.stdout.count("no sign in 2 windows; the surest is 오른쪽 with ") == 4
+    result = evaluate(checkpoint, "--data-root", data_root, *windows, "--min-confidence", "0", "--output-path", out)
+    assert json.loads(out.read_text(encoding="utf-8"))["timeline"]["predicted_segments"] > 0
+
+
+def test_signs_in_videos_that_cannot_be_read_are_no_mistakes_of_the_model(
+    checkpoint: Path, data_root: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "데이터"
+    shutil.copytree(data_root, root)
+    next((root / "video").glob("*REAL17*")).write_bytes(b"")
+    out = tmp_path / "timeline.json"
+    windows = ["--timeline", "--clip-duration", "0.5", "--stride", "0.25", "--signer", "REAL17"]
+    result = evaluate(checkpoint, "--data-root", root, *windows, "--output-path", out)
+    assert result.exit_code == 0, result.exception
+    assert "1 labelled sign where videos could not be read: not counted" in result.stdout
+    scores = json.loads(out.read_text(encoding="utf-8"))["timeline"]
+    assert (scores["labelled_segments"], scores["left_out_segments"]) == (3, 1) and len(scores["unanswered"]) == 1
 
 
 def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
@@ -79,6 +96,7 @@ def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: 
         (["--cache", "x", "--data-root", "y"], "give --cache or --data-root"),
         (["--cache", "x", "--timeline"], "--timeline goes with --data-root"),
         (["--cache", "x", "--stride", "0.5"], "--stride goes with --timeline"),
+        (["--cache", "x", "--min-confidence", "0.5"], "--min-confidence goes with --timeline"),
         (["--data-root", "x", "--split", "val"], "--split goes with --cache"),
         (["--data-root", "x", "--timeline", "--stride", "0"], "--stride"),
     ],
