@@ -40,10 +40,10 @@ class Estimate:
     free_bytes: int | None
     """On the disk of the cache; None behind a URL."""
 
-    def minutes(self, workers: int) -> float:
+    def seconds(self, workers: int) -> float:
         """Return the wall time with that many workers, -1 for all cores."""
         cores = usable_cores()
-        return self.cpu_seconds / (cores if workers == -1 else min(workers, cores)) / 60
+        return self.cpu_seconds / (cores if workers == -1 else min(workers, cores))
 
 
 def estimate_build(plan: BuildPlan, out: Location) -> Estimate:

@@ -128,7 +128,7 @@ def dry_run(
         f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
         f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
         f"about {byte_size(estimate.stored_bytes)}{free}",
-        f"about {time_span(estimate.cpu_seconds)} of CPU, {time_span(60 * estimate.minutes(workers))} with "
+        f"about {time_span(estimate.cpu_seconds)} of CPU, {time_span(estimate.seconds(workers))} with "
         f"{'all cores' if workers == -1 else f'{workers} workers'}",
         f"(from {counted(estimate.num_sampled, 'clip')} tried, {estimate.num_sampled_failed} of which failed"
         f"{':' if estimate.failures else ''}",

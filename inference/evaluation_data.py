@@ -104,7 +104,7 @@ def evaluate_timelines(
         decoders: videos that are decoded at the same time.
 
     Raises:
-        AnnotationError: there are no labelled videos.
+        AnnotationError: there are no labelled videos, or none of their labelled signs can be read.
     """
     labelled: defaultdict[str, list[Segment]] = defaultdict(list)
     for segment in annotations.segments:
@@ -131,6 +131,9 @@ def evaluate_timelines(
             if answers.answers and not signs:
                 without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer, answers, options)}")
             progress(number)
+    if not segments.num_true:  # whose scores would be perfect
+        reason = f"; the first reason: {unanswered[0]}" if unanswered else ""
+        raise AnnotationError(f"not one of {left_out} labelled signs is where a video could be read{reason}")
     return TimelineEvaluation(
         segments=segments,
         words=words,

@@ -77,6 +77,11 @@ def test_signs_in_videos_that_cannot_be_read_are_no_mistakes_of_the_model(
     assert "1 labelled sign where videos could not be read: not counted" in result.stdout
     scores = json.loads(out.read_text(encoding="utf-8"))["timeline"]
     assert (scores["labelled_segments"], scores["left_out_segments"]) == (3, 1) and len(scores["unanswered"]) == 1
+    for video in (root / "video").glob("*REAL17*"):
+        video.write_bytes(b"")
+    result = evaluate(checkpoint, "--data-root", root, *windows)
+    assert result.exit_code == 1 and not result.stdout
+    assert "not one of 4 labelled signs" in str(result.exception) and "the file is empty" in str(result.exception)
 
 
 def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
