@@ -36,7 +36,7 @@ test-all: $(INSTALLED)
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -m "not slow" \
-		--deselect tests/cache_builder/test_faults.py::test_a_build_that_may_write_no_further_says_where_and_goes_on_later
+		--deselect tests/cache_builder/building/test_faults.py::test_a_build_that_may_write_no_further_says_where_and_goes_on_later
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --sort=cover
 

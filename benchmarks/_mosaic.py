@@ -18,7 +18,7 @@ def main(file: Path, shape: tuple[int, ...], store: Path, batch: int) -> None:
         import torch
 
         # signprep itself is not in this environment.
-        runpy.run_path(str(Path(__file__).parents[1] / "training" / "torchvision_operators.py"))
+        runpy.run_path(str(Path(__file__).parents[1] / "training" / "runtime" / "torchvision_operators.py"))
         from streaming import MDSWriter, StreamingDataset
     except ImportError as error:
         print(error, flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._goals import GOALS
-from signprep.pipeline.machine import package_version, processor
+from signprep.pipeline.runtime.machine import package_version, processor
 
 
 @dataclass(frozen=True, kw_only=True)

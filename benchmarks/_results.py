@@ -18,7 +18,7 @@ from benchmarks._chart import bar_chart
 from benchmarks._goals import GOALS
 from benchmarks._peers import PEERS
 from benchmarks._size import Size
-from signprep.pipeline.machine import processor
+from signprep.pipeline.runtime.machine import processor
 
 
 @dataclass(frozen=True, kw_only=True)

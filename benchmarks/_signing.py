@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks._size import Size
-from signprep.cache_builder.build import build, write_state
-from signprep.cache_builder.format import CacheObject, shard_path, write_atomically, write_metadata
-from signprep.cache_builder.index import SCHEMA
-from signprep.cache_builder.plan import BuildOptions, plan_build
+from signprep.cache_builder.building.build import build, write_state
+from signprep.cache_builder.building.plan import BuildOptions, plan_build
+from signprep.cache_builder.format.index import SCHEMA
+from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically, write_metadata
+from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.reader import Cache, open_cache
-from signprep.cache_builder.shard import shard_bytes
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
-from signprep.pipeline.sources.read import read_data_root
-from signprep.pipeline.splits import assign_splits
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.splits import assign_splits
+from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
 
 FOLDER_VARIABLE = "SIGNPREP_BENCHMARKS_FOLDER"
 """Where the runner has its benchmarks keep what they share."""

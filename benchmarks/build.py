@@ -15,13 +15,13 @@ from unittest import mock
 from benchmarks._report import Bar, chart, figure, peak_memory_mib, print_line, print_machine, print_table
 from benchmarks._size import Size
 from benchmarks.decode import make_videos
-from signprep.cache_builder import build as build_module
-from signprep.cache_builder import shard_task
-from signprep.cache_builder.codec import ClipCodec
-from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building import build as build_module
+from signprep.cache_builder.building import encode_shard as shard_task
+from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.format.codec import ClipCodec
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sources.read import read_data_root
-from signprep.pipeline.splits import assign_splits
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.splits import assign_splits
 
 
 class CpuTimer:
@@ -108,6 +108,6 @@ def throughput(plan: BuildPlan, out: Path, workers: int) -> float:
 
 
 def _import_all() -> str:
-    import signprep.cache_builder.shard_task
+    import signprep.cache_builder.building.encode_shard
 
-    return signprep.cache_builder.shard_task.__name__
+    return signprep.cache_builder.building.encode_shard.__name__

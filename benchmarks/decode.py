@@ -34,9 +34,9 @@ from benchmarks._signing import rendered, shared, signing_sample
 from benchmarks._size import Size
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
-from signprep.pipeline.decode import PyAVReader
-from signprep.pipeline.geometry import FramePreprocessor
-from signprep.pipeline.sampling import sample_times, shown_frames
+from signprep.pipeline.video.frame_times import sample_times, shown_frames
+from signprep.pipeline.video.preprocess import FramePreprocessor
+from signprep.pipeline.video.pyav_reader import PyAVReader
 
 SPEC = ClipSpec()
 
@@ -124,7 +124,7 @@ def with_decord(video: Path, span: Span) -> NDArray[np.uint8]:
 
 def _before_torchvision() -> None:
     """What two peers import imports torchvision. Not above: torch would count as memory of those that need none."""
-    importlib.import_module("signprep.training.torchvision_operators")
+    importlib.import_module("signprep.training.runtime.torchvision_operators")
 
 
 def with_torchcodec(video: Path, span: Span) -> NDArray[np.uint8]:

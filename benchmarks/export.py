@@ -16,16 +16,16 @@ from benchmarks._report import Bar, chart, figure, print_line, print_machine, pr
 from benchmarks._signing import signing_cache
 from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache, open_cache
-from signprep.inference.demo import run_demo
+from signprep.inference.cli.run_demo import run_demo
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.sample.dataset import SampleSpec
-from signprep.pipeline.wording import counted
-from signprep.training.classifier import CHECKPOINT_KEY
+from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.synthetic.dataset import SampleSpec
 from signprep.training.config import TrainConfig
-from signprep.training.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
+from signprep.training.model.classifier import CHECKPOINT_KEY
+from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 from signprep.training.model_spec import MODEL_SPECS, model_spec
 from signprep.training.run import train
 

@@ -18,21 +18,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import signprep.training.torchvision_operators  # noqa: F401  (before torchvision)
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision)
 from benchmarks._report import Bar, chart, peak_memory_mib, print_line, print_machine, print_table
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size
-from signprep.inference.answers import answer_videos
-from signprep.inference.checkpoint import Recognizer
 from signprep.inference.prediction import predict_window
-from signprep.inference.videos import Video
-from signprep.inference.windows import WindowOptions
+from signprep.inference.recognizer import Recognizer
+from signprep.inference.videos.find import Video
+from signprep.inference.videos.window_predictions import answer_videos
+from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
-from signprep.pipeline.decode import PyAVReader, open_video
-from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
-from signprep.pipeline.segment import Vocabulary
-from signprep.training.classifier import ModelCard
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
+from signprep.pipeline.video.pyav_reader import PyAVReader, open_video
+from signprep.training.model.classifier import ModelCard
 from signprep.training.model_spec import build_model, model_spec
 
 SINGLES = 8

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import signprep.training.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
 from benchmarks._signing import rendered, signing_cache, signing_sample
 from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sampling import sample_times
+from signprep.pipeline.video.frame_times import sample_times
 from signprep.training.loader import ClipLoader
 from signprep.training.model_spec import build_model, channels_last, model_spec
 from signprep.training.transforms import ClipTransform

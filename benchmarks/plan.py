@@ -18,14 +18,14 @@ import pyarrow as pa
 
 from benchmarks._report import Bar, chart, peak_memory_mib, print_machine, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.index import SCHEMA
-from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
-from signprep.cache_builder.shard_task import part_path
-from signprep.cache_builder.update import plan_update
+from signprep.cache_builder.building.encode_shard import part_path
+from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.update import plan_update
+from signprep.cache_builder.format.index import SCHEMA
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.segment import Segment
-from signprep.pipeline.sources.files import DataRoots
-from signprep.pipeline.splits import assign_splits
+from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.splits import assign_splits
 
 
 def run(size: Size) -> None:

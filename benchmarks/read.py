@@ -24,7 +24,7 @@ import pyarrow as pa
 from numcodecs import blosc
 from numpy.typing import NDArray
 
-import signprep.training.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
 from benchmarks._report import (
     Bar,
     chart,
@@ -38,14 +38,14 @@ from benchmarks._report import (
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size
 from benchmarks._stores import BATCH, Epoch, batches, litdata, mosaic, npy_files, tensorstore, webdataset, zarr_clips
-from signprep.cache_builder.build import build, write_state
-from signprep.cache_builder.codec import CHECKSUM_BYTES
-from signprep.cache_builder.format import shard_path, write_metadata
-from signprep.cache_builder.plan import BuildOptions, plan_build
+from signprep.cache_builder.building.build import build, write_state
+from signprep.cache_builder.building.plan import BuildOptions, plan_build
+from signprep.cache_builder.format.codec import CHECKSUM_BYTES
+from signprep.cache_builder.format.layout import shard_path, write_metadata
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sources.read import read_data_root
-from signprep.pipeline.splits import assign_splits
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.splits import assign_splits
 
 
 def run(size: Size) -> None:

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from benchmarks._report import Bar, chart, figure, peak_memory_mib, print_machine, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.codec import CODECS
-from signprep.cache_builder.format import (
+from signprep.cache_builder.format.codec import CODECS
+from signprep.cache_builder.format.index import SCHEMA
+from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     GROUP_METADATA,
     INDEX,
@@ -30,11 +31,10 @@ from signprep.cache_builder.format import (
     shard_path,
     write_metadata,
 )
-from signprep.cache_builder.index import SCHEMA
+from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.reader import open_cache
-from signprep.cache_builder.shard import shard_bytes
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.segment import Vocabulary
+from signprep.pipeline.datasets.segment import Vocabulary
 
 BATCH, NUM_BATCHES, CLIPS_PER_SHARD, NUM_GLOSSES = 32, 20, 128, 3000
 ROWS_A_GROUP = 500_000

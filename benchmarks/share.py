@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.build import write_state
-from signprep.cache_builder.format import (
+from signprep.cache_builder.building.build import write_state
+from signprep.cache_builder.format.index import index_table
+from signprep.cache_builder.format.layout import (
     CacheInfo,
     CacheObject,
     read_info,
@@ -32,17 +33,16 @@ from signprep.cache_builder.format import (
     write_atomically,
     write_metadata,
 )
-from signprep.cache_builder.index import index_table
-from signprep.cache_builder.shard import shard_bytes
-from signprep.cache_builder.sharing.location import Location, location_of
-from signprep.cache_builder.sharing.pull import pull
-from signprep.cache_builder.sharing.push import push
-from signprep.cache_builder.sharing.remote import RemoteFolder
-from signprep.cache_builder.sharing.transfer import PARALLEL
+from signprep.cache_builder.format.shard import shard_bytes
+from signprep.cache_builder.remote.location import Location, location_of
+from signprep.cache_builder.remote.pull import pull
+from signprep.cache_builder.remote.push import push
+from signprep.cache_builder.remote.storage import RemoteFolder
+from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.segment import Vocabulary
-from tests.cache_builder.sharing.made_caches import PROVENANCE, row_of
-from tests.cache_builder.sharing.servers import CREDENTIALS, make_bucket, s3_server, sftp_server
+from signprep.pipeline.datasets.segment import Vocabulary
+from tests.cache_builder.made_caches import PROVENANCE, row_of
+from tests.cache_builder.servers import CREDENTIALS, make_bucket, s3_server, sftp_server
 
 CLIPS_PER_SHARD = 128
 FOLDER = "folder"

@@ -23,11 +23,11 @@ from benchmarks._report import Bar, chart, figure, print_line, print_machine, pr
 from benchmarks._signing import many_clips, signing_cache, signing_sample
 from benchmarks._size import Size
 from signprep.cache_builder import open_cache
-from signprep.cache_builder.plan import MAX_CLIPS_PER_SHARD
-from signprep.cache_builder.sharing.stream_options import StreamOptions
-from signprep.cache_builder.sharing.streamed import StreamedCache
+from signprep.cache_builder.building.plan import MAX_CLIPS_PER_SHARD
+from signprep.cache_builder.remote.stream_options import StreamOptions
+from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.training import order
+from signprep.training.data import epoch_order as order
 from signprep.training.loader import ClipLoader
 
 DELAY_SECONDS, LINK_BYTES_PER_SECOND = 0.020, 125e6

@@ -11,22 +11,22 @@ from pathlib import Path
 
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.from_annotations import build_from_annotations
-from signprep.cache_builder.plan import BuildOptions
+from signprep.cache_builder.building.plan import BuildOptions
+from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.reader import open_cache
-from signprep.inference.answers import answer_videos
-from signprep.inference.checkpoint import load_checkpoint
-from signprep.inference.infer import segments_of
 from signprep.inference.prediction import keeper
-from signprep.inference.timeline import TimelineOptions, TimelineSegment
-from signprep.inference.timeline_scores import SegmentScores, WordErrors, segment_scores, word_errors
-from signprep.inference.videos import find_videos
-from signprep.inference.windows import WindowOptions
+from signprep.inference.recognizer import load_checkpoint
+from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
+from signprep.inference.timeline.timeline import TimelineOptions, TimelineSegment
+from signprep.inference.videos.find import find_videos
+from signprep.inference.videos.run import segments_of
+from signprep.inference.videos.window_predictions import answer_videos
+from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.idle import IDLE_GLOSS, idle_segments
-from signprep.pipeline.sample.dataset import SampleSpec, render_dataset
-from signprep.pipeline.sources.annotations import Annotations, SourceOptions
-from signprep.pipeline.sources.read import read_data_root
+from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
+from signprep.pipeline.datasets.no_sign import IDLE_GLOSS, idle_segments
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from signprep.training.run import train

@@ -21,15 +21,15 @@ from benchmarks._signing import signing_cache
 from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.sample.dataset import SampleSpec
-from signprep.training.augmentation import num_draws
-from signprep.training.callbacks import Throughput
+from signprep.pipeline.synthetic.dataset import SampleSpec
+from signprep.training.callbacks.guards import Throughput
+from signprep.training.callbacks.record import EpochTable
 from signprep.training.config import TrainConfig
+from signprep.training.data.augmentation import num_draws
 from signprep.training.devices import Devices
 from signprep.training.loader import Batch, ClipLoader
 from signprep.training.model_spec import ModelSpec, model_spec
 from signprep.training.run import train
-from signprep.training.run_record import EpochTable
 
 BATCH = 8
 

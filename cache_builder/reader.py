@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signprep.cache_builder.codec import use_one_thread
-from signprep.cache_builder.format import (
+from signprep.cache_builder.format.codec import use_one_thread
+from signprep.cache_builder.format.index import OK, SCHEMA
+from signprep.cache_builder.format.layout import (
     GROUP_METADATA,
     INDEX,
     MANIFEST,
@@ -31,15 +32,14 @@ from signprep.cache_builder.format import (
     read_manifest,
     shard_path,
 )
-from signprep.cache_builder.index import OK, SCHEMA
-from signprep.cache_builder.shard import ShardFile, chunk_is_intact
-from signprep.cache_builder.sharing.location import location_of
+from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact
+from signprep.cache_builder.remote.location import location_of
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-from signprep.pipeline.segment import Vocabulary
 
 if TYPE_CHECKING:
-    from signprep.cache_builder.sharing.stream_options import StreamOptions
+    from signprep.cache_builder.remote.stream_options import StreamOptions
 
 MAX_OPEN_SHARDS = 256
 """Mapped at a time; the first mapped is closed first. Mapping one again takes less than a tenth of reading a clip."""
@@ -268,8 +268,8 @@ def open_cache(path: str | Path, *, stream: "StreamOptions | None" = None) -> Ca
     """
     location = location_of(path)
     if isinstance(location, str):
-        from signprep.cache_builder.sharing.stream_options import StreamOptions
-        from signprep.cache_builder.sharing.streamed import open_streamed
+        from signprep.cache_builder.remote.stream_options import StreamOptions
+        from signprep.cache_builder.remote.streaming import open_streamed
 
         return open_streamed(location, stream or StreamOptions())
     root = location

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from signprep.inference.checkpoint import Recognizer, load_checkpoint
+from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.errors import CheckpointError
 
 
@@ -12,7 +12,7 @@ def open_model(path: Path, device: str = "cpu", *, own_model: str | None = None,
     Raises:
         CheckpointError: it is neither, or an exported file was asked to answer elsewhere.
     """
-    from signprep.inference.export.opened import exported_format, open_exported
+    from signprep.inference.export.runtime import exported_format, open_exported
 
     format_ = exported_format(path)
     if format_ is None:

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.decode import VideoReader, open_video
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.geometry import FramePreprocessor
-from signprep.pipeline.sampling import sample_times
+from signprep.pipeline.video.frame_times import sample_times
+from signprep.pipeline.video.preprocess import FramePreprocessor
+from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 _BEFORE_THE_END_SECONDS = 1e-6
 """A moment at which the last frame is certainly shown."""

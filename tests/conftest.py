@@ -12,13 +12,13 @@ import pytest
 # Models as small as the tests' are slower on several threads, ten times so while other work runs on the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from signprep.cache_builder.build import build
-from signprep.cache_builder.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.build import build
+from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Span
-from signprep.pipeline.sources.read import read_data_root
-from signprep.pipeline.splits import assign_splits
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.splits import assign_splits
 from tests.generated_videos import write_video
 
 GLOSSES = ("왼쪽", "오른쪽")
@@ -55,7 +55,8 @@ import json, sys
 from pathlib import Path
 from benchmarks._report import peak_memory_mib
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import Span, extract_clips
+from signprep.pipeline.clips import Span
+from signprep.pipeline.clips import extract_clips
 for path in sys.argv[2:]:
     extract_clips(Path(path), [Span(*span) for span in json.loads(sys.argv[1])], ClipSpec(num_frames=8, size=64))
 print(peak_memory_mib())

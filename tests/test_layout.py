@@ -112,7 +112,7 @@ def test_ctrl_c_is_one_line_and_the_exit_code_of_shells(
     def pressed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("signprep.pipeline.sample.dataset.render_dataset", pressed)
+    monkeypatch.setattr("signprep.pipeline.synthetic.dataset.render_dataset", pressed)
     with pytest.raises(SystemExit) as exit_:
         main(["make-sample", "nowhere"])
     assert exit_.value.code == 130 and capsys.readouterr().err.strip() == "signprep: stopped"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-from signprep.training.augmentation import Augmentation
+from signprep.training.data.augmentation import Augmentation
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
 """Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.sharing.streamed import Prefetcher, StreamedCache
+from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.order import BatchPlan, balanced, gradual, mixing_seed, shuffled, uniform_draws
+from signprep.training.data.epoch_order import BatchPlan, balanced, gradual, mixing_seed, shuffled, uniform_draws
 
 PREFETCHED_BATCHES = 4
 """Batches in memory or being read, ahead of the one in use."""

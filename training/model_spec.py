@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from signprep.pipeline.errors import TrainingError
-from signprep.training.own_model import build_own_model, check_own_name, is_own, own_head_name
+from signprep.training.model.custom import build_own_model, check_own_name, is_own, own_head_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +257,7 @@ def build_model(spec: ModelSpec, num_classes: int) -> nn.Module:
     Raises:
         TrainingError: there is no such model, it cannot take that input, or one's own does not keep to the contract.
     """
-    import signprep.training.torchvision_operators  # noqa: F401  (before pytorchvideo)
+    import signprep.training.runtime.torchvision_operators  # noqa: F401  (before pytorchvideo)
 
     _check_input(spec)
     return _family(spec.name).build(spec, num_classes)

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from signprep.pipeline.segment import Vocabulary
+from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.training.config import TrainConfig
+from signprep.training.model.pretrained import freeze_backbone, load_pretrained
 from signprep.training.model_spec import ModelSpec, build_model, channels_last
-from signprep.training.pretrained import freeze_backbone, load_pretrained
 
 
 def prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:

@@ -13,32 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import signprep.training.torchvision_operators  # noqa: F401  (before lightning)
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
 
 from lightning import Callback, Trainer, seed_everything  # isort: skip
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging  # isort: skip
 from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.sharing.streamed import StreamedCache
+from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.errors import StoppedError, TrainingError
-from signprep.training.allocator import keep_freed_memory
-from signprep.training.batch_size_hint import is_out_of_memory, out_of_memory
-from signprep.training.best_checkpoint import BestCheckpoint, BestEpochs
-from signprep.training.callbacks import LossGuard, SaveLast, StopRequested, Throughput
-from signprep.training.checkpoint_io import LAST, WholeCheckpointIO
-from signprep.training.classifier import ModelCard, SignClassifier
-from signprep.training.config import TrainConfig
-from signprep.training.data import ClipData, balanced_class_weights, require_frames, split_positions
-from signprep.training.devices import Devices
-from signprep.training.model_spec import ModelSpec, parameter_counts
-from signprep.training.order import WINDOW_CLIPS, BatchPlan
-from signprep.training.own_code import load_function
-from signprep.training.pictures import ValidationPictures
-from signprep.training.prepare_model import prepare_model
-from signprep.training.progress import EpochProgress
-from signprep.training.resume import check_resumable
-from signprep.training.run_folder import (
+from signprep.training.callbacks.checkpoint_io import LAST, WholeCheckpointIO
+from signprep.training.callbacks.checkpoints import BestCheckpoint, BestEpochs
+from signprep.training.callbacks.guards import LossGuard, SaveLast, StopRequested, Throughput
+from signprep.training.callbacks.pictures import ValidationPictures
+from signprep.training.callbacks.progress import EpochProgress
+from signprep.training.callbacks.record import METRICS, RUN, EpochTable, versions, write_run
+from signprep.training.callbacks.run_folder import (
     BEST,
     CHECKPOINTS_FOLDER,
     LOGS_FOLDER,
@@ -46,7 +36,17 @@ from signprep.training.run_folder import (
     remove_earlier_run,
     require_own,
 )
-from signprep.training.run_record import METRICS, RUN, EpochTable, versions, write_run
+from signprep.training.config import TrainConfig
+from signprep.training.data.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
+from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
+from signprep.training.devices import Devices
+from signprep.training.model.classifier import ModelCard, SignClassifier
+from signprep.training.model.own_code import load_function
+from signprep.training.model.resume import check_resumable
+from signprep.training.model_spec import ModelSpec, parameter_counts
+from signprep.training.prepare_model import prepare_model
+from signprep.training.runtime.batch_size_hint import is_out_of_memory, out_of_memory
+from signprep.training.runtime.memory import keep_freed_memory
 
 STEPS_BETWEEN_LOGS = 10
 MONITORED = "val/accuracy"

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from signprep.training.augmentation import (
+from signprep.training.data.augmentation import (
     Augmentation,
     Tones,
     erased_boxes,

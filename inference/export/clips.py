@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.checkpoint import Recognizer
-from signprep.inference.evaluation_answers import SplitClips, answer, split_clips
-from signprep.inference.export.card import ExportCard
+from signprep.inference.evaluation.logits import SplitClips, answer, split_clips
+from signprep.inference.export.metadata import ExportCard
 from signprep.inference.export.source import drawn
+from signprep.inference.recognizer import Recognizer
 
 NUM_DRAWN = 4
 SPLITS = ("val", "test", "train")

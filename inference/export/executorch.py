@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from signprep.inference.export.card import MOST_BYTES
 from signprep.inference.export.deployable import deployable
+from signprep.inference.export.metadata import MOST_BYTES
 from signprep.inference.export.preprocessing import Preprocessing
 from signprep.inference.export.source import Source
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.export_format import EXECUTORCH, require_installed
+from signprep.training.model.export_format import EXECUTORCH, require_installed
 
 CARD_METHOD = "signprep_json"
 """Method of the program that returns `signprep.json`: names of methods have no dots."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from signprep.inference.export.card import KEY, MOST_BYTES
+from signprep.inference.export.metadata import KEY, MOST_BYTES
 from signprep.inference.export.source import Source
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.pipeline.wording import first_line
-from signprep.training.export_format import ONNX, require_installed
+from signprep.pipeline.runtime.text import first_line
+from signprep.training.model.export_format import ONNX, require_installed
 from signprep.training.model_spec import ModelSpec
 
 if TYPE_CHECKING:

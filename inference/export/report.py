@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.inference.export.card import ExportCard
-from signprep.inference.export.proof import CHECKPOINT, Comparison, Proof
-from signprep.pipeline.wording import byte_size
+from signprep.inference.export.metadata import ExportCard
+from signprep.inference.export.verification import CHECKPOINT, Comparison, Proof
+from signprep.pipeline.runtime.text import byte_size
 
 REPORT_VERSION = 1
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.training.export_format import EXECUTORCH, TORCHSCRIPT
+from signprep.training.model.export_format import EXECUTORCH, TORCHSCRIPT
 
 MOBILE_FAMILY = "efficient_x3d"
 

@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.checkpoint import load_checkpoint
-from signprep.inference.export.card import ExportCard
 from signprep.inference.export.clips import SPLITS, Clips
 from signprep.inference.export.deployable import X86_ENGINE, X86_FAST_ENGINE, int8_engines
 from signprep.inference.export.executorch import write_executorch
+from signprep.inference.export.metadata import ExportCard
 from signprep.inference.export.onnx import write_onnx
-from signprep.inference.export.opened import exported_format
-from signprep.inference.export.proof import Comparison, prove, require_kept
 from signprep.inference.export.report import ExportReport, report_path
 from signprep.inference.export.routes import require_int8_route, require_route
+from signprep.inference.export.runtime import exported_format
 from signprep.inference.export.source import Source, calibration_positions
 from signprep.inference.export.torchscript import write_torchscript
+from signprep.inference.export.verification import Comparison, prove, require_kept
+from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.pipeline.machine import describe_machine, versions_of
-from signprep.pipeline.output import require_writable, written_whole
-from signprep.pipeline.wording import counted
-from signprep.training.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
+from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
+from signprep.pipeline.runtime.machine import describe_machine, versions_of
+from signprep.pipeline.runtime.text import counted
+from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 
 WRITERS: dict[str, Callable[[Source, Path], tuple[str, ...]]] = {
     TORCHSCRIPT: write_torchscript,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.checkpoint import Recognizer
-from signprep.inference.export.card import ExportCard
+from signprep.inference.export.metadata import ExportCard
+from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CacheError
 
 CALIBRATION_CLIPS = 64

@@ -13,19 +13,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from signprep.inference.export.card import KEY, MOST_BYTES
 from signprep.inference.export.deployable import (
     deployable,
     int8_engine,
     quantized,
     quiet,
 )
+from signprep.inference.export.metadata import KEY, MOST_BYTES
 from signprep.inference.export.preprocessing import Preprocessing
 from signprep.inference.export.routes import is_mobile
 from signprep.inference.export.source import Source
-from signprep.inference.threads import torch_threads
+from signprep.inference.videos.threads import torch_threads
 from signprep.pipeline.errors import CheckpointError
-from signprep.pipeline.wording import first_line
+from signprep.pipeline.runtime.text import first_line
 
 NOT_OPTIMIZED = "optimize_for_mobile was left out: "
 

@@ -3,9 +3,9 @@
 import unicodedata
 from collections.abc import Iterator
 
+from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END
+from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
 from signprep.pipeline.scan.database import ScanDatabase
-from signprep.pipeline.segment import WHOLE_VIDEO_END
-from signprep.pipeline.splits import OFFICIAL_VALIDATION_SIGNERS
 
 MAX_DURATION_DIFFERENCE_SECONDS = 0.5
 """Between label and video; 1 s for labels that state whole seconds."""

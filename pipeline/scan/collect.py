@@ -8,15 +8,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.progress import progress_bar
-from signprep.pipeline.scan.database import ScanDatabase
-from signprep.pipeline.scan.processes import CountLine, in_processes
-from signprep.pipeline.scan.read_labels import read_labels, without_name
-from signprep.pipeline.scan.video_facts import COLUMNS, probe_videos
-from signprep.pipeline.segment import Segment
-from signprep.pipeline.sources.aihub import LABEL_SUFFIX
-from signprep.pipeline.sources.annotations import (
+from signprep.pipeline.datasets.aihub import LABEL_SUFFIX
+from signprep.pipeline.datasets.annotations import (
     VIDEO_SUFFIXES,
     NameParts,
     Problem,
@@ -24,8 +17,15 @@ from signprep.pipeline.sources.annotations import (
     parse_kind,
     parse_name,
 )
-from signprep.pipeline.sources.files import open_file, walk_files
-from signprep.pipeline.sources.read import iterate_segments
+from signprep.pipeline.datasets.files import open_file, walk_files
+from signprep.pipeline.datasets.read import iterate_segments
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.scan.database import ScanDatabase
+from signprep.pipeline.scan.labels import read_labels, without_name
+from signprep.pipeline.scan.processes import CountLine, in_processes
+from signprep.pipeline.scan.videos import COLUMNS, probe_videos
 
 PROBE_CHOICES = ("all", "sample", "none")
 SAMPLED_VIDEOS = 1000

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from signprep.pipeline.scan import tables
+from signprep.pipeline.scan import report as tables
 from signprep.pipeline.scan.run import Scan
 
 FORMAT_VERSION = 1

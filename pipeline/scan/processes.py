@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from joblib import Parallel, delayed
 
-from signprep.pipeline.machine import usable_cores
-from signprep.pipeline.progress import PLAIN_LINE_SECONDS
-from signprep.pipeline.workers import run_in, start_workers
+from signprep.pipeline.runtime.machine import usable_cores
+from signprep.pipeline.runtime.progress import PLAIN_LINE_SECONDS
+from signprep.pipeline.runtime.workers import run_in, start_workers
 
 CHUNKS_A_WORKER = 8
 """In one batch: enough that a slow chunk does not leave other workers idle for long."""

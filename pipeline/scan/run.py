@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from signprep.pipeline.datasets.annotations import SourceOptions
+from signprep.pipeline.datasets.read import layout_of, video_root
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.collect import (
     ScanOptions,
@@ -16,10 +18,8 @@ from signprep.pipeline.scan.collect import (
     pair_files,
 )
 from signprep.pipeline.scan.database import ScanDatabase, temporary_database
-from signprep.pipeline.scan.tables import num_of_severity
+from signprep.pipeline.scan.report import num_of_severity
 from signprep.pipeline.scan.twins import collect_hashes
-from signprep.pipeline.sources.annotations import SourceOptions
-from signprep.pipeline.sources.read import layout_of, video_root
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ import hashlib
 import sys
 from pathlib import Path
 
+from signprep.pipeline.datasets.files import open_file
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.progress import progress_bar
+from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.processes import in_processes
-from signprep.pipeline.sources.files import open_file
 
 VIDEOS_A_CHUNK = 32
 

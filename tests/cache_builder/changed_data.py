@@ -5,8 +5,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from signprep.cache_builder import open_cache
-from signprep.cache_builder.build import BuildReport, build
-from signprep.cache_builder.verify import verify_cache
+from signprep.cache_builder.building.build import BuildReport, build
+from signprep.cache_builder.edit.verify import verify_cache
 from signprep.pipeline.cli import cli
 from tests.conftest import plan_of, write_label
 from tests.generated_videos import write_video

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference import prediction
-from signprep.inference.checkpoint import Recognizer, load_checkpoint
 from signprep.inference.prediction import predict_window
+from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import CheckpointError, DecodeError
 from tests.conftest import GLOSSES

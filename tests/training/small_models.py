@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from signprep.pipeline.segment import Vocabulary
-from signprep.training.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.training.model.classifier import CHECKPOINT_KEY, CHECKPOINT_VERSION
 from signprep.training.model_spec import (
     ModelSpec,
     model_spec,

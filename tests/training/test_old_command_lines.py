@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from signprep.inference.export import proof
+from signprep.inference.export import verification as proof
 from signprep.pipeline.cli import cli
 from tests.conftest import write_data_root
 from tests.generated_videos import write_video

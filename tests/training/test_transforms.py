@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from signprep.training.augmentation import (
+from signprep.training.data.augmentation import (
     ERASE,
     FLIP,
     NONE,
@@ -148,7 +148,7 @@ def test_tones_change_as_their_names_say() -> None:
         draws[1, column] = 1.0
         return pictures(ClipTransform(SPEC, Augmentation(**(asdict(NONE) | limits)))(clips, draws))
 
-    from signprep.training import augmentation
+    from signprep.training.data import augmentation
 
     before, after = changed(augmentation.BRIGHTNESS, brightness=0.1)
     inside = (before > 30) & (before < 220)

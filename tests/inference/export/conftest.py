@@ -12,12 +12,12 @@ from torch import nn
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export import onnx as export_onnx
-from signprep.inference.export import proof
+from signprep.inference.export import verification as proof
 from signprep.inference.export.onnx import exported_graph
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
-from signprep.training.classifier import CHECKPOINT_KEY, ModelCard
-from signprep.training.export_format import ONNX, TORCHSCRIPT
+from signprep.training.model.classifier import CHECKPOINT_KEY, ModelCard
+from signprep.training.model.export_format import ONNX, TORCHSCRIPT
 from signprep.training.model_spec import build_model, model_spec
 
 ANY_DROP = 1.0

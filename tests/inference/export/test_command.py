@@ -9,15 +9,14 @@ import torch
 from click.testing import CliRunner, Result
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export import proof
-from signprep.inference.export.proof import Comparison, compare, require_kept
+from signprep.inference.export import verification as proof
 from signprep.inference.export.report import ExportReport, report_path
 from signprep.inference.export.run import ExportOptions, export_model
-from signprep.pipeline import extras
-from signprep.pipeline.cli import cli
+from signprep.inference.export.verification import Comparison, compare, require_kept
+from signprep.pipeline.cli import cli, extras
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.training.export_format import format_of
+from signprep.training.model.export_format import format_of
 from tests.conftest import build_test_cache, write_data_root
 from tests.inference.export.conftest import SMALL, untrained_checkpoint
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.checkpoint import load_checkpoint
-from signprep.inference.export.opened import exported_format
 from signprep.inference.export.preprocessing import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.runtime import exported_format
 from signprep.inference.open_model import open_model
+from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.errors import CheckpointError
 from tests.inference.export.conftest import answers_alone
 

@@ -10,13 +10,13 @@ import torch
 from onnx import TensorProto, helper
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.checkpoint import load_checkpoint
-from signprep.inference.export.card import KEY
+from signprep.inference.export.metadata import KEY
 from signprep.inference.export.onnx import read_onnx
-from signprep.inference.export.opened import open_exported
 from signprep.inference.export.preprocessing import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.runtime import open_exported
+from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.errors import CheckpointError
 from tests.conftest import GLOSSES
 from tests.inference.export.conftest import ONNX_ANSWER, answers_alone, untrained_checkpoint

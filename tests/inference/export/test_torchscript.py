@@ -11,15 +11,15 @@ import torch.backends.xnnpack
 import torch.utils.mobile_optimizer
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.checkpoint import load_checkpoint
-from signprep.inference.export.card import KEY
 from signprep.inference.export.deployable import deployable, int8_engine, quantized, quiet
+from signprep.inference.export.metadata import KEY
 from signprep.inference.export.preprocessing import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
-from signprep.training.export_format import TORCHSCRIPT
+from signprep.training.model.export_format import TORCHSCRIPT
 from signprep.training.model_spec import build_model, model_spec
 from tests.conftest import GLOSSES
 from tests.inference.export.conftest import SMALL, TORCHSCRIPT_ANSWER, answers_alone, untrained_checkpoint

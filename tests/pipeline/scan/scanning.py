@@ -6,10 +6,10 @@ from typing import Any
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
+from signprep.pipeline.datasets.annotations import SourceOptions
 from signprep.pipeline.scan.collect import ScanOptions
 from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.run import scanned
-from signprep.pipeline.sources.annotations import SourceOptions
 from tests.conftest import write_label
 
 WORD1, WORD2 = "NIA_SL_WORD0001_REAL", "NIA_SL_WORD0002_REAL"

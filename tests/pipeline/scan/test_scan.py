@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from signprep.pipeline.datasets.annotations import SourceOptions
 from signprep.pipeline.scan.collect import ScanOptions, split_of_path
 from signprep.pipeline.scan.run import scanned
-from signprep.pipeline.sources.annotations import SourceOptions
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan
 

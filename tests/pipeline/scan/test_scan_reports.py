@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
+from signprep.pipeline.datasets.annotations import SourceOptions
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.scan.collect import ScanOptions
 from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.run import scanned
-from signprep.pipeline.sources.annotations import SourceOptions
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, label, run, scan
 

@@ -1,0 +1,1 @@
+"""Building and updating a cache: plan, shards, local and cluster workers. Changes to a finished cache are in `edit`."""

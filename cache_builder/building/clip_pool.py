@@ -1,0 +1,198 @@
+"""A team's shelf: clips that anyone has cut, for everyone who would cut the same ones.
+
+    SHELF/SETTINGS/settings.json         what decides the clips' bytes, for people
+    SHELF/SETTINGS/clips/HASH            stored clips, one after another: what one task of a build has made
+    SHELF/SETTINGS/parts/HASH.parquet    which clips those are, and where; written after them
+
+A clip's identity is the content of its video, its span, and the settings that decide its bytes: whose data set it is
+in, under what name and gloss, does not matter, so data sets share what they have in common. In: videos and spans. Out:
+stored clips, their checksums compared, each decoded once. A shelf that fails during a build costs time, never clips.
+"""
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject
+from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.remote.readers import Readers, readers_of
+from signprep.cache_builder.remote.storage import RemoteFolder
+from signprep.cache_builder.remote.stretches import stretches
+from signprep.pipeline.errors import CacheCorruptError, CacheError
+
+MAX_PART_BYTES = 2**26
+SHELVED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
+"""Of the index, that are a clip's own."""
+
+_PARALLEL = 8
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("video_hash", pa.string(), nullable=False),
+        pa.field("start_seconds", pa.float64(), nullable=False),
+        pa.field("end_seconds", pa.float64(), nullable=False),
+        pa.field("clip_start_seconds", pa.float64(), nullable=False),
+        pa.field("clip_end_seconds", pa.float64(), nullable=False),
+        pa.field("sampled_seconds", pa.list_(pa.float64()), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("num_bytes", pa.int64(), nullable=False),
+    ]
+)
+
+
+class ClipIdentity(NamedTuple):
+    """Who a clip is, among clips of equal settings."""
+
+    video_hash: str
+    start_seconds: float
+    end_seconds: float
+    """Of the label."""
+
+
+class ShelvedClip(NamedTuple):
+    """A clip as it is stored, and the index columns that are its own."""
+
+    chunk: bytes
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """A shelf as a build uses it: plain data, for workers too."""
+
+    url: str
+    info: CacheInfo
+    catalogue: Path
+    """SQLite file of what was on the shelf when the build began."""
+
+    @cached_property
+    def folder(self) -> RemoteFolder:
+        """Return the part of the shelf that has clips of these settings."""
+        return RemoteFolder(f"{self.url}/{settings_digest(self.info)}")
+
+    @classmethod
+    def open(cls, location: Location, info: CacheInfo, catalogue: Path) -> Self:
+        """Read what is on a shelf.
+
+        Args:
+            location: a folder or a URL; it need not be there yet.
+            info: of the cache that is built.
+            catalogue: file to write.
+
+        Raises:
+            CacheError: the shelf cannot be reached, or what lies there is no shelf's.
+        """
+        shelf = cls(url=_url_of(location), info=info, catalogue=catalogue)
+        parts = sorted(name for name in shelf.folder.sizes("parts") if name.endswith(".parquet"))
+        catalogue.parent.mkdir(parents=True, exist_ok=True)
+        catalogue.unlink(missing_ok=True)
+        shelf.folder.upload(json.dumps(_settings(info), ensure_ascii=False, indent=1).encode(), "settings.json")
+        with closing(sqlite3.connect(catalogue)) as database, ThreadPoolExecutor(_PARALLEL) as threads, database:
+            database.execute("CREATE TABLE clips (identity TEXT PRIMARY KEY, bundle TEXT, row TEXT)")
+            for name, table in zip(parts, threads.map(shelf._part, parts), strict=True):
+                rows = ((_key(row), name.removesuffix(".parquet"), json.dumps(row)) for row in table.to_pylist())
+                database.executemany("INSERT OR IGNORE INTO clips VALUES (?, ?, ?)", rows)
+        return shelf
+
+    def _part(self, name: str) -> pa.Table:
+        try:
+            data = self.folder.read(f"parts/{name}", limit=MAX_PART_BYTES)
+            table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            return table.select(_SCHEMA.names).cast(_SCHEMA)
+        except (pa.ArrowException, ValueError, KeyError) as error:
+            raise CacheError(f"{self.folder}/parts/{name}: is no part of a shelf ({error}); delete it") from error
+
+    def take(self, identities: Sequence[ClipIdentity]) -> dict[ClipIdentity, ShelvedClip]:
+        """Return those of the clips that are on the shelf and whole; others are left out, to be cut."""
+        by_bundle: dict[str, list[tuple[ClipIdentity, dict[str, Any]]]] = {}
+        with closing(sqlite3.connect(f"{self.catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            for identity in dict.fromkeys(identities):
+                query = "SELECT bundle, row FROM clips WHERE identity = ?"
+                for bundle, row in database.execute(query, (_key(identity._asdict()),)):
+                    by_bundle.setdefault(bundle, []).append((identity, json.loads(row)))
+        with ThreadPoolExecutor(_PARALLEL) as threads:
+            return {
+                identity: clip
+                for found in threads.map(self._read_bundle, by_bundle, by_bundle.values())
+                for identity, clip in found
+            }
+
+    def _read_bundle(
+        self, bundle: str, rows: list[tuple[ClipIdentity, dict[str, Any]]]
+    ) -> list[tuple[ClipIdentity, ShelvedClip]]:
+        rows = sorted(rows, key=lambda row: row[1]["offset"])
+        bounds = [(row["offset"], row["offset"] + row["num_bytes"]) for _, row in rows]
+        chunks: list[bytes] = []
+        try:
+            for first, last, inside in stretches(bounds):
+                data = self.folder.read(f"clips/{bundle}", first, last)
+                chunks += [data[start - first : end - first] for start, end in inside]
+        except CacheError:
+            return []  # it is cut instead
+        taken = []
+        for (identity, row), chunk in zip(rows, chunks, strict=True):
+            with contextlib.suppress(CacheCorruptError):
+                frames = np.empty(self.info.clip_spec.clip_shape, np.uint8)
+                self.info.clip_codec.decode(np.frombuffer(chunk, np.uint8), frames)
+                taken.append((identity, ShelvedClip(chunk, {name: row[name] for name in SHELVED_COLUMNS})))
+        return taken
+
+    def put(self, clips: Mapping[ClipIdentity, ShelvedClip]) -> None:
+        """Put clips on the shelf; the part that tells of them comes last. Raises CacheError if that fails."""
+        if not clips:
+            return
+        rows, offset = [], 0
+        for identity, clip in clips.items():
+            rows.append(identity._asdict() | clip.columns | {"offset": offset, "num_bytes": len(clip.chunk)})
+            offset += len(clip.chunk)
+        bundle = b"".join(clip.chunk for clip in clips.values())
+        name = CacheObject.of(bundle).hash
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink, compression="zstd", write_page_checksum=True)
+        self.folder.upload(bundle, f"clips/{name}")
+        self.folder.upload(sink.getvalue().to_pybytes(), f"parts/{name}.parquet")
+
+
+def _url_of(location: Location) -> str:
+    return location if isinstance(location, str) else f"file://{location.absolute()}"
+
+
+def check_shelf(location: Location, confirm: Callable[[str], None] | None = None) -> None:
+    """Raise CacheError where no shelf can be; `confirm` is told who may read one behind a URL, as for `push`."""
+    remote = RemoteFolder(_url_of(location))
+    if remote.is_read_only:
+        raise CacheError(f"{remote}: nothing can be put on a shelf that is a web server")
+    readers = readers_of(remote) if isinstance(location, str) else Readers.KNOWN
+    if confirm is not None and readers is not Readers.KNOWN:
+        confirm(f"{remote}: {readers.value}")
+
+
+def settings_digest(info: CacheInfo) -> str:
+    """Return the hash of all that decides a clip's stored bytes, apart from its video and span."""
+    encoded = json.dumps(_settings(info), sort_keys=True).encode()
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def _settings(info: CacheInfo) -> dict[str, Any]:
+    return {
+        "clip_spec": info.clip_spec.to_dict(),
+        "codec": info.codec,
+        "decoder": info.provenance["decoder"],
+        "preprocessing_version": info.provenance["preprocessing_version"],
+    }
+
+
+def _key(fields: Mapping[str, Any]) -> str:
+    return f"{fields['video_hash']} {fields['start_seconds']!r} {fields['end_seconds']!r}"

@@ -1,0 +1,129 @@
+"""What a build will take, before it is started: clips, bytes and minutes, from a few clips really built.
+
+In: a plan. Out: an `Estimate`. A handful of videos, spread evenly over the plan, is decoded and encoded once in this
+process; everything is scaled up from there. That is a few seconds for an answer within some 20 %.
+"""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from signprep.cache_builder.building.encode_shard import clips_of_video
+from signprep.cache_builder.building.plan import BuildPlan
+from signprep.cache_builder.format.codec import use_one_thread
+from signprep.cache_builder.remote.location import Location
+from signprep.pipeline.clips import Clip
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.machine import usable_cores
+from signprep.pipeline.runtime.text import byte_size
+
+SAMPLED_VIDEOS = 8
+
+SMALLEST_RATIO = 0.05
+"""Of raw RGB: half of what the strongest codec reached on real AIHub clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a build will take."""
+
+    num_clips: int
+    num_sampled: int
+    """Clips that the figures are scaled up from."""
+    num_sampled_failed: int
+    failures: tuple[str, ...]
+    """Why they failed, each reason once."""
+    stored_bytes: int
+    cpu_seconds: float
+    free_bytes: int | None
+    """On the disk of the cache; None behind a URL."""
+
+    def seconds(self, workers: int) -> float:
+        """Return the wall time with that many workers, -1 for all cores."""
+        cores = usable_cores()
+        return self.cpu_seconds / (cores if workers == -1 else min(workers, cores))
+
+
+def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
+    """Build a few of the plan's clips in memory and scale up what they take.
+
+    Raises:
+        CacheError: not one of them can be built.
+    """
+    use_one_thread()
+    by_video: dict[str, list[Segment]] = {}
+    for shard in plan.shards:
+        for segment in shard.segments:
+            by_video.setdefault(segment.video, []).append(segment)
+    videos = list(by_video)
+    step = max(1, len(videos) // SAMPLED_VIDEOS)
+    num_sampled = num_bytes = 0
+    failures: list[str] = []
+    started = time.process_time()
+    for video in videos[step // 2 :: step][:SAMPLED_VIDEOS]:
+        clips, _ = clips_of_video(plan.roots, plan.info, video, by_video[video])
+        for clip in clips:
+            num_sampled += 1
+            if isinstance(clip, Clip):
+                num_bytes += len(plan.info.clip_codec.encode(clip.frames))
+            else:
+                failures.append(str(clip))
+    if len(failures) == num_sampled:
+        raise CacheError(f"not one of {num_sampled} clips tried can be built; the last reason: {failures[-1]}")
+    scale = plan.num_clips / num_sampled
+    return Estimate(
+        num_clips=plan.num_clips,
+        num_sampled=num_sampled,
+        num_sampled_failed=len(failures),
+        failures=tuple(dict.fromkeys(failures)),
+        stored_bytes=round(num_bytes * scale),
+        cpu_seconds=(time.process_time() - started) * scale,
+        free_bytes=shutil.disk_usage(_existing_folder(out)).free if isinstance(out, Path) else None,
+    )
+
+
+def _existing_folder(path: Path) -> Path:
+    """Return the nearest folder above that exists: the disk that a path not yet there will be on."""
+    path = path.absolute()
+    while not path.is_dir():
+        path = path.parent
+    return path
+
+
+def check_space(plan: BuildPlan, out: Path) -> None:
+    """Raise CacheError if the disk cannot even hold the smallest cache that was ever seen for so many clips."""
+    stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
+    needed = round(plan.num_clips * plan.info.clip_spec.raw_rgb_bytes * SMALLEST_RATIO) - stored
+    free = shutil.disk_usage(_existing_folder(out)).free
+    if free < needed:
+        raise CacheError(
+            f"{out}: {byte_size(free)} are free, but {plan.num_clips} clips need at least {byte_size(needed)}; "
+            "--dry-run estimates it closely"
+        )
+
+
+def check_free_bytes(out: Path, needed: int) -> None:
+    """Raise CacheError if the disk of a path has fewer free bytes than are needed."""
+    free = shutil.disk_usage(_existing_folder(out)).free
+    if free < needed:
+        raise CacheError(f"{out}: {byte_size(free)} are free, but {byte_size(needed)} are to come; make room")
+
+
+def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:
+    """Raise CacheError if the disk will not hold the shards that are still to come, judged by those that are done.
+
+    Args:
+        out: the cache.
+        num_bytes: of the shards that are done.
+        num_done: how many they are.
+        num_left: how many are to come.
+    """
+    needed = num_bytes / num_done * num_left
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise CacheError(
+            f"{out}: {byte_size(free)} are free, but the rest of this build will need about {byte_size(needed)}; "
+            "make room, and the same command goes on"
+        )

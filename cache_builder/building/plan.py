@@ -1,0 +1,119 @@
+"""From segments to a build plan: which clip goes to which position, and which positions make a shard.
+
+A pure function of segments and options, so that the same data and options always give the same cache, and a build
+that was stopped finds its finished shards again by the plan's digest.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from typing import Any
+
+from signprep.cache_builder.format.layout import CacheInfo
+from signprep.pipeline.clip_spec import PREPROCESSING_VERSION, ClipSpec
+from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.segment import Segment, Vocabulary
+
+MAX_CLIPS_PER_SHARD = 128
+"""About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""
+
+_SEGMENT_FIELDS = tuple(field.name for field in fields(Segment))
+
+SPLIT_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What `build-cache` was asked for, apart from the data."""
+
+    clip_spec: ClipSpec
+    codec: str = "lz4hc"
+    decoder: str = "pyav"
+    """pyav or decord."""
+    clips_per_shard: int | None = None
+    """None: by the number of clips, so that small data sets still fill all cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardPlan:
+    """One task of a build, and one file of the cache."""
+
+    number: int
+    first_position: int
+    """Of its segments."""
+    segments: tuple[Segment, ...]
+    num_kept: int = 0
+    """Places before them whose clips are in the shard already, and are taken over as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """A whole build."""
+
+    roots: DataRoots
+    """Where the videos are; no part of the cache."""
+    info: CacheInfo
+    shards: tuple[ShardPlan, ...]
+
+    @property
+    def num_clips(self) -> int:
+        """Positions to fill."""
+        return self.info.num_positions
+
+    def videos(self) -> list[str]:
+        """Return the names of all videos, each once."""
+        return list(dict.fromkeys(segment.video for shard in self.shards for segment in shard.segments))
+
+    def digest(self) -> str:
+        """Hash of everything that decides the cache; the data root's place does not."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.info.to_dict(), *(segment for shard in self.shards for segment in shard.segments)):
+            values = part if isinstance(part, dict) else [getattr(part, name) for name in _SEGMENT_FIELDS]
+            digest.update(json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def clips_per_shard(num_clips: int) -> int:
+    """Return the default shard size: a power of two between 4 and 128, about a sixteenth of the clips.
+
+    >>> [clips_per_shard(n) for n in (10, 120, 1000, 500_000)]
+    [4, 4, 32, 128]
+    """
+    size = 4
+    while size < MAX_CLIPS_PER_SHARD and size * 32 <= num_clips:
+        size *= 2
+    return size
+
+
+def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOptions) -> BuildPlan:
+    """Return the plan for segments that have their splits.
+
+    Labels follow the order in which glosses first appear. Positions are ordered by split, then by video, so that a
+    split can be fetched alone and a video's segments share one pass.
+    """
+    vocabulary = Vocabulary.of(segment.gloss for segment in segments)
+    ordered = sorted(segments, key=lambda s: (SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
+    size = options.clips_per_shard or clips_per_shard(len(ordered))
+    info = CacheInfo(
+        clip_spec=options.clip_spec,
+        codec=options.codec,
+        vocabulary=vocabulary,
+        num_positions=len(ordered),
+        clips_per_shard=size,
+        provenance=_provenance(options.decoder),
+    )
+    shards = tuple(
+        ShardPlan(number=number, first_position=first, segments=tuple(ordered[first : first + size]))
+        for number, first in enumerate(range(0, len(ordered), size))
+    )
+    return BuildPlan(roots=roots, info=info, shards=shards)
+
+
+def _provenance(decoder: str) -> dict[str, Any]:
+    return {
+        "preprocessing_version": PREPROCESSING_VERSION,
+        "decoder": decoder,
+        "versions": {name: version(name) for name in ("signprep", decoder.replace("pyav", "av"), "numcodecs", "zarr")},
+    }

@@ -1,0 +1,188 @@
+"""From annotations to a cache in one call: assign splits, plan, build, and say what came of it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from signprep.cache_builder.building.build import BuildReport, build
+from signprep.cache_builder.building.clip_pool import check_shelf
+from signprep.cache_builder.building.cluster import Cluster
+from signprep.cache_builder.building.estimate import check_space, estimate_build
+from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.remote_build import build_remote, check_place
+from signprep.cache_builder.building.workers import RunOptions, ShelfUse
+from signprep.cache_builder.remote.location import Location, shown
+from signprep.pipeline.datasets.annotations import Annotations, Problem
+from signprep.pipeline.datasets.content import twin_hashes
+from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.runtime.text import byte_size, counted, time_span
+
+SHOWN_LINES = 5
+"""Of each list in the summary; the index has all."""
+
+
+def plan_annotations(
+    annotations: Annotations,
+    options: BuildOptions,
+    splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
+) -> tuple[BuildPlan, list[Leak]]:
+    """Assign splits and return the plan of a cache, and what its splits have in common.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked.
+    """
+    twins = twin_hashes(annotations.roots, (segment.video for segment in annotations.segments))
+    segments = assign_splits(annotations.segments, splits, content_hashes=twins)
+    found = leaks((s.split, s.take, twins.get(s.video), s.signer) for s in segments)
+    return plan_build(annotations.roots, segments, options), found
+
+
+def build_from_annotations(
+    annotations: Annotations,
+    out: Location,
+    options: BuildOptions,
+    *,
+    splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
+    workers: int = -1,
+    strict: bool = False,
+    overwrite: bool = False,
+    cluster: Cluster | None = None,
+    confirm: Callable[[str], None] | None = None,
+    shelf: Location | None = None,
+) -> str:
+    """Build or continue the cache of a data set, with progress on stderr, and return the summary for people.
+
+    Args:
+        annotations: of the data set.
+        out: a folder, or a URL that workers write to.
+        options: what to build.
+        splits: how to split it.
+        workers: processes of this machine, -1 for all cores.
+        strict: stop at the first problem.
+        overwrite: build anew what is there.
+        cluster: builds in place of this machine.
+        confirm: is told who may read a URL, if that is not the team alone for certain; it raises to stop.
+        shelf: of clips that others have cut, and where those that are cut here go.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
+        CacheError, DecodeError: as `build` does, or the disk is too small.
+    """
+    if strict and annotations.problems:
+        raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
+    if isinstance(out, str):
+        check_place(out, confirm)
+    use = ShelfUse(location=shelf) if shelf is not None else None
+    if shelf is not None:
+        check_shelf(shelf, confirm)
+    plan, found = plan_annotations(annotations, options, splits)
+    started = time.monotonic()
+    if isinstance(out, Path):
+        check_space(plan, out)
+        with progress_bar("Building", plan.num_clips, "clips") as progress:
+            report = build(
+                plan,
+                out,
+                workers=workers,
+                strict=strict,
+                overwrite=overwrite,
+                progress=progress,
+                cluster=cluster,
+                shelf=use,
+            )
+    else:
+        with progress_bar("Building", plan.num_clips, "clips") as progress:
+            run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, shelf=use)
+            report = build_remote(plan, out, run, overwrite=overwrite)
+    summary = build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
+    return summary if use is None else f"{summary}\n{_shelf_lines(use)}"
+
+
+def _shelf_lines(use: ShelfUse) -> str:
+    lines = [f"taken from the shelf {shown(use.location)}: {counted(use.num_taken, 'clip')}"]
+    if use.faults:
+        lines.append(f"clips of {counted(len(use.faults), 'shard')} could not be put there: {use.faults[0]}")
+    return "\n".join(lines)
+
+
+def dry_run(
+    annotations: Annotations, out: Location, options: BuildOptions, splits: SplitOptions, *, workers: int = -1
+) -> str:
+    """Return what a build would do and take, for people; nothing is written.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked.
+        CacheError: not one clip of those tried can be built.
+    """
+    plan, found = plan_annotations(annotations, options, splits)
+    estimate = estimate_build(plan, out)
+    segments = [segment for shard in plan.shards for segment in shard.segments]
+    counts = Counter(segment.split for segment in segments)
+    free = "" if estimate.free_bytes is None else f"; {byte_size(estimate.free_bytes)} are free"
+    if estimate.free_bytes is not None and estimate.free_bytes < estimate.stored_bytes:
+        free += ": TOO FEW, make room or choose another disk"
+    lines = [
+        f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
+        f"about {byte_size(estimate.stored_bytes)}{free}",
+        f"about {time_span(estimate.cpu_seconds)} of CPU, {time_span(estimate.seconds(workers))} with "
+        f"{'all cores' if workers == -1 else f'{workers} workers'}",
+        f"(from {counted(estimate.num_sampled, 'clip')} tried, {estimate.num_sampled_failed} of which failed"
+        f"{':' if estimate.failures else ''}",
+        *_shortened(estimate.failures),
+    ]
+    lines[-1] += ")"
+    return "\n".join(lines + _problem_lines(annotations.problems, found))
+
+
+def build_summary(
+    plan: BuildPlan,
+    report: BuildReport,
+    problems: Sequence[Problem],
+    found_leaks: Sequence[Leak],
+    out: Location,
+    seconds: float,
+) -> str:
+    """Return the lines that tell what was built, and what was not and why."""
+    num_ok = report.num_clips - report.num_failed
+    ratio = report.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
+    lines = [
+        f"{shown(out)}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{counted(report.num_videos, 'video')}, {byte_size(report.stored_bytes)}, "
+        f"{ratio:.3f} of their size as raw RGB",
+    ]
+    num_new = report.num_clips - report.num_reused
+    if num_new:
+        done = "tried" if report.num_failed else "built"
+        speed = num_new / max(seconds, 1e-9)
+        lines.append(f"{done} {counted(num_new, 'clip')} in {seconds:.1f} s, {speed:.1f} clips/s")
+    if report.num_reused:
+        changed = f", {report.num_changed} of them with other labels, names or splits" if report.num_changed else ""
+        failed = ", failed ones among them" if report.num_failed else ""
+        lines.append(f"{counted(report.num_reused, 'clip')} stayed as they were{failed}{changed}")
+    if report.num_removed:
+        lines.append(f"gone from the data: {counted(report.num_removed, 'clip')}; `signprep compact` frees their bytes")
+    if report.num_failed:
+        lines.append(f"{counted(report.num_failed, 'clip')} failed:")
+        lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])
+    return "\n".join(lines + _problem_lines(problems, found_leaks))
+
+
+def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {split}" for split, count in counts.items())
+
+
+def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> list[str]:
+    lines = [leak.warning for leak in found_leaks]
+    if problems:
+        lines.append(f"{counted(len(problems), 'problem')} in the data root:")
+        lines += _shortened([problem.message for problem in problems])
+    return lines
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+    shown = [f"  {line}" for line in lines[:SHOWN_LINES]]
+    return shown + ([f"  ... and {len(lines) - SHOWN_LINES} more"] if len(lines) > SHOWN_LINES else [])

@@ -1,0 +1,185 @@
+"""What a finished cache needs when its data has changed: which clips stay, which are new, which are gone.
+
+In: the index of a finished cache, the plan of a cache of the data as it is now, and the videos' content hashes. Out:
+an `UpdatePlan`. A clip stays where it is if the same bytes of video are still labelled over the same span, whatever
+the files, glosses and splits are called now; what is new goes behind it. Positions never move, so a changed label costs
+an index and no clip. The trade-off: what is gone keeps its bytes until `compact`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+
+from signprep.cache_builder.building.plan import BuildPlan, ShardPlan
+from signprep.cache_builder.format.index import FAILED, OK, REMOVED, SCHEMA
+from signprep.cache_builder.format.layout import CacheInfo
+from signprep.pipeline.datasets.segment import Segment, Vocabulary
+from signprep.pipeline.errors import CacheError
+
+_FROM_SEGMENT = (
+    "segment_id",
+    "video",
+    "start_seconds",
+    "end_seconds",
+    "gloss",
+    "item",
+    "source",
+    "signer",
+    "view",
+    "take",
+    "split",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdatePlan:
+    """A finished cache's way to its new state."""
+
+    info: CacheInfo
+    """Of the new state."""
+    kept: pa.Table
+    """The new index rows of all positions that are there already."""
+    shards: tuple[ShardPlan, ...]
+    """What is to be built, behind them; the first may go on in the last shard that is there."""
+    num_changed: int
+    """Clips that stay, with other labels, names or splits."""
+    num_removed: int
+    """Clips that are gone since the last build."""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the cache is what it should be."""
+        return not (self.shards or self.num_changed or self.num_removed)
+
+
+def require_compatible(where: object, old: CacheInfo, new: CacheInfo) -> None:
+    """Raise CacheError unless clips of the cache that is there are those that the new one would store."""
+    differing = incompatibilities(old, new)
+    if differing:
+        listed = ", ".join(f"{name} {was} there, {asked} asked for" for name, (was, asked) in differing.items())
+        raise CacheError(
+            f"{where}: holds clips that were cut in another way ({listed}); choose another --out, or --overwrite to "
+            "replace it"
+        )
+
+
+def incompatibilities(old: CacheInfo, new: CacheInfo) -> dict[str, tuple[Any, Any]]:
+    """Return what decides a clip's bytes and is not the same in two caches: both values by name."""
+    was, now = _decides(old), _decides(new)
+    return {name: (was[name], now[name]) for name in was if was[name] != now[name]}
+
+
+def _decides(info: CacheInfo) -> dict[str, Any]:
+    of_build = {name: info.provenance.get(name) for name in ("decoder", "preprocessing_version")}
+    return info.clip_spec.to_dict() | {"codec": info.codec} | of_build
+
+
+def plan_update(
+    index: pa.Table, info: CacheInfo, plan: BuildPlan, video_hashes: Mapping[str, str | None]
+) -> UpdatePlan:
+    """Return what changes a cache with this index and info into one of the planned segments.
+
+    Args:
+        index: all rows of the finished cache.
+        info: of the finished cache.
+        plan: of a new cache of the data as it is now; see `require_compatible`.
+        video_hashes: content hash of each video that is there.
+    """
+    stays, new = _match(index, plan, video_hashes)
+    used = {segment.gloss for shard in plan.shards for segment in shard.segments}
+    vocabulary = Vocabulary.of(
+        [*(gloss for gloss in info.vocabulary.glosses if gloss in used), *plan.info.vocabulary.glosses]
+    )
+    kept = _kept_rows(index, stays, vocabulary.labels())
+    shards = _shards_behind(index.num_rows, info.clips_per_shard, new)
+    return UpdatePlan(
+        info=replace(
+            info,
+            vocabulary=vocabulary,
+            num_positions=index.num_rows + len(new),
+            provenance=plan.info.provenance if shards else info.provenance,
+        ),
+        kept=kept,
+        shards=shards,
+        num_changed=_num_changed(index, kept, stays),
+        num_removed=sum(
+            was != REMOVED and now == REMOVED
+            for was, now in zip(_strings(index, "status"), _strings(kept, "status"), strict=True)
+        ),
+    )
+
+
+def _match(
+    index: pa.Table, plan: BuildPlan, video_hashes: Mapping[str, str | None]
+) -> tuple[dict[int, Segment], list[Segment]]:
+    """Return the segment of each position that stays, and the segments that have none."""
+    free: dict[tuple[str, float, float], list[int]] = {}
+    names = ("video_hash", "video", "start_seconds", "end_seconds")
+    rows = zip(*(index[name].to_pylist() for name in names), strict=True)
+    for position, (video_hash, video, start, end) in enumerate(rows):
+        free.setdefault((_content(video_hash, video), start, end), []).append(position)
+    for positions in free.values():
+        positions.reverse()  # the first one is taken first
+    stays: dict[int, Segment] = {}
+    new: list[Segment] = []
+    for segment in (segment for shard in plan.shards for segment in shard.segments):
+        content = _content(video_hashes.get(segment.video), segment.video)
+        positions = free.get((content, segment.start_seconds, segment.end_seconds), [])
+        if positions:
+            stays[positions.pop()] = segment
+        else:
+            new.append(segment)
+    return stays, new
+
+
+def _content(video_hash: str | None, video: str) -> str:
+    """Return what a video is known by: its content, or its name as long as nobody could read it."""
+    return video_hash if video_hash is not None else f"unread {video}"
+
+
+def _kept_rows(index: pa.Table, stays: Mapping[int, Segment], labels: Mapping[str, int]) -> pa.Table:
+    columns = {name: index[name] for name in SCHEMA.names}
+    for name in _FROM_SEGMENT:
+        values = index[name].to_pylist()
+        for position, segment in stays.items():
+            values[position] = getattr(segment, name)
+        columns[name] = pa.array(values, SCHEMA.field(name).type)
+    stored = index["stored_bytes"].to_pylist()
+    statuses = [
+        (OK if stored[position] else FAILED) if position in stays else REMOVED for position in range(index.num_rows)
+    ]
+    columns["status"] = pa.array(statuses, SCHEMA.field("status").type)
+    new_labels = [labels[stays[p].gloss] if p in stays else None for p in range(index.num_rows)]
+    columns["label"] = pa.array(new_labels, pa.int32())
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _shards_behind(num_positions: int, clips_per_shard: int, new: Sequence[Segment]) -> tuple[ShardPlan, ...]:
+    """Return the shards of new clips; the first fills up the last one that is there.
+
+    >>> [shard.num_kept for shard in _shards_behind(6, 4, [None] * 3)]
+    [2, 0]
+    """
+    shards = []
+    first, taken = num_positions, 0
+    while taken < len(new):
+        number, num_kept = divmod(first, clips_per_shard)
+        segments = tuple(new[taken : taken + clips_per_shard - num_kept])
+        shards.append(ShardPlan(number=number, first_position=first, segments=segments, num_kept=num_kept))
+        first, taken = first + len(segments), taken + len(segments)
+    return tuple(shards)
+
+
+def _num_changed(old: pa.Table, new: pa.Table, stays: Mapping[int, Segment]) -> int:
+    changed: set[int] = set()
+    for name in (*_FROM_SEGMENT, "status"):
+        pairs = zip(old[name].to_pylist(), new[name].to_pylist(), strict=True)
+        changed |= {position for position, (was, now) in enumerate(pairs) if was != now}
+    return len(changed & stays.keys())
+
+
+def _strings(table: pa.Table, name: str) -> list[str]:
+    strings: list[str] = table[name].cast(pa.string()).to_pylist()
+    return strings

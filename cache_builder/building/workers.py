@@ -1,0 +1,164 @@
+"""Run the tasks of a build to the last one, whichever workers die meanwhile.
+
+In: a way to tell which tasks are left, and a function of one. Out: a call with each result, as they come. Workers are
+processes of this machine, joblib's, or those of a cluster. A worker that dies takes with it what it was at: on a
+cluster its own shard, here what all workers were at, since joblib ends the others too. What is left then is begun
+again, until several rounds in a row have brought nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from signprep.cache_builder.building.clip_pool import Shelf
+from signprep.cache_builder.building.cluster import Cluster, Needs, WorkerDiedError, connected
+from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
+from signprep.cache_builder.building.plan import BuildPlan
+from signprep.cache_builder.folder.build_folder import BuildProgress
+from signprep.cache_builder.format.layout import CacheInfo
+from signprep.cache_builder.remote.location import Location
+from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.runtime.workers import start_workers
+
+MAX_VAIN_ROUNDS = 3
+"""In a row: after them, what kills the workers is taken for something that stays."""
+
+Work = Callable[[Any], ShardResult | SignprepError]
+"""What is done with a task. It returns its errors: one that left it would have joblib kill the other workers."""
+
+_Results = Callable[[Work, Iterable[ShardTask]], Iterator[ShardResult | SignprepError]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a build is run; nothing here decides a byte of the cache."""
+
+    workers: int = -1
+    """Processes of this machine; -1 for all cores."""
+    cluster: Cluster | None = None
+    """In place of this machine."""
+    strict: bool = False
+    """Whether the first clip that fails ends the build."""
+    progress: BuildProgress | None = None
+    shelf: "ShelfUse | None" = None
+
+
+@dataclass(kw_only=True)
+class ShelfUse:
+    """A shelf that a build takes clips from, and what has come of it."""
+
+    location: Location
+    num_taken: int = 0
+    """Clips that somebody else had cut."""
+    faults: list[str] = field(default_factory=list)
+    """Why clips that were cut did not get there."""
+
+    def open(self, info: CacheInfo, catalogue: Path) -> Shelf:
+        """Read what is on the shelf into a file that all workers see."""
+        return Shelf.open(self.location, info, catalogue)
+
+    def count(self, result: ShardResult) -> None:
+        """Take note of what a task has taken and put."""
+        self.num_taken += result.num_shelved
+        if result.shelf_fault is not None:
+            self.faults.append(result.shelf_fault)
+
+
+def needs_of(plan: BuildPlan, *paths: Path) -> Needs:
+    """Return what a worker on another machine needs for a plan; it must find some further paths too."""
+    roots = plan.roots.absolute()
+    return Needs(paths=(*roots.witnesses(plan.videos()), *paths), versions=plan.info.provenance["versions"])
+
+
+def run_tasks(
+    tasks: Sequence[ShardTask],
+    left: Callable[[], Sequence[ShardTask]],
+    work: Work,
+    done: Callable[[ShardResult], None],
+    run: RunOptions,
+    needs: Needs,
+) -> None:
+    """Run tasks until none is left.
+
+    Args:
+        tasks: those whose shards are not there.
+        left: returns what they are now; is called while no worker is at any.
+        work: is called in a worker.
+        done: is called here with each result.
+        run: who the workers are.
+        needs: what a worker on another machine must have.
+
+    Raises the first error of a task or of `done`, when those in flight have ended: they are there for the next run.
+    """
+    if not tasks:
+        return
+    with _workers(run, needs) as results:
+        num_vain = 0
+        while tasks:
+            death = _run_round(results, work, tasks, done)
+            remaining = left()
+            if remaining and death is None:
+                raise CacheError(
+                    f"{len(remaining)} shards were finished, but are not at --out as this machine sees it; is it the "
+                    "same folder on every machine?"
+                )
+            num_vain = num_vain + 1 if len(remaining) == len(tasks) else 0
+            if num_vain == MAX_VAIN_ROUNDS:
+                raise _stays_dead(remaining) from death
+            tasks = remaining
+
+
+def _run_round(
+    results: _Results, work: Work, tasks: Sequence[ShardTask], done: Callable[[ShardResult], None]
+) -> WorkerDiedError | None:
+    """Begin each of these tasks once; return why some have no result, None if all have."""
+    errors: list[SignprepError] = []
+    death = None
+    try:
+        # After an error no task is begun, and those in flight come to their ends.
+        for result in results(work, (task for task in tasks if not errors)):
+            if isinstance(result, SignprepError):
+                errors.append(result)
+                continue
+            try:
+                done(result)
+            except CacheError as error:
+                errors.append(error)
+    except WorkerDiedError as error:
+        death = error
+    if errors:
+        raise errors[0]
+    return death
+
+
+def _stays_dead(tasks: Sequence[ShardTask]) -> CacheError:
+    return CacheError(
+        f"workers were killed {MAX_VAIN_ROUNDS} times in a row before any of them had finished a shard, most likely "
+        f"because memory ran out: take fewer --workers, or machines with more of it; {len(tasks)} shards are left, the "
+        f"first with {tasks[0].plan.segments[0].video}; the same command goes on"
+    )
+
+
+@contextmanager
+def _workers(run: RunOptions, needs: Needs) -> Iterator[_Results]:
+    """Give the function that spreads tasks over workers."""
+    if run.cluster is None:
+        yield partial(_results_here, run.workers)
+    else:
+        with connected(run.cluster) as client:
+            yield partial(client.results, needs)
+
+
+def _results_here(workers: int, work: Work, tasks: Iterable[ShardTask]) -> Iterator[ShardResult | SignprepError]:
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    try:
+        start_workers(workers)
+        yield from parallel(joblib.delayed(work)(task) for task in tasks)
+    except BrokenExecutor as error:
+        raise WorkerDiedError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Operations on finished caches: verify, repair, compact, merge, compare. Building is in `building`."""

@@ -1,0 +1,180 @@
+"""Give back the bytes of removed clips, and forget people's clips for good.
+
+In: a finished cache, and perhaps positions to forget. Out: the same cache without them. Clips from its end take the
+places of those that go, so that only the shards with holes, and the last ones, are written again; the index names what
+stays and nothing else. Chunks are copied as they are, after their checksum, never decoded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from signprep.cache_builder.building.build import write_state
+from signprep.cache_builder.folder.build_folder import delete_torn_writes, empty_build_folder
+from signprep.cache_builder.folder.local_records import SEEN, read_seen, write_seen
+from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.format.index import REMOVED, SCHEMA
+from signprep.cache_builder.format.layout import (
+    CacheInfo,
+    CacheObject,
+    read_info,
+    read_manifest,
+    shard_path,
+    write_atomically,
+    write_metadata,
+)
+from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
+from signprep.cache_builder.reader import open_cache
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.errors import CacheError
+
+SELECTORS = ("signer", "take", "video", "segment_id")
+"""Index columns by which clips can be forgotten."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactReport:
+    """What a compaction did."""
+
+    num_dropped: int
+    """Positions that are gone."""
+    num_shards_written: int
+    freed_bytes: int
+
+
+def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
+    """Return the positions whose row has one of the values in one of the columns, int64, ascending.
+
+    Args:
+        root: a finished cache.
+        selection: values by columns of `SELECTORS`.
+
+    Raises:
+        CacheError: a value is nowhere in the cache.
+    """
+    index = open_cache(root).index
+    chosen = np.zeros(index.num_rows, np.bool_)
+    for column, values in selection.items():
+        found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
+        for value in values:
+            if not (found == value).any():
+                known = sorted({str(name) for name in found if name is not None})
+                shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+                raise CacheError(f"{root}: has no {column} {value}; it has {shown or 'none'}")
+            chosen |= found == value
+    return np.flatnonzero(chosen)
+
+
+def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactReport:
+    """Drop removed clips from a finished cache, and those to forget, as in `matching_positions`, with their rows.
+
+    Raises:
+        CacheError: it is no finished cache, another process writes it, or nothing would be left.
+    """
+    read_info(root)
+    with writer(root):
+        empty_build_folder(root)
+        delete_torn_writes(root)
+        return _compact(root, forgotten)
+
+
+def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> CompactReport:
+    info, manifest = read_info(root), read_manifest(root)
+    index = open_cache(root).index
+    stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
+    if forgotten is not None:
+        stays[matching_positions(root, forgotten)] = False
+    num_left = int(stays.sum())
+    if not num_left:
+        raise CacheError(f"{root}: no clip would be left; delete the folder instead")
+    sources = sources_of_places(stays)
+    staged, size = staging_folder(root), info.clips_per_shard
+    objects = dict(manifest.objects)
+    deleted = [shard_path(info, number) for number in range(-(-num_left // size), info.num_shards)]
+    touched = _touched_shards(sources, index.num_rows, size)
+    for number in touched:
+        data = _gathered_shard(root, info, manifest.objects, sources[number * size : (number + 1) * size])
+        path = shard_path(info, number)
+        if data is None:
+            deleted.append(path)
+        else:
+            write_atomically(staged / path, data)
+            objects[path] = CacheObject.of(data)
+    before = sum(entry.num_bytes for entry in manifest.objects.values())
+    objects = {path: entry for path, entry in objects.items() if path not in deleted}
+    if touched or num_left < index.num_rows:
+        vocabulary = used_vocabulary(index, sources, info)
+        index = index_of_positions(index, sources, vocabulary)
+        info = replace(info, vocabulary=vocabulary, num_positions=num_left)
+        write_metadata(staged, info)
+        write_state(staged, index=index, objects=objects, plan_digest=manifest.plan_digest)
+        videos = set(index["video"].to_pylist())
+        write_seen(staged / SEEN, {name: entry for name, entry in read_seen(root / SEEN).items() if name in videos})
+        commit(root, deleted=deleted)
+    return CompactReport(
+        num_dropped=len(stays) - num_left,
+        num_shards_written=len(touched),
+        freed_bytes=before - sum(entry.num_bytes for entry in objects.values()),
+    )
+
+
+def sources_of_places(stays: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each new position the old one whose clip it gets: its own, or one from behind the new end.
+
+    >>> sources_of_places(np.array([True, False, True, False, True])).tolist()
+    [0, 4, 2]
+    """
+    num_left = int(stays.sum())
+    sources = np.arange(num_left)
+    sources[~stays[:num_left]] = num_left + np.flatnonzero(stays[num_left:])
+    return sources
+
+
+def _touched_shards(sources: NDArray[np.int64], num_positions: int, clips_per_shard: int) -> list[int]:
+    """Return the shards that hold other clips than before."""
+    numbers = set((np.flatnonzero(sources != np.arange(len(sources))) // clips_per_shard).tolist())
+    if len(sources) < num_positions and len(sources) % clips_per_shard:
+        numbers.add(len(sources) // clips_per_shard)
+    return sorted(numbers)
+
+
+def _gathered_shard(
+    root: Path, info: CacheInfo, objects: Mapping[str, CacheObject], sources: NDArray[np.int64]
+) -> bytes | None:
+    """Return a shard of the chunks at these old positions; None if none of them has one."""
+    size = info.clips_per_shard
+    chunks: dict[int, bytes | None] = {}
+    for number in np.unique(sources // size).tolist():
+        path = shard_path(info, number)
+        wanted = [int(source) for source in sources if source // size == number]
+        num_chunks = max(wanted) - number * size + 1
+        stored = stored_chunks(root / path, size, num_chunks, is_stored=path in objects)
+        chunks |= {source: stored[source - number * size] for source in wanted}
+    ordered = [chunks[int(source)] for source in sources]
+    return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None
+
+
+def index_of_positions(index: pa.Table, sources: NDArray[np.int64], vocabulary: Vocabulary) -> pa.Table:
+    """Return the rows at these old positions in their new order, with the labels of a vocabulary."""
+    rows = index.take(pa.array(sources))
+    labels = vocabulary.labels()
+    columns = {
+        # Dictionaries are made anew: an old one still names whoever is forgotten.
+        name: rows[name].cast(pa.string()).cast(SCHEMA.field(name).type)
+        if pa.types.is_dictionary(SCHEMA.field(name).type)
+        else rows[name]
+        for name in SCHEMA.names
+    }
+    columns["position"] = pa.array(np.arange(len(sources)), pa.int64())
+    columns["label"] = pa.array([labels[gloss] for gloss in rows["gloss"].to_pylist()], pa.int32())
+    return pa.table(columns, schema=SCHEMA)
+
+
+def used_vocabulary(index: pa.Table, sources: NDArray[np.int64], info: CacheInfo) -> Vocabulary:
+    """Return those of a cache's glosses that rows have, in their order."""
+    used = set(index["gloss"].take(pa.array(sources)).cast(pa.string()).unique().to_pylist())
+    return Vocabulary(glosses=tuple(gloss for gloss in info.vocabulary.glosses if gloss in used))

@@ -1,0 +1,157 @@
+"""Make damaged shards again from the videos, clip by clip, keeping every clip that is still whole.
+
+In: a cache with faults, and the data root that it was built from. Out: the cache as it was written. A clip is only made
+from a video with the content that it was cut from. A shard is replaced when all of it is good again, never before.
+"""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from signprep.cache_builder.building.build import write_index
+from signprep.cache_builder.building.encode_shard import clips_of_video
+from signprep.cache_builder.edit.verify import Fault
+from signprep.cache_builder.folder.build_folder import empty_build_folder
+from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.format.codec import use_one_thread
+from signprep.cache_builder.format.index import SCHEMA
+from signprep.cache_builder.format.layout import (
+    ARRAY_METADATA,
+    GROUP_METADATA,
+    INDEX,
+    MANIFEST,
+    CacheInfo,
+    CacheManifest,
+    CacheObject,
+    read_info,
+    read_manifest,
+    shard_path,
+    write_atomically,
+    write_metadata,
+)
+from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact, shard_bytes
+from signprep.cache_builder.reader import open_cache
+from signprep.pipeline.clips import Clip
+from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import CacheCorruptError, CacheError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairReport:
+    """What a repair did."""
+
+    num_clips: int
+    """Made again."""
+    num_objects: int
+    """Files that are as they were written again."""
+    unrepaired: tuple[str, ...]
+    """What could not be made again, and why."""
+
+
+def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairReport:
+    """Repair the faults that `verify_cache` found.
+
+    Args:
+        root: the cache.
+        faults: of its objects.
+        roots: where the videos are.
+
+    Raises:
+        CacheError: its index or its group's metadata is damaged, or another process writes it.
+    """
+    for path in (INDEX, GROUP_METADATA):
+        if any(fault.path == path for fault in faults):
+            raise CacheError(
+                f"{root / path}: is damaged, and nothing else tells what it held; take it from another copy of the "
+                "cache, or build the cache anew: build-cache --overwrite"
+            )
+    with writer(root):
+        empty_build_folder(root)
+        # Read once nobody else can write: a build may have ended since the faults were found.
+        info, manifest, index = read_info(root), read_manifest(root), open_cache(root).index
+        return _repair(root, info, manifest, index, sorted({fault.path for fault in faults}), roots)
+
+
+def _repair(
+    root: Path, info: CacheInfo, manifest: CacheManifest, index: pa.Table, paths: list[str], roots: DataRoots
+) -> RepairReport:
+    use_one_thread()
+    staged, objects = staging_folder(root), dict(manifest.objects)
+    sizes = index["stored_bytes"].to_numpy().copy()
+    numbers = {shard_path(info, number): number for number in range(info.num_shards)}
+    unrepaired: list[str] = []
+    num_clips = num_objects = 0
+    for path in paths:
+        if path == ARRAY_METADATA:
+            write_metadata(staged, info)
+            objects |= {name: CacheObject.of((staged / name).read_bytes()) for name in (ARRAY_METADATA, GROUP_METADATA)}
+            num_objects += 1
+        elif path == MANIFEST:
+            num_objects += 1  # written anew in any case
+        elif path not in numbers:
+            unrepaired.append(f"{root / path}: is none of the cache's own files; delete it if it is not yours")
+        else:
+            shard, reasons = _made_again(root, info, index, numbers[path], roots)
+            unrepaired += reasons
+            if not reasons:
+                data = shard_bytes(shard.chunks, info.clips_per_shard)
+                write_atomically(staged / path, data)
+                objects[path] = CacheObject.of(data)
+                num_clips, num_objects = num_clips + shard.num_made, num_objects + 1
+                first = numbers[path] * info.clips_per_shard
+                lengths = [len(chunk) if chunk is not None else 0 for chunk in shard.chunks]
+                sizes[first : first + len(lengths)] = lengths
+    if not np.array_equal(sizes, index["stored_bytes"].to_numpy()):
+        # Another version of the compressor: the frames are the same, their bytes are not.
+        column = pa.array(sizes, pa.int64())
+        index = index.set_column(SCHEMA.get_field_index("stored_bytes"), SCHEMA.field("stored_bytes"), column)
+        objects |= write_index(staged, index)
+    new_manifest = CacheManifest(objects=objects, plan_digest=manifest.plan_digest)
+    write_atomically(staged / MANIFEST, new_manifest.to_json().encode())
+    commit(root)
+    return RepairReport(num_clips=num_clips, num_objects=num_objects, unrepaired=tuple(unrepaired))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    chunks: list[bytes | None]
+    num_made: int
+
+
+def _made_again(
+    root: Path, info: CacheInfo, index: pa.Table, number: int, roots: DataRoots
+) -> tuple[_Shard, list[str]]:
+    """Return a shard's chunks, whole ones as they are and others made again, and why some could not be."""
+    first = number * info.clips_per_shard
+    rows = index.slice(first, info.clips_per_shard).to_pylist()
+    chunks = [_whole_chunk(root / shard_path(info, number), info, place, row) for place, row in enumerate(rows)]
+    missing = [place for place, row in enumerate(rows) if row["stored_bytes"] and chunks[place] is None]
+    reasons = []
+    for video, group in itertools.groupby(missing, key=lambda place: str(rows[place]["video"])):
+        places = list(group)
+        segments = [Segment.from_dict({name: rows[p][name] for name in Segment.__dataclass_fields__}) for p in places]
+        clips, video_hash = clips_of_video(roots, info, video, segments)
+        for place, clip in zip(places, clips, strict=True):
+            if not isinstance(clip, Clip):
+                reasons.append(f"clip {first + place} ({rows[place]['segment_id']}): {clip}")
+            elif video_hash != rows[place]["video_hash"]:
+                name = roots.display_name(video)
+                reasons.append(f"clip {first + place}: {name} is not the video that it was cut from")
+            else:
+                chunks[place] = info.clip_codec.encode(clip.frames)
+    return _Shard(chunks=chunks, num_made=len(missing) - len(reasons)), reasons
+
+
+def _whole_chunk(path: Path, info: CacheInfo, place: int, row: dict[str, object]) -> bytes | None:
+    """Return a chunk that is what the index says, or None."""
+    try:
+        chunk = ShardFile(path, info.clips_per_shard).chunk(place)
+    except CacheCorruptError:
+        return None
+    if chunk is None or len(chunk) != row["stored_bytes"] or not chunk_is_intact(chunk):
+        return None
+    return chunk.tobytes()

@@ -1,0 +1,162 @@
+"""How one clip becomes the bytes of one inner chunk, and back: the codec chain without zarr-python in between.
+
+Each chain is a row of `CODECS`; `zarr_codecs` gives the same chain as zarr's own objects for the metadata, and tests
+hold the two together. Measured on real AIHub clips (16 x 256 x 256, one core): lz4hc 7.7 times smaller than raw RGB
+at 0.46 ms to read; zstd 10 times at 1.7 ms.
+"""
+
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc, zstd
+from numpy.typing import NDArray
+
+from signprep.cache_builder.format.temporal_delta import encode_delta, undo_delta
+from signprep.pipeline.errors import CacheCorruptError
+
+CHECKSUM_BYTES = 4
+_COPY_BYTES = 2**18
+_BLOSC_HEADER_BYTES = 16
+
+Compressor = Callable[[NDArray[np.uint8]], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipCodec:
+    """A chain: [temporal_delta], bytes, [a compressor], crc32c."""
+
+    name: str
+    delta: bool
+    compressor: str | None
+    """`blosc`, `zstd`, or None for raw bytes."""
+    blosc_codec: str = "lz4hc"
+    blosc_shuffle: str = "noshuffle"
+    level: int = 0
+
+    def encode(self, clip: NDArray[np.uint8]) -> bytes:
+        """Return the inner chunk of a clip, uint8 [T, ...]."""
+        data = encode_delta(clip) if self.delta else np.ascontiguousarray(clip)
+        flat = data.reshape(-1)
+        if self.compressor == "blosc":
+            shuffle = {"noshuffle": blosc.NOSHUFFLE, "bitshuffle": blosc.BITSHUFFLE}[self.blosc_shuffle]
+            payload = blosc.compress(flat, self.blosc_codec.encode(), self.level, shuffle)
+        elif self.compressor == "zstd":
+            payload = zstd.compress(flat, self.level)
+        else:
+            payload = flat.tobytes()
+        return payload + google_crc32c.value(payload).to_bytes(CHECKSUM_BYTES, "little")
+
+    def decode(self, chunk: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+        """Write the clip of an inner chunk into `out`, uint8 [T, ...], C-contiguous.
+
+        Raises:
+            CacheCorruptError: the checksum, the size or the compressed stream is not what was written.
+        """
+        payload, flat = chunk[:-CHECKSUM_BYTES], out.reshape(-1)
+        stored = int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")
+        if self.compressor is None and len(payload) == flat.nbytes:
+            checksum = _copy_with_checksum(payload, flat)
+        else:
+            checksum = google_crc32c.value(payload)
+        if len(chunk) < CHECKSUM_BYTES or checksum != stored:
+            raise CacheCorruptError("its checksum does not match its bytes")
+        if self.compressor is None:
+            if len(payload) != flat.nbytes:
+                raise CacheCorruptError(f"it holds {len(payload)} bytes where a clip has {flat.nbytes}")
+        else:
+            num_bytes = (_blosc_bytes if self.compressor == "blosc" else _zstd_bytes)(payload)
+            if num_bytes != flat.nbytes:
+                raise CacheCorruptError(f"its header says {num_bytes} bytes, expected the {flat.nbytes} of a clip")
+            try:
+                if self.compressor == "blosc":
+                    blosc.decompress(payload, dest=flat)
+                else:
+                    zstd.decompress(payload, dest=flat)
+            except (RuntimeError, ValueError) as error:
+                raise CacheCorruptError(f"it does not decompress ({error})") from error
+        if self.delta:
+            undo_delta(out)
+
+    def zarr_codecs(self) -> dict[str, Any]:
+        """Return the `filters` and `compressors` arguments of zarr.create_array for this chain."""
+        from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
+
+        from signprep.cache_builder.format.temporal_delta import TemporalDelta
+
+        compressors: list[Any] = [Crc32cCodec()]
+        if self.compressor == "blosc":
+            compressors.insert(
+                0,
+                BloscCodec(typesize=1, cname=self.blosc_codec, clevel=self.level, shuffle=self.blosc_shuffle),  # type: ignore[arg-type]
+            )
+        elif self.compressor == "zstd":
+            compressors.insert(0, ZstdCodec(level=self.level))
+        return {"filters": [TemporalDelta()] if self.delta else [], "compressors": compressors}
+
+
+def _blosc_bytes(payload: NDArray[np.uint8]) -> int | None:
+    """Return the uncompressed size that a Blosc header tells, None if the header cannot be true.
+
+    Blosc reads as many bytes as its header says, wherever the payload ends: an untrue header crashes the process.
+    Source: Blosc 1 chunk format, nbytes, blocksize and cbytes as little-endian uint32 from byte 4.
+    """
+    if len(payload) < _BLOSC_HEADER_BYTES:
+        return None
+    num_bytes, _, compressed_bytes = struct.unpack_from("<III", payload, 4)
+    return num_bytes if compressed_bytes == len(payload) else None
+
+
+def _zstd_bytes(payload: NDArray[np.uint8]) -> int | None:
+    """Return the content size in the header of a Zstandard frame, None without one; a smaller content would leave
+    what was in the caller's memory. Source: RFC 8878, section 3.1.1.1.
+    """
+    header = payload[:18].tobytes()
+    if header[:4] != b"\x28\xb5\x2f\xfd" or len(header) < 6:
+        return None
+    flag, single_segment, dictionary = header[4] >> 6, header[4] >> 5 & 1, header[4] & 3
+    first = 5 + (not single_segment) + (0, 1, 2, 4)[dictionary]
+    size = (single_segment, 2, 4, 8)[flag]
+    if not size or len(header) < first + size:
+        return None
+    return int.from_bytes(header[first : first + size], "little") + (256 if flag == 1 else 0)
+
+
+def _copy_with_checksum(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> int:
+    """Copy bytes and return their CRC-32C, block by block: the second pass finds each in the processor's cache."""
+    checksum = 0
+    for first in range(0, len(source), _COPY_BYTES):
+        block = target[first : first + _COPY_BYTES]
+        block[:] = source[first : first + _COPY_BYTES]
+        checksum = google_crc32c.extend(checksum, block)
+    return checksum
+
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        ClipCodec(name="lz4hc", delta=True, compressor="blosc", blosc_codec="lz4hc", level=5),
+        ClipCodec(
+            name="zstd",
+            delta=True,
+            compressor="blosc",
+            blosc_codec="zstd",
+            blosc_shuffle="bitshuffle",
+            level=1,
+        ),
+        ClipCodec(name="none", delta=False, compressor=None),
+        ClipCodec(name="plain", delta=False, compressor="zstd", level=3),
+    )
+}
+"""By the names of `--codec`. `plain` is for readers in other languages; it goes with `--pixels rgb24`."""
+
+
+def use_one_thread() -> None:
+    """Keep Blosc from starting threads of its own: clips are spread over our threads and processes already."""
+    blosc.use_threads = False
+    # numcodecs' own lock is a named semaphore of the system: a worker that is stopped leaves it behind, with a warning.
+    blosc._MUTEX, blosc._MUTEX_IS_INIT = threading.Lock(), True

@@ -1,0 +1,279 @@
+"""Format 1 of the cache: its files, its metadata, its manifest.
+
+NAME.zarr/
+  zarr.json         Zarr v3 group; attribute "signprep" (CacheInfo)
+  clips/zarr.json   uint8 [N, T, 3S/2, S] or [N, T, S, S, 3]; one inner chunk a clip; sharded
+  clips/c/I/0/0...  shard I: positions [I * clips_per_shard, (I + 1) * clips_per_shard)
+  index.parquet     a row a position
+  manifest.json     every object above with size and hash, and the fingerprint; written last
+  .build/           plan and parts of a build that has not ended
+  .seen.parquet     size, time and hash of the local videos, so that a build reads changed ones; no part of the cache
+  .synced.json      fingerprints that this folder was pushed or pulled with; no part of the cache
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from signprep.cache_builder.format.codec import CODECS, ClipCodec
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.content import content_hash
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
+
+if TYPE_CHECKING:
+    from zarr.core.buffer import Buffer
+
+FORMAT_VERSION = 1
+
+GROUP_METADATA = "zarr.json"
+ARRAY_METADATA = "clips/zarr.json"
+INDEX = "index.parquet"
+MANIFEST = "manifest.json"
+BUILD_FOLDER = ".build"
+UNFINISHED_SUFFIX = ".part"
+"""Of a file that is being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheInfo:
+    """The group attribute "signprep": what a reader must know before it touches a clip."""
+
+    clip_spec: ClipSpec
+    codec: str
+    """A name of `CODECS`."""
+    vocabulary: Vocabulary
+    num_positions: int
+    clips_per_shard: int
+    provenance: Mapping[str, Any]
+    """Versions that took part in the build; no names of machines, people or folders."""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def num_shards(self) -> int:
+        """Shards that the positions fill."""
+        return -(-self.num_positions // self.clips_per_shard)
+
+    @property
+    def clip_codec(self) -> ClipCodec:
+        """The codec chain."""
+        return CODECS[self.codec]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attribute as plain JSON types."""
+        return {
+            "format_version": self.format_version,
+            "clip_spec": self.clip_spec.to_dict(),
+            "codec": self.codec,
+            "glosses": list(self.vocabulary.glosses),
+            "num_positions": self.num_positions,
+            "clips_per_shard": self.clips_per_shard,
+            "provenance": dict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
+        codec = fields["codec"]
+        if codec not in CODECS:
+            raise ValueError(f"codec {codec!r} is none of {', '.join(CODECS)}")
+        if min(fields["clips_per_shard"], fields["num_positions"]) < 1:
+            raise ValueError("clips_per_shard and num_positions must be at least 1")
+        return cls(
+            format_version=int(fields["format_version"]),
+            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
+            codec=codec,
+            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
+            num_positions=int(fields["num_positions"]),
+            clips_per_shard=int(fields["clips_per_shard"]),
+            provenance=fields["provenance"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheObject:
+    """One file of a cache."""
+
+    num_bytes: int
+    hash: str
+    """BLAKE2b-128 of its bytes, 32 hexadecimal digits."""
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Return size and hash of an object's bytes."""
+        return cls(num_bytes=len(data), hash=hashlib.blake2b(data, digest_size=16).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """Return size and hash of a file. Raises OSError."""
+        return cls(num_bytes=path.stat().st_size, hash=content_hash(path))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheManifest:
+    """Every object of a complete cache by its path inside it."""
+
+    objects: Mapping[str, CacheObject]
+    plan_digest: str
+    """Of the build's plan: the same data and options give the same."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all objects' paths, sizes and hashes: equal for equal caches."""
+        lines = [f"{path} {entry.num_bytes} {entry.hash}\n" for path, entry in sorted(self.objects.items())]
+        return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
+
+    def to_json(self) -> str:
+        """Return the contents of manifest.json."""
+        document = {
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "plan_digest": self.plan_digest,
+            "objects": {path: asdict(entry) for path, entry in sorted(self.objects.items())},
+        }
+        document["checksum"] = _checksum(document)
+        return json.dumps(document, ensure_ascii=False, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything else."""
+        document = json.loads(text)
+        if document.pop("checksum") != _checksum(document):
+            raise ValueError("its checksum does not match")
+        objects = {path: CacheObject(**entry) for path, entry in document["objects"].items()}
+        return cls(objects=objects, plan_digest=document["plan_digest"])
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Return the BLAKE2b-128 of a JSON document in its shortest form with sorted keys."""
+    encoded = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(encoded.encode(), digest_size=16).hexdigest()
+
+
+def shard_path(info: CacheInfo, number: int) -> str:
+    """Return the path of a shard inside the cache, by Zarr's default chunk key encoding."""
+    return "/".join(["clips", "c", str(number), *["0"] * len(info.clip_spec.clip_shape)])
+
+
+def write_metadata(root: Path, info: CacheInfo) -> None:
+    """Write the Zarr metadata of the group and of its array `clips`, by zarr-python itself."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    shape = info.clip_spec.clip_shape
+    names = ("clip", "frame", *(("row", "column", "channel")[: len(shape) - 1]))
+    # Made in memory and written by us: whole or not at all, and never in the middle of a Ctrl-C.
+    documents: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(documents), attributes={"signprep": info.to_dict()})
+    group.create_array(
+        "clips",
+        shape=(info.num_positions, *shape),
+        chunks=(1, *shape),
+        shards=(info.clips_per_shard, *shape),
+        dtype="uint8",
+        fill_value=0,
+        dimension_names=names,
+        **info.clip_codec.zarr_codecs(),
+    )
+    for path in (ARRAY_METADATA, GROUP_METADATA):
+        write_atomically(root / path, documents[path].to_bytes())
+
+
+def read_info(root: Path) -> CacheInfo:
+    """Read the "signprep" attribute of a cache.
+
+    Raises:
+        CacheVersionError: there is no cache at this path, or one of a format that this signprep does not know.
+        CacheError: the metadata is damaged.
+    """
+    path = root / GROUP_METADATA
+    if not root.is_dir():
+        if root.is_file():
+            raise CacheVersionError(f"{root}: is a file; a cache is a folder, NAME.zarr")
+        raise CacheVersionError(f"{root}: there is no cache at this path; `signprep build-cache` makes one")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        fields = document["attributes"]["signprep"]
+        version = fields["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheVersionError(
+            f"{root}: is no signprep cache (its {GROUP_METADATA} is missing or has no signprep attribute)"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise _unknown_version(root, version)
+    try:
+        return CacheInfo.from_dict(fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"{path}: its signprep attribute is damaged ({error!r})") from error
+
+
+def _unknown_version(root: object, version: object) -> CacheVersionError:
+    return CacheVersionError(
+        f"{root}: is a cache of format {version}; this signprep reads format {FORMAT_VERSION}: install a newer one"
+    )
+
+
+def read_manifest(root: Path) -> CacheManifest:
+    """Read manifest.json.
+
+    Raises:
+        CacheIncompleteError: there is none.
+        CacheVersionError: it is of a format that this signprep does not know, or the folder holds something else.
+        CacheError: it is damaged.
+    """
+    path = root / MANIFEST
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        if not (root / GROUP_METADATA).exists() and not (root / BUILD_FOLDER).exists():
+            what = f"is no signprep cache (it has neither {MANIFEST} nor {GROUP_METADATA})"
+            raise CacheVersionError(f"{root}: {what}") from error
+        raise CacheIncompleteError(
+            f"{root}: this cache is not complete; run the command that makes it (build-cache, merge, pull) again to "
+            "continue"
+        ) from error
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
+    return parse_manifest(data, root)
+
+
+def parse_manifest(data: bytes, where: object) -> CacheManifest:
+    """Return a manifest from the bytes of its file.
+
+    Args:
+        data: as `CacheManifest.to_json` writes them, in UTF-8.
+        where: the cache lies, for messages.
+
+    Raises:
+        CacheVersionError: it is of a format that this signprep does not know.
+        CacheCorruptError: it is damaged.
+    """
+    try:
+        text = data.decode()
+        version = json.loads(text)["format_version"]
+        if version == FORMAT_VERSION:
+            return CacheManifest.from_json(text)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CacheCorruptError(f"{where}: the manifest is damaged ({error!r})") from error
+    raise _unknown_version(where, version)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place, make it durable, then rename it: it is there whole or not at all."""
+    # Process numbers repeat on other machines that write to the same folder.
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}{UNFINISHED_SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CacheError(f"{path}: cannot be written ({error.strerror})") from error

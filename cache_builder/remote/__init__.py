@@ -1,0 +1,1 @@
+"""Caches somewhere else: URLs, push, pull, streaming. Nothing here decodes videos."""

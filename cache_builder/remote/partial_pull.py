@@ -1,0 +1,281 @@
+"""Pull a part of a cache: the clips of some splits, glosses or signers, as a smaller cache of its own.
+
+In: a source and a selection. Out: a finished cache of the chosen clips in their order. Of each shard only the stretches
+of bytes that hold chosen clips are asked for, and a clip's bytes are compared with their own checksum; one signer of
+twenty is a twentieth of the bytes. The trade-off: the new shards are not the source's, so a later pull of another
+selection begins anew.
+"""
+
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from signprep.cache_builder.building.build import write_state
+from signprep.cache_builder.building.estimate import check_free_bytes
+from signprep.cache_builder.edit.compact import index_of_positions, used_vocabulary
+from signprep.cache_builder.folder.build_folder import cache_state, delete_torn_writes, empty_build_folder, is_cache
+from signprep.cache_builder.folder.synced import note_synced
+from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.format.index import OK
+from signprep.cache_builder.format.layout import (
+    BUILD_FOLDER,
+    INDEX,
+    MANIFEST,
+    CacheInfo,
+    CacheObject,
+    read_manifest,
+    shard_path,
+    write_atomically,
+    write_metadata,
+)
+from signprep.cache_builder.format.shard import (
+    CHECKSUM_BYTES,
+    INDEX_ENTRY_BYTES,
+    chunk_bounds,
+    chunk_is_intact,
+    shard_bytes,
+    shard_index,
+)
+from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.remote.published import CacheSource, open_source
+from signprep.cache_builder.remote.pull import METADATA, fetch_metadata, refuse_other_state
+from signprep.cache_builder.remote.report import TransferReport
+from signprep.cache_builder.remote.storage import Progress
+from signprep.cache_builder.remote.stretches import stretches
+from signprep.cache_builder.remote.transfer import transfer_all
+from signprep.pipeline.errors import CacheCorruptError, CacheError
+
+_STATE = "selection.json"
+"""In the build folder: which selection of which state is being pulled."""
+
+
+class _NothingChosenError(CacheError):
+    """No clip is of what was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which clips; a kind that is empty takes all."""
+
+    splits: tuple[str, ...] = ()
+    glosses: frozenset[str] = frozenset()
+    signers: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.splits or self.glosses or self.signers)
+
+    def positions(self, index: pa.Table, where: object) -> NDArray[np.int64]:
+        """Return the positions of the chosen clips that can be read, ascending, int64.
+
+        Raises CacheError if a value is nowhere in the index, or no clip is chosen.
+        """
+        chosen = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) == OK
+        for column, values in (("split", self.splits), ("gloss", self.glosses), ("signer", self.signers)):
+            if not values:
+                continue
+            found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
+            known = {str(name) for name in found if name is not None}
+            strange = sorted(set(values) - known)
+            if strange:
+                shown = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
+                raise _NothingChosenError(
+                    f"{where}: has no {column} {', '.join(strange[:5])}; it has {shown or 'none'}"
+                )
+            chosen &= np.isin(found.astype(str), list(values))
+        positions = np.flatnonzero(chosen)
+        if not len(positions):
+            raise _NothingChosenError(f"{where}: no clip matches all of the filters")
+        return positions
+
+    def digest(self, fingerprint: str) -> str:
+        """Return who the selection of one state of a cache is."""
+        document = [fingerprint, sorted(self.splits), sorted(self.glosses), sorted(self.signers)]
+        encoded = json.dumps(document, ensure_ascii=False).encode()
+        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def pull_selection(
+    location: Location, out: Path, selection: Selection, *, overwrite: bool = False, dry_run: bool = False
+) -> TransferReport:
+    """Make a folder the cache of the chosen clips of a cache.
+
+    Labels stay those of the source, so that its models go on working; with a choice of glosses, labels are theirs.
+
+    Args:
+        location: of a finished cache.
+        out: a new folder, or one that was pulled before.
+        selection: which clips.
+        overwrite: replace a cache that nobody else has.
+        dry_run: only say what would travel; the index does.
+
+    Raises: as `pull`, and CacheError if nothing is chosen.
+    """
+    source = open_source(location)
+    digest = selection.digest(source.manifest.fingerprint)
+    if not is_cache(out):
+        cache_state(out, "")  # before a lock is put into somebody else's folder
+    if dry_run:
+        refuse_other_state(out, source, overwrite=overwrite)
+        return _would_fetch(source, out, selection, digest)
+    was_there = out.exists()
+    try:
+        return _pull_selection(source, out, selection, digest, overwrite=overwrite)
+    except _NothingChosenError:
+        if not was_there:
+            shutil.rmtree(out)
+        raise
+
+
+def _pull_selection(
+    source: CacheSource, out: Path, selection: Selection, digest: str, *, overwrite: bool
+) -> TransferReport:
+    with writer(out):
+        refuse_other_state(out, source, overwrite=overwrite)
+        if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
+            empty_build_folder(out)
+            return _nothing_to_fetch(out)
+        state = out / BUILD_FOLDER / _STATE
+        if not state.exists() or state.read_text() != digest:
+            empty_build_folder(out)
+            write_atomically(state, digest.encode())
+        delete_torn_writes(out)
+        report = _fetch(source, out, _Part.of(source, out, selection), digest)
+        empty_build_folder(out)
+        return report
+
+
+def _nothing_to_fetch(out: Path) -> TransferReport:
+    shards = {path: entry for path, entry in read_manifest(out).objects.items() if path not in METADATA}
+    return TransferReport.of(shards, [])
+
+
+def _would_fetch(source: CacheSource, out: Path, selection: Selection, digest: str) -> TransferReport:
+    """Return what would travel, without a change of the folder: an interrupted pull may have left its shards there."""
+    if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
+        return _nothing_to_fetch(out)
+    with TemporaryDirectory(prefix="signprep-") as scratch:
+        part = _Part.of(source, Path(scratch), selection)
+    is_same = (state := out / BUILD_FOLDER / _STATE).exists() and state.read_text() == digest
+    missing = part.missing(staging_folder(out)) if is_same else list(range(part.info.num_shards))
+    return TransferReport(
+        num_objects=part.info.num_shards,
+        num_bytes=part.num_bytes,
+        num_sent=len(missing),
+        sent_bytes=part.num_bytes_of(missing),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What is to be fetched, and what the new cache will be."""
+
+    source_info: CacheInfo
+    info: CacheInfo
+    index: pa.Table
+    """Of the new cache."""
+    sources: NDArray[np.int64]
+    """Position in the source of each new position."""
+
+    @property
+    def num_bytes(self) -> int:
+        return int(self.index["stored_bytes"].to_numpy().sum())
+
+    def missing(self, staged: Path) -> list[int]:
+        """Return the numbers of the shards that a folder does not have yet."""
+        return [n for n in range(self.info.num_shards) if not (staged / shard_path(self.info, n)).exists()]
+
+    def num_bytes_of(self, shards: Sequence[int]) -> int:
+        sizes, size = self.index["stored_bytes"].to_numpy(), self.info.clips_per_shard
+        return sum(int(sizes[number * size : (number + 1) * size].sum()) for number in shards)
+
+    @classmethod
+    def of(cls, source: CacheSource, out: Path, selection: Selection) -> "_Part":
+        info, folder = fetch_metadata(source, out)
+        index = pq.read_table(folder / INDEX, page_checksum_verification=True)
+        sources = selection.positions(index, source)
+        vocabulary = used_vocabulary(index, sources, info) if selection.glosses else info.vocabulary
+        return cls(
+            source_info=info,
+            info=replace(info, vocabulary=vocabulary, num_positions=len(sources)),
+            index=index_of_positions(index, sources, vocabulary),
+            sources=sources,
+        )
+
+
+def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> TransferReport:
+    staged = staging_folder(out)
+    missing = part.missing(staged)
+    num_bytes = part.num_bytes_of(missing)
+    check_free_bytes(out, num_bytes)
+
+    def fetch(number: int, progress: Progress) -> int:
+        size = part.info.clips_per_shard
+        rows = slice(number * size, (number + 1) * size)
+        stored = part.index["stored_bytes"].to_numpy()[rows]
+        chunks, num_bytes = _chunks_of(source, part.source_info, part.sources[rows], stored)
+        write_atomically(staged / shard_path(part.info, number), shard_bytes(chunks, size))
+        progress(int(stored.sum()))
+        return num_bytes
+
+    fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=num_bytes)
+    paths = [shard_path(part.info, number) for number in range(part.info.num_shards)]
+    objects = {path: CacheObject.of((staged / path).read_bytes()) for path in paths}
+    old = read_manifest(out).objects if (out / MANIFEST).exists() else {}
+    write_metadata(staged, part.info)
+    write_state(staged, index=part.index, objects=objects, plan_digest=digest)
+    manifest = read_manifest(staged)
+    note_synced(out, manifest.fingerprint)
+    commit(out, deleted=old.keys() - manifest.objects.keys())
+    return TransferReport(
+        num_objects=len(objects),
+        num_bytes=sum(fetched) + part.num_bytes - num_bytes,
+        num_sent=len(missing),
+        sent_bytes=sum(fetched),
+    )
+
+
+def _chunks_of(
+    source: CacheSource, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[list[bytes], int]:
+    """Return the inner chunks at these positions of the source, ascending, and the bytes that came for them.
+
+    Raises CacheCorruptError if one is not what its checksum and the index say.
+    """
+    size = info.clips_per_shard
+    chunks: list[bytes] = []
+    num_bytes = 0
+    for number, group in itertools.groupby(positions.tolist(), key=lambda position: position // size):
+        path = shard_path(info, number)
+        if path not in source.manifest.objects:
+            raise CacheCorruptError(f"{source}: its index has clips in {path}, its manifest does not know it")
+        index_bytes = size * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
+        data_bytes = source.manifest.objects[path].num_bytes - index_bytes
+        if data_bytes < 0:
+            raise CacheCorruptError(f"{source}: {path} is too small for a shard of {size} clips")
+        tail = source.read(path, data_bytes, data_bytes + index_bytes)
+        index = shard_index(np.frombuffer(tail, np.uint8), f"{source}/{path}")
+        bounds = [chunk_bounds(index, position - number * size, data_bytes, path) for position in group]
+        if None in bounds:
+            raise CacheCorruptError(f"{source}: {path} lacks clips that the index has")
+        present = [pair for pair in bounds if pair is not None]
+        if any(after[0] < before[1] for before, after in itertools.pairwise(present)):
+            raise CacheCorruptError(f"{source}: {path} has clips that overlap; refused")
+        num_bytes += index_bytes
+        for first, last, inside in stretches(present):
+            data = source.read(path, first, last)
+            num_bytes += len(data)
+            chunks += [data[start - first : end - first] for start, end in inside]
+    for chunk, position, stored in zip(chunks, positions, sizes, strict=True):
+        if len(chunk) != stored or not chunk_is_intact(np.frombuffer(chunk, np.uint8)):
+            raise CacheCorruptError(f"{source}: clip {position} is not what was written; it is damaged there")
+    return chunks, num_bytes

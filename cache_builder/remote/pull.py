@@ -1,0 +1,202 @@
+"""Pull: a cache comes from a folder or a URL into a folder here, only what differs, and takes its place all at once.
+
+In: a source, perhaps a selection. Out: a finished cache. Objects arrive under their hash in the build's folder, are
+compared with the manifest, and are put in place together at the end, as every change of a cache is: until then the
+cache that is here stays what it was. A pull that was cut goes on with what has arrived.
+"""
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from signprep.cache_builder.building.estimate import check_free_bytes
+from signprep.cache_builder.folder.build_folder import PLAN, cache_state, empty_build_folder, is_cache
+from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
+from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.format.layout import (
+    ARRAY_METADATA,
+    BUILD_FOLDER,
+    GROUP_METADATA,
+    INDEX,
+    MANIFEST,
+    UNFINISHED_SUFFIX,
+    CacheInfo,
+    CacheManifest,
+    CacheObject,
+    read_manifest,
+    write_atomically,
+)
+from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.remote.published import CacheSource, open_source
+from signprep.cache_builder.remote.report import TransferReport
+from signprep.cache_builder.remote.storage import Progress
+from signprep.cache_builder.remote.transfer import transfer_all
+from signprep.cache_builder.remote.untrusted import check_metadata
+from signprep.pipeline.errors import CacheError
+
+METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
+_FETCHED = "fetched"
+
+
+def pull(
+    location: Location,
+    out: Path,
+    *,
+    check: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    description: str = "Pulling",
+) -> TransferReport:
+    """Make a folder the same cache as the one at a location.
+
+    Args:
+        location: of a finished cache.
+        out: a new folder, or a copy of the cache that is brought to the same state.
+        check: also hash what is here already, and fetch again what is damaged.
+        overwrite: replace a cache that nobody else has.
+        dry_run: only say what would travel.
+        description: of the progress bar.
+
+    Raises:
+        CacheError: the source is no finished cache or cannot be read, or `out` holds something else.
+        CacheCorruptError: what came is not what the manifest says, or the manifest is none of a cache.
+    """
+    source = open_source(location)
+    manifest = source.manifest
+    if isinstance(location, Path) and out.exists() and out.resolve() == location.resolve():
+        raise CacheError(f"{out}: is the cache itself")
+    if not is_cache(out):
+        cache_state(out, "")  # before a lock is put into somebody else's folder
+    if dry_run:
+        return TransferReport.of(dict(manifest.objects), _differing(out, manifest, check=check))
+    with writer(out):
+        refuse_other_state(out, source, overwrite=overwrite)
+        differing = _differing(out, manifest, check=check)
+        if differing or not (out / MANIFEST).exists() or read_manifest(out) != manifest:
+            _fetch(source, out, differing, description)
+            note_synced(out, manifest.fingerprint)  # before it is in place: killed in between, it is not one's own work
+            _put_in_place(source, out, differing)
+        note_synced(out, manifest.fingerprint)
+        empty_build_folder(out)
+        return TransferReport.of(dict(manifest.objects), differing)
+
+
+def refuse_other_state(out: Path, source: CacheSource, *, overwrite: bool) -> None:
+    """Raise CacheError if a folder holds an unfinished build, or a cache that nobody else has."""
+    if (out / BUILD_FOLDER / PLAN).exists() and not (out / MANIFEST).exists():
+        raise CacheError(f"{out}: holds a build that has not ended; finish it with its own command, or pull elsewhere")
+    if overwrite or not (out / MANIFEST).exists():
+        return
+    fingerprint = read_manifest(out).fingerprint
+    if fingerprint not in (source.manifest.fingerprint, *synced_fingerprints(out)):
+        raise CacheError(
+            f"{out}: holds a cache that was built or changed here and is nowhere else, as far as this folder tells; "
+            "pull to another folder (`signprep merge` makes one of both), or --overwrite to lose it"
+        )
+
+
+def fetched_folder(out: Path) -> Path:
+    """Return where objects lie, by their hash, until all of them are there."""
+    return out / BUILD_FOLDER / _FETCHED
+
+
+def fetch_object(source: CacheSource, path: str, folder: Path, progress: Progress | None = None) -> Path:
+    """Fetch an object into a folder under its hash, and compare it; return its file.
+
+    Raises as `CacheSource.fetch`.
+    """
+    digest = source.manifest.objects[path].hash
+    beside = folder / f".{digest}{UNFINISHED_SUFFIX}"
+    try:
+        source.fetch(path, beside, progress)
+        return beside.replace(folder / digest)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
+    """Return the paths of objects that are not here, or not as they should be."""
+    here = read_manifest(out).objects if (out / MANIFEST).exists() else {}
+
+    def is_here(path: str, entry: CacheObject) -> bool:
+        file = out / path
+        if here.get(path) != entry or not file.is_file() or file.stat().st_size != entry.num_bytes:
+            return False
+        return not check or CacheObject.of_file(file) == entry
+
+    return sorted(path for path, entry in manifest.objects.items() if not is_here(path, entry))
+
+
+def _fetch(source: CacheSource, out: Path, paths: list[str], description: str) -> None:
+    """Bring objects into the fetched folder, metadata first, so that a hostile cache is refused before its shards."""
+    objects, folder = source.manifest.objects, fetched_folder(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrived = _arrived(out, {objects[path] for path in paths})
+    missing = list({objects[path].hash: path for path in paths if objects[path].hash not in arrived}.values())
+    num_bytes = sum(objects[path].num_bytes for path in missing)
+    check_free_bytes(out, num_bytes)
+
+    def fetch(path: str, progress: Progress) -> None:
+        fetch_object(source, path, folder, progress)
+
+    fetch_metadata(source, out)
+    rest = [path for path in missing if path not in METADATA]
+    transfer_all(rest, fetch, description=description, num_bytes=sum(objects[path].num_bytes for path in rest))
+
+
+def _arrived(out: Path, wanted: Collection[CacheObject]) -> set[str]:
+    """Return the hashes of objects that a pull that was cut has fetched; all else in the build's folder is deleted."""
+    folder, staged = fetched_folder(out), staging_folder(out)
+    for path in staged.rglob("*") if staged.is_dir() else ():
+        if path.is_file():
+            path.replace(folder / CacheObject.of_file(path).hash)
+    by_hash = {entry.hash: entry for entry in wanted}
+    arrived = set()
+    for path in folder.iterdir():
+        # Hashed again: a machine that lost its power may have lost the bytes of a file that it had named.
+        if path.name in by_hash and CacheObject.of_file(path) == by_hash[path.name]:
+            arrived.add(path.name)
+        else:
+            path.unlink()
+    return arrived
+
+
+def fetch_metadata(source: CacheSource, out: Path) -> tuple[CacheInfo, Path]:
+    """Fetch what tells what a cache holds, unless it is here, and refuse what does not fit.
+
+    Returns the cache's info, and a folder with the metadata at their paths inside a cache.
+
+    Raises:
+        CacheCorruptError: see `check_metadata`.
+    """
+    fetched, together = fetched_folder(out), out / BUILD_FOLDER / "metadata"
+    fetched.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(together, ignore_errors=True)
+    for path in METADATA:
+        entry = source.manifest.objects[path]
+        here = next((file for file in (fetched / entry.hash, out / path) if _is(file, entry)), None)
+        if here is None:
+            here = fetch_object(source, path, fetched)
+        (together / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(here, together / path)
+    return check_metadata(together, source.manifest, source), together
+
+
+def _is(file: Path, entry: CacheObject) -> bool:
+    return file.is_file() and file.stat().st_size == entry.num_bytes and CacheObject.of_file(file) == entry
+
+
+def _put_in_place(source: CacheSource, out: Path, paths: list[str]) -> None:
+    staged, objects = staging_folder(out), source.manifest.objects
+    last_use = {objects[path].hash: path for path in paths}
+    for path in paths:
+        fetched = fetched_folder(out) / objects[path].hash
+        (staged / path).parent.mkdir(parents=True, exist_ok=True)
+        if last_use[objects[path].hash] == path:
+            fetched.replace(staged / path)
+        else:
+            shutil.copyfile(fetched, staged / path)
+    old = read_manifest(out).objects if (out / MANIFEST).exists() else {}
+    write_atomically(staged / MANIFEST, source.manifest.to_json().encode())
+    commit(out, deleted=old.keys() - objects.keys())

@@ -1,0 +1,156 @@
+"""Push: a finished cache goes to a folder or behind a URL, only what is not there yet, and is published all at once.
+
+In: a cache and a destination. Out: what travelled. Behind a URL objects are named by their hash: what is there is known
+by its name, two versions share what they have in common, a push that was cut goes on where it was, and readers of the
+version before are not disturbed. Each object is hashed as it leaves: damage on this disk does not spread. The
+trade-off: what no version names any more stays there until `--prune`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
+from signprep.cache_builder.format.layout import (
+    GROUP_METADATA,
+    MANIFEST,
+    CacheManifest,
+    CacheObject,
+    parse_manifest,
+    read_info,
+    read_manifest,
+)
+from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
+from signprep.cache_builder.remote.pull import pull
+from signprep.cache_builder.remote.readers import Readers, readers_of
+from signprep.cache_builder.remote.report import TransferReport
+from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
+from signprep.cache_builder.remote.transfer import transfer_all
+from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, check_manifest, refuse_links
+from signprep.pipeline.errors import CacheCorruptError, CacheError
+
+
+def push(
+    cache: Path,
+    destination: Location,
+    *,
+    prune: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    confirm: Callable[[str], None] | None = None,
+) -> TransferReport:
+    """Bring a finished cache to a destination; readers there see the old cache or the new one, never anything between.
+
+    Args:
+        cache: in a folder of this machine.
+        destination: a folder, which becomes the same cache; or a URL.
+        overwrite: replace what somebody else has put there meanwhile.
+        prune: delete what older versions left there and this one does not name.
+        dry_run: only say what would travel.
+        confirm: is told who may read the destination before anything is sent there, if that is not the team alone for
+            certain; it raises to stop.
+
+    Raises:
+        CacheError: it is no finished cache, an object of it is damaged, or the destination cannot be written.
+    """
+    read_info(cache)
+    manifest = read_manifest(cache)
+    check_manifest(manifest, cache)
+    if isinstance(destination, Path):
+        if not overwrite and (destination / MANIFEST).exists():
+            _refuse_other_state(cache, manifest, read_manifest(destination), destination)
+        report = pull(cache, destination, overwrite=overwrite, dry_run=dry_run, description="Pushing")
+        if not dry_run:
+            note_synced(cache, manifest.fingerprint)
+        return report
+    remote = RemoteFolder(destination)
+    if remote.is_read_only:
+        raise CacheError(f"{remote}: nothing can be pushed to a web server; `signprep pull` reads from one")
+    published = published_manifest(remote)
+    if published and not overwrite:
+        _refuse_other_state(cache, manifest, published, remote)
+    present = remote.sizes(OBJECTS)
+    wanted = {entry.hash: path for path, entry in manifest.objects.items()}
+    missing = sorted(path for path in wanted.values() if not _is_there(present, manifest.objects[path]))
+    if dry_run:
+        return TransferReport.of(dict(manifest.objects), missing)
+    confirm_readers(remote, published, confirm)
+    send_objects(cache, manifest, missing, remote)
+    publish(remote, manifest)
+    note_synced(cache, manifest.fingerprint)
+    pruned = sorted(remote.sizes(OBJECTS).keys() - wanted.keys()) if prune else []
+    remote.delete(f"{OBJECTS}/{name}" for name in pruned)
+    if prune:  # an unfinished build counts on objects that are gone now
+        remote.delete(f"{BUILDING}/{name}" for name in remote.sizes(BUILDING))
+    return TransferReport.of(dict(manifest.objects), missing, num_pruned=len(pruned))
+
+
+def confirm_readers(
+    remote: RemoteFolder, published: CacheManifest | None, confirm: Callable[[str], None] | None
+) -> None:
+    """Tell `confirm`, if there is one, who may read a place, where that is not the team alone for certain."""
+    readers = readers_of(remote)
+    if confirm is not None and (readers is Readers.EVERYBODY or (readers is Readers.UNKNOWN and published is None)):
+        confirm(f"{remote}: {readers.value}")
+
+
+def send_objects(cache: Path, manifest: CacheManifest, paths: list[str], remote: RemoteFolder) -> None:
+    """Upload objects of a cache under their hashes."""
+
+    def send(path: str, progress: Progress) -> None:
+        refuse_links(cache, path)
+        entry = manifest.objects[path]
+        try:
+            found = CacheObject.of_file(cache / path)
+        except OSError as error:
+            raise CacheError(f"{cache / path}: cannot be read ({error.strerror})") from error
+        if found != entry:
+            raise CacheCorruptError(
+                f"{cache / path}: is not what was written; `signprep verify {cache}` tells more; nothing is published"
+            )
+        remote.upload(cache / path, f"{OBJECTS}/{entry.hash}", progress)
+
+    num_bytes = sum(manifest.objects[path].num_bytes for path in paths)
+    transfer_all(paths, send, description="Pushing", num_bytes=num_bytes)
+
+
+def publish(remote: RemoteFolder, manifest: CacheManifest) -> None:
+    """Make a manifest the cache that readers see, if all its objects are there."""
+    present = remote.sizes(OBJECTS)
+    lost = sorted(path for path, entry in manifest.objects.items() if not _is_there(present, entry))
+    if lost:
+        raise CacheError(
+            f"{remote}: {len(lost)} objects did not arrive, {lost[0]} among them; the same command goes on"
+        )
+    data = manifest.to_json().encode()
+    remote.upload(data, PUBLISHED)
+    if remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES) != data:
+        raise CacheError(f"{remote}: somebody else has published another cache there meanwhile; look, and try again")
+
+
+def _is_there(present: dict[str, int], entry: CacheObject) -> bool:
+    return present.get(entry.hash) == entry.num_bytes
+
+
+def published_manifest(remote: RemoteFolder) -> CacheManifest | None:
+    """Return what is published there, None if nothing is. Raises CacheError where another layout lies."""
+    try:
+        return parse_manifest(remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES), remote)
+    except MissingError:
+        pass
+    try:
+        remote.read(GROUP_METADATA, limit=MAX_MANIFEST_BYTES)
+    except MissingError:
+        return None
+    raise CacheError(f"{remote}: holds a cache as a plain folder, or another Zarr store; take a place of its own")
+
+
+def _refuse_other_state(
+    cache: Path, manifest: CacheManifest, published: CacheManifest, place: RemoteFolder | Path
+) -> None:
+    """Raise CacheError if what is published does not come from this copy: somebody's work would be gone."""
+    if published.fingerprint not in (manifest.fingerprint, *synced_fingerprints(cache)):
+        raise CacheError(
+            f"{place}: holds a cache that this copy does not come from; push to another place, pull it and merge "
+            "(`signprep merge`), or --overwrite to replace it"
+        )

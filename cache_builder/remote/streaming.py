@@ -1,0 +1,216 @@
+"""A cache behind a URL, read as if it were here: shards come when they are needed, or shortly before.
+
+`open_streamed(url)` -> StreamedCache, which is a `Cache`. Metadata and index are kept in the stream folder, shards in a
+`BoundedFolder` beside them. Whoever reads in an order that is known, as training does, announces it, and threads fetch
+what comes next. Hashes are compared as shards arrive, checksums as clips are read.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signprep.cache_builder.format.layout import MANIFEST, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.format.shard import ShardFile
+from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.remote.disk_cache import BoundedFolder
+from signprep.cache_builder.remote.location import shown
+from signprep.cache_builder.remote.published import CacheSource, open_source
+from signprep.cache_builder.remote.pull import METADATA
+from signprep.cache_builder.remote.storage import Progress
+from signprep.cache_builder.remote.stream_options import StreamOptions
+from signprep.cache_builder.remote.untrusted import check_metadata
+from signprep.pipeline.errors import CacheCorruptError, CacheError
+
+PREFETCH_THREADS = 4
+NEARLY = 0.9
+"""Of a shard's bytes, after which the next one may begin."""
+_AHEAD_PART = 4
+"""A quarter of the bound is for shards that are fetched before they are needed."""
+
+
+class StreamedCache(Cache):
+    """A finished cache behind a URL."""
+
+    is_streamed = True
+
+    def __init__(self, cache: Cache, source: CacheSource, url: str, options: StreamOptions) -> None:
+        super().__init__(cache.path, cache.info, cache.manifest, cache._stamp)
+        self._source, self._url, self._options = source, url, options
+        self._store = BoundedFolder(options.root(), options.max_bytes)
+
+    def __reduce__(self) -> tuple[Callable[..., Cache], tuple[object, ...]]:
+        return open_streamed, (self._url, self._options)
+
+    def __str__(self) -> str:
+        return shown(self._url)
+
+    @property
+    def shard_bytes(self) -> list[int]:
+        """Sizes of its shards."""
+        return [entry.num_bytes for path, entry in self.manifest.objects.items() if path not in METADATA]
+
+    def prefetcher(self) -> "Prefetcher":
+        """Return what fetches the shards of an order before they are needed."""
+        return Prefetcher(self, self._options.max_bytes // _AHEAD_PART)
+
+    def require_room(self, window_clips: int) -> None:
+        """Raise CacheError if reading in shuffled order would fetch shards again and again.
+
+        Args:
+            window_clips: that are mixed at a time.
+        """
+        num_shards = -(-window_clips // self.info.clips_per_shard) + PREFETCH_THREADS + 1
+        most = sum(sorted(self.shard_bytes, reverse=True)[:num_shards]) * _AHEAD_PART // (_AHEAD_PART - 1)
+        needed = min(most, sum(self.shard_bytes))
+        if self._options.max_bytes < needed:
+            raise CacheError(
+                f"{self}: shuffled reading needs {needed / 1e9:.1f} GB on this machine, --stream-gb gives it "
+                f"{self._options.max_bytes / 1e9:.1f}; give it more, or `signprep pull` the cache"
+            )
+
+    def fetch(self, number: int, *, wait: bool = True, progress: Progress | None = None) -> Path | None:
+        """Return the file of a shard, fetched if it is not here; None if others are at it and `wait` is False."""
+        return self._store.get(self._source, shard_path(self.info, number), wait=wait, progress=progress)
+
+    def _shard(self, number: int) -> ShardFile:
+        path = shard_path(self.info, number)
+        if path not in self.manifest.objects:
+            raise CacheCorruptError(f"{self}: {path} is not in the manifest")
+        while True:
+            local = self.fetch(number)
+            assert local is not None
+            try:
+                return ShardFile(local, self.info.clips_per_shard)
+            except CacheCorruptError:
+                if local.exists():
+                    self._store.discard(local.name)
+                    raise
+                # Another process has made room meanwhile.
+
+    def _decode(self, position: int, clip: NDArray[np.uint8]) -> None:
+        try:
+            super()._decode(position, clip)
+        except CacheCorruptError:
+            # It was whole when it came: the copy here has rotted, and is fetched again, once.
+            path = shard_path(self.info, position // self.info.clips_per_shard)
+            if path not in self.manifest.objects:
+                raise
+            self._store.discard(self.manifest.objects[path].hash)
+            super()._decode(position, clip)
+
+
+class Prefetcher:
+    """Threads that fetch the shards of an order, no further ahead of those in use than a number of bytes."""
+
+    def __init__(self, cache: StreamedCache, ahead_bytes: int) -> None:
+        self._cache = cache
+        self._num_ahead = max(PREFETCH_THREADS, ahead_bytes // max(cache.shard_bytes, default=1))
+        self._shards: list[int] = []
+        """In the order of their first use in each announced order."""
+        self._num_begun = self._num_nearly = self._num_done = self._num_used = 0
+        """How many of them have been asked for, have nearly come, have come, and have been read."""
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+
+    def announce(self, positions: NDArray[np.int64]) -> None:
+        """Say which clips will be read, in their order, behind those announced before."""
+        numbers, first_uses = np.unique(positions // self._cache.info.clips_per_shard, return_index=True)
+        with self._changed:
+            self._shards += numbers[np.argsort(first_uses)].tolist()
+            self._changed.notify_all()
+            while len(self._threads) < PREFETCH_THREADS:
+                thread = threading.Thread(target=self._run, name="signprep-prefetch", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def used(self, positions: NDArray[np.int64]) -> None:
+        """Note that clips are read; they are among those announced, and come in about their order."""
+        with self._changed:
+            for number in np.unique(positions // self._cache.info.clips_per_shard).tolist():
+                if number in self._shards[self._num_used : self._num_begun + self._num_ahead]:
+                    self._num_used = self._shards.index(number, self._num_used) + 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the threads, each after the shard that it is at."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._is_closed or self._may_begin()):
+                    self._changed.wait()
+                if self._is_closed:
+                    return
+                number = self._shards[self._num_begun]
+                self._num_begun += 1
+            self._fetch(number)
+
+    def _fetch(self, number: int) -> None:
+        size = self._cache.manifest.objects[shard_path(self._cache.info, number)].num_bytes
+        num_bytes, is_near = 0, False
+
+        def nearly(*, done: bool = False) -> None:
+            nonlocal is_near
+            with self._changed:
+                self._num_nearly += not is_near
+                self._num_done += done
+                is_near = True
+                self._changed.notify_all()
+
+        def progress(more: int) -> None:
+            nonlocal num_bytes
+            num_bytes += more
+            if not is_near and num_bytes > NEARLY * size:
+                nearly()
+
+        with suppress(CacheError):  # whoever reads the shard meets the error, and is told
+            self._cache.fetch(number, wait=False, progress=progress)
+        nearly(done=True)
+
+    def _may_begin(self) -> bool:
+        """Whether the next shard may be fetched: while somebody waits, the one that is waited for has the link.
+
+        The next one's first bytes are asked for when the last ones of the one before are on their way.
+        """
+        is_wanted = self._num_begun < min(len(self._shards), self._num_used + self._num_ahead)
+        return is_wanted and self._num_begun - self._num_nearly <= max(0, self._num_done - self._num_used)
+
+
+def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
+    """Open a finished cache behind a URL.
+
+    Raises:
+        CacheVersionError, CacheCorruptError, CacheError: as `open_cache`, or it cannot be reached, or what it claims
+            is refused.
+    """
+    source = open_source(url)
+    folder = options.root() / "caches" / source.manifest.fingerprint
+    if not (folder / MANIFEST).exists():
+        _fetch_metadata(source, folder)
+    cache = open_cache(folder)
+    return StreamedCache(cache, source, url, options)
+
+
+def _fetch_metadata(source: CacheSource, folder: Path) -> None:
+    """Bring manifest, metadata and index here; the manifest last, so that they are there together."""
+    try:
+        for path in METADATA:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists() or CacheObject.of_file(target) != source.manifest.objects[path]:
+                beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+                source.fetch(path, beside)
+                beside.replace(target)
+    except OSError as error:
+        raise CacheError(f"{folder}: cannot be written ({error.strerror}); choose another --stream-dir") from error
+    check_metadata(folder, source.manifest, source)
+    write_atomically(folder / MANIFEST, source.manifest.to_json().encode())

@@ -1,0 +1,62 @@
+"""Many objects on their way at once: threads, one byte count, and an end as soon as one fails or Ctrl-C is pressed."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from signprep.cache_builder.remote.storage import Progress
+from signprep.pipeline.runtime.progress import byte_progress_bar
+
+PARALLEL = 8
+"""Transfers at once: enough to fill a link of some milliseconds, few enough for a shared server."""
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class _StoppedError(Exception):
+    """Another transfer has failed: this one's bytes are wanted by nobody."""
+
+
+def transfer_all(
+    jobs: Iterable[Job],
+    work: Callable[[Job, Progress], Result],
+    *,
+    description: str,
+    num_bytes: int,
+) -> list[Result]:
+    """Return what `work` returns for each job, in their order, with a progress bar over all bytes.
+
+    Args:
+        jobs: one a transfer.
+        work: is called in a thread with a job and a function that takes the bytes as they pass.
+        description: of the progress bar.
+        num_bytes: of all jobs together.
+
+    Raises the first error; transfers that are under way then end at their next bytes.
+    """
+    lock, stop, done = threading.Lock(), threading.Event(), 0
+
+    with byte_progress_bar(description, num_bytes) as show:
+
+        def progress(more: int) -> None:
+            nonlocal done
+            if stop.is_set() and more > 0:
+                raise _StoppedError
+            with lock:
+                done += more
+                show(done)
+
+        pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="signprep-transfer")
+        futures = [pool.submit(work, job, progress) for job in jobs]
+        try:
+            pending = set(futures)
+            while pending:
+                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+                for future in finished:
+                    future.result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+        return [future.result() for future in futures]

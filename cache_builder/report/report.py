@@ -1,0 +1,206 @@
+"""The whole way from a cache to its report: figures, findings, comparison, pictures, one file.
+
+In: a cache. Out: an HTML file of 20 MB at most, and what it has. Figures and lists come first; pictures get the room
+that they leave. A cache behind a URL, whose shards would all be fetched for them, shows none unless asked.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.report.alike import COMPARED_CLIPS, Comparison, compare_clips
+from signprep.cache_builder.report.choice import shown_rows
+from signprep.cache_builder.report.columns import ClipColumns, clip_columns
+from signprep.cache_builder.report.finding import index_findings
+from signprep.cache_builder.report.findings import Finding, by_gravity
+from signprep.cache_builder.report.footage_findings import ALIKE_KINDS, footage_findings
+from signprep.cache_builder.report.overview import about_cache, cache_name, main_figures
+from signprep.cache_builder.report.page import Page
+from signprep.cache_builder.report.page_data import listed_rows, packed_clips, picture_list
+from signprep.cache_builder.report.pictures import Pictures, make_pictures, plan_pictures
+from signprep.cache_builder.report.sections import (
+    balance_section,
+    coverage_section,
+    figures_section,
+    findings_section,
+)
+from signprep.cache_builder.report.statistics import balances, coverage, durations
+from signprep.pipeline.datasets.annotations import normal_gloss
+from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
+from signprep.pipeline.runtime.machine import usable_cores
+from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.runtime.text import byte_size, counted
+
+MAX_BYTES = 20_000_000
+CLIPS_A_CLASS, CLIPS_A_CHOSEN_CLASS = 4, 16
+"""That are shown of each class by default, and where classes are chosen."""
+SHOWN_PAIRS = 12
+_ROOM_FOR_LISTS = 100_000
+"""Bytes of what is not pictures, and is not known before they are."""
+FREELY_FETCHED_BYTES = 500_000_000
+"""A cache behind a URL of no more stored bytes is read as if it were here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """What a report shows."""
+
+    classes: tuple[str, ...] = ()
+    """Glosses of which pictures are made; empty for all."""
+    clips_per_class: int | None = None
+    """Pictures of each; None for the default."""
+    compare: int | None = None
+    """Clips compared with one another; None for the default, 0 for none."""
+    threads: int = 0
+    """That read clips and make pictures; 0 for as many as there are cores, 8 at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenReport:
+    """What was written."""
+
+    path: Path
+    num_bytes: int
+    num_clips: int
+    num_pictures: int
+    findings: tuple[Finding, ...]
+
+    def __str__(self) -> str:
+        wrong = sum(finding.gravity == "wrong" for finding in self.findings)
+        look = sum(finding.gravity == "look" for finding in self.findings)
+        return (
+            f"{self.path}: {counted(self.num_clips, 'clip')}, {counted(self.num_pictures, 'moving picture')}, "
+            f"{byte_size(self.num_bytes)}; {counted(wrong, 'thing')} wrong, {look:,} to look at"
+        )
+
+
+def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOptions()) -> WrittenReport:
+    """Write the report of a cache.
+
+    Raises:
+        SignprepError: the file cannot be written, or a class is none of the cache's.
+    """
+    require_writable(path)
+    columns = clip_columns(cache)
+    classes = class_codes(columns, options.classes)
+    comparison = _compared(cache, columns, options)
+    findings = by_gravity([*index_findings(columns, cache.clip_spec), *footage_findings(columns, comparison)])
+    listed = listed_rows(columns, classes)
+    words = coverage(columns)
+    page = Page(
+        title=cache_name(cache),
+        about=about_cache(cache),
+        sections=[
+            figures_section(main_figures(cache, columns)),
+            findings_section(columns, findings, _pairs_to_show(comparison, listed)),
+            balance_section(balances(columns), columns.split.names, durations(columns)),
+        ],
+        coverage=coverage_section(words) if words else "",
+        clips=packed_clips(columns, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
+    )
+    room = MAX_BYTES - len(page.html().encode()) - _ROOM_FOR_LISTS
+    pictures, num_left_out = _pictures(cache, columns, classes, comparison, options, room)
+    page = replace(
+        page,
+        notes=_notes(cache, columns, listed, len(pictures.by_row), num_left_out),
+        pictures=picture_list(columns, listed, pictures.side, pictures.by_row),
+    )
+    html = page.html().encode()
+    with written_whole(path) as part:
+        part.write_bytes(html)
+    return WrittenReport(
+        path=path,
+        num_bytes=len(html),
+        num_clips=len(columns),
+        num_pictures=len(pictures.by_row),
+        findings=tuple(findings),
+    )
+
+
+def class_codes(columns: ClipColumns, glosses: Sequence[str]) -> NDArray[np.int64]:
+    """Return the places of glosses among a cache's classes; of none, all of them.
+
+    Raises SignprepError if one is not among them.
+    """
+    names = columns.gloss.names
+    places = {name: place for place, name in enumerate(names)}
+    glosses = [normal_gloss(gloss) for gloss in glosses]
+    for gloss in glosses:
+        if gloss not in places:
+            near = get_close_matches(gloss, columns.gloss.known, n=3)
+            hint = f"; there is {', '.join(near)}" if near else ""
+            raise SignprepError(f"--classes: {gloss!r} is none of the cache's {len(names):,} classes{hint}")
+    return np.array([places[gloss] for gloss in glosses] if glosses else range(len(names)), np.int64)
+
+
+def _is_read_freely(cache: Cache) -> bool:
+    stored_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
+    return not cache.is_streamed or stored_bytes <= FREELY_FETCHED_BYTES
+
+
+def _threads(options: ReportOptions) -> int:
+    return options.threads or min(8, usable_cores())
+
+
+def _compared(cache: Cache, columns: ClipColumns, options: ReportOptions) -> Comparison:
+    most = options.compare
+    if most is None:
+        most = COMPARED_CLIPS if _is_read_freely(cache) else 0
+    num_compared = min(most, int(columns.is_ok.sum()))
+    with progress_bar("Comparing", num_compared, "clips") as progress:
+        return compare_clips(cache, columns, most=most, threads=_threads(options), progress=progress)
+
+
+def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[str, list[tuple[int, int]]]:
+    """Return pairs to show as pictures, as places in the list of clips, by the kind of finding."""
+    places = {row: place for place, row in enumerate(listed.tolist())}
+    pairs: dict[str, list[tuple[int, int]]] = {}
+    for pair in comparison.pairs[:SHOWN_PAIRS]:
+        if all(row in places for row in pair.rows):
+            pairs.setdefault(ALIKE_KINDS[pair.difference], []).append((places[pair.rows[0]], places[pair.rows[1]]))
+    return pairs
+
+
+def _pictures(
+    cache: Cache,
+    columns: ClipColumns,
+    classes: NDArray[np.int64],
+    comparison: Comparison,
+    options: ReportOptions,
+    room: int,
+) -> tuple[Pictures, int]:
+    """Return the pictures of a report, and how many more would be shown if there were room."""
+    most = options.clips_per_class
+    if most is None:
+        default = CLIPS_A_CHOSEN_CLASS if options.classes else CLIPS_A_CLASS
+        most = default if options.classes or _is_read_freely(cache) else 0
+    in_pairs = [row for pair in comparison.pairs[:SHOWN_PAIRS] for row in pair.rows] if most else []
+    plan = plan_pictures(cache, columns, shown_rows(columns, classes, most), room, always=in_pairs)
+    with progress_bar("Making pictures", len(plan.rows), "pictures") as progress:
+        pictures = make_pictures(cache, columns, plan, room, threads=_threads(options), progress=progress)
+    return pictures, plan.num_asked - len(pictures.by_row)
+
+
+def _notes(
+    cache: Cache, columns: ClipColumns, listed: NDArray[np.int64], num_shown: int, num_left_out: int
+) -> list[str]:
+    """Return what the lists leave out."""
+    notes = []
+    if not num_shown and not _is_read_freely(cache):
+        notes.append("No pictures: the clips lie behind a URL. --clips-per-class 1, or --classes, fetches them.")
+    elif num_left_out:
+        notes.append(
+            f"{counted(num_shown, 'picture')} fit into this file; --classes GLOSS makes more of the classes named."
+        )
+    if len(listed) < len(columns):
+        notes.append(
+            f"The lists have {len(listed):,} of {len(columns):,} clips; --classes GLOSS puts the classes named first."
+        )
+    return notes

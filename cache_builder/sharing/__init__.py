@@ -1,1 +1,0 @@
-"""Caches that travel: push, pull, streaming, a team's shelf, and building on a cluster."""

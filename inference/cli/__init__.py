@@ -1,0 +1,1 @@
+"""The commands that answer, measure and export; they parse, call one function and print."""

@@ -1,0 +1,78 @@
+"""The whole way on generated videos, for `signprep demo`: render, cache, train, predict, and show what came of it."""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import click
+import pyarrow.compute as pc
+
+from signprep.cache_builder.building.plan import BuildOptions
+from signprep.cache_builder.building.run import build_from_annotations
+from signprep.cache_builder.reader import Cache, open_cache
+from signprep.inference.prediction import Prediction, predict_window
+from signprep.inference.recognizer import load_checkpoint
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.runtime.text import byte_size
+from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
+from signprep.training.config import TrainConfig
+from signprep.training.model_spec import model_spec
+from signprep.training.run import train
+
+SAMPLE = SampleSpec(words=5, signers=6, takes=6, frame_size=(640, 360))
+CLIPS = ClipSpec(num_frames=16, size=128)
+MODEL = model_spec("efficient_x3d_xs", num_frames=8, crop_size=64, dropout_rate=0.0)
+CONFIG = TrainConfig(
+    epochs=14, batch_size=8, learning_rate=4e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
+)
+
+
+def run_demo(out: Path) -> None:
+    """Render, cache, train and predict below `out`; the steps go to stderr, what came of it to stdout."""
+    started = time.monotonic()
+    if (out / "demo.zarr").exists():
+        click.echo(f"an earlier demo in {out} is replaced", err=True)
+    _step(1, "Rendering signing figures in AIHub's shape")
+    written = render_dataset(SAMPLE, out / "data")
+    _step(2, "Caching the labelled segments as clips")
+    summary = build_from_annotations(
+        read_data_root(out / "data"), out / "demo.zarr", BuildOptions(clip_spec=CLIPS), overwrite=True
+    )
+    _step(3, "Training on four signers")
+    cache = open_cache(out / "demo.zarr")
+    result = train(
+        cache, MODEL, CONFIG, out / "training", overwrite=True, report=lambda line: click.echo(line, err=True)
+    )
+    _step(4, "Asking the model about a signer whom it has never seen")
+    prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
+    command = "signprep" if shutil.which("signprep") else sys.argv[0]  # as in an environment that is not active
+    click.echo(
+        f"\nrendered  {written.num_videos} videos, {byte_size(written.num_bytes)}, in {out / 'data'}\n"
+        f"cached    {summary}\n"
+        f"trained   {MODEL.name}, {result.epochs} epochs in {result.seconds:.0f} s: accuracy "
+        f"{result.best_val_accuracy:.3f} on signers never seen in training (chance: {1 / len(cache.vocabulary):.2f})\n"
+        f"          {result.best_checkpoint}\n"
+        f"predicted a video of {gloss}:\n{json.dumps(prediction.to_dict(), ensure_ascii=False, indent=2)}\n"
+        f"all of it in {time.monotonic() - started:.0f} s\n\n"
+        f"next: {command} inspect {out / 'demo.zarr'} --html report.html\n"
+        f"      {command} scan --data-root YOUR_DATA"
+    )
+
+
+def _step(number: int, what: str) -> None:
+    click.echo(f"\n[{number}/4] {what}", err=True)
+
+
+def _held_out_prediction(cache: Cache, data_root: Path, checkpoint: Path) -> tuple[Prediction, str]:
+    """Return the prediction for the first validation segment, from its video, and its true gloss."""
+    row = cache.index.filter(pc.equal(cache.index["split"].cast("string"), "val")).slice(0, 1).to_pylist()[0]
+    prediction = predict_window(
+        load_checkpoint(checkpoint),
+        data_root / row["video"],
+        start_seconds=row["start_seconds"],
+        clip_duration=round(row["end_seconds"] - row["start_seconds"], 3),
+    )
+    return prediction, row["gloss"]

@@ -1,0 +1,148 @@
+"""A model's answers for the clips of a cache's split, and what of the split it cannot be asked about.
+
+In: a recognizer and a cache. Out: `Answers`, whose labels are the model's, whatever the order of the cache's glosses.
+Logits of all clips stay in memory (30,000 clips of 3,000 classes: 360 MB), since calibration and views need them whole.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from signprep.cache_builder.format.index import FAILED, REMOVED
+from signprep.cache_builder.reader import Cache
+from signprep.inference.recognizer import Recognizer
+from signprep.inference.same_clips import require_same_clips
+from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
+from signprep.training.loader import ClipLoader
+from signprep.training.runtime.batch_size_hint import is_out_of_memory
+
+NAMED_GLOSSES = 3
+"""Of each side, in the error where none are the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitClips:
+    """The clips of a split that a model can be asked about, and how many others there are."""
+
+    positions: NDArray[np.int64]
+    """In the cache, ascending, [N]."""
+    labels: NDArray[np.int64]
+    """The model's, of the clips' glosses, [N]."""
+    num_failed: int
+    """Rows of the split whose clips could not be decoded when the cache was built."""
+    num_removed: int
+    unknown_glosses: dict[str, int]
+    """How many clips have each gloss that the model does not know; most first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What the model said."""
+
+    clips: SplitClips
+    logits: NDArray[np.float32]
+    """[N, classes], not divided by a temperature."""
+
+
+def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
+    """Return the clips of a split, their glosses found by name among the model's.
+
+    Raises:
+        CheckpointError: the model was trained on other clips than the cache stores, or knows none of its glosses.
+        CacheError: the split has no clips.
+    """
+    require_same_clips(cache, recognizer.card.clip_spec)
+    positions = cache.positions(split)
+    if not len(positions):
+        counts = pc.value_counts(cache.index["split"].cast(pa.string())).to_pylist()
+        found = ", ".join(f"{entry['values']} ({entry['counts']:,} rows)" for entry in counts if entry["values"])
+        raise CacheError(f"{cache}: has no clips in its split {split!r}; its splits: {found or 'none'}")
+    model_labels, glosses = recognizer.card.vocabulary.labels(), cache.vocabulary.glosses
+    to_model = np.array([model_labels.get(gloss, -1) for gloss in glosses], np.int64)
+    cache_labels = cache.labels()[positions]
+    labels = to_model[cache_labels]
+    known = labels >= 0
+    if not known.any():
+        raise CheckpointError(
+            f"{cache}: the checkpoint knows none of the glosses of its split {split!r}, which has "
+            f"{_some(glosses[label] for label in np.unique(cache_labels).tolist())}; the model knows "
+            f"{_some(model_labels)}. Use a cache whose classes are named as the training cache's (--class-by)"
+        )
+    unknown, counts = np.unique(cache_labels[~known], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    rows = cache.index.filter(pc.equal(cache.index["split"].cast(pa.string()), split))
+    statuses = rows["status"].cast(pa.string())
+    return SplitClips(
+        positions=positions[known],
+        labels=labels[known],
+        num_failed=pc.sum(pc.equal(statuses, FAILED)).as_py() or 0,
+        num_removed=pc.sum(pc.equal(statuses, REMOVED)).as_py() or 0,
+        unknown_glosses={glosses[unknown[place]]: int(counts[place]) for place in order},
+    )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:NAMED_GLOSSES]) + (", ..." if len(listed) > NAMED_GLOSSES else "")
+
+
+def answer(
+    recognizer: Recognizer,
+    cache: Cache,
+    clips: SplitClips,
+    *,
+    batch_size: int,
+    num_workers: int,
+    advance: Callable[[int], None],
+) -> Answers:
+    """Return the model's logits for clips, as training's validation computes them: whole batches, nothing augmented.
+
+    Args:
+        recognizer: an opened checkpoint.
+        cache: whose clips they are.
+        clips: to ask about.
+        batch_size: clips that go through the model together.
+        num_workers: threads that read.
+        advance: takes the number of clips done so far.
+
+    Raises:
+        CacheCorruptError: a clip's bytes are damaged.
+        CheckpointError: the model gives no numbers for a clip.
+        SignprepError: there is no memory for a batch.
+    """
+    logits = np.empty((len(clips.positions), len(recognizer.card.vocabulary)), np.float32)
+    loader = ClipLoader(cache=cache, positions=clips.positions, batch_size=batch_size, num_workers=num_workers)
+    done = 0
+    try:
+        with torch.inference_mode():
+            for batch in loader:
+                logits[done : done + len(batch)] = _logits(recognizer, batch.to(recognizer.device).clips)
+                done += len(batch)
+                advance(done)
+    finally:
+        loader.close()
+    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(wrong):
+        name = cache.segment_id(int(clips.positions[wrong[0]]))
+        raise CheckpointError(
+            f"the model gives no numbers for {len(wrong):,} of {len(logits):,} clips, {name} among them: its weights "
+            "are damaged, or its training diverged; evaluate another checkpoint"
+        )
+    return Answers(clips=clips, logits=logits)
+
+
+def _logits(recognizer: Recognizer, clips: torch.Tensor) -> NDArray[np.float32]:
+    try:
+        inputs = recognizer.transform(clips)
+        return np.asarray(recognizer.model(inputs).float().cpu(), np.float32)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise SignprepError(
+                f"a batch of {len(clips)} clips does not fit into memory; lower --batch-size"
+            ) from error
+        raise

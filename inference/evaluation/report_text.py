@@ -1,0 +1,178 @@
+"""The report of an evaluation as people read it on a terminal.
+
+In: the dictionary of `describe_evaluation`. Out: tables on a console. Names come from label files: text, never markup.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from signprep.pipeline.runtime.text import counted
+
+SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+MANY = 20
+"""Values of a signer, view or source that are shown; all are in the JSON."""
+
+
+def percent(share: float | None) -> str:
+    """Return a share as people read it.
+
+    >>> percent(0.8768), percent(None)
+    ('87.7 %', '-')
+    """
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def span(interval: Sequence[float] | None) -> str:
+    """Return an interval.
+
+    >>> span((0.49, 0.943))
+    '49.0 to 94.3'
+    """
+    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def headline(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return the main figures: name, share, interval over clips, interval over takes."""
+    figures = document["figures"]
+    named = {"top 1": figures["top_1"]}
+    if figures["top_k"]:
+        named[f"top {figures['top_k']['k']}"] = figures["top_k"]
+    named["mean over classes"] = figures["mean_over_classes"]
+    if document["homonyms"]:
+        named["homonyms as one"] = document["homonyms"]
+    return [
+        (name, percent(row["accuracy"]), span(row.get("interval")), span(row.get("take_interval")))
+        for name, row in named.items()
+    ]
+
+
+def remarks(document: dict[str, Any]) -> list[str]:
+    """Return what a reader must know to believe the figures."""
+    left_out, found = document["left_out"], []
+    if left_out["failed"]:
+        where = "of the videos could not be cut" if document.get("data_root") else "of the split failed in the build"
+        found.append(f"{counted(left_out['failed'], 'clip')} {where}: not evaluated")
+    if left_out["removed"]:
+        found.append(f"{counted(left_out['removed'], 'row')} of the split were removed from the cache: not evaluated")
+    if left_out["unknown_gloss"]:
+        names = [f"{gloss} ({clips:,})" for gloss, clips in left_out["unknown_glosses"].items()]
+        more = f" and {counted(len(names) - 10, 'other')}" if len(names) > 10 else ""
+        clips = counted(left_out["unknown_gloss"], "clip")
+        found.append(f"{clips} of glosses that the model does not know, not evaluated: {', '.join(names[:10])}{more}")
+    if document["split"] == "train":
+        found.append("the split is one to train on: its accuracy does not tell of new people")
+    if document["takes"] < document["clips"]:
+        found.append(
+            "clips of one take are right or wrong together, so intervals over clips are too narrow: "
+            "believe those over takes"
+        )
+    if document["calibrated"]:
+        found.append(
+            "the temperature was fitted on the split that it is measured on, so its ECE and NLL are optimistic: "
+            "measure on another split or another cache"
+        )
+    return found
+
+
+def evaluated_data(document: dict[str, Any]) -> tuple[str, str]:
+    """Return what kind of data an evaluation is of, and which."""
+    if document["cache"] is None:
+        return "data root", document["data_root"]
+    return "cache", f"{document['cache']}, split {document['split']}"
+
+
+def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 10) -> None:
+    """Print an evaluation as tables; of confusions the `most` frequent."""
+    overview = Table(show_header=False, box=None, pad_edge=False)
+    clips = f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}"
+    classes = f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"
+    rows = [
+        ("checkpoint", f"{document['checkpoint']}, {document['model_name']}"),
+        evaluated_data(document),
+        ("evaluated", clips),
+        ("classes", classes),
+    ]
+    for name, value in rows:
+        overview.add_row(f"[bold]{name}", escape(value))
+    console.print(overview)
+    _table(console, "accuracy", ("", "", "95 % over clips", "95 % over takes"), headline(document))
+    if views := document["views"]:
+        rows_of_views = [
+            ("one view", percent(views["single_view_accuracy"]), "-"),
+            ("views averaged", percent(views["averaged_accuracy"]), span(views["averaged_interval"])),
+        ]
+        title = f"views of {counted(views['performances'], 'performance')}, {counted(views['clips'], 'clip')}"
+        _table(console, title, ("", "", "95 %"), rows_of_views)
+    for name, groups in several_groups(document):
+        _print_groups(console, name, groups)
+    worst = [row for row in worst_glosses(document)[:most] if row["right"] < row["clips"]]
+    if worst:
+        _print_groups(console, "hardest glosses", worst)
+    pairs = [(row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}") for row in document["confused"]]
+    if pairs:
+        _table(
+            console,
+            f"most frequent mistakes ({len(pairs)})",
+            ("true gloss", "answered", "times", "of clips"),
+            pairs[:most],
+        )
+    _print_calibration(document, console)
+    for remark in remarks(document):
+        console.print(f"note: {remark}", markup=False, highlight=False)
+
+
+def several_groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the accuracies by signer, view and source; what has one value only says nothing new."""
+    return [(name, document["by"][name]) for name in ("signer", "view", "source") if len(document["by"][name]) > 1]
+
+
+def worst_glosses(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the glosses' accuracies, lowest first, of equal ones those with more clips."""
+    return sorted(document["by"]["gloss"], key=lambda row: (row["accuracy"], -row["clips"]))
+
+
+def calibrations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the calibration with its name; after a fit, that before and that after."""
+    if document["calibrated"] is None:
+        return [("", document["calibration"])]
+    return [("before", document["calibration"]), ("after", document["calibrated"])]
+
+
+def _print_groups(console: Console, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    lines = [
+        (row["value"] or "-", percent(row["accuracy"]), span(row["interval"]), f"{row['right']:,} of {row['clips']:,}")
+        for row in rows
+    ]
+    title = name if len(lines) <= MANY else f"{name} (the first {MANY} of {len(lines):,})"
+    _table(console, title, ("", "", "95 % over clips", "correct"), lines[:MANY])
+
+
+def _print_calibration(document: dict[str, Any], console: Console) -> None:
+    lines = [
+        (name, f"{row['temperature']:.3f}", percent(row["ece"]), f"{row['nll']:.4f}", percent(row["mean_confidence"]))
+        for name, row in calibrations(document)
+    ]
+    _table(console, "calibration", ("", "temperature", "ECE", "NLL", "mean confidence"), lines)
+    kept = [
+        (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"]), f"{row['clips']:,}")
+        for row in calibrations(document)[-1][1]["coverage"]
+        if row["threshold"] in SHOWN_THRESHOLDS
+    ]
+    _table(console, "answers at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
+
+
+def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns))
+    for number, name in enumerate(columns):
+        text = number == 0 or name == "answered"
+        table.add_column(
+            name, justify="left" if text else "right", overflow="fold", min_width=12 if not number else None
+        )
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print()
+    console.print(table)

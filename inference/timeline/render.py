@@ -1,0 +1,202 @@
+"""A video with its timeline under it, as a new MP4.
+
+In: a video and the segments of its timeline. Out: an MP4 of the same frames at the same times, upright, with a strip
+under the picture that shows the running sign and a bar of all signs; the strip covers nothing of the signing. Sound is
+not copied. The trade-off: one pass, a frame at a time, so that hours of video need no more memory than seconds, and
+the encoder's fast settings: the file is for looking at, the original stays what it was.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import av
+import numpy as np
+from av.codec import codecs_available
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from signprep.inference.timeline.strip import TimelineStrip, split_planes
+from signprep.inference.timeline.timeline import TimelineSegment
+from signprep.inference.timeline.upright import Upright
+from signprep.pipeline.errors import DecodeError, SignprepError
+from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.video.demux import open_stream, packet_times, video_name, whole_duration_seconds
+from signprep.pipeline.video.presentation_order import ShownFrame
+from signprep.pipeline.video.pyav_reader import open_video
+
+ENCODERS: tuple[tuple[str, dict[str, str], int], ...] = (
+    ("libx264", {"preset": "veryfast", "crf": "20"}, 2**31 - 1),
+    ("mpeg4", {"b": "8M"}, 60_000),
+)
+"""Name, options and the finest time base. The first that PyAV has is taken: H.264, or what every FFmpeg can write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedVideo:
+    """What was written."""
+
+    num_frames: int
+    sound_was_dropped: bool
+    """Whether the video has sound, which the written one never has."""
+
+
+class _Source(NamedTuple):
+    name: str
+    time_base: Fraction
+    frame_rate: Fraction
+    pixel_aspect: Fraction | None
+    has_sound: bool
+
+
+def render_timeline(
+    video: Path | BinaryIO,
+    segments: Sequence[TimelineSegment],
+    out: Path,
+    *,
+    name: str | None = None,
+    font: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RenderedVideo:
+    """Write a video with its timeline under it.
+
+    Args:
+        video: a path, or a seekable binary file, which is read from its start.
+        segments: of the video, in their order.
+        out: path of the new .mp4, which is there whole or not at all.
+        name: what errors call the video; its path by default.
+        font: a font file that has all characters of the glosses; without it a Korean font of the system.
+        progress: told how many frames are done, and how many there are.
+
+    Raises:
+        DecodeError: the video does not open, or is damaged.
+        SignprepError: `out` does not end in .mp4, is the video itself or cannot be written, or no font has all
+            characters of the glosses.
+    """
+    require_render_path(out, video)
+    name = video_name(video, name)
+    source = _source_of(video, name)
+    times = packet_times(video, name)
+    upright = Upright(name)
+    with closing(_frames(video, name, times.starts_ns / 1e9)) as frames:
+        first = next(frames)
+        picture, turned = upright(first.frame)
+        strip = TimelineStrip(
+            segments,
+            duration_seconds=whole_duration_seconds(times, name),
+            width=picture.shape[1],
+            picture_height=picture.shape[0] * 2 // 3,
+            font=font,
+        )
+        with written_whole(out) as beside, _Encoder(beside, source, first.frame, strip, turned=turned) as encoder:
+            for num_frames, shown in enumerate(chain([first], frames), start=1):
+                encoder.add(upright(shown.frame)[0], shown)
+                if progress:
+                    progress(num_frames, len(times.starts_ns))
+            encoder.finish()
+    if progress:
+        progress(len(times.starts_ns), len(times.starts_ns))
+    return RenderedVideo(num_frames=num_frames, sound_was_dropped=source.has_sound)
+
+
+def require_render_path(out: Path, video: Path | BinaryIO) -> None:
+    """Raise SignprepError unless a rendered video may be written there."""
+    if out.suffix.lower() != ".mp4":
+        raise SignprepError(f"{out}: a rendered video ends in .mp4, not in {out.suffix or 'nothing'!r}")
+    if isinstance(video, Path) and video.exists() and out.exists() and out.samefile(video):
+        raise SignprepError(f"{out}: is the video itself; choose another path for the rendered one")
+
+
+def _source_of(video: Path | BinaryIO, name: str) -> _Source:
+    if isinstance(video, Path) and not video.is_file():
+        raise DecodeError(f"{name}: there is no such video file")
+    container, stream = open_stream(video, name, decodes=False)
+    with container:
+        return _Source(
+            name=name,
+            time_base=stream.time_base or Fraction(1, 90_000),
+            frame_rate=stream.average_rate or stream.guessed_rate or Fraction(30),
+            pixel_aspect=stream.sample_aspect_ratio or None,
+            has_sound=bool(container.streams.audio),
+        )
+
+
+def _frames(video: Path | BinaryIO, name: str, times: NDArray[np.float64]) -> Generator[ShownFrame]:
+    """Yield every frame that the video shows, once."""
+    last: av.VideoFrame | None = None
+    with open_video(video, name=name) as reader:
+        for shown in reader.frames_at(times):
+            # Packets without a frame of their own, as VP9 has them, show the one before.
+            if shown.frame is not last:
+                yield shown
+            last = shown.frame
+
+
+class _Encoder:
+    """Pictures with a strip under them to an MP4 without sound."""
+
+    def __init__(
+        self,
+        path: Path,
+        source: _Source,
+        frame: av.VideoFrame,
+        strip: TimelineStrip,
+        *,
+        turned: bool,
+    ) -> None:
+        codec, options, finest = next(known for known in ENCODERS if known[0] in codecs_available)
+        self._name, self._strip = source.name, strip
+        self._picture_height = strip.picture_height
+        self._time_base = source.time_base if source.time_base.denominator <= finest else Fraction(1, finest)
+        # The index in front lets a browser start at once.
+        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        rate = source.frame_rate.limit_denominator(1001)
+        self._stream = cast(VideoStream, self._container.add_stream(codec, rate=rate, options=options))
+        context = self._stream.codec_context
+        context.width, context.height = strip.width, self._picture_height + strip.height
+        context.pix_fmt, context.time_base = "yuv420p", self._time_base
+        if source.pixel_aspect:
+            context.sample_aspect_ratio = 1 / source.pixel_aspect if turned else source.pixel_aspect
+        if not frame.format.is_rgb:
+            # The picture's numbers are those of the video, and so must be what they mean.
+            context.colorspace, context.color_primaries = frame.colorspace, frame.color_primaries
+            context.color_trc = frame.color_trc
+            context.color_range = frame.color_range
+
+    def __enter__(self) -> "_Encoder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._container.close()
+
+    def add(self, picture: NDArray[np.uint8], shown: ShownFrame) -> None:
+        """Encode a picture, uint8 I420 [3H/2, W], of the time that its frame is shown."""
+        if picture.shape != (self._picture_height * 3 // 2, self._strip.width):
+            raise DecodeError(
+                f"{self._name}: the picture changes its size at {shown.timestamp_seconds:.3f} s; cut the video there"
+            )
+        whole = np.empty(((self._picture_height + self._strip.height) * 3 // 2, self._strip.width), np.uint8)
+        parts = zip(
+            split_planes(whole), split_planes(picture), self._strip.planes(shown.timestamp_seconds), strict=True
+        )
+        for plane, above, below in parts:
+            plane[: above.shape[0]] = above
+            plane[above.shape[0] :] = below
+        frame = av.VideoFrame.from_ndarray(whole, format="yuv420p")
+        context = self._stream.codec_context
+        # A frame that says otherwise would be converted.
+        frame.colorspace, frame.color_range = context.colorspace, context.color_range
+        nanoseconds = Fraction(round(shown.timestamp_seconds * 1e9), 10**9)
+        frame.pts, frame.time_base = round(nanoseconds / self._time_base), self._time_base
+        base = shown.frame.time_base
+        if shown.frame.duration and base:
+            frame.duration = round(shown.frame.duration * base / self._time_base)
+        self._container.mux(self._stream.encode(frame))
+
+    def finish(self) -> None:
+        """Write what the encoder holds back."""
+        self._container.mux(self._stream.encode(None))

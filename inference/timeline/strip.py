@@ -1,0 +1,167 @@
+"""The strip under a rendered video: the sign that is made now, large, and a bar of all signs with a cursor.
+
+In: segments, the video's length and width. Out: the strip at a time, as I420 planes. The trade-off: the bar is
+drawn once, its text once a segment, by Pillow; for each frame only the cursor is painted into a copy.
+"""
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from signprep.inference.timeline.fonts import Font, TextFont, find_font
+from signprep.inference.timeline.subtitles import one_line
+from signprep.inference.timeline.timeline import TimelineSegment
+
+Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+"""Y [H, W], U and V [H/2, W/2], uint8."""
+Colour = tuple[int, int, int]
+
+BACKGROUND: Colour = (18, 20, 24)
+EMPTY_BAR: Colour = (52, 56, 64)
+BRIGHT: Colour = (245, 246, 248)
+DIM: Colour = (160, 166, 176)
+DARK: Colour = (16, 18, 20)
+GOLDEN_RATIO = 0.618034
+"""Of a turn of hue from one label to the next: neighbours are far apart, and all labels differ."""
+CURSOR_LUMA = 235
+ELLIPSIS = "..."
+
+
+class TimelineStrip:
+    """Draws the strip of one video."""
+
+    def __init__(
+        self,
+        segments: Sequence[TimelineSegment],
+        *,
+        duration_seconds: float,
+        width: int,
+        picture_height: int,
+        font: Path | None = None,
+    ) -> None:
+        """Raise SignprepError if no font can write the glosses.
+
+        Args:
+            segments: in their order.
+            duration_seconds: of the video, which the bar shows whole.
+            width: of the strip in pixels, even.
+            picture_height: of the picture above it, which the strip is made to suit.
+            font: a font file; a Korean font of the system without one.
+        """
+        self._segments = segments
+        self._duration = duration_seconds
+        self._glosses = [one_line(segment.gloss) for segment in segments]
+        self._font = find_font("".join(self._glosses) + f"0123456789 %{ELLIPSIS}", font)
+        unit = max(12, round(min(width, picture_height) * 0.075))
+        self.width = width
+        self.picture_height = picture_height
+        self.height = round(unit * 2.6) // 2 * 2
+        self._text_pixels = unit
+        self._margin = unit // 2
+        self._bar_top = round(unit * 1.6)
+        self._bar_bottom = self.height - round(unit * 0.3)
+        self._starts = np.array([segment.start_seconds for segment in segments], np.float64)
+        self._bar = self._drawn_bar()
+        self._at = lru_cache(maxsize=4)(self._drawn)
+
+    def planes(self, seconds: float) -> Planes:
+        """Return the strip as it is at a time of the video."""
+        y, u, v = (plane.copy() for plane in self._at(self.segment_at(seconds)))
+        middle = self.x_of(seconds)
+        half = max(1, self._text_pixels // 20)
+        left, right = max(0, middle - half), min(self.width, middle + half)
+        overhang = max(2, self._text_pixels // 8)
+        top, bottom = self._bar_top - overhang, min(self.height, self._bar_bottom + overhang)
+        y[top:bottom, left:right] = CURSOR_LUMA
+        for plane in (u, v):
+            plane[top // 2 : bottom // 2, left // 2 : (right + 1) // 2] = 128
+        return y, u, v
+
+    def segment_at(self, seconds: float) -> int | None:
+        """Return the number of the segment that holds a time, None between segments."""
+        number = int(np.searchsorted(self._starts, seconds, side="right")) - 1
+        return number if number >= 0 and seconds < self._segments[number].end_seconds else None
+
+    def x_of(self, seconds: float) -> int:
+        """Return where a time is on the bar, in pixels from the left."""
+        part = min(1.0, max(0.0, seconds / self._duration)) if self._duration > 0 else 0.0
+        return self._margin + round(part * (self.width - 2 * self._margin))
+
+    def _drawn(self, current: int | None) -> Planes:
+        image = self._bar.copy()
+        if current is not None:
+            self._draw_gloss(ImageDraw.Draw(image), current)
+        return rgb_to_i420_planes(np.asarray(image))
+
+    def _drawn_bar(self) -> Image.Image:
+        image = Image.new("RGB", (self.width, self.height), BACKGROUND)
+        draw = ImageDraw.Draw(image)
+        top, bottom = self._bar_top, self._bar_bottom
+        draw.rectangle((self.x_of(0), top, self.x_of(self._duration) - 1, bottom - 1), fill=EMPTY_BAR)
+        small = self._font.at(max(8, round((bottom - top) * 0.72)))
+        for segment, text in zip(self._segments, self._glosses, strict=True):
+            left, right = self._sides(segment)
+            draw.rectangle((left, top, right, bottom - 1), fill=colour_of(segment.label))
+            if small.getlength(text) <= right - left - 4:
+                place = ((left + right) / 2, (top + bottom) / 2)
+                draw.text(place, text, font=small, fill=DARK, anchor="mm")
+        return image
+
+    def _sides(self, segment: TimelineSegment) -> tuple[int, int]:
+        """Return the first and the last pixel of a sign; one pixel parts neighbours, the shortest sign has one."""
+        left, right = self.x_of(segment.start_seconds), self.x_of(segment.end_seconds)
+        return left, max(left, right - 2)
+
+    def _draw_gloss(self, draw: ImageDraw.ImageDraw, current: int) -> None:
+        segment = self._segments[current]
+        (left, right), bottom = self._sides(segment), self._bar_bottom
+        draw.rectangle((left, bottom, right, bottom + max(1, self._text_pixels // 10)), fill=BRIGHT)
+        percent = f"{segment.confidence:.0%}"
+        small = self._font.at(max(9, round(self._text_pixels * 0.55)))
+        gap = self._text_pixels // 2
+        room = self.width - 2 * self._margin - gap - small.getlength(percent)
+        text, large = fitted(self._glosses[current], self._font, self._text_pixels, room)
+        length = large.getlength(text)
+        text_left = (self.width - length - gap - small.getlength(percent)) / 2
+        baseline = round(self._text_pixels * 1.15)
+        draw.text((text_left, baseline), text, font=large, fill=BRIGHT, anchor="ls")
+        draw.text((text_left + length + gap, baseline), percent, font=small, fill=DIM, anchor="ls")
+
+
+def colour_of(label: int) -> Colour:
+    """Return the colour of a label, the same in every video."""
+    red, green, blue = colorsys.hls_to_rgb((0.58 + label * GOLDEN_RATIO) % 1.0, 0.66, 0.62)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def fitted(text: str, font: TextFont, pixels: int, room: float) -> tuple[str, Font]:
+    """Return a text and the size in which it fits: smaller down to half, then cut short."""
+    for size in range(pixels, max(8, pixels // 2) - 1, -1):
+        if font.at(size).getlength(text) <= room:
+            return text, font.at(size)
+    smallest = font.at(max(8, pixels // 2))
+    kept = len(text)
+    while kept and smallest.getlength(text[:kept] + ELLIPSIS) > room:
+        kept -= 1
+    return text[:kept] + ELLIPSIS, smallest
+
+
+def rgb_to_i420_planes(rgb: NDArray[np.uint8]) -> Planes:
+    """Convert a picture, uint8 [H, W, 3] of even sides, to limited-range BT.601 planes."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    return split_planes(np.asarray(frame.reformat(format="yuv420p").to_ndarray(), np.uint8))
+
+
+def split_planes(i420: NDArray[np.uint8]) -> Planes:
+    """Return views of the planes of an I420 picture [3H/2, W]."""
+    height, width = i420.shape[0] * 2 // 3, i420.shape[1]
+    flat = i420.reshape(-1)
+    luma, chroma = height * width, height * width // 4
+    u, v = flat[luma : luma + chroma], flat[luma + chroma :]
+    return i420[:height], u.reshape(height // 2, width // 2), v.reshape(height // 2, width // 2)

@@ -1,0 +1,164 @@
+"""The signs of a video as a file that players and annotation tools open: SubRip, WebVTT or ELAN.
+
+In: timeline segments, whose glosses come from a checkpoint and are not trusted. Out: a UTF-8 file, its format chosen
+by its ending, times in whole milliseconds. Where a format has no way to write a character as it is, one that looks
+the same takes its place, so that no gloss can end its line, open a tag or become a time.
+
+Sources: the WebVTT specification, 4; the schema of ELAN's annotation format 3.0 (EAFv3.0.xsd).
+"""
+
+import mimetypes
+import os
+import unicodedata
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signprep.inference.timeline.timeline import TimelineSegment
+from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.atomic_files import written_whole
+
+_ENDS_A_LINE = frozenset({"Cc", "Zl", "Zp"})
+_NO_CHARACTER = frozenset({"Cs", "Cn"})
+_SUBRIP_LOOKALIKES = str.maketrans({"<": "\uff1c", ">": "\uff1e", "{": "\uff5b", "}": "\uff5d"})
+"""SubRip has no escapes. Players read <i> as a tag, {\\an8} as a place, and --> as a new time."""
+_SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+
+
+def write_subtitles(path: Path, segments: Sequence[TimelineSegment], video_name: str) -> None:
+    """Write the segments as .srt, .vtt or .eaf.
+
+    Args:
+        path: of the file, which is there whole or not at all.
+        segments: in their order.
+        video_name: path of the video, which an .eaf names so that ELAN opens it as well.
+
+    Raises:
+        SignprepError: it has another ending, or cannot be written.
+    """
+    require_subtitle_ending(path)
+    content = _FORMATS[path.suffix.lower()](segments, video_name, path)
+    with written_whole(path) as beside:
+        beside.write_bytes(content.encode("utf-8"))
+
+
+def require_subtitle_ending(path: Path) -> None:
+    """Raise SignprepError unless the path ends as one of the formats does."""
+    if path.suffix.lower() not in _FORMATS:
+        raise SignprepError(
+            f"{path}: subtitles end in .srt (SubRip), .vtt (WebVTT) or .eaf (ELAN), not in {path.suffix or 'nothing'!r}"
+        )
+
+
+def one_line(gloss: str) -> str:
+    r"""Return a gloss as one line of text that UTF-8 and XML can hold; a question mark for an empty one.
+
+    >>> one_line("왼쪽\n\n--> \x00 위")
+    '왼쪽 --> 위'
+    """
+    return " ".join(_writable(gloss).split()) or "?"
+
+
+def _writable(text: str) -> str:
+    """Return a text with spaces for control characters, and U+FFFD for what UTF-8 and XML cannot hold."""
+    kept = []
+    for character in text:
+        category = unicodedata.category(character)
+        kept.append(" " if category in _ENDS_A_LINE else "\ufffd" if category in _NO_CHARACTER else character)
+    return "".join(kept)
+
+
+def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
+    cues = [
+        f"{number}\n{_clock(segment.start_seconds, ',')} --> {_clock(segment.end_seconds, ',')}\n"
+        f"{one_line(segment.gloss).translate(_SUBRIP_LOOKALIKES)}\n"
+        for number, segment in enumerate(segments, start=1)
+    ]
+    return "\n".join(cues)
+
+
+def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
+    cues = [
+        f"{_clock(segment.start_seconds, '.')} --> {_clock(segment.end_seconds, '.')}\n"
+        f"{_webvtt_text(one_line(segment.gloss))}\n"
+        for segment in segments
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _webvtt_text(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _clock(seconds: float, decimal_sign: str) -> str:
+    """Return hours, minutes, seconds and milliseconds.
+
+    >>> _clock(3725.0405, ",")
+    '01:02:05,040'
+    """
+    minutes, milliseconds = divmod(_milliseconds(seconds), 60_000)
+    whole, milliseconds = divmod(milliseconds, 1000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{whole:02d}{decimal_sign}{milliseconds:03d}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
+    """Return an ELAN document: one tier of time-aligned annotations, and where the video is."""
+    root = ET.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "xmlns:xsi": _SCHEMA_INSTANCE,
+            "xsi:noNamespaceSchemaLocation": _SCHEMA,
+            "AUTHOR": "signprep",
+            "DATE": datetime.now(UTC).isoformat(timespec="seconds"),
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+        },
+    )
+    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    ET.SubElement(header, "MEDIA_DESCRIPTOR", _media(video_name, path))
+    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(segments))
+    time_order = ET.SubElement(root, "TIME_ORDER")
+    tier = ET.SubElement(root, "TIER", LINGUISTIC_TYPE_REF="default-lt", TIER_ID="gloss")
+    for number, segment in enumerate(segments, start=1):
+        slots = (f"ts{2 * number - 1}", f"ts{2 * number}")
+        for slot, seconds in zip(slots, (segment.start_seconds, segment.end_seconds), strict=True):
+            ET.SubElement(time_order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(_milliseconds(seconds)))
+        annotation = ET.SubElement(
+            ET.SubElement(tier, "ANNOTATION"),
+            "ALIGNABLE_ANNOTATION",
+            ANNOTATION_ID=f"a{number}",
+            TIME_SLOT_REF1=slots[0],
+            TIME_SLOT_REF2=slots[1],
+        )
+        ET.SubElement(annotation, "ANNOTATION_VALUE").text = one_line(segment.gloss)
+    ET.SubElement(
+        root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID="default-lt", TIME_ALIGNABLE="true"
+    )
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _media(video_name: str, path: Path) -> dict[str, str]:
+    """Return where ELAN looks for the video: at its full path, then from the .eaf's folder.
+
+    Names stay as they are, without percent signs for Korean: ELAN takes them for file names.
+    """
+    video = Path(_writable(video_name)).absolute()
+    try:
+        relative = Path(os.path.relpath(video, path.absolute().parent)).as_posix()
+    except ValueError:  # on another drive of Windows
+        relative = video.name
+    return {
+        "MEDIA_URL": f"file:///{video.as_posix().lstrip('/')}",
+        "MIME_TYPE": mimetypes.guess_type(video.name)[0] or "video/mp4",
+        "RELATIVE_MEDIA_URL": relative if relative.startswith("../") else f"./{relative}",
+    }
+
+
+_FORMATS = {".srt": _subrip, ".vtt": _webvtt, ".eaf": _elan}

@@ -1,0 +1,1 @@
+"""Answers for whole videos: which windows, decoded once, and the results that are written."""

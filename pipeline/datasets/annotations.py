@@ -1,0 +1,155 @@
+"""What all sources share: the options that choose and name segments, the problems they meet, and their result."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import AnnotationError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
+
+AIHUB_NAME = re.compile(
+    r"NIA_SL_(?P<item>(?:WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
+)
+NAME_FIELDS = ("item", "source", "signer", "view")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something in a data set that cost or may cost segments."""
+
+    kind: str
+    """A short word for counting: `label-unreadable`, `video-without-label`, ..."""
+    path: str
+    """Relative to the data root."""
+    message: str
+
+
+Report = Callable[[Problem], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which segments are taken, and what they are called. Raises ValueError on values that mean nothing."""
+
+    layout: str = "auto"
+    """aihub, table, classes, or auto: by what is there."""
+    name_pattern: str | None = None
+    """Regular expression over base names with groups of `NAME_FIELDS`; None: AIHub's."""
+    class_by: str = "gloss"
+    """`gloss`, or `item`: homonyms apart, classes named `gloss (item)`."""
+    attributes: str = "first"
+    """`first` name of a segment's attributes, or `all`: a segment for each."""
+    kinds: frozenset[str] = frozenset()
+    """WORD, SEN, FS; empty takes all, as below."""
+    sources: frozenset[str] = frozenset()
+    views: frozenset[str] = frozenset()
+    signers: frozenset[str] = frozenset()
+    glosses: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        choices = {
+            "layout": ("auto", "aihub", "table", "classes"),
+            "class_by": ("gloss", "item"),
+            "attributes": ("first", "all"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        try:
+            groups = self.pattern.groupindex
+        except re.error as error:
+            raise ValueError(f"name_pattern {self.name_pattern!r} is no regular expression ({error})") from error
+        unknown = set(groups) - set(NAME_FIELDS)
+        if unknown or not groups:
+            raise ValueError(
+                f"name_pattern {self.name_pattern!r} must have groups named among {', '.join(NAME_FIELDS)}"
+            )
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """The pattern that base names are matched with, as a whole."""
+        return AIHUB_NAME if self.name_pattern is None else re.compile(self.name_pattern)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameParts:
+    """What a base name tells."""
+
+    take: str
+    item: str | None = None
+    source: str | None = None
+    signer: str | None = None
+    """With its source before it, `REAL17`: numbers are local to their source."""
+    view: str | None = None
+
+
+def parse_name(base_name: str, pattern: re.Pattern[str] = AIHUB_NAME) -> NameParts:
+    """Return what a base name tells; one that does not match is a take of its own.
+
+    >>> parse_name("NIA_SL_WORD0001_REAL17_F").take
+    'REAL17_WORD0001'
+    >>> parse_name("video1")
+    NameParts(take='video1', item=None, source=None, signer=None, view=None)
+    """
+    match = pattern.fullmatch(base_name)
+    if match is None:
+        return NameParts(take=base_name)
+    parts = {name: value for name, value in match.groupdict().items() if value}
+    signer = (parts.get("source", "") + parts["signer"]) if "signer" in parts else None
+    # Without a view in the name every file is a take; with one, the take is what its views share.
+    take = "_".join(part for part in (signer, parts.get("item")) if part) if "view" in parts else base_name
+    return NameParts(**(parts | {"take": take or base_name, "signer": signer}))
+
+
+def selected(segments: Iterator[Segment], options: SourceOptions) -> Iterator[Segment]:
+    """Yield the segments that the options' filters let through, named as `class_by` asks."""
+    for segment in segments:
+        kind = parse_kind(segment.item)
+        wanted = (
+            (not options.kinds or kind in options.kinds)
+            and (not options.sources or segment.source in options.sources)
+            and (not options.views or segment.view in options.views)
+            and (not options.signers or segment.signer in options.signers)
+            and (not options.glosses or segment.gloss in options.glosses)
+        )
+        if wanted:
+            by_item = options.class_by == "item" and segment.item
+            yield replace(segment, gloss=f"{segment.gloss} ({segment.item})") if by_item else segment
+
+
+def parse_kind(item: str | None) -> str | None:
+    """Return the letters that an item starts with: `WORD0001` -> `WORD`."""
+    return re.split(r"\d", item, maxsplit=1)[0] if item else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """What a data root holds."""
+
+    roots: DataRoots
+    """Where the segments' videos are."""
+    segments: tuple[Segment, ...]
+    """In the order of their videos' base names and their starts."""
+    problems: tuple[Problem, ...]
+
+
+def read_gloss_file(path: Path) -> frozenset[str]:
+    """Return the glosses of a text file, one a line, UTF-8. Raises AnnotationError if there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as a list of glosses ({error})") from error
+    glosses = frozenset(normal_gloss(line) for line in lines if line.strip())
+    if not glosses:
+        raise AnnotationError(f"{path}: lists no gloss; expected one a line")
+    return glosses
+
+
+def normal_gloss(text: str) -> str:
+    """Return a gloss in Unicode NFC without spaces around it."""
+    return unicodedata.normalize("NFC", text.strip())

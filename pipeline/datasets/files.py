@@ -1,0 +1,230 @@
+"""Files of a data root, in folders and in zip archives, by one kind of name.
+
+In: a folder. Out: `FoundFile`s whose `name` is the path relative to it, `folder/a.zip!/member/b.mp4` inside archives,
+and a way to open them again by that name. Nothing is unpacked to disk. Names never leave the root, and sizes are
+checked before memory is taken.
+"""
+
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple, Self
+
+from signprep.pipeline.datasets.archives import ENCRYPTED_FLAG, open_archive
+from signprep.pipeline.errors import AnnotationError
+
+_APPLE_DOUBLE = "._"
+"""Begins the name of what macOS writes beside a file on other disks: its attributes, no video."""
+_MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundFile:
+    """One file of a data root."""
+
+    name: str
+    """Relative to the root, with forward slashes; opens it again."""
+    num_bytes: int
+    """Uncompressed."""
+
+    @property
+    def file_name(self) -> str:
+        """Last part of the name in Unicode NFC, for comparing: macOS writes Korean names in NFD."""
+        return unicodedata.normalize("NFC", self.name.rpartition("/")[2])
+
+
+def walk_files(root: Path, report: Callable[[str, str], None], *, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
+    """Yield the wanted files below a folder and inside its zips, in a fixed order.
+
+    Args:
+        root: an existing folder.
+        report: is told (name, message) of what could not be looked into.
+        wanted: whether a file name (its last part) is of interest.
+    """
+
+    def unreadable(error: OSError) -> None:
+        report(_relative(root, Path(error.filename or root)), f"{error.filename}: cannot be listed ({error.strerror})")
+
+    for folder, folders, names in os.walk(root, onerror=unreadable):
+        folders[:] = sorted(name for name in folders if not name.endswith(".zarr") and not _is_hidden(name))
+        for name in sorted(names):
+            path = Path(folder) / name
+            relative = _relative(root, path)
+            if name.startswith(_APPLE_DOUBLE):
+                continue
+            if not relative.isprintable() and (named := _readable(relative)) != relative:
+                report(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
+                continue
+            if name.lower().endswith(".zip"):
+                yield from walk_archive(path, relative, report, wanted)
+            elif wanted(name):
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    report(relative, f"{path}: cannot be read ({error.strerror})")
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    yield FoundFile(name=relative, num_bytes=status.st_size)
+
+
+def walk_archive(
+    path: Path, relative: str, report: Callable[[str, str], None], wanted: Callable[[str], bool]
+) -> Iterator[FoundFile]:
+    """Yield the wanted members of a zip, which is called `relative` in their names; otherwise as `walk_files`."""
+    try:
+        archive = open_archive(path)
+    except AnnotationError as error:
+        report(relative, str(error))
+        return
+    for name in sorted(archive.members):
+        parts = name.split("/")
+        if not wanted(parts[-1]) or parts[-1].startswith(_APPLE_DOUBLE) or any(map(_is_hidden, parts[:-1])):
+            continue
+        info = archive.members[name]
+        if info.flag_bits & ENCRYPTED_FLAG:
+            report(f"{relative}!/{name}", f"{path}: its member {name} is encrypted")
+            continue
+        yield FoundFile(name=f"{relative}!/{name}", num_bytes=info.file_size)
+
+
+def split_member(name: str) -> tuple[str, str | None]:
+    """Return the file on disk and, for a member of a zip, its name in there.
+
+    >>> split_member("a/b.zip!/c/d.mp4"), split_member("a/b.mp4")
+    (('a/b.zip', 'c/d.mp4'), ('a/b.mp4', None))
+    """
+    match = _MEMBER.fullmatch(name)
+    return (match["archive"], match["member"]) if match else (name, None)
+
+
+def _path_on_disk(root: Path, name: str) -> tuple[Path, str | None]:
+    on_disk, member = split_member(name)
+    pure = PurePosixPath(on_disk)
+    if not pure.parts or ".." in pure.parts or pure.is_absolute():
+        raise AnnotationError(f"{name}: leaves its data root {root}")
+    return root / on_disk, member
+
+
+def open_file(root: Path, name: str) -> Path | BinaryIO:
+    """Return a file of a data root: its path, or a seekable stream for a member of a zip.
+
+    Raises:
+        AnnotationError: the name leaves the root, the archive or its member is missing or damaged, or the member
+            is too large to be read whole.
+    """
+    path, member = _path_on_disk(root, name)
+    return path if member is None else open_archive(path).open(member)
+
+
+def read_bytes(root: Path, name: str, limit: int) -> bytes:
+    """Return the contents of a small file; a zip member's checksum is verified.
+
+    Raises AnnotationError if it cannot be read or has over `limit` bytes.
+    """
+    path, member = _path_on_disk(root, name)
+    if member is not None:
+        return open_archive(path).read(member, limit)
+    try:
+        num_bytes = path.stat().st_size
+        if num_bytes > limit:
+            raise AnnotationError(f"{path}: has {num_bytes} bytes, over the limit of {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+class FileStamp(NamedTuple):
+    """By which a file is taken for unchanged."""
+
+    num_bytes: int
+    mtime_ns: int
+    """Of the archive, for a member of a zip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRoots:
+    """One folder of videos, or several told apart by the first part of the videos' names."""
+
+    folders: tuple[tuple[str, Path], ...]
+    """(prefix, folder); a single folder has the prefix ""."""
+
+    @classmethod
+    def single(cls, root: Path) -> Self:
+        """Return the roots of one folder."""
+        return cls(folders=(("", root),))
+
+    def absolute(self) -> Self:
+        """Return the same folders for a process that is elsewhere."""
+        return replace(self, folders=tuple((prefix, folder.absolute()) for prefix, folder in self.folders))
+
+    def witnesses(self, videos: Iterable[str]) -> tuple[Path, ...]:
+        """Return of each folder one file that these videos are in: who finds them there sees the data."""
+        found: dict[Path, Path] = {}
+        for video in videos:
+            folder, name = self.locate(video)
+            if folder not in found:
+                path, _ = _path_on_disk(folder, name)
+                if path.exists():
+                    found[folder] = path
+            if len(found) == len(self.folders):
+                break
+        return tuple(found.values())
+
+    def locate(self, video: str) -> tuple[Path, str]:
+        """Return the folder and the name in it of a video by its full name. Raises AnnotationError if unknown."""
+        for prefix, folder in self.folders:
+            if not prefix:
+                return folder, video
+            if video.startswith(prefix + "/"):
+                return folder, video[len(prefix) + 1 :]
+        raise AnnotationError(f"{video}: lies in none of the data roots {', '.join(p for p, _ in self.folders)}")
+
+    @contextmanager
+    def opened(self, video: str) -> Iterator[Path | BinaryIO]:
+        """Give a video's path, or a stream that is closed at the end; see `open_file`."""
+        file = open_file(*self.locate(video))
+        try:
+            yield file
+        finally:
+            if not isinstance(file, Path):
+                file.close()
+
+    def display_name(self, video: str) -> str:
+        """Return what messages call a video."""
+        folder, name = self.locate(video)
+        return str(folder / name)
+
+    def num_bytes(self, video: str) -> int | None:
+        """Return a video's size, or None if it is gone."""
+        stamp = self.stamp(video)
+        return stamp.num_bytes if stamp else None
+
+    def stamp(self, video: str) -> FileStamp | None:
+        """Return a video's size and time of change, or None if it is gone."""
+        path, member = _path_on_disk(*self.locate(video))
+        try:
+            status = path.stat()
+            if member is None:
+                return FileStamp(status.st_size, status.st_mtime_ns)
+            info = open_archive(path).members.get(member)
+        except (OSError, AnnotationError):
+            return None
+        return FileStamp(info.file_size, status.st_mtime_ns) if info else None
+
+
+def _relative(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix() if path != root else "."
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder == "__MACOSX"
+
+
+def _readable(name: str) -> str:
+    """Return a name with what is not UTF-8 in it shown as such."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,0 +1,120 @@
+"""The one function behind which all sources lie: a root and options to Segments and Problems."""
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from signprep.pipeline.datasets.aihub import aihub_segments
+from signprep.pipeline.datasets.annotations import Annotations, Problem, Report, SourceOptions, parse_kind, selected
+from signprep.pipeline.datasets.class_folders import class_folder_segments
+from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, table_segments
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import AnnotationError
+
+
+def layout_of(root: Path, options: SourceOptions) -> str:
+    """Return aihub, table or classes: what was asked for, or what is there.
+
+    Raises:
+        AnnotationError: there is nothing at this path, or a file that is no table.
+    """
+    if not root.exists():
+        raise AnnotationError(f"{root}: there is no such data root; expected a folder with video/ and label/ in it")
+    if root.is_file():
+        if options.layout in ("auto", "table") and root.suffix.lower() in TABLE_SUFFIXES:
+            return "table"
+        raise AnnotationError(
+            f"{root}: is a file but no table; expected {', '.join(sorted(TABLE_SUFFIXES))} or a folder"
+        )
+    if options.layout == "table":
+        raise AnnotationError(f"{root}: is a folder; --layout table takes a file {', '.join(sorted(TABLE_SUFFIXES))}")
+    return "aihub" if options.layout == "auto" else options.layout
+
+
+def iterate_segments(root: Path, options: SourceOptions, report: Report) -> Iterator[Segment]:
+    """Yield the segments of a data root that the options let through, and report every problem on the way.
+
+    Raises:
+        AnnotationError: the root is missing, or is not of its layout.
+    """
+    layout = layout_of(root, options)
+    if layout == "table":
+        found = table_segments(root, report)
+    elif layout == "classes":
+        found = class_folder_segments(root, options, report)
+    else:
+        found = aihub_segments(root, options, report)
+    return selected(found, options)
+
+
+def video_root(root: Path) -> Path:
+    """Return the folder that the segments' videos are relative to: a table's folder, or the root itself."""
+    return root.parent if root.is_file() else root
+
+
+def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008  (frozen)
+    """Read all segments of a data root.
+
+    Raises:
+        AnnotationError: the root is missing, is not of its layout, or no segment is left.
+    """
+    problems: list[Problem] = []
+    segments = tuple(iterate_segments(root, options, problems.append))
+    if not segments:
+        raise AnnotationError(f"{root}: no usable segment; {_why_none(root, options, problems)}")
+    return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
+
+
+def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008
+    """Read a data root for each split, `train` and `val`: their segments belong to it, whatever they say.
+
+    Raises:
+        AnnotationError: as `read_data_root`.
+    """
+    segments: list[Segment] = []
+    problems: list[Problem] = []
+    for split, root in splits.items():
+        found = read_data_root(root, options)
+        for s in found.segments:
+            take = f"{split}/{s.take}" if _is_take_of_file_name(s) else s.take
+            video, segment_id = f"{split}/{s.video}", f"{split}/{s.segment_id}"
+            segments.append(replace(s, split=split, video=video, segment_id=segment_id, take=take))
+        problems += found.problems
+    roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in splits.items()))
+    return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
+
+
+def _is_take_of_file_name(segment: Segment) -> bool:
+    """Whether nothing but its file's name tells a take: another folder may have a file of that name."""
+    path = unicodedata.normalize("NFC", PurePosixPath(segment.video).with_suffix("").as_posix())
+    return segment.signer is None and f"/{path}".endswith(f"/{segment.take}")
+
+
+_FILTERS: dict[str, tuple[str, Callable[[Segment], str | None]]] = {
+    "kinds": ("--kind", lambda segment: parse_kind(segment.item)),
+    "sources": ("--source", lambda segment: segment.source),
+    "views": ("--view", lambda segment: segment.view),
+    "signers": ("--signer", lambda segment: segment.signer),
+    "glosses": ("--gloss-file", lambda segment: segment.gloss),
+}
+"""Of `SourceOptions`: the option of each, and what it chooses by."""
+
+
+def _why_none(root: Path, options: SourceOptions, problems: Sequence[Problem]) -> str:
+    """Return which filter leaves no segment, or the first problem if there was none before the filters either."""
+    given = {name: values for name in _FILTERS if (values := getattr(options, name))}
+    everything: list[Segment] = []
+    if given:
+        unfiltered = replace(options, **dict.fromkeys(given, frozenset()))  # type: ignore[arg-type]
+        everything = list(iterate_segments(root, unfiltered, lambda problem: None))
+    if not everything:
+        return f"the first problem: {problems[0].message}" if problems else "it has no labels"
+    for name, values in given.items():
+        option, of = _FILTERS[name]
+        found = {value for segment in everything if (value := of(segment))}
+        if not found & values:
+            shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
+            return f"{option} asks for {', '.join(sorted(values)[:5])}, and there is {shown or 'none'}"
+    return f"the filters leave none of {len(everything)} segments: {', '.join(_FILTERS[name][0] for name in given)}"

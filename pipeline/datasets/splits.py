@@ -1,0 +1,201 @@
+"""Which segments train and which validate, so that no take, no signer and no video content is on both sides.
+
+AIHub's five views of a take are filmed at once and share their times: a split by file leaks. Signers must be apart
+too, or accuracy says nothing about people whom the model has not seen. Groups are whole: a group goes to validation
+or stays in training, in an order fixed by hash, each gloss to its own fraction as nearly as groups allow, and no
+gloss loses its last training clip.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.text import counted
+
+OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
+"""AIHub's own validation signers; 01-16 train."""
+
+SPLIT_BY = ("auto", "official", "signer", "take", "column")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """How segments are split. Raises ValueError on values that split nothing."""
+
+    by: str = "auto"
+    """`official`: AIHub's signers 17 and 18 validate. `signer`, `take`: a fraction of them. `column`: as the source
+    says. `auto`: the first of column, official, signer and take that the data allow."""
+    validation_fraction: float = 0.2
+    """Of each gloss's clips, as nearly as whole groups allow; at least one group."""
+
+    def __post_init__(self) -> None:
+        if self.by not in SPLIT_BY:
+            raise ValueError(f"split by {self.by!r}; it must be one of {', '.join(SPLIT_BY)}")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction is {self.validation_fraction}; it must be between 0 and 1")
+
+
+def assign_splits(
+    segments: Sequence[Segment],
+    options: SplitOptions = SplitOptions(),
+    *,
+    content_hashes: Mapping[str, str] | None = None,
+) -> list[Segment]:
+    """Return the segments with their split set.
+
+    Args:
+        segments: of one data set.
+        options: how to split.
+        content_hashes: hash of each video that may have a twin, by `Segment.video`.
+
+    Raises:
+        AnnotationError: the data cannot be split as asked.
+    """
+    by = options.by if options.by != "auto" else _automatic(segments)
+    if by == "column":
+        missing = [segment.segment_id for segment in segments if segment.split is None]
+        if missing:
+            raise AnnotationError(
+                f"{counted(len(missing), 'segment')} without a split, {missing[0]} among them: fill the table's column "
+                "`split`, or choose another --split-by"
+            )
+        return list(segments)
+    if by == "official":
+        found = {segment.signer for segment in segments}
+        if not found & OFFICIAL_VALIDATION_SIGNERS or not found - OFFICIAL_VALIDATION_SIGNERS:
+            raise AnnotationError("the official split needs AIHub's signers REAL17 or REAL18, and others to train on")
+    if by == "signer" and len({segment.signer for segment in segments if segment.signer}) < 2:
+        raise AnnotationError("a split by signer needs at least two signers; --split-by take splits without them")
+    groups = _connected_groups(segments, content_hashes or {}, with_signers=by != "take")
+    if by == "official":
+        validation = {
+            group
+            for segment, group in zip(segments, groups, strict=True)
+            if segment.signer in OFFICIAL_VALIDATION_SIGNERS
+        }
+    else:
+        validation = _stratified_groups(segments, groups, options.validation_fraction, by_signer=by == "signer")
+    return [
+        replace(segment, split="val" if group in validation else "train")
+        for segment, group in zip(segments, groups, strict=True)
+    ]
+
+
+def _automatic(segments: Sequence[Segment]) -> str:
+    if any(segment.split for segment in segments):
+        return "column"
+    signers = {segment.signer for segment in segments if segment.signer}
+    if signers & OFFICIAL_VALIDATION_SIGNERS and signers - OFFICIAL_VALIDATION_SIGNERS:
+        return "official"
+    return "signer" if len(signers) > 1 else "take"
+
+
+def _stratified_groups(
+    segments: Sequence[Segment], groups: Sequence[int], fraction: float, *, by_signer: bool
+) -> set[int]:
+    """Return the groups that validate: each is taken if at least half of its clips are still wanted there."""
+    members: dict[int, Counter[str]] = {}
+    names: dict[int, str] = {}
+    for segment, group in zip(segments, groups, strict=True):
+        members.setdefault(group, Counter())[segment.gloss] += 1
+        name = (by_signer and segment.signer) or segment.take
+        names[group] = min(names.get(group, name), name)
+    if len(members) < 2:
+        return set()
+    left = Counter(segment.gloss for segment in segments)
+    wanted = {gloss: fraction * count for gloss, count in left.items()}
+    ranked = sorted(members, key=lambda group: _rank(names[group]))
+    validation: set[int] = set()
+    for group in ranked:
+        counts = members[group]
+        gain = sum(min(count, max(0.0, wanted[gloss])) for gloss, count in counts.items())
+        if gain >= counts.total() / 2 and all(left[gloss] > count for gloss, count in counts.items()):
+            validation.add(group)
+            left.subtract(counts)
+            for gloss, count in counts.items():
+                wanted[gloss] -= count
+    if not validation:
+        keeps_all = (g for g in ranked if all(left[gloss] > count for gloss, count in members[g].items()))
+        validation.add(next(keeps_all, ranked[0]))
+    return validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """Things of one kind that are in training and in validation."""
+
+    kind: str
+    """`take`, `video content` or `signer`."""
+    names: tuple[str, ...]
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether training refuses it. Known signers only make accuracy say less."""
+        return self.kind != "signer"
+
+    @property
+    def warning(self) -> str:
+        """What people are told who build a cache that has it."""
+        return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}"
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.names[:3]) + (", ..." if len(self.names) > 3 else "")
+        return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {shown}"
+
+
+def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:
+    """Return what is both in `train` and in `val`.
+
+    Args:
+        segments: (split, take, content hash, signer) of each; empty values do not count.
+    """
+    sides: dict[str, dict[str, set[str]]] = {"take": {}, "video content": {}, "signer": {}}
+    for split, *values in segments:
+        if split in ("train", "val"):
+            for kind, value in zip(sides, values, strict=True):
+                if value:
+                    sides[kind].setdefault(value, set()).add(split)
+    offenders = {
+        kind: tuple(sorted(value for value, splits in splits_of.items() if len(splits) > 1))
+        for kind, splits_of in sides.items()
+    }
+    return [Leak(kind=kind, names=names) for kind, names in offenders.items() if names]
+
+
+def _rank(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(), digest_size=8).digest()
+
+
+def _connected_groups(
+    segments: Sequence[Segment], content_hashes: Mapping[str, str], *, with_signers: bool
+) -> list[int]:
+    """Return a group number for each segment; those that share a take, content or a signer share it (union-find)."""
+    parents: list[int] = []
+    keys: dict[tuple[str, str], int] = {}
+
+    def find(node: int) -> int:
+        while parents[node] != node:
+            parents[node] = parents[parents[node]]
+            node = parents[node]
+        return node
+
+    def group_of(key: tuple[str, str]) -> int:
+        if key not in keys:
+            keys[key] = len(parents)
+            parents.append(keys[key])
+        return keys[key]
+
+    first_nodes = []
+    for segment in segments:
+        nodes = [group_of(("take", segment.take)), group_of(("video", segment.video))]
+        if segment.signer and with_signers:
+            nodes.append(group_of(("signer", segment.signer)))
+        if segment.video in content_hashes:
+            nodes.append(group_of(("content", content_hashes[segment.video])))
+        for node in nodes[1:]:
+            parents[find(node)] = find(nodes[0])
+        first_nodes.append(nodes[0])
+    return [find(node) for node in first_nodes]

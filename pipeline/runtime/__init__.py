@@ -1,0 +1,1 @@
+"""What every floor asks of the machine: files written whole, progress, wording, cores, checks. Nothing about signs."""

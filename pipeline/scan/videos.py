@@ -1,0 +1,196 @@
+"""Videos to facts, in worker processes: from the container alone, or with `deep` from every frame.
+
+In: names. Out: plain tuples. Without `deep` a video costs 1 to 2 ms: its header and index are read, and no frame. An
+MP4's index lists every frame with time, place and size, which already tells variable rates and truncation; other
+containers tell less, and only `deep` finds damaged pictures. `deep` decodes as `build-cache` does, so that it finds
+what would fail there, at about a tenth of a second for each second of 1080p.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from signprep.pipeline.datasets.files import open_file
+from signprep.pipeline.errors import AnnotationError, DecodeError
+from signprep.pipeline.scan.labels import without_name
+from signprep.pipeline.video.demux import GET_AGAIN, open_stream, packet_times
+from signprep.pipeline.video.mp4_boxes import missing_index, mp4_boxes, orientation_of
+from signprep.pipeline.video.packets import declared_seconds, matroska_is_whole
+from signprep.pipeline.video.preprocess import display_matrix
+from signprep.pipeline.video.pyav_reader import open_video
+
+UNEVEN_FRACTION = 0.05
+"""Frame durations that differ by more than this from their median make a rate variable; less is rounding."""
+
+
+@dataclass(kw_only=True)
+class VideoFacts:
+    """What is known about one video; None: unknown."""
+
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    orientation: str | None = None
+    rate: float | None = None
+    variable_rate: str | None = None
+    seconds: float | None = None
+    num_frames: int | None = None
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """kind, message."""
+
+
+COLUMNS = ("codec", "width", "height", "orientation", "rate", "variable_rate", "seconds", "num_frames")
+
+
+@dataclass(kw_only=True)
+class VideoRows:
+    """What a chunk of videos holds."""
+
+    videos: list[tuple[object, ...]] = field(default_factory=list)
+    """`COLUMNS`, then id."""
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+    """kind, path, message."""
+
+
+def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: bool) -> VideoRows:
+    """Look into videos, given as (id, name, bytes; None for one that did not open)."""
+    rows = VideoRows()
+    for video_id, name, num_bytes in files:
+        facts = video_facts(root, name, num_bytes, deep)
+        rows.videos.append((*(getattr(facts, column) for column in COLUMNS), video_id))
+        rows.problems += [(kind, name, message) for kind, message in facts.problems]
+    return rows
+
+
+def video_facts(root: Path, name: str, num_bytes: int | None, deep: bool) -> VideoFacts:
+    """Return what is known about one video and what is wrong with it; never raises for a bad one."""
+    facts = VideoFacts()
+    if num_bytes == 0:
+        facts.problems.append(("video-unreadable", "the file is empty"))
+        return facts
+    try:
+        source = open_file(root, name)
+    except (AnnotationError, OSError) as error:
+        facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
+        return facts
+    try:
+        if num_bytes is None:
+            raise AnnotationError("did not open at first; scan again")
+        _fill(facts, source, name, num_bytes, deep)
+    except (AnnotationError, DecodeError, OSError) as error:
+        facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
+    finally:
+        if not isinstance(source, Path):
+            source.close()
+    return facts
+
+
+def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int, deep: bool) -> None:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            boxes = mp4_boxes(file)
+    else:
+        boxes = mp4_boxes(source)
+        source.seek(0)
+    if (missing := missing_index(boxes, num_bytes)) is not None:
+        facts.problems.append(("video-truncated", missing))
+        return
+    container, stream = open_stream(source, name, decodes=False)
+    with container:
+        if "matroska" in container.format.name and matroska_is_whole(source) is False:
+            facts.problems.append(("video-truncated", f"ends after {num_bytes:,} bytes, before its last cluster does"))
+        _from_container(facts, container, stream, num_bytes)
+    if boxes is not None:
+        facts.orientation = boxes.orientation
+    if deep:
+        _from_frames(facts, source, name)
+    if facts.orientation is not None:
+        degrees = facts.orientation.removeprefix("mirrored ")
+        words = f"turned by {degrees} degrees clockwise" if degrees != "0" else "as stored"
+        mirrored = "mirrored, then " if facts.orientation.startswith("mirrored") else ""
+        facts.problems.append(("rotation", f"is shown {mirrored}{words}"))
+    if facts.variable_rate is not None:
+        facts.problems.append(("variable-rate", facts.variable_rate))
+
+
+def _from_container(facts: VideoFacts, container: InputContainer, stream: VideoStream, num_bytes: int) -> None:
+    codec, time_base = stream.codec_context, float(stream.time_base or 0)
+    facts.codec, facts.width, facts.height = codec.codec.canonical_name, codec.width, codec.height
+    rate = stream.average_rate or stream.base_rate
+    facts.rate = float(rate) if rate else None
+    facts.seconds = declared_seconds(container, stream) or None
+    facts.num_frames = stream.frames or None
+    start_seconds = (stream.start_time or 0) * time_base
+    if "mp4" in container.format.name:
+        _from_index(facts, stream, num_bytes)
+    elif stream.base_rate and stream.average_rate:
+        # The base rate is that of the shortest frames; twice the average is what interlaced pictures give.
+        ratio = float(stream.base_rate / stream.average_rate)
+        if min(abs(ratio - 1), abs(ratio - 2)) > UNEVEN_FRACTION:
+            facts.variable_rate = (
+                f"{float(stream.average_rate):.2f} frames/s on average, {float(stream.base_rate):.2f} at most"
+            )
+    if abs(start_seconds) > 0.5 / (facts.rate or 30.0):
+        facts.problems.append(("edit-list", f"its first frame is shown at {start_seconds:.3f} s of the file's time"))
+
+
+def _from_index(facts: VideoFacts, stream: VideoStream, num_bytes: int) -> None:
+    """Use the list of frames in an MP4's index: decode times, places in the file, and which ones are shown."""
+    entries = stream.index_entries
+    num_entries = len(entries)
+    if not num_entries:
+        return
+    rows = [(entry.timestamp, entry.pos + entry.size, entry.is_discard) for entry in entries]
+    numbers = np.array(rows, np.int64)
+    times, ends, hidden = numbers[:, 0], numbers[:, 1], int(numbers[:, 2].sum())
+    facts.variable_rate = uneven(times * float(stream.time_base or 0), float(stream.time_base or 0))
+    if hidden:
+        facts.problems.append(("edit-list", f"its edit list hides {hidden} of {num_entries} frames"))
+        facts.num_frames = num_entries - hidden
+    behind = int((ends > num_bytes).sum())
+    if behind:
+        message = f"{behind} of {num_entries} frames lie behind its end: {num_bytes:,} of {int(ends.max()):,} bytes"
+        facts.problems.append(("video-truncated", message))
+
+
+def _from_frames(facts: VideoFacts, source: Path | BinaryIO, name: str) -> None:
+    """Decode every frame, as a build would; note where that fails."""
+    first_problem = None
+    try:
+        times = packet_times(source, name)
+        starts = times.starts_ns / 1e9
+        facts.num_frames, facts.seconds = len(starts), times.duration_seconds
+        facts.variable_rate = uneven(starts, 0.001)
+        with open_video(source, name=name) as reader:
+            for shown in reader.frames_at(starts):
+                if not shown.time_index:
+                    matrix = display_matrix(shown.frame)
+                    facts.orientation = orientation_of(*matrix) if matrix else None
+            _ = reader.duration_seconds  # raises if more is declared than there is
+    except DecodeError as error:
+        first_problem = str(error).removeprefix(f"{name}: ")
+    truncated = any(kind == "video-truncated" for kind, _ in facts.problems)
+    if first_problem is not None and not truncated:
+        facts.problems.append(("video-damaged", first_problem))
+
+
+def uneven(starts: NDArray[np.floating], tick_seconds: float) -> str | None:
+    """Describe frame durations that vary beyond rounding; None if they are even.
+
+    >>> uneven(np.array([0.0, 0.033, 0.067, 0.1, 0.133]), 0.001) is None
+    True
+    >>> uneven(np.array([0.0, 0.02, 0.04, 0.1, 0.12]), 0.001)
+    'frames last 20.0 to 60.0 ms'
+    """
+    durations = np.diff(starts)
+    if len(durations) < 2:
+        return None
+    median = float(np.median(durations))
+    if np.abs(durations - median).max() <= max(2.5 * tick_seconds, UNEVEN_FRACTION * median):
+        return None
+    return f"frames last {durations.min() * 1e3:.1f} to {durations.max() * 1e3:.1f} ms"

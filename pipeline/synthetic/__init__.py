@@ -1,0 +1,1 @@
+"""Generated signing videos in AIHub's form: figures with known motion, since real footage may not be shipped."""

@@ -1,0 +1,250 @@
+"""A generated data set in AIHub's shape: `video/*.mp4` and `label/*_morpheme.json`.
+
+In: a `SampleSpec`. Out: files, and a `SampleSummary`. The same spec gives the same bytes, on any number of workers:
+each video draws from its own generator, seeded by what it shows. A label is written before its video, and both by
+rename, so that a video in the folder is complete and known to be generated: nothing else is ever overwritten.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.runtime.workers import run_in, start_workers
+from signprep.pipeline.synthetic.encode import render_video
+from signprep.pipeline.synthetic.motion import Performance, perform_sentence, perform_word
+from signprep.pipeline.synthetic.motions import MOTIONS
+from signprep.pipeline.synthetic.signers import MAX_SIGNERS, signer_look, signer_numbers
+from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES
+
+GENERATED_URL = "signprep:make-sample"
+"""`metaData.url` of generated labels: how they are told from real ones."""
+
+_MAX_ITEMS = 9999
+"""Items have four digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSpec:
+    """What to render."""
+
+    words: int = 5
+    """Different glosses, 1-200."""
+    signers: int = 6
+    """1-18; from the second on, the last ones are 17 and 18."""
+    views: str = "F"
+    """Some of the letters F, U, D, L, R."""
+    takes: int = 1
+    """Performances of each gloss by each signer, each under a word id of its own, as AIHub's homonyms are."""
+    sentences: int = 0
+    """SEN videos a signer."""
+    frame_size: tuple[int, int] = (1920, 1080)
+    """Width and height in pixels, even, 64-4096."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("words", self.words, 1, len(MOTIONS))
+        _check_range("signers", self.signers, 1, MAX_SIGNERS)
+        _check_range("takes", self.takes, 1, _MAX_ITEMS // self.words)
+        _check_range("sentences", self.sentences, 0, _MAX_ITEMS)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        if not self.views or set(self.views) - set(VIEW_DEGREES) or len(set(self.views)) < len(self.views):
+            raise ValueError(
+                f"views is {self.views!r}; expected some of the letters {''.join(VIEW_DEGREES)}, each once"
+            )
+        if len(self.frame_size) != 2 or any(side % 2 or not 64 <= side <= 4096 for side in self.frame_size):
+            raise ValueError(f"frame_size is {self.frame_size}; expected two even numbers of pixels, 64 to 4096")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSummary:
+    """What was written."""
+
+    num_videos: int
+    num_bytes: int
+    """Of videos and labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoTask:
+    """One video to render: everything a worker needs, as plain values."""
+
+    out: Path
+    item: str
+    """WORD0001, SEN0001."""
+    motion_numbers: tuple[int, ...]
+    """Positions in `MOTIONS`, one for each segment."""
+    signer_number: int
+    view: str
+    frame_size: tuple[int, int]
+    seed: int
+
+    @property
+    def base_name(self) -> str:
+        """File name without its suffix."""
+        return f"NIA_SL_{self.item}_REAL{self.signer_number:02d}_{self.view}"
+
+    @property
+    def video(self) -> Path:
+        """Where the video goes."""
+        return self.out / "video" / f"{self.base_name}.mp4"
+
+    @property
+    def label(self) -> Path:
+        """Where its label goes."""
+        return self.out / "label" / f"{self.base_name}_morpheme.json"
+
+
+def render_dataset(spec: SampleSpec, out: Path, *, workers: int = -1) -> SampleSummary:
+    """Render all videos and labels of a spec below `out`, in parallel; -1 workers are all cores.
+
+    Raises:
+        AnnotationError: `out` cannot be written, or holds files that this did not generate.
+        ValueError: `workers` is neither -1 nor positive.
+    """
+    if workers < 1 and workers != -1:
+        raise ValueError(f"workers is {workers}; expected -1 for all cores, or at least 1")
+    tasks = list(plan_videos(spec, out))
+    _prepare_folder(out, tasks)
+    start_workers(min(workers, len(tasks)))
+    written = Parallel(n_jobs=min(workers, len(tasks)), return_as="generator_unordered")(
+        delayed(run_in)(Path.cwd(), render_task, task) for task in tasks
+    )
+    num_bytes = 0
+    with progress_bar("Rendering", len(tasks), "videos") as progress:
+        for num_done, size in enumerate(written, start=1):
+            num_bytes += size
+            progress(num_done)
+    return SampleSummary(num_videos=len(tasks), num_bytes=num_bytes)
+
+
+def plan_videos(spec: SampleSpec, out: Path) -> Iterator[VideoTask]:
+    """Yield a task for each video: item by item, signer by signer, view by view."""
+    items: list[tuple[str, tuple[int, ...]]] = [
+        (f"WORD{take * spec.words + word + 1:04d}", (word,)) for take in range(spec.takes) for word in range(spec.words)
+    ]
+    items += [(f"SEN{number + 1:04d}", _sentence(spec, number)) for number in range(spec.sentences)]
+    for item, motion_numbers in items:
+        for signer_number in signer_numbers(spec.signers):
+            for view in spec.views:
+                yield VideoTask(
+                    out=out,
+                    item=item,
+                    motion_numbers=motion_numbers,
+                    signer_number=signer_number,
+                    view=view,
+                    frame_size=spec.frame_size,
+                    seed=spec.seed,
+                )
+
+
+def _sentence(spec: SampleSpec, number: int) -> tuple[int, ...]:
+    """Return the 3-8 motions of a sentence, the same for all signers; no sign follows itself if there are others."""
+    rng = np.random.default_rng([spec.seed, number, 4])
+    chosen = [int(rng.integers(spec.words))]
+    for _ in range(int(rng.integers(2, 8))):
+        step = int(rng.integers(1, spec.words)) if spec.words > 1 else 0
+        chosen.append((chosen[-1] + step) % spec.words)
+    return tuple(chosen)
+
+
+def render_task(task: VideoTask) -> int:
+    """Write one label and its video, and return their bytes; runs in a worker."""
+    performance = _perform(task)
+    rng = np.random.default_rng([*_seeds(task), sorted(VIEW_DEGREES).index(task.view)])
+    signer = signer_look(task.seed, task.signer_number)
+    # Hidden, so that nobody takes what a stopped rendering left for an unfinished download.
+    beside = task.video.with_name(f".{task.video.name}.part")
+    label_beside = task.label.with_name(f".{task.label.name}.part")
+    try:
+        label_beside.write_text(
+            json.dumps(label_document(task, performance), ensure_ascii=False, indent=2) + "\n",
+            encoding="utf-8",
+        )
+        label_beside.replace(task.label)
+        render_video(beside, performance, signer, task.view, task.frame_size, rng)
+        beside.replace(task.video)
+        return task.video.stat().st_size + task.label.stat().st_size
+    except OSError as error:
+        raise AnnotationError(
+            f"{task.video}: cannot be written ({error.strerror or error}); "
+            "free some space or choose another folder, and run make-sample again"
+        ) from error
+
+
+def _perform(task: VideoTask) -> Performance:
+    # The view is no part of this seed: all views film the same performance.
+    rng = np.random.default_rng(_seeds(task))
+    signer = signer_look(task.seed, task.signer_number)
+    motions = tuple(MOTIONS[number] for number in task.motion_numbers)
+    if task.item.startswith("SEN"):
+        return perform_sentence(rng, signer, motions)
+    return perform_word(rng, signer, motions[0])
+
+
+def _seeds(task: VideoTask) -> list[int]:
+    return [task.seed, task.signer_number, 2, *task.item.encode()]
+
+
+def label_document(task: VideoTask, performance: Performance) -> dict[str, Any]:
+    """Return the morpheme JSON of a video, in AIHub's form."""
+    return {
+        "metaData": {
+            "url": GENERATED_URL,
+            "name": task.video.name,
+            "duration": round(performance.duration_seconds, 3),
+            "exportedOn": "2020/12/10",
+        },
+        "data": [
+            {
+                "start": stroke.start_seconds,
+                "end": stroke.end_seconds,
+                "attributes": [{"name": stroke.motion.gloss}],
+            }
+            for stroke in performance.strokes
+        ],
+    }
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}; expected {low} to {high}")
+
+
+def _prepare_folder(out: Path, tasks: list[VideoTask]) -> None:
+    """Make `video` and `label` below `out`; refuse a folder where anything else would be mixed in or overwritten."""
+    advice = "choose an empty or new folder for make-sample"
+    planned = {path.name for task in tasks for path in (task.video, task.label)}
+    try:
+        for entry in sorted(out.iterdir()) if out.exists() else ():
+            # Caches may lie beside their data, and desktops leave hidden files.
+            if entry.name not in ("video", "label") and entry.suffix != ".zarr" and not entry.name.startswith("."):
+                raise AnnotationError(f"{entry}: is not part of a generated data set; {advice}")
+        for folder in (out / "video", out / "label"):
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in sorted(folder.iterdir()):
+                if path.name not in planned and not path.name.startswith("."):
+                    raise AnnotationError(f"{path}: is not one of the files that these options give; {advice}")
+        for task in tasks:
+            if (task.video.exists() or task.label.exists()) and not _is_generated(task.label):
+                raise AnnotationError(f"{task.video}: was not made by make-sample and stays as it is; {advice}")
+        probe = out / "video" / f".{tasks[0].video.name}.part"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise AnnotationError(
+            f"{error.filename or out}: cannot be written ({error.strerror or error}); choose a folder you may write to"
+        ) from error
+
+
+def _is_generated(label: Path) -> bool:
+    try:
+        return bool(json.loads(label.read_bytes())["metaData"]["url"] == GENERATED_URL)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

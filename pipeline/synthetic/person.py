@@ -1,0 +1,126 @@
+"""The picture: a studio background, and a figure over it.
+
+In: joints of a frame and a signer's colours. Out: painted planes. Everything is given in sides of the picture's
+largest centred square, which is what models see, so that hands stay inside it at any frame size.
+"""
+
+import numpy as np
+
+from signprep.pipeline.synthetic.canvas import Canvas, Plane, Points
+from signprep.pipeline.synthetic.motions import Floats
+from signprep.pipeline.synthetic.signers import Colour, Signer
+from signprep.pipeline.synthetic.skeleton import Joints
+
+# Fingers of a hand: (sideways, length) of each tip about the middle finger's, thumb's side positive.
+_FINGERS = {
+    "flat": ((-0.5, 0.82), (-0.16, 0.97), (0.18, 1.0), (0.52, 0.88), (0.95, 0.35)),
+    "point": ((0.3, 1.05), (0.8, 0.2)),
+    "fist": ((0.5, 0.25),),
+}
+
+
+def studio(background: Colour, frame_size: tuple[int, int], rng: np.random.Generator) -> Canvas:
+    """Return a backdrop that is lighter behind the head and darker in the corners."""
+    width, height = frame_size
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    light = 10 - 26 * (x**2 + (y + 0.25) ** 2) / 2 - 6 * y
+    # Dithered, or the slow gradient would show steps.
+    luma = background[0] + light + rng.random((height, width), dtype=np.float32)
+    half = (height // 2, width // 2)
+    fade = (1 - 0.15 * (x[:, ::2] ** 2 + y[::2] ** 2)).astype(np.float32)
+    u, v = (128 + (level - 128) * fade + rng.random(half, dtype=np.float32) for level in (background[1], background[2]))
+    return Canvas(y=luma.astype(np.uint8), u=u.astype(np.uint8), v=v.astype(np.uint8))
+
+
+def noise_field(frame_size: tuple[int, int], seed: int) -> Plane:
+    """Sensor noise, 64 pixels larger than the picture each way: frames take a window at a random offset.
+
+    Signed values in two's complement: added to a uint8 plane, the sum wraps to what is meant.
+    """
+    width, height = frame_size
+    rng = np.random.default_rng([seed, 3])
+    noise = rng.standard_normal((height + 64, width + 64), dtype=np.float32)
+    return (noise * 1.8).round().clip(-7, 7).astype(np.int8).view(np.uint8)
+
+
+def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> None:
+    """Paint one frame's figure over a canvas's background."""
+    height, width = canvas.y.shape
+    side = min(width, height)
+    size = side * joints.scale
+
+    def at(points: Floats) -> Points:
+        return points * side + (width / 2, height / 2)
+
+    trunk = {name: at(points[frame]) for name, points in joints.trunk.items()}
+    _draw_trunk(canvas, trunk, signer, size)
+    _draw_head(canvas, trunk, signer, size)
+    for arm in (1 - joints.nearer_arm, joints.nearer_arm):
+        shoulder, elbow, palm, tip = (
+            at(points[frame, arm]) for points in (joints.shoulders, joints.elbows, joints.palms, joints.fingers)
+        )
+        wrist = palm + (elbow - palm) * (0.045 * size / max(float(np.linalg.norm(elbow - palm)), 0.045 * size))
+        # Each part of the sleeve on its own, so that the rim shows the elbow.
+        for start, end, radii in ((shoulder, elbow, (0.043, 0.039)), (elbow, wrist, (0.039, 0.027))):
+            canvas.capsules(
+                start[None],
+                end[None],
+                np.array([radii]) * size,
+                signer.clothes,
+                rim=16,
+                rim_pixels=0.022 * size,
+            )
+        _draw_hand(canvas, wrist, palm, tip, joints.shapes[frame][arm], arm, signer.skin, size)
+
+
+def _draw_trunk(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: float) -> None:
+    if signer.long_hair:
+        skull = trunk["skull"]
+        starts = np.stack([skull + (trunk[lock] - skull) * (0.9, 0.1) for lock in ("lock_0", "lock_1")])
+        ends = np.stack([trunk["lock_0"], trunk["lock_1"]])
+        canvas.capsules(starts, ends, np.full((2, 2), 0.034 * size), signer.hair)
+    # Clockwise in a picture whose y goes down; a shoulder's ball is the top of the sleeve.
+    corners = [trunk[name] for name in ("collar_0", "collar_1", "shoulder_1", "hip_1", "hip_0", "shoulder_0")]
+    outwards = np.array([(0, 0), (0, 0), (0.03, -0.03), (0.03, 0), (-0.03, 0), (-0.03, -0.03)]) * size
+    canvas.convex(np.stack(corners) + outwards, signer.clothes, rim=14, rim_pixels=0.03 * size)
+    shadow = (signer.skin[0] * 0.86, signer.skin[1], signer.skin[2])
+    canvas.capsules(trunk["neck_top"][None], trunk["neck_base"][None], np.array([[0.042, 0.048]]) * size, shadow)
+
+
+def _draw_head(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: float) -> None:
+    canvas.ellipse(trunk["skull"], (0.092 * size, 0.11 * size), signer.hair, rim=8, rim_pixels=0.02 * size)
+    canvas.ellipse(trunk["head"], (0.075 * size, 0.096 * size), signer.skin, rim=18, rim_pixels=0.025 * size)
+    canvas.ellipse(trunk["fringe"], (0.064 * size, 0.03 * size), signer.hair)
+    starts = np.stack([trunk["eye_0"], trunk["eye_1"], trunk["brow_0"], trunk["brow_1"]])
+    spread = np.array([(0.006, 0), (0.006, 0), (0.014, -0.002), (0.014, 0.002)]) * size
+    dark = (34.0, 126.0, 131.0)
+    radii = np.array([(0.008, 0.008)] * 2 + [(0.0035, 0.0035)] * 2) * size
+    canvas.capsules(starts - spread, starts + spread, radii, dark)
+    lips = (signer.skin[0] * 0.68, 120.0, 160.0)
+    mouth = np.stack([trunk["mouth_0"], trunk["mouth"], trunk["mouth_1"]])
+    canvas.capsules(mouth[:2], mouth[1:], np.full((2, 2), 0.005 * size), lips)
+    nose = (signer.skin[0] * 0.84, signer.skin[1], signer.skin[2])
+    canvas.capsules((trunk["nose"] - (0, 0.02 * size))[None], trunk["nose"][None], np.full((1, 2), 0.006 * size), nose)
+
+
+def _draw_hand(
+    canvas: Canvas, wrist: Points, palm: Points, tip: Points, shape: str, arm: int, skin: Colour, size: float
+) -> None:
+    along = tip - palm
+    # A hand pointing at the camera still shows its fingers.
+    length = max(float(np.linalg.norm(along)), 0.05 * size)
+    along = along / max(float(np.linalg.norm(along)), 1e-6)
+    inwards = np.array([-along[1], along[0]]) * (1 - 2 * arm)
+    starts, ends, radii = (
+        [wrist, palm - 0.012 * size * along],
+        [palm, palm + 0.014 * size * along],
+        [(0.021, 0.03)],
+    )
+    radii.append((0.034, 0.034) if shape != "fist" else (0.039, 0.037))
+    for sideways, reach in _FINGERS[shape]:
+        starts.append(palm + inwards * sideways * 0.03 * size)
+        ends.append(palm + inwards * sideways * 0.052 * size + along * reach * length)
+        radii.append((0.0115, 0.0095))
+    bright = (min(skin[0] + 10, 225.0), skin[1], skin[2])
+    canvas.capsules(np.stack(starts), np.stack(ends), np.array(radii) * size, bright, rim=42, rim_pixels=0.011 * size)

@@ -1,0 +1,1 @@
+"""Video files to preprocessed frames: demuxing, order of presentation, decoding, cropping. No label is read here."""

@@ -1,0 +1,181 @@
+"""A video file's container: opening it, choosing its stream, and what its packets tell without decoding.
+
+In: a path, or a seekable binary file such as a member of a zip file. Out: a stream to decode, and times. The
+trade-off: when a video ends is read from all its packets, not from the container, which may be wrong by seconds; that
+costs a pass over the file, but no decoding.
+"""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.mp4_boxes import missing_index, mp4_boxes
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, reason_of
+
+MAX_FRAME_PIXELS = 8192 * 8192
+"""Frames larger than this are refused before memory is taken for them."""
+
+
+GET_AGAIN = "; get the file again"
+"""Ends what is said of a file whose bytes are to blame."""
+
+
+class FileView:
+    """A file object as PyAV reads it, with its own position, so that several containers can share the file."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._position = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from this view's position."""
+        try:
+            self._source.seek(self._position)
+            data = self._source.read(size)
+        except Exception as error:
+            # A member of a zip file fails in its own ways (BadZipFile, zlib.error, EOFError); all are read errors here.
+            raise OSError(f"cannot be read: {error}") from error
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move this view's position."""
+        if whence == 0:
+            self._position = offset
+        elif whence == 1:
+            self._position += offset
+        else:
+            try:
+                self._position = self._source.seek(offset, whence)
+            except Exception as error:
+                raise OSError(f"cannot be read: {error}") from error
+        return self._position
+
+    def tell(self) -> int:
+        """Return this view's position."""
+        return self._position
+
+
+def video_name(source: Path | BinaryIO, name: str | None) -> str:
+    """Return what errors call a video."""
+    return name if name is not None else str(source if isinstance(source, Path) else getattr(source, "name", "video"))
+
+
+def open_stream(source: Path | BinaryIO, name: str, *, decodes: bool = True) -> tuple[InputContainer, VideoStream]:
+    """Open a container and choose its first video stream that is no attached picture.
+
+    FFmpeg decodes pictures to learn about a stream, 15 ms of a 1080p file. An MP4's index says it all, so there it is
+    told not to; other containers, and decoders that are not told how far frames are reordered, need it.
+
+    Args:
+        source: where the video is.
+        name: what errors call it.
+        decodes: whether frames are going to be decoded; False if its packets and its header are enough.
+    """
+    container, stream = _open_stream(source, name, _WITHOUT_DECODING)
+    if "mp4" not in container.format.name or (decodes and not stream.codec_context.has_b_frames):
+        container.close()
+        container, stream = _open_stream(source, name, [])
+    return container, stream
+
+
+_WITHOUT_DECODING: list[Any] = [{"skip_frame": "all"}] * 64
+"""For the first 64 streams of a file. PyAV takes dictionaries, whatever its type hints say."""
+
+
+def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) -> tuple[InputContainer, VideoStream]:
+    try:
+        # Names and tags in the wild are cp949 as often as UTF-8, and never needed here.
+        container = av.open(
+            str(source) if isinstance(source, Path) else FileView(source),
+            "r",
+            metadata_errors="ignore",
+            options={"max_pixels": str(MAX_FRAME_PIXELS)},
+            stream_options=stream_options,
+        )
+    except READ_ERRORS as error:
+        raise DecodeError(f"{name}: {_why_closed(source, error)}") from error
+    attached = av.stream.Disposition.attached_pic
+    stream = next((s for s in container.streams.video if not s.disposition & attached), None)
+    problem = None
+    if stream is None:
+        problem = "has no video stream"
+    elif stream.codec_context is None:
+        problem = "there is no decoder for its video stream"
+    elif stream.codec_context.width * stream.codec_context.height > MAX_FRAME_PIXELS:
+        size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+        problem = f"frames of {size} are over the limit of {MAX_FRAME_PIXELS} pixels"
+    if problem is not None or stream is None:
+        container.close()
+        raise DecodeError(f"{name}: {problem}")
+    stream.codec_context.thread_count = 1
+    return container, stream
+
+
+def _why_closed(source: Path | BinaryIO, error: BaseException) -> str:
+    """Return why a file does not open, and what to do where its bytes are to blame."""
+    unopened = f"does not open as a video ({reason_of(error)})"
+    if not isinstance(error, av.error.InvalidDataError):
+        return unopened
+    try:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            num_bytes = file.seek(0, 2)
+            missing = missing_index(mp4_boxes(file), num_bytes) if num_bytes else "the file is empty"
+    except Exception:
+        missing = None  # FFmpeg's word is enough
+    return f"{missing or unopened}{GET_AGAIN}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PacketTimes:
+    """When the frames of a video are shown, from its packets alone."""
+
+    starts_ns: NDArray[np.int64]
+    """In nanoseconds from the first presented frame, ascending."""
+    duration_seconds: float
+    """End of the last presented frame."""
+    cut: str | None
+    """Why the file ends before its end, or None if it is whole as far as its packets tell."""
+    cut_ns: int
+    """If it was cut: the time before which every frame is known."""
+
+
+def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
+    """Read all packets of a video. Raises DecodeError if there are none."""
+    container, stream = open_stream(source, name, decodes=False)
+    with container:
+        packets = PacketQueue(container, stream, source)
+        starts: list[int] = []
+        last_pts = last_duration = 0
+        while packets:
+            packet = packets.popleft()
+            if packet.pts is not None and not packet.is_discard:
+                starts.append(packet.pts)
+                if packet.pts >= last_pts:
+                    last_pts, last_duration = packet.pts, packet.duration or 0
+        if not starts:
+            raise DecodeError(f"{name}: its video stream is empty ({packets.cut or 'no packet has a timestamp'})")
+        starts.sort()
+        if not last_duration and len(starts) > 1:
+            last_duration = starts[-1] - starts[-2]
+        return PacketTimes(
+            starts_ns=np.array([packets.to_ns(pts) for pts in starts], np.int64),
+            duration_seconds=packets.to_ns(starts[-1] + last_duration) / 1e9,
+            cut=packets.cut,
+            cut_ns=packets.cut_ns(),
+        )
+
+
+def whole_duration_seconds(times: PacketTimes, name: str) -> float:
+    """Return the end of the last frame. Raises DecodeError if the file was cut off, so that its end is not known."""
+    if times.cut is not None:
+        raise DecodeError(f"{name}: truncated or damaged at {times.cut_ns / 1e9:.3f} s ({times.cut})")
+    return times.duration_seconds

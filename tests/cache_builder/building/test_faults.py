@@ -1,0 +1,289 @@
+"""What a build and a cache do when they are killed, have no room, are raced, or rot."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signprep.cache_builder import open_cache
+from signprep.cache_builder.building.build import build
+from signprep.cache_builder.edit.verify import verify_cache
+from signprep.cache_builder.format.layout import shard_path
+from signprep.cache_builder.reader import Cache
+from signprep.pipeline.clip_spec import ClipSpec
+from tests.conftest import build_test_cache, plan_of, write_label
+from tests.generated_videos import write_video
+
+LONG_SPEC = ClipSpec(num_frames=16, size=128)
+
+
+WORKERS = 2
+
+
+ROOT = Path(__file__).parents[3]
+
+
+MAIN = "from signprep.pipeline.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def long_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 clips of 24 videos, which make 24 shards: there is always one to be interrupted."""
+    root = tmp_path_factory.mktemp("long") / "data"
+    for number in range(24):
+        name = f"NIA_SL_WORD{number % 4 + 1:04d}_REAL{number // 4 + 1:02d}_F"
+        write_video(root / "video" / f"{name}.mp4", 30, first_number=30 * number)
+        spans = [(0.2 * k, 0.2 * k + 0.2, ("왼쪽", "오른쪽")[k % 2]) for k in range(4)]
+        write_label(root / "label" / f"{name}_morpheme.json", spans, duration=1.0)
+    return root
+
+
+@pytest.fixture(scope="module")
+def long_cache(long_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return build_test_cache(long_root, tmp_path_factory.mktemp("undisturbed") / "c.zarr", LONG_SPEC)
+
+
+def command_of(data_root: Path, out: Path, spec: ClipSpec, workers: int = WORKERS, *, before: str = "") -> list[str]:
+    """The command of a build in a process of its own; `before` is what that process does first."""
+    options = ["--frames", str(spec.num_frames), "--size", str(spec.size), "--workers", str(workers)]
+    command = [sys.executable, "-c", before + MAIN, "build-cache", "--data-root", str(data_root), "--out", str(out)]
+    return command + options
+
+
+def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def begun(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until a build has its folder, or has ended."""
+    while not (out / ".build").is_dir() and process.poll() is None:
+        time.sleep(0.002)
+
+
+def clips_in_flight(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until a build's workers are at their clips."""
+    while not list(out.glob(".build/*.progress")):
+        assert process.poll() is None
+        time.sleep(0.002)
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """Kill a build and its workers."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a command failed with; beside it there may be progress only."""
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line and not line.startswith("Building:")]
+    assert len(lines) == 1 and lines[0].startswith("signprep: error: "), done.stderr
+    return lines[0]
+
+
+def shard_stats(out: Path, cache: Cache) -> dict[int, tuple[int, int]]:
+    """Return inode and time of change of each shard that is there."""
+    stats = {}
+    for number in range(cache.info.num_shards):
+        path = out / shard_path(cache.info, number)
+        if path.exists():
+            stats[number] = path.stat().st_ino, path.stat().st_mtime_ns
+    return stats
+
+
+def complete_shards(out: Path) -> set[int]:
+    return {int(path.stem) for path in out.glob(".build/[0-9]*.parquet")}
+
+
+def touched_counters(out: Path) -> dict[int, int]:
+    return {int(path.stem): path.stat().st_mtime_ns for path in out.glob(".build/*.progress")}
+
+
+@pytest.mark.parametrize(
+    ("num_kills", "seed"), [(8, 0), pytest.param(17, 1, marks=pytest.mark.slow)], ids=["8 kills", "17 kills"]
+)
+def test_a_build_killed_at_any_moment_goes_on_and_loses_the_shards_in_flight_only(
+    long_root: Path, long_cache: Cache, tmp_path: Path, num_kills: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    command = command_of(long_root, tmp_path / "timed.zarr", LONG_SPEC)
+    timed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    begun(timed, tmp_path / "timed.zarr")
+    started = time.monotonic()
+    assert timed.wait(timeout=120) == 0
+    undisturbed_seconds = time.monotonic() - started
+
+    num_killed = 0
+    for number in range(20 * num_kills):
+        if num_killed == num_kills:
+            break
+        out = tmp_path / f"{number}.zarr"
+        command = command_of(long_root, out, LONG_SPEC)
+        for _ in range(rng.randrange(1, 4)):
+            counters = touched_counters(out)
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            )
+            begun(process, out)
+            time.sleep(rng.random() * undisturbed_seconds)
+            if process.poll() is not None or num_killed == num_kills:
+                _, errors = process.communicate(timeout=120)
+                assert process.returncode == 0, errors
+                break
+            kill_group(process)
+            num_killed += 1
+            complete, stats = complete_shards(out), shard_stats(out, long_cache)
+            in_flight = {n for n, mtime in touched_counters(out).items() if counters.get(n) != mtime} - complete
+            assert len(in_flight) <= WORKERS
+            if not (out / "manifest.json").exists():
+                assert complete <= stats.keys()
+        before = shard_stats(out, long_cache)
+        complete = before.keys() if (out / "manifest.json").exists() else complete_shards(out)
+        done = ended(command)
+        assert done.returncode == 0, done.stderr
+        after = shard_stats(out, long_cache)
+        assert {n: before[n] for n in complete} == {n: after[n] for n in complete}
+        assert open_cache(out).fingerprint == long_cache.fingerprint
+        assert verify_cache(out, deep=True) == []
+        shutil.rmtree(out)
+    assert num_killed == num_kills
+
+
+def test_a_build_goes_on_while_workers_of_a_killed_one_still_run(
+    long_root: Path, long_cache: Cache, tmp_path: Path
+) -> None:
+    rng, out = random.Random(2), tmp_path / "c.zarr"
+    command = command_of(long_root, out, LONG_SPEC)
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        clips_in_flight(process, out)
+        time.sleep(0.1 * rng.random())
+        process.kill()
+        process.wait(timeout=60)
+    done = ended(command)
+    assert done.returncode == 0, done.stderr
+    assert open_cache(out).fingerprint == long_cache.fingerprint
+    assert verify_cache(out, deep=True) == []
+
+
+_DIES_AT_EVERY_WRITE = """
+import itertools, os, pathlib, signal, sys
+from signprep.cache_builder.building.build import build
+from tests.conftest import plan_of
+data_root, folder, moment = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
+plan = plan_of(data_root)
+owner, name = (os, "fsync") if moment == "before the rename" else (pathlib.Path, "replace")
+for number in itertools.count():
+    child = os.fork()
+    if child == 0:
+        write, calls = getattr(owner, name), itertools.count()
+        def dying(*arguments):
+            write(*arguments)
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+        setattr(owner, name, dying)
+        build(plan, folder / f"{number}.zarr", workers=1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1] == 0:
+        break
+print(number)
+"""
+
+
+@pytest.mark.parametrize("moment", ["before the rename", "after the rename"])
+def test_a_build_killed_at_each_of_its_writes_goes_on_to_the_same_cache(
+    cache: Cache, data_root: Path, tmp_path: Path, moment: str
+) -> None:
+    command = [sys.executable, "-c", _DIES_AT_EVERY_WRITE, str(data_root), str(tmp_path), moment]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    num_writes = int(done.stdout)
+    assert num_writes >= 2 * 3 + 4
+    plan = plan_of(data_root)
+    for number in range(num_writes):
+        out = tmp_path / f"{number}.zarr"
+        build(plan, out, workers=1)
+        assert open_cache(out).fingerprint == cache.fingerprint
+        assert verify_cache(out) == [], f"killed at write {number}"
+
+
+def test_a_build_that_may_write_no_further_says_where_and_goes_on_later(
+    cache: Cache, data_root: Path, tmp_path: Path
+) -> None:
+    """With each limit the build ends elsewhere: at its metadata, its clip counter, a shard, a part, the index."""
+    out, named = tmp_path / "c.zarr", []
+    for limit_bytes in (0, 800, 2500, 0, 2800, 6000, 2**20):
+        # joblib first: it looks for semaphores when it is imported, and those are files too.
+        limit = f"import joblib, resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, -1)); "
+        done = ended(command_of(data_root, out, cache.clip_spec, workers=1, before=limit))
+        if done.returncode == 0:
+            break
+        line = error_line(done)
+        assert "File too large" in line
+        named.append(line.removeprefix(f"signprep: error: {out}/").split(": cannot be written")[0])
+    assert len(set(named)) >= 3 and "clips/c/0/0/0/0" in named, named
+    assert open_cache(out).fingerprint == cache.fingerprint
+    assert verify_cache(out) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or subprocess.run([mount, "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder]).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [0, 12, 40, 90, 150])
+def test_a_full_disk_is_one_line_and_the_build_goes_on_with_more_room(
+    long_root: Path, small_disk: Path, tmp_path: Path, kilobytes: int
+) -> None:
+    spec = ClipSpec(num_frames=2, size=16)
+    out, ballast = small_disk / "c.zarr", small_disk / "ballast"
+    free = shutil.disk_usage(small_disk).free
+    ballast.write_bytes(bytes(free - 1024 * (kilobytes + 8)))
+    # As when somebody else fills the disk after the build has looked at it.
+    before = (
+        "from signprep.cache_builder.building import build, run; "
+        "run.check_space = build.check_space_left = lambda *_, **__: None; "
+    )
+    line = error_line(ended(command_of(long_root, out, spec, before=before)))
+    assert str(out) in line and "No space left on device" in line
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
+    done = ended(command_of(long_root, out, spec))
+    assert done.returncode == 0, done.stderr
+    assert open_cache(out).fingerprint == build_test_cache(long_root, tmp_path / "c.zarr", spec).fingerprint
+    assert verify_cache(out) == []
+
+
+def test_a_second_build_is_refused_at_once_and_the_first_one_ends_well(
+    long_root: Path, long_cache: Cache, tmp_path: Path
+) -> None:
+    out = tmp_path / "c.zarr"
+    command = command_of(long_root, out, LONG_SPEC)
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    clips_in_flight(first, out)
+    # Held still, so that it cannot have ended before the second one comes.
+    os.killpg(first.pid, signal.SIGSTOP)
+    try:
+        for more in ([], ["--overwrite"]):
+            assert f"{out}: another build-cache is writing it" in error_line(ended([*command, *more]))
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == 0, errors
+    assert open_cache(out).fingerprint == long_cache.fingerprint
+    assert verify_cache(out, deep=True) == []

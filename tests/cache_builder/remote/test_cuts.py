@@ -1,0 +1,166 @@
+"""Pushes and pulls that are killed at any moment: the next one goes on, and no reader ever sees a broken cache."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from signprep.cache_builder.edit.verify import verify_cache
+from signprep.cache_builder.reader import open_cache
+from signprep.cache_builder.remote.published import open_source
+from signprep.cache_builder.remote.push import push
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import CacheError, CacheVersionError
+from tests.cache_builder.made_caches import make_cache
+
+ROOT = Path(__file__).parents[3]
+MAIN = "from signprep.pipeline.cli import main; main()"
+LARGE = ClipSpec(num_frames=8, size=128)
+CUTS = [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(15)]
+"""Of each direction; 30 together."""
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two states of a cache that differ in every shard."""
+    folder = tmp_path_factory.mktemp("versions")
+    old = make_cache(folder / "old.zarr", range(0, 160), clips_per_shard=4, spec=LARGE)
+    new = make_cache(folder / "new.zarr", range(1000, 1160), clips_per_shard=4, spec=LARGE)
+    return old.path, new.path
+
+
+def killed_at_random(command: list[str], delay: float) -> bool:
+    """Run a command and kill it after a delay; whether it had not ended before."""
+    with subprocess.Popen(
+        [sys.executable, "-c", MAIN, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=delay)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            return True
+    assert process.returncode == 0, (output, errors)
+    return False
+
+
+def in_the_end(command: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", MAIN, *command], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+class Watcher:
+    """Reads a cache again and again from another thread; notes each state that it saw, and what was wrong."""
+
+    def __init__(self, look: Callable[[], str]) -> None:
+        self.seen: set[str] = set()
+        self.errors: list[str] = []
+        self._look, self._stop = look, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.seen.add(self._look())
+            except Exception as error:
+                self.errors.append(repr(error))
+            time.sleep(0.02)
+
+    def __enter__(self) -> "Watcher":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *arguments: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("seed", CUTS)
+def test_a_push_that_is_cut_goes_on(seed: int, versions: tuple[Path, Path], s3_url: str, tmp_path: Path) -> None:
+    old, new = (open_cache(path) for path in versions)
+    push(old.path, s3_url)
+    draw = random.Random(seed)
+
+    def look() -> str:
+        source = open_source(s3_url)
+        path = draw.choice(sorted(source.manifest.objects))
+        source.fetch(path, tmp_path / "fetched")  # compares the hash
+        return source.manifest.fingerprint
+
+    command = ["push", str(new.path), s3_url, "--overwrite", "--yes"]
+    with Watcher(look) as watcher:
+        killed_at_random(command, draw.uniform(0.6, 2.2))
+        in_the_end(command)
+        look()
+    assert watcher.errors == [] and watcher.seen <= {old.fingerprint, new.fingerprint}
+    assert open_source(s3_url).manifest.fingerprint == new.fingerprint
+    in_the_end(["verify", s3_url])
+
+
+@pytest.mark.parametrize("seed", CUTS)
+def test_a_pull_that_is_cut_goes_on(seed: int, versions: tuple[Path, Path], s3_url: str, tmp_path: Path) -> None:
+    old, new = (open_cache(path) for path in versions)
+    out = tmp_path / "mine.zarr"
+    shutil.copytree(old.path, out)
+    push(new.path, s3_url)
+    draw = random.Random(1000 + seed)
+
+    def look() -> str:
+        try:
+            cache = open_cache(out)
+            cache.read([draw.randrange(len(cache))])
+            return cache.fingerprint
+        except (CacheError, FileNotFoundError) as error:
+            if "was changed while it was open" in str(error) or not (out / "manifest.json").exists():
+                return "being changed"
+            if isinstance(error, CacheVersionError) or open_cache(out).fingerprint != cache.fingerprint:
+                return "being changed"
+            raise
+
+    command = ["pull", s3_url, str(out), "--overwrite"]
+    with Watcher(look) as watcher:
+        killed_at_random(command, draw.uniform(0.6, 2.2))
+        in_the_end(command)
+    assert watcher.errors == [] and watcher.seen <= {old.fingerprint, new.fingerprint, "being changed"}
+    assert open_cache(out).fingerprint == new.fingerprint and verify_cache(out, deep=True) == []
+    assert not (out / ".build").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_is_one_line_and_the_pull_goes_on_after_it(
+    small_disk: Path, versions: tuple[Path, Path], s3_url: str
+) -> None:
+    push(versions[0], s3_url)
+    command = [sys.executable, "-c", MAIN, "pull", s3_url, str(small_disk / "mine.zarr")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "B are free" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    unforeseen = "import shutil; shutil.disk_usage = lambda path: type('Usage', (), {'free': 10**12}); "
+    (small_disk / "other").write_bytes(b"\0" * (62 * 2**20))
+    done = subprocess.run(
+        [sys.executable, "-c", unforeseen + MAIN, *command[3:]], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "disk is full" in done.stderr.lower(), done.stderr
+    assert "Traceback" not in done.stderr
+    (small_disk / "other").unlink()
+    in_the_end(command[3:])
+    assert verify_cache(small_disk / "mine.zarr") == []

@@ -1,0 +1,131 @@
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from signprep.cache_builder.reader import Cache
+from signprep.inference.evaluation.evaluation_charts import coverage_chart, reliability_chart
+from signprep.inference.evaluation.report_html import html_page, write_html
+from signprep.pipeline.cli import cli
+
+HOSTILE = '<script>alert("1")</script>&\'[bold]'
+VOID = {"meta", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order; gathers tags, attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page_and_document(cache: Cache, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    out = tmp_path_factory.mktemp("report") / "보고서.html"
+    arguments = ["--checkpoint", checkpoint, "--cache", cache.path, "--device", "cpu", "--html", out, "--json"]
+    result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return out.read_text(encoding="utf-8"), json.loads(result.stdout)
+
+
+def require_self_contained(text: str, page: Page) -> None:
+    assert not re.search(r"https?://|//[a-z]|url\(|@import|javascript:", re.sub(r"base64,[\w+/=]+", "", text), re.I)
+    assert not {"script", "link", "iframe", "object", "base", "form"} & set(page.tags)
+    assert all(value and value.startswith("data:image/") for name, value in page.attributes if name in ("src", "href"))
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+
+
+def test_the_page_needs_no_other_file_and_shows_every_part(page_and_document: tuple[str, Any]) -> None:
+    text, document = page_and_document
+    page = Page(text)
+    require_self_contained(text, page)
+    said = " ".join(page.text)
+    for words in ("top 1", "By view", "Confidence", "diagonal", "mean over classes"):
+        assert words in said
+    assert page.tags.count("svg") == 2
+    assert page.tags.count("img") == len(document["mistaken"]) > 0
+    assert all(row["right"] in said and row["segment_id"] in said for row in document["mistaken"])
+
+
+def test_hostile_names_are_text(page_and_document: tuple[str, Any]) -> None:
+    text = json.dumps(page_and_document[1], ensure_ascii=False)
+    for name in ("왼쪽", "오른쪽", "REAL17", "NIA_SL_WORD", "efficient_x3d_xs", "test.zarr", "best"):
+        assert name in text
+        text = text.replace(name, json.dumps(HOSTILE)[1:-1])
+    document = json.loads(text)
+    document["left_out"] |= {"unknown_gloss": 1, "unknown_glosses": {HOSTILE: 1}, "failed": 2}
+    document["by"]["view"][0]["value"] = document["by"]["source"][0]["value"] = HOSTILE
+    html = html_page(document, ["data:image/webp;base64,"] * len(document["mistaken"]))
+    page = Page(html)
+    require_self_contained(html, page)
+    assert HOSTILE in "".join(page.text)
+    assert "<script" not in html
+
+
+def test_without_mistakes_views_or_groups_there_are_fewer_sections(page_and_document: tuple[str, Any]) -> None:
+    document = json.loads(json.dumps(page_and_document[1]))
+    document |= {"mistaken": [], "confused": [], "views": None, "calibrated": document["calibration"]}
+    document["by"] = {"signer": [], "view": [], "source": [], "gloss": []}
+    page = Page(html_page(document, []))
+    assert page.tags.count("svg") == 3  # before and after
+    assert "Mistaken" not in "".join(page.text) and "img" not in page.tags
+
+
+def test_charts_draw_a_bar_for_each_bin_with_clips_and_skip_what_has_no_accuracy() -> None:
+    empty = {"from": 0.0, "to": 0.5, "clips": 0, "confidence": None, "accuracy": None, "interval": None}
+    full = {"from": 0.5, "to": 1.0, "clips": 4, "confidence": 0.8, "accuracy": 0.75, "interval": [0.3, 0.95]}
+    assert reliability_chart([empty, full], "chart").count("<rect") == 1
+    rows = [{"threshold": 0.0, "coverage": 1.0, "accuracy": 0.5}, {"threshold": 0.9, "coverage": 0.0, "accuracy": None}]
+    assert coverage_chart(rows, "chart").count("<circle") == 3
+
+
+def test_pictures_move_at_the_speed_of_signing(cache: Cache, page_and_document: tuple[str, Any]) -> None:
+    text, document = page_and_document
+    pictures = re.findall(r'<img src="data:image/webp;base64,([^"]+)"', text)
+    assert len(pictures) == len(document["mistaken"])
+    picture = Image.open(io.BytesIO(base64.b64decode(pictures[0])))
+    assert (picture.format, picture.n_frames, picture.size) == ("WEBP", 4, (64, 64))
+    picture.load()
+    assert picture.info["duration"] == pytest.approx(600 / 4, abs=1)  # 0.6 s of signing in four frames
+
+
+def test_a_report_that_cannot_be_written_leaves_nothing(
+    cache: Cache, page_and_document: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full_disk)
+    with pytest.raises(Exception, match="cannot be written"):
+        write_html(page_and_document[1], cache, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,156 @@
+"""`infer` and `evaluate` take exported files as they take checkpoints, with the same output."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from signprep.cache_builder.reader import Cache
+from signprep.inference.export.metadata import KEY, ExportCard
+from signprep.inference.export.report import ExportReport
+from signprep.inference.export.runtime import exported_format
+from signprep.inference.open_model import open_model
+from signprep.inference.recognizer import load_checkpoint
+from signprep.pipeline.cli import cli
+from signprep.pipeline.errors import CheckpointError
+from tests.generated_videos import write_video
+from tests.inference.export.conftest import EXPORTS
+
+
+def invoked(*arguments: object) -> str:
+    result = CliRunner().invoke(cli, list(map(str, arguments)))
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_infer_gives_the_same_output(
+    name: str, exported: dict[str, ExportReport], checkpoint: Path, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "test.mp4", 105)
+    common = ["--video-path", video, "--multiple-clips", "--batch-size", "3", "--return-probabilities"]
+    expected = json.loads(invoked("infer", "--checkpoint", checkpoint, *common))
+    found = json.loads(invoked("infer", "--checkpoint", exported[name].output, *common))
+    assert len(found) == len(expected) == 3
+    for one, other in zip(found, expected, strict=True):
+        assert list(one) == list(other)
+        assert all(one[key] == other[key] for key in ("video_path", "start_time", "end_time", "clip_duration"))
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=0.02 if "int8" in name else 1e-3)
+
+
+def test_infer_and_evaluate_take_them_with_a_cache(
+    exported: dict[str, ExportReport], checkpoint: Path, cache: Cache
+) -> None:
+    rows = json.loads(invoked("infer", "--checkpoint", exported["int8.onnx"].output, "--cache", cache.path))
+    assert len(rows) == len(cache)
+    found = json.loads(invoked("evaluate", "--checkpoint", exported["fp32.pt"].output, "--cache", cache.path, "--json"))
+    expected = json.loads(invoked("evaluate", "--checkpoint", checkpoint, "--cache", cache.path, "--json"))
+    assert found["figures"]["top_1"] == expected["figures"]["top_1"]
+
+
+def test_formats_are_told_by_what_is_in_a_file(
+    exported: dict[str, ExportReport], checkpoint: Path, tmp_path: Path
+) -> None:
+    for name, report in exported.items():
+        other = shutil.copy(report.output, tmp_path / "model")
+        assert exported_format(other) == ("onnx" if "onnx" in name else "torchscript")
+    assert exported_format(checkpoint) is None
+    assert exported_format(tmp_path / "gone") is None
+
+
+def test_a_calibrated_checkpoints_temperature_goes_with_the_file(
+    checkpoint: Path, cache: Cache, tmp_path: Path, exported: dict[str, ExportReport]
+) -> None:
+    fields = exported["fp32.pt"].export_card.to_dict() | {"temperature": 3.0}
+    source, calibrated = exported["fp32.pt"].output, tmp_path / "calibrated.pt"
+    with_text(source, calibrated, json.dumps(fields))
+    contents = torch.load(checkpoint, weights_only=True)
+    contents["signprep"]["temperature"] = 3.0
+    torch.save(contents, tmp_path / "calibrated.ckpt")
+    clips = list(cache.read(cache.positions("val")))
+    expected = load_checkpoint(tmp_path / "calibrated.ckpt").probabilities(clips)
+    assert open_model(calibrated).probabilities(clips) == pytest.approx(expected, abs=1e-4)
+
+
+def with_text(source: Path, target: Path, text: str | None) -> None:
+    """Copy a TorchScript file with another signprep.json, or none."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(f"/extra/{KEY}"):
+                new.writestr(entry, old.read(entry))
+            elif text is not None:
+                new.writestr(entry.filename, text)
+
+
+def test_damaged_bytes_in_what_a_file_says_are_found(exported: dict[str, ExportReport], tmp_path: Path) -> None:
+    content = exported["fp32.pt"].output.read_bytes()
+    assert content.count(b'"export_version"') == 1
+    (tmp_path / "a.pt").write_bytes(content.replace(b'"export_version"', b'"export_versiom"'))
+    with pytest.raises(CheckpointError, match=r"a\.pt: its signprep\.json is damaged"):
+        open_model(tmp_path / "a.pt")
+
+
+def test_an_export_card_is_read_back_as_it_was(exported: dict[str, ExportReport]) -> None:
+    for report in exported.values():
+        assert ExportCard.from_text(Path("x"), report.export_card.to_text()) == report.export_card
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"export_version": 2}, "is an export of version 2; this signprep reads version 1"),
+        (
+            {"model_spec": {"name": "efficient_x3d_xs", "num_frames": 10**9, "crop_size": 32}},
+            "is damaged .*cannot take",
+        ),
+        ({"temperature": 0.0}, r"is damaged \(mean, std and temperature"),
+        ({"glosses": 3}, "is damaged"),
+        ({"input": {}}, "is damaged"),
+        ({"int8_engine": 5}, "is damaged"),
+        (None, "has no signprep.json inside; only files of `signprep export` do"),
+    ],
+)
+def test_what_a_file_says_of_itself_is_not_believed(
+    changes: dict | None, message: str, exported: dict[str, ExportReport], tmp_path: Path
+) -> None:
+    report = exported["fp32.pt"]
+    text = None if changes is None else json.dumps(report.export_card.to_dict() | changes)
+    with_text(report.output, tmp_path / "other.pt", text)
+    with pytest.raises(CheckpointError, match=message):
+        open_model(tmp_path / "other.pt")
+
+
+def test_a_file_of_other_classes_than_its_glosses_is_found(
+    exported: dict[str, ExportReport], cache: Cache, tmp_path: Path
+) -> None:
+    report = exported["fp32.pt"]
+    text = json.dumps(report.export_card.to_dict() | {"glosses": ["하나"]})
+    with_text(report.output, tmp_path / "other.pt", text)
+    with pytest.raises(CheckpointError, match=r"gives \[1, 2\] for 1 clips of 1 glosses"):
+        open_model(tmp_path / "other.pt").probabilities(list(cache.read([0])))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.onnx", b"no protobuf at all"), ("a.pt", b"PK\x03\x04 broken"), ("a.ckpt", b"\x08\x0a\xff\xff\xff")],
+)
+def test_broken_files_are_one_clear_error(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=name):
+        open_model(tmp_path / name)
+
+
+def test_exported_files_answer_on_the_cpu_and_are_not_calibrated(
+    exported: dict[str, ExportReport], cache: Cache
+) -> None:
+    file = exported["int8.onnx"].output
+    with pytest.raises(CheckpointError, match="is an exported file, which answers on the CPU"):
+        open_model(file, "cuda")
+    assert open_model(file, "auto").device == torch.device("cpu")
+    arguments = ["evaluate", "--checkpoint", str(file), "--cache", str(cache.path), "--calibrate"]
+    result = CliRunner().invoke(cli, arguments)
+    assert "is an exported file; calibrate its checkpoint" in str(result.exception)

@@ -1,0 +1,113 @@
+import itertools
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.splits import SplitOptions, assign_splits, leaks
+from signprep.pipeline.errors import AnnotationError
+
+
+def segment(signer: str | None, item: str, view: str = "F", video: str | None = None) -> Segment:
+    take = f"{signer}_{item}"
+    return Segment(
+        segment_id=f"{take}_{view}#0",
+        video=video or f"{take}_{view}.mp4",
+        start_seconds=0.0,
+        end_seconds=1.0,
+        gloss=item,
+        item=item,
+        signer=signer,
+        view=view,
+        take=take,
+    )
+
+
+def data_set(signers: list[str | None], items: int = 3, views: str = "FL") -> list[Segment]:
+    return [segment(s, f"WORD{i:04d}", v) for s, i, v in itertools.product(signers, range(items), views)]
+
+
+def as_rows(segments: list[Segment]) -> list[tuple[str | None, ...]]:
+    return [(s.split, s.take, None, s.signer) for s in segments]
+
+
+def test_official_signers_validate() -> None:
+    segments = assign_splits(data_set(["REAL01", "REAL16", "REAL17", "REAL18", "SYN17"]))
+    assert {s.signer for s in segments if s.split == "val"} == {"REAL17", "REAL18"}
+    assert not leaks(as_rows(segments))
+
+
+def test_only_official_signers_are_split_by_signer() -> None:
+    segments = assign_splits(data_set(["REAL17", "REAL18"]))
+    assert {s.split for s in segments} == {"train", "val"}
+
+
+def with_glosses(segments: list[Segment], glosses: int) -> list[Segment]:
+    """The takes of each item get one of a few glosses, in turn."""
+    return [replace(s, gloss=f"gloss {int(s.item[4:]) % glosses}") for s in segments if s.item]
+
+
+def test_without_signers_takes_are_kept_whole_and_glosses_are_balanced() -> None:
+    segments = assign_splits(with_glosses(data_set([None], items=50), glosses=5))
+    assert not leaks(as_rows(segments))
+    in_val = Counter(s.gloss for s in segments if s.split == "val")
+    assert in_val == {f"gloss {k}": 4 for k in range(5)}  # 2 of 10 takes from 2 views
+
+
+def test_no_gloss_loses_its_last_training_clip() -> None:
+    segments = data_set([None], items=12) + data_set(["X1"], items=20)
+    split = assign_splits(segments, SplitOptions(by="take"))
+    assert {s.gloss for s in split} == {s.gloss for s in split if s.split == "train"}
+    assert any(s.split == "val" for s in split)
+
+
+def test_one_take_only_trains_and_one_signer_is_split_by_take() -> None:
+    assert {s.split for s in assign_splits(data_set(["REAL01"], items=1))} == {"train"}
+    one_signer = assign_splits(with_glosses(data_set(["REAL01"], items=10), glosses=2))
+    assert {s.split for s in one_signer} == {"train", "val"}
+    [leak] = leaks(as_rows(one_signer))
+    assert leak.kind == "signer" and not leak.forbidden
+
+
+def test_equal_video_content_stays_on_one_side() -> None:
+    segments = with_glosses(data_set([None], items=30, views="F"), glosses=3)
+    twins = {s.video: "same" for s in segments[::5]}
+    split = assign_splits(segments, content_hashes=twins)
+    assert len({s.split for s in split[::5]}) == 1
+    assert {s.split for s in split} == {"train", "val"}
+
+
+def test_a_column_is_taken_as_it_is_and_must_be_whole() -> None:
+    given_splits = [replace(s, split="val" if s.signer == "A" else "train") for s in data_set(["A", "B"])]
+    assert assign_splits(given_splits) == given_splits
+    with pytest.raises(AnnotationError, match="1 segment without a split"):
+        assign_splits([replace(given_splits[0], split=None), *given_splits[1:]])
+
+
+@pytest.mark.parametrize(("by", "signers"), [("official", ["A", "B"]), ("official", ["REAL17"]), ("signer", [None])])
+def test_a_split_that_the_data_cannot_give_is_refused(by: str, signers: list[str | None]) -> None:
+    with pytest.raises(AnnotationError, match="signers"):
+        assign_splits(data_set(signers), SplitOptions(by=by))
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.integers(1, 5), st.sampled_from("FUDLR")), min_size=1, max_size=60))
+def test_no_take_and_no_signer_is_ever_on_both_sides(names: list[tuple[int, int, str]]) -> None:
+    segments = assign_splits([segment(f"SYN{s:02d}", f"WORD{i:04d}", v) for s, i, v in names])
+    found = leaks(as_rows(segments))
+    assert not any(leak.forbidden for leak in found)
+    if len({s for s, _, _ in names}) > 1:
+        assert not found
+        assert {s.split for s in segments} == {"train", "val"}
+
+
+@pytest.mark.parametrize("kind", ["take", "video content", "signer"])
+def test_a_leak_is_named(kind: str) -> None:
+    place = ["take", "video content", "signer"].index(kind)
+    rows = [("train", *("x" if k == place else f"a{k}" for k in range(3)))]
+    rows += [("val", *("x" if k == place else f"b{k}" for k in range(3)))]
+    [leak] = leaks(rows)
+    assert str(leak) == f"1 {kind} in both splits: x"
+    assert leak.forbidden == (kind != "signer")

@@ -1,0 +1,88 @@
+"""Files that do not open, and those that must not be opened."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.pyav_reader import open_video
+from tests.conftest import peak_mib_of_clips
+from tests.generated_videos import numbered_frame, write_video
+
+SPEC = ClipSpec(num_frames=8, size=96)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "the file is empty; get the file again"),
+        (b"<html>404</html>" * 20, r"does not open as a video \(.*\); get the file again"),
+        (None, r"is cut off: no index \(moov\) in its 1,500 bytes; get the file again"),
+    ],
+)
+def test_what_is_no_video_is_told_with_what_to_do(tmp_path: Path, content: bytes | None, told: str) -> None:
+    path = write_video(tmp_path / "a.mp4", 30)
+    path.write_bytes(path.read_bytes()[:1500] if content is None else content)
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(DecodeError, match=f"a.mp4: {told}"):
+            open_video(source, name="a.mp4")
+
+
+def test_too_large_frames_are_refused_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = write_video(tmp_path / "a.mp4", 30)
+    for module in ("demux", "pyav_reader"):
+        monkeypatch.setattr(f"signprep.pipeline.video.{module}.MAX_FRAME_PIXELS", 160 * 90)
+    with pytest.raises(DecodeError, match=r"a\.mp4.*(160x96.*limit|does not open)"):
+        open_video(video)
+
+
+def test_frames_that_grow_too_large_midway_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "both.ts"
+    options = {"x264-params": "keyint=10:bframes=0:repeat-headers=1"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options=options)
+        larger = av.CodecContext.create("libx264", "w")
+        larger.options, larger.pix_fmt = options, "yuv420p"
+        for encoder, width, first in ((stream, 160, 0), (larger, 640, 30)):
+            encoder.width, encoder.height, encoder.time_base, encoder.framerate = width, 96, Fraction(1, 30), 30
+            for number in [*range(first, first + 30), None]:
+                frame = None
+                if number is not None:
+                    frame = av.VideoFrame.from_ndarray(numbered_frame(number, width), format="yuv420p")
+                    frame.pts, frame.time_base = number, Fraction(1, 30)
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
+    small, large = extract_clips(path, [Span(0.1, 0.6), Span(1.3, 1.8)], SPEC)
+    assert isinstance(small, Clip) and isinstance(large, Clip)
+    for module in ("demux", "pyav_reader"):
+        monkeypatch.setattr(f"signprep.pipeline.video.{module}.MAX_FRAME_PIXELS", 200 * 96)
+    small, large = extract_clips(path, [Span(0.1, 0.6), Span(1.3, 1.8)], SPEC)
+    assert isinstance(small, Clip) and isinstance(large, DecodeError)
+    assert "both.ts" in str(large)
+
+
+def test_a_picture_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> None:
+    """The container says 160 x 96, the JPEG pictures in it 60,000 x 60,000."""
+    path = tmp_path / "bomb.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuvj420p"
+        for number in range(5):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), format="yuv420p").reformat(format="yuvj420p")
+            frame.pts, frame.time_base = number, Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    sizes = (96).to_bytes(2, "big") + (160).to_bytes(2, "big")
+    data = path.read_bytes()
+    assert data.count(b"\x08" + sizes) == 5
+    path.write_bytes(data.replace(b"\x08" + sizes, b"\x08" + (60_000).to_bytes(2, "big") * 2))
+    span = Span(0.0, 0.1)
+    [clip] = extract_clips(path, [span], SPEC)
+    assert isinstance(clip, DecodeError) and "bomb.avi" in str(clip)
+    assert peak_mib_of_clips([path], [span]) < 250

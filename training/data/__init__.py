@@ -1,0 +1,1 @@
+"""Which clips are trained on, in which order, and what augments them."""

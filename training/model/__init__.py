@@ -1,0 +1,1 @@
+"""The model that is trained: classifier, metrics, weights, checkpoints."""

@@ -1,0 +1,203 @@
+"""The Lightning module: a video model, its loss, its metrics, its optimiser, and what a checkpoint carries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
+
+from lightning import LightningModule  # isort: skip
+from torchmetrics.classification import MulticlassAccuracy  # isort: skip
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.errors import TrainingError
+from signprep.training.config import TrainConfig
+from signprep.training.data.augmentation import flipped
+from signprep.training.data.mixing import mix
+from signprep.training.loader import Batch
+from signprep.training.model.metrics import Validation, ValidationAnswers
+from signprep.training.model.optimizers import learning_rate_factor, make_optimizer
+from signprep.training.model.pretrained import keep_frozen_in_eval
+from signprep.training.model_spec import ModelSpec
+from signprep.training.transforms import AugmentFunction, ClipTransform
+
+CHECKPOINT_KEY = "signprep"
+CHECKPOINT_VERSION = 1
+_RANDOM_STATE = "random_state"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What must travel with the weights, as plain data under the checkpoint's key "signprep"."""
+
+    model_spec: ModelSpec
+    clip_spec: ClipSpec
+    vocabulary: Vocabulary
+    cache_fingerprint: str
+    """Of the cache that the model was trained on."""
+    temperature: float = 1.0
+    """By which logits are divided so that confidences are right on average; `signprep evaluate --calibrate` fits it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, which torch.load(weights_only=True) takes."""
+        return {
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "model_spec": self.model_spec.to_dict(),
+            "clip_spec": self.clip_spec.to_dict(),
+            "glosses": list(self.vocabulary.glosses),
+            "cache_fingerprint": self.cache_fingerprint,
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
+        return cls(
+            model_spec=ModelSpec.from_dict(fields["model_spec"]),
+            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
+            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
+            cache_fingerprint=fields["cache_fingerprint"],
+            temperature=float(fields.get("temperature", 1.0)),
+        )
+
+
+class SignClassifier(LightningModule):
+    """Trains a model on batches of stored clips."""
+
+    class_weights: Tensor | None
+    flip_labels: Tensor
+
+    def __init__(
+        self,
+        card: ModelCard,
+        config: TrainConfig,
+        model: nn.Module,
+        *,
+        total_steps: int,
+        class_weights: Tensor | None = None,
+        augment: AugmentFunction | None = None,
+    ) -> None:
+        """Wrap a model.
+
+        Args:
+            card: what the checkpoint says of it.
+            config: of the run.
+            model: float [B, 3, t, C, C] -> logits [B, classes].
+            total_steps: of the optimiser, in the whole run.
+            class_weights: factors on the losses, float [classes].
+            augment: one's own augmentation.
+        """
+        super().__init__()
+        self.card = card
+        self.config = config
+        self.model = model
+        self.total_steps = total_steps
+        self.transform = ClipTransform(card.model_spec, config.augmentation, augment)
+        num_classes = len(card.vocabulary)
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.register_buffer("flip_labels", flip_labels(card.vocabulary, config.flip_map or {}), persistent=False)
+        self.train_accuracy = MulticlassAccuracy(num_classes=num_classes, average="micro")
+        self.answers = ValidationAnswers(num_classes)
+        self.validation: Validation | None = None
+        """Of the last epoch."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits [B, classes] of stored clips, uint8 [B, T, ...]."""
+        logits: Tensor = self.model(self.transform(clips))
+        return logits
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch as `Batch.to` does; Lightning does not know its type."""
+        return batch.to(device)
+
+    def on_train_epoch_start(self) -> None:
+        """Keep the statistics of frozen norms as they are."""
+        keep_frozen_in_eval(self.model)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Return the `loss` of one batch of augmented clips, and how many of them were answered `right`."""
+        clips = self.transform(batch.clips, batch.draws, seed=batch.mixing_seed)
+        labels = batch.labels
+        if self.config.augmentation.flip_probability:
+            mirrored = flipped(batch.draws, self.config.augmentation).to(labels.device, non_blocking=True)
+            labels = torch.where(mirrored, self.flip_labels[labels], labels)
+        mixed = mix(clips, mixup=self.config.mixup, cutmix=self.config.cutmix, seed=batch.mixing_seed)
+        logits = self.model(mixed.clips)
+        loss = mixed.loss(self._loss, logits, labels)
+        self.train_accuracy(logits, labels)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+        self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(batch))
+        return {"loss": loss * batch.weight, "right": (logits.detach().argmax(1) == labels).sum()}
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, weight=self.class_weights, label_smoothing=self.config.label_smoothing
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Answer one batch."""
+        self.answers.update(self(batch.clips), batch.labels, batch.positions)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of all answers."""
+        self.validation = self.answers.validation()
+        self.answers.reset()
+        for name, value in self.validation.figures().items():
+            self.log(f"val/{name}", value)  # the same on all ranks
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, and its learning rate by step."""
+        config = self.config
+        optimizer = make_optimizer(self.model, config)
+
+        def factor(step: int) -> float:
+            return learning_rate_factor(
+                step, total=self.total_steps, scheduler=config.scheduler, warm_up=config.warm_up
+            )
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the model card, the run's options and the random state into the checkpoint."""
+        checkpoint[CHECKPOINT_KEY] = self.card.to_dict() | {"train_config": self.config.to_dict()}
+        checkpoint[_RANDOM_STATE] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            checkpoint[_RANDOM_STATE]["cuda"] = torch.cuda.get_rng_state(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the random state, which decides dropout, from the checkpoint that the run goes on from."""
+        self._random_state = checkpoint.get(_RANDOM_STATE, {})
+
+    def on_train_start(self) -> None:
+        """Set the random state of a run that goes on, maybe within an epoch: Lightning does not begin that one anew."""
+        keep_frozen_in_eval(self.model)
+        state = getattr(self, "_random_state", {})
+        if "cpu" in state:
+            torch.set_rng_state(state["cpu"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+
+
+def flip_labels(vocabulary: Vocabulary, flip_map: Mapping[str, str]) -> Tensor:
+    """Return each class's label after mirroring, int64 [classes]; pairs of glosses that are not there are passed over.
+
+    Raises:
+        TrainingError: a gloss changes places with two others, or with one that is not in the vocabulary.
+    """
+    labels = {gloss: label for label, gloss in enumerate(vocabulary.glosses)}
+    mirrored = list(range(len(labels)))
+    for one, other in [*flip_map.items(), *((other, one) for one, other in flip_map.items())]:
+        if one not in labels:
+            continue
+        if other not in labels:
+            raise TrainingError(f"the flip map gives {one} for {other}, which the data do not have")
+        if mirrored[labels[one]] not in (labels[one], labels[other]):
+            raise TrainingError(f"the flip map gives {one} two partners, {other} one of them")
+        mirrored[labels[one]] = labels[other]
+    return torch.tensor(mirrored)

@@ -1,0 +1,176 @@
+"""A model that begins with weights from elsewhere, all but the head; and one of which only the head is trained.
+
+In: a freshly built model and "k400" (PyTorchVideo's Kinetics-400 weights, downloaded once into torch.hub's folder) or
+the path of weights: PyTorchVideo's files, state dicts, signprep's own checkpoints. Out: the same model, filled. Every
+name and shape must fit; of a file that is not wholly understood nothing is taken. Nothing is unpickled but tensors and
+plain data.
+"""
+
+import contextlib
+import sys
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.runtime.text import counted, first_line
+from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
+
+K400 = "k400"
+K400_CLASSES = 400
+K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
+EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
+_COUNTER = "num_batches_tracked"
+"""Of BatchNorm, absent in files of old versions of torch; nothing depends on it."""
+
+
+def load_pretrained(model: nn.Module, spec: ModelSpec, source: str, *, vocabulary: Vocabulary) -> None:
+    """Fill a model with weights from elsewhere, in place.
+
+    The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses.
+
+    Args:
+        model: from `build_model(spec, len(vocabulary))`.
+        spec: of the model.
+        source: "k400" or a path.
+        vocabulary: that the model is to be trained on.
+
+    Raises:
+        CheckpointError: the weights cannot be downloaded or read, or do not fit the model.
+        TrainingError: in a model of one's own it cannot be told which layer is the head.
+    """
+    contents, label = _download(spec) if source == K400 else (_read(Path(source)), source)
+    weights, glosses = _weights(contents, label)
+    own = model.state_dict()
+    head = [name for name in own if name.startswith(f"{head_name(model, spec, len(vocabulary))}.")]
+    shapes = {name: value.shape for name, value in own.items()}
+    for name in head:
+        classes = (K400_CLASSES,) if source == K400 else weights.get(name, own[name]).shape[:1]
+        shapes[name] = torch.Size((*classes, *shapes[name][1:]))
+    _check_fit(weights, shapes, f"{label}: its weights do not fit {_described(spec)}")
+    takes_head = glosses == vocabulary.glosses
+    taken = {name: value for name, value in weights.items() if takes_head or name not in head}
+    try:
+        model.load_state_dict({**own, **taken})
+    except RuntimeError as error:
+        raise CheckpointError(f"{label}: its weights cannot be copied ({_reason(error)})") from error
+
+
+def _described(spec: ModelSpec) -> str:
+    return f"{spec.name} with {spec.num_frames} frames of {spec.crop_size} pixels"
+
+
+def _download(spec: ModelSpec) -> tuple[Any, str]:
+    """Return the contents and the path of the Kinetics-400 file, downloaded unless torch.hub has it."""
+    check_k400(spec)
+    url = f"{K400_ROOT}/{K400_FILES[spec.name]}"
+    kept = Path(torch.hub.get_dir()) / "checkpoints" / K400_FILES[spec.name]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where torch.hub announces downloads; results go to stdout
+            contents = torch.hub.load_state_dict_from_url(url, map_location="cpu", progress=True, weights_only=True)
+    except (OSError, HTTPException) as error:
+        raise CheckpointError(
+            f"{url}: cannot be downloaded ({_reason(error)}); fetch it by another way and put it at {kept}, "
+            f"or give its path in place of {K400}"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(
+            f"{kept}: cannot be read ({_reason(error)}); delete it, and it is downloaded again"
+        ) from error
+    return contents, str(kept)
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file; give {K400} or the path of weights")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on damaged files torch raises a dozen kinds, AssertionError among them
+        raise CheckpointError(f"{path}: cannot be read as weights ({_reason(error)}); {EXPECTED}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnpicklingError):  # torch's own words advise to run what the file holds
+        return "it is damaged, or holds Python objects beside its weights, which are never loaded"
+    if isinstance(error, KeyError | IndexError | EOFError):  # of unpickling what is no pickle: a text, half a file
+        return "it is none of torch's files, or damaged"
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """Return the weights by name, and the glosses where they are of a signprep checkpoint."""
+    from signprep.training.model.checkpoint import model_weights, require_version  # they import this module
+    from signprep.training.model.classifier import CHECKPOINT_KEY
+
+    glosses = None
+    if not isinstance(contents, dict):
+        raise CheckpointError(f"{label}: holds no weights by name (it holds a {type(contents).__name__}); {EXPECTED}")
+    try:
+        if CHECKPOINT_KEY in contents:
+            card = contents[CHECKPOINT_KEY]
+            require_version(label, card)
+            glosses = tuple(card["glosses"])
+            named = model_weights(contents)
+        else:
+            named = dict(contents.get("model_state", contents))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{label}: holds no weights by name ({_reason(error)}); {EXPECTED}") from error
+    strange = [
+        f"{name!r} ({type(value).__name__})"
+        for name, value in named.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
+    if strange or not named:
+        raise CheckpointError(f"{label}: holds no weights by name ({_few(strange) or 'it is empty'}); {EXPECTED}")
+    return named, glosses
+
+
+def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], problem: str) -> None:
+    """Raise CheckpointError, beginning with the problem, unless names and shapes are the expected ones."""
+    missing = [name for name in shapes if name not in weights and not name.endswith(_COUNTER)]
+    unknown = [repr(name) for name in weights if name not in shapes]
+    misshapen = [
+        f"{name} {list(value.shape)} instead of {list(shapes[name])}"
+        for name, value in weights.items()
+        if name in shapes and value.shape != shapes[name]
+    ]
+    found = [(missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape")]
+    if missing or unknown or misshapen:
+        raise CheckpointError(
+            f"{problem}: "
+            + "; ".join(f"{counted(len(names), 'weight')} {how} ({_few(names)})" for names, how in found if names)
+        )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def freeze_backbone(model: nn.Module, spec: ModelSpec, num_classes: int) -> None:
+    """Leave only the head trainable; call `keep_frozen_in_eval` whenever the model was set to training mode.
+
+    Raises:
+        TrainingError: in a model of one's own it cannot be told which layer is the head.
+    """
+    head = model.get_submodule(head_name(model, spec, num_classes))
+    model.requires_grad_(False)
+    head.requires_grad_(True)
+
+
+def keep_frozen_in_eval(model: nn.Module) -> None:
+    """Set the norms of frozen parts to evaluation, where `model.train()` has set them to training.
+
+    Their running statistics would drift away from the weights that they were trained with. Does nothing where all
+    parameters are trainable; dropout stays active.
+    """
+    if all(parameter.requires_grad for parameter in model.parameters()):
+        return
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.train(module.training and any(parameter.requires_grad for parameter in module.parameters()))

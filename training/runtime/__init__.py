@@ -1,0 +1,1 @@
+"""What the machine needs for training: torchvision's operators, memory, health checks."""
