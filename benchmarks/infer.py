@@ -22,11 +22,12 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401  (before to
 from benchmarks._report import Bar, chart, peak_memory_mib, print_line, print_machine, print_table
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size
+from signprep.inference.options import WindowOptions
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.window_predictions import answer_videos
-from signprep.inference.videos.windows import WindowOptions
+from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
 from signprep.pipeline.datasets.segment import Vocabulary
@@ -99,7 +100,7 @@ def long_video(folder: Path, source: Path, seconds: float, recognizer: Recognize
     path = repeated(source, folder / "long.mkv", seconds)
     options = WindowOptions(clip_duration=2.0, stride=0.25)
     with open_video(path) as reader:
-        spans = options.spans(reader)
+        spans = window_spans(options, reader)
         found = iterate_clips(reader, spans, recognizer.card.clip_spec)
         clips = [clip.frames for _, clip in found if isinstance(clip, Clip)]
         assert isinstance(reader, PyAVReader)
@@ -183,7 +184,9 @@ def many_videos(paths: list[Path], number: int, recognizer: Recognizer, num_roun
     clips = []
     for video in videos[: len(paths)]:
         with open_video(Path(video.path)) as reader:
-            clips += [c.frames for _, c in iterate_clips(reader, options.spans(reader), recognizer.card.clip_spec)]  # type: ignore[union-attr]
+            clips += [
+                c.frames for _, c in iterate_clips(reader, window_spans(options, reader), recognizer.card.clip_spec)
+            ]  # type: ignore[union-attr]
 
     class Instant(Recognizer):
         def probabilities(self, clips: object) -> NDArray[np.float32]:

@@ -14,14 +14,14 @@ from benchmarks._size import Size
 from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.reader import open_cache
+from signprep.inference.options import TimelineOptions, WindowOptions
 from signprep.inference.prediction import keeper
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
-from signprep.inference.timeline.timeline import TimelineOptions, TimelineSegment
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.find import find_videos
 from signprep.inference.videos.run import segments_of
 from signprep.inference.videos.window_predictions import answer_videos
-from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
 from signprep.pipeline.datasets.no_sign import IDLE_GLOSS, idle_segments

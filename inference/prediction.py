@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from signprep.inference.options import WindowOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.window_predictions import Probabilities, VideoAnswers, answer_videos
-from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import DecodeError
 

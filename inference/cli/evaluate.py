@@ -117,7 +117,8 @@ def evaluate(
     from signprep.inference.evaluation.evaluation_data import SPLIT
     from signprep.inference.evaluation.report_html import write_html
     from signprep.inference.evaluation.report_text import print_evaluation
-    from signprep.inference.evaluation.run import EvaluationOptions, evaluate_checkpoint, require_calibrated
+    from signprep.inference.evaluation.run import evaluate_checkpoint, require_calibrated
+    from signprep.inference.options import EvaluationOptions
     from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
 
     for path in (output_path, html_path, checkpoint if calibrate else None):
@@ -217,8 +218,7 @@ def _timelines(
     from signprep.inference.evaluation.document import EVALUATION_VERSION
     from signprep.inference.evaluation.evaluation_data import evaluate_timelines
     from signprep.inference.open_model import open_model
-    from signprep.inference.timeline.timeline import TimelineOptions
-    from signprep.inference.videos.windows import WindowOptions
+    from signprep.inference.options import TimelineOptions, WindowOptions
 
     recognizer = open_model(checkpoint, device, own_model=model_name)
     options = TimelineOptions(**signs)

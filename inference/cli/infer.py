@@ -14,7 +14,7 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import counted
 
 if TYPE_CHECKING:
-    from signprep.inference.timeline.timeline import TimelineOptions
+    from signprep.inference.options import TimelineOptions
     from signprep.inference.videos.run import Outcome
 
 PATH = click.Path(path_type=Path)
@@ -156,9 +156,9 @@ def infer(
         if output_path is not None:
             click.echo(f"{output_path}: {counted(len(cache.positions(split)), 'answer')}", err=True)
         return
+    from signprep.inference.options import InferOptions, Outputs, WindowOptions
     from signprep.inference.videos.find import find_videos
-    from signprep.inference.videos.run import InferOptions, Outcome, Outputs, video_documents
-    from signprep.inference.videos.windows import WindowOptions
+    from signprep.inference.videos.run import Outcome, video_documents
 
     if not (options["multiple_clips"] or timeline is not None):
         note_given(["stride"], "--multiple-clips or --timeline")
@@ -223,7 +223,7 @@ _TIMELINE = (
 
 
 def _timeline(options: dict[str, Any], *, wanted: bool) -> "TimelineOptions | None":
-    from signprep.inference.timeline.timeline import TimelineOptions
+    from signprep.inference.options import TimelineOptions
 
     given = {name: value for name in _TIMELINE if (value := options.pop(name)) is not None}
     if not wanted:

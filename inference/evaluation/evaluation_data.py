@@ -9,14 +9,14 @@ from typing import Any
 from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.reader import Cache, open_cache
+from signprep.inference.options import TimelineOptions, WindowOptions
 from signprep.inference.prediction import Kept, keeper
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
-from signprep.inference.timeline.timeline import TimelineOptions, TimelineSegment
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.run import segments_of, why_no_sign
 from signprep.inference.videos.window_predictions import VideoAnswers, answer_videos
-from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations
 from signprep.pipeline.datasets.segment import Segment

@@ -4,7 +4,6 @@ In: a checkpoint's file, a cache, options. Out: the dictionary that docs/evaluat
 temperature in the file.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +19,9 @@ from signprep.inference.evaluation.logits import Answers, answer, split_clips
 from signprep.inference.evaluation.metrics import ranks
 from signprep.inference.export.runtime import ExportedRecognizer
 from signprep.inference.open_model import open_model
+from signprep.inference.options import EvaluationOptions
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.progress import progress_bar
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
-    """What to evaluate, and how."""
-
-    split: str = "val"
-    top_k: int = 5
-    """An answer counts as right among so many."""
-    calibrate: bool = False
-    """Whether to fit a temperature and write it into the checkpoint."""
-    batch_size: int = 32
-    num_workers: int = 2
-    """Threads that read."""
-    device: str = "cpu"
-    own_model: str | None = None
-    """package.module:factory, for the checkpoint of a model of one's own."""
 
 
 def evaluate_checkpoint(checkpoint: Path, cache: Cache, options: EvaluationOptions) -> dict[str, Any]:

@@ -5,7 +5,6 @@ In: a checkpoint, a path, a cache for the proof. Out: the file, FILE.report.json
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from signprep.inference.export.runtime import exported_format
 from signprep.inference.export.source import Source, calibration_positions
 from signprep.inference.export.torchscript import write_torchscript
 from signprep.inference.export.verification import Comparison, prove, require_kept
+from signprep.inference.options import INT8_DROP, ExportOptions
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CheckpointError, SignprepError
@@ -44,31 +44,6 @@ FASTER_INT8 = (
     f"on desktops with x86 CPUs set torch.backends.quantized.engine = '{X86_FAST_ENGINE}' before loading it, as "
     "`signprep infer` does: several times faster"
 )
-
-INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
-"""Defaults of `max_drop`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions:
-    """What to write."""
-
-    format: str = TORCHSCRIPT
-    int8: bool = False
-    with_preprocessing: bool = False
-    """Whether the file takes uint8 RGB frames."""
-    max_drop: float | None = None
-    """Of int8: how much accuracy it may lose; of fp32: how far a probability may be off. None for the defaults."""
-    max_clips: int = 1000
-    """Compared at most."""
-    own_model: str | None = None
-    """package.module:factory, for the checkpoint of a model of one's own."""
-
-    def bound(self, num_clips: int) -> float:
-        """Return `max_drop`, or its default: of int8 one clip at least, where there are too few to tell less."""
-        if self.max_drop is not None:
-            return self.max_drop
-        return max(INT8_DROP, 1 / num_clips) if self.int8 else FP32_DIFFERENCE
 
 
 def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: Cache | None = None) -> ExportReport:

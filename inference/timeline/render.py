@@ -20,8 +20,8 @@ from av.codec import codecs_available
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.strip import TimelineStrip, split_planes
-from signprep.inference.timeline.timeline import TimelineSegment
 from signprep.inference.timeline.upright import Upright
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.runtime.atomic_files import written_whole

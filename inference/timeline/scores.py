@@ -68,7 +68,7 @@ def segment_scores(predicted: Sequence[GlossSpan], truth: Sequence[GlossSpan], i
         truth: labelled segments of the same video.
         iou: the least intersection over union of a match, > 0.
 
-    >>> from signprep.inference.timeline.timeline import TimelineSegment
+    >>> from signprep.inference.timeline.segments import TimelineSegment
     >>> one, other = (
     ...     TimelineSegment(start_seconds=start, end_seconds=start + 1, label=0, gloss="위", confidence=1.0)
     ...     for start in (0.0, 0.25)

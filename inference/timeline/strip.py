@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from signprep.inference.timeline.fonts import Font, TextFont, find_font
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.subtitles import one_line
-from signprep.inference.timeline.timeline import TimelineSegment
 
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 """Y [H, W], U and V [H/2, W/2], uint8."""

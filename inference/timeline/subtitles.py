@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from signprep.inference.timeline.timeline import TimelineSegment
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import written_whole
 

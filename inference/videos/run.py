@@ -4,49 +4,19 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from signprep.inference.options import InferOptions, Outputs, TimelineOptions
 from signprep.inference.prediction import Kept, keeper, predictions_of
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.timeline.timeline import TimelineOptions, TimelineSegment, timeline
+from signprep.inference.timeline.segments import TimelineSegment, timeline
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.window_predictions import VideoAnswers, answer_videos
-from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """What else is made of a single video's timeline."""
-
-    subtitles: Path | None = None
-    render: Path | None = None
-    font: Path | None = None
-
-    @property
-    def wanted(self) -> bool:
-        """Whether there is anything to make."""
-        return self.subtitles is not None or self.render is not None
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferOptions:
-    """What is asked of videos."""
-
-    windows: WindowOptions
-    top_k: int = 1
-    with_probabilities: bool = False
-    timeline: TimelineOptions | None = None
-    """For continuous signing: windows become segments."""
-    outputs: Outputs = Outputs()
-    batch_size: int = 8
-    decoders: int = 1
-    """Videos that are decoded at the same time."""
 
 
 @dataclass(kw_only=True)

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from signprep.inference.options import WindowOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.threads import torch_threads
-from signprep.inference.videos.windows import WindowOptions, rounded
+from signprep.inference.videos.windows import rounded, window_spans
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.pyav_reader import open_video
@@ -135,7 +136,7 @@ def _decode(
     """Runs in a thread: one pass over a video."""
     try:
         with video.opened() as source, open_video(source, name=video.path) as reader:
-            spans = options.spans(reader)
+            spans = window_spans(options, reader)
             put(_Found(number, spans=spans))
             clips = iterate_clips(reader, spans, recognizer.card.clip_spec, hold_last_frame=options.pad)
             for place, result in clips:

@@ -1,8 +1,6 @@
 """Which windows of a video are answered."""
 
-import math
-from dataclasses import dataclass
-
+from signprep.inference.options import WindowOptions
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.pyav_reader import VideoReader
@@ -13,50 +11,31 @@ MAX_WINDOWS = 1_000_000
 """Of one video: a day at a stride of a tenth of a second. More is a slip of the hand."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class WindowOptions:
-    """What part of a video, or what parts, an answer is about. Raises ValueError on values that are none."""
+def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:
+    """Return the windows of an open video.
 
-    clip_duration: float = 2.0
-    """Of a window, in seconds."""
-    start_seconds: float = 0.0
-    """Of the first window."""
-    stride: float | None = None
-    """Seconds from one window's start to the next one's; None for the first window alone."""
-    pad: bool = False
-    """Whether the last frame is held for a video shorter than a window, instead of an error."""
-
-    def __post_init__(self) -> None:
-        for name in ("clip_duration", "stride"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}; it must be a positive number of seconds")
-
-    def spans(self, reader: VideoReader) -> list[Span]:
-        """Return the windows of an open video.
-
-        Raises:
-            DecodeError: the video is shorter than that, or was cut off.
-            SignprepError: there would be too many windows.
-        """
-        first = Span(self.start_seconds, rounded(self.start_seconds + self.clip_duration))
-        if not (self.pad or reader.ends_after(first.end_seconds)):
-            duration = reader.duration_seconds
-            if duration < first.end_seconds - DURATION_SLACK_SECONDS:
-                raise DecodeError(
-                    f"{reader.name}: lasts {duration:.3f} s, too short for a clip of {self.clip_duration:.3f} s from "
-                    f"{self.start_seconds:.3f} s; choose a smaller --clip-duration or --start-time, or --pad"
-                )
-        if self.stride is None:
-            return [first]
+    Raises:
+        DecodeError: the video is shorter than that, or was cut off.
+        SignprepError: there would be too many windows.
+    """
+    first = Span(options.start_seconds, rounded(options.start_seconds + options.clip_duration))
+    if not (options.pad or reader.ends_after(first.end_seconds)):
         duration = reader.duration_seconds
-        if (duration - self.start_seconds) / self.stride > MAX_WINDOWS:
-            raise SignprepError(
-                f"{reader.name}: lasts {duration:.3f} s, which at a stride of {self.stride:g} s is over "
-                f"{MAX_WINDOWS:,} windows; choose a larger --stride"
+        if duration < first.end_seconds - DURATION_SLACK_SECONDS:
+            raise DecodeError(
+                f"{reader.name}: lasts {duration:.3f} s, too short for a clip of {options.clip_duration:.3f} s from "
+                f"{options.start_seconds:.3f} s; choose a smaller --clip-duration or --start-time, or --pad"
             )
-        found = windows(duration, self.clip_duration, self.stride, start_seconds=self.start_seconds)
-        return found if len(found) > 1 or not self.pad else [first]
+    if options.stride is None:
+        return [first]
+    duration = reader.duration_seconds
+    if (duration - options.start_seconds) / options.stride > MAX_WINDOWS:
+        raise SignprepError(
+            f"{reader.name}: lasts {duration:.3f} s, which at a stride of {options.stride:g} s is over "
+            f"{MAX_WINDOWS:,} windows; choose a larger --stride"
+        )
+    found = windows(duration, options.clip_duration, options.stride, start_seconds=options.start_seconds)
+    return found if len(found) > 1 or not options.pad else [first]
 
 
 def windows(duration: float, clip_duration: float, stride: float, *, start_seconds: float = 0.0) -> list[Span]:

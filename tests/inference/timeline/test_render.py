@@ -9,8 +9,8 @@ import pytest
 from signprep.inference.timeline import fonts, render
 from signprep.inference.timeline.fonts import TextFont, find_font
 from signprep.inference.timeline.render import render_timeline
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.strip import TimelineStrip, colour_of, fitted
-from signprep.inference.timeline.timeline import TimelineSegment
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.demux import packet_times
 from tests.generated_videos import numbered_frame, write_gop, write_video

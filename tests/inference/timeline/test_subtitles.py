@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.subtitles import _elan, _subrip, _webvtt, one_line, write_subtitles
-from signprep.inference.timeline.timeline import TimelineSegment
 from signprep.pipeline.errors import SignprepError
 
 Cue = tuple[int, int, str]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from signprep.inference.options import TimelineOptions
 from signprep.inference.timeline.scores import (
     SegmentScores,
     WordErrors,
@@ -14,7 +15,7 @@ from signprep.inference.timeline.scores import (
     segment_scores,
     word_errors,
 )
-from signprep.inference.timeline.timeline import TimelineOptions, TimelineSegment, best_path, steps, timeline
+from signprep.inference.timeline.segments import TimelineSegment, best_path, steps, timeline
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import SignprepError
 

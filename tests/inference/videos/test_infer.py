@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from signprep.cache_builder.reader import Cache
+from signprep.inference.options import WindowOptions
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.videos.find import Video, find_videos
 from signprep.inference.videos.window_predictions import answer_videos
-from signprep.inference.videos.windows import WindowOptions
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
 from tests.generated_videos import write_video

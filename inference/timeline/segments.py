@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from signprep.inference.options import TimelineOptions
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import SignprepError
 
@@ -23,35 +24,6 @@ _LEAST_SCORE = 1e-6
 """Of a class, where its logarithm is taken: no single window may forbid a sign."""
 ROUNDING_SECONDS = 1e-6
 """Differences of times below this are rounding: 0.3 s is not longer than 0.1 s + 0.2 s."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimelineOptions:
-    """What makes a sign of scores."""
-
-    switch_cost: float = 0.25
-    """What each change of sign has to gain, in log probability times seconds; 0: the best gloss of each step counts."""
-    smoothing_seconds: float = 0.0
-    """Windows whose middles are less than this apart share their scores, the nearer the more; 0: none do."""
-    min_confidence: float = 0.4
-    """Segments of less are dropped, 0 to 1; without an idle gloss it is also what silence scores in each step."""
-    min_duration_seconds: float = 0.3
-    """Shorter segments are dropped."""
-    merge_gap_seconds: float = 0.3
-    """Two segments of one gloss with nothing but such a gap between them are one."""
-    idle_gloss: str | None = None
-    """The class that was trained to mean that no sign is made, if there is one. It never becomes a segment."""
-    idle_weight: float = 3.0
-    """Factor on the scores of the idle gloss: the larger, the fewer signs."""
-
-    def __post_init__(self) -> None:
-        for name in ("switch_cost", "smoothing_seconds", "min_duration_seconds", "merge_gap_seconds"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a number of seconds, 0 or more")
-        if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence is {self.min_confidence}; it must be from 0 to 1")
-        if not 0 < self.idle_weight < np.inf:
-            raise ValueError(f"idle_weight is {self.idle_weight}; it must be positive")
 
 
 @dataclass(frozen=True, kw_only=True)
