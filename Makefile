@@ -4,13 +4,14 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.peers
 
-.PHONY: help install demo test test-all coverage bench bench-full check types clean
+.PHONY: help install demo test test-all coverage bench bench-full check house types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
 	@echo "make test      the tests; make test-all also runs the slow ones"
 	@echo "make coverage  the tests, and which lines and branches they do not reach"
 	@echo "make check     ruff and the type checker"
+	@echo "make house     figures of the code: modules, folders, arrows, and the files that four commands run through"
 	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
 	@echo "make install   .venv with signprep in it"
 
@@ -64,6 +65,9 @@ check: $(INSTALLED) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+house: $(INSTALLED)
+	$(BIN)/python -m tests.house --walks
 
 clean:
 	rm -rf .venv .types .mypy_cache .pytest_cache .ruff_cache
