@@ -71,18 +71,18 @@ def inspect(
         options = ReportOptions(classes=classes, clips_per_class=clips_per_class, compare=compare)
         click.echo(write_report(cache, html, options))
     elif clip is not None:
-        from signprep.cache_builder.report.one_clip import show_clip
+        from signprep.cache_builder.report.terminal import show_clip
 
         show_clip(cache, clip, output, Console())
     else:
         import json
 
-        from signprep.cache_builder.report.columns import clip_columns
-        from signprep.cache_builder.report.describe import describe, describe_findings
-        from signprep.cache_builder.report.finding import index_findings
+        from signprep.cache_builder.report.clip_table import clip_table
+        from signprep.cache_builder.report.findings import index_findings
+        from signprep.cache_builder.report.statistics import describe, describe_findings
         from signprep.cache_builder.report.terminal import print_cache
 
-        description, columns = describe(cache), clip_columns(cache)
+        description, columns = describe(cache), clip_table(cache)
         findings = index_findings(columns, cache.clip_spec)
         if as_json:
             document = description | describe_findings(columns, findings)
@@ -107,7 +107,7 @@ def play(cache_path: Location, position: int, output: Path, speed: float) -> Non
     _require_suffix(output, _MOVING)
 
     from signprep.cache_builder import open_cache
-    from signprep.cache_builder.report.one_clip import play_clip
+    from signprep.cache_builder.report.terminal import play_clip
 
     click.echo(play_clip(open_cache(cache_path), position, output, speed))
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from signprep.cache_builder.building.update import incompatibilities
 from signprep.cache_builder.edit.identity import live_rows, matched_rows
 from signprep.cache_builder.reader import Cache, open_cache
-from signprep.cache_builder.report.describe import counts_by_value
+from signprep.cache_builder.report.statistics import counts_by_value
 from signprep.pipeline.runtime.text import counted
 
 COMPARED = ("gloss", "split", "status", "segment_id", "video", "item", "source", "signer", "view", "take")

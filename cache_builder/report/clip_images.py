@@ -6,7 +6,8 @@ it is: WebP and H.264 store the same kind of pixels. Of 16 generated frames of 1
 """
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -24,6 +25,16 @@ SHORTEST_MILLISECONDS = 20
 """That browsers show a frame for; shorter ones are slowed down to a tenth of a second."""
 SECONDS_UNKNOWN = 1.0
 """How long a clip plays whose index does not tell."""
+
+STILL_CODECS: Mapping[str, tuple[str, str]] = {
+    ".png": ("png", "rgb24"),
+    ".jpg": ("mjpeg", "yuvj420p"),
+    ".jpeg": ("mjpeg", "yuvj420p"),
+    ".webp": ("libwebp", "yuv420p"),
+}
+"""FFmpeg's encoder and pixels by the suffix of a file."""
+FRAME_GAP = 2
+"""Pixels between frames."""
 
 _MILLISECOND = Fraction(1, 1000)
 _VIDEO_CODECS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -90,6 +101,29 @@ def mp4(frames: Sequence[av.VideoFrame], seconds: float) -> bytes:
         context.color_range = _LIMITED
         _encode(container, stream, frames, max(1, round(1000 * seconds / len(frames))))
     return file.getvalue()
+
+
+def contact_sheet(frames: Sequence[av.VideoFrame], columns: int) -> NDArray[np.uint8]:
+    """Return frames in rows, from left to right, uint8 [H, W, 3], on black."""
+    side = frames[0].width
+    rows = math.ceil(len(frames) / columns)
+    shape = (rows * (side + FRAME_GAP) - FRAME_GAP, columns * (side + FRAME_GAP) - FRAME_GAP, 3)
+    whole = np.zeros(shape, np.uint8)
+    for number, frame in enumerate(frames):
+        row, column = divmod(number, columns)
+        top, left = row * (side + FRAME_GAP), column * (side + FRAME_GAP)
+        whole[top : top + side, left : left + side] = frame.to_ndarray(format="rgb24")
+    return whole
+
+
+def picture_file(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    """Return a picture, uint8 [H, W, 3], as a file of a suffix of `STILL_CODECS`."""
+    codec, pixels = STILL_CODECS[suffix]
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pixels)
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec, "w"))
+    context.width, context.height, context.pix_fmt = frame.width, frame.height, pixels
+    context.time_base = Fraction(1)
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
 
 
 def _encode(

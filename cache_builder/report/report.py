@@ -14,23 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.alike import COMPARED_CLIPS, Comparison, compare_clips
-from signprep.cache_builder.report.choice import shown_rows
-from signprep.cache_builder.report.columns import ClipColumns, clip_columns
-from signprep.cache_builder.report.finding import index_findings
-from signprep.cache_builder.report.findings import Finding, by_gravity
-from signprep.cache_builder.report.footage_findings import ALIKE_KINDS, footage_findings
-from signprep.cache_builder.report.overview import about_cache, cache_name, main_figures
-from signprep.cache_builder.report.page import Page
-from signprep.cache_builder.report.page_data import listed_rows, packed_clips, picture_list
-from signprep.cache_builder.report.pictures import Pictures, make_pictures, plan_pictures
+from signprep.cache_builder.report.clip_table import ClipTable, clip_table
+from signprep.cache_builder.report.findings import Finding, by_gravity, index_findings
+from signprep.cache_builder.report.near_duplicates import (
+    ALIKE_KINDS,
+    COMPARED_CLIPS,
+    Comparison,
+    compare_clips,
+    footage_findings,
+)
+from signprep.cache_builder.report.page import Page, listed_rows, packed_clips, picture_list
 from signprep.cache_builder.report.sections import (
     balance_section,
     coverage_section,
     figures_section,
     findings_section,
 )
-from signprep.cache_builder.report.statistics import balances, coverage, durations
+from signprep.cache_builder.report.statistics import (
+    about_cache,
+    balances,
+    cache_name,
+    coverage,
+    durations,
+    main_figures,
+)
+from signprep.cache_builder.report.thumbnails import Pictures, make_pictures, plan_pictures, shown_rows
 from signprep.pipeline.datasets.annotations import normal_gloss
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
@@ -88,7 +96,7 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
         SignprepError: the file cannot be written, or a class is none of the cache's.
     """
     require_writable(path)
-    columns = clip_columns(cache)
+    columns = clip_table(cache)
     classes = class_codes(columns, options.classes)
     comparison = _compared(cache, columns, options)
     findings = by_gravity([*index_findings(columns, cache.clip_spec), *footage_findings(columns, comparison)])
@@ -124,7 +132,7 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     )
 
 
-def class_codes(columns: ClipColumns, glosses: Sequence[str]) -> NDArray[np.int64]:
+def class_codes(columns: ClipTable, glosses: Sequence[str]) -> NDArray[np.int64]:
     """Return the places of glosses among a cache's classes; of none, all of them.
 
     Raises SignprepError if one is not among them.
@@ -149,7 +157,7 @@ def _threads(options: ReportOptions) -> int:
     return options.threads or min(8, usable_cores())
 
 
-def _compared(cache: Cache, columns: ClipColumns, options: ReportOptions) -> Comparison:
+def _compared(cache: Cache, columns: ClipTable, options: ReportOptions) -> Comparison:
     most = options.compare
     if most is None:
         most = COMPARED_CLIPS if _is_read_freely(cache) else 0
@@ -170,7 +178,7 @@ def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[st
 
 def _pictures(
     cache: Cache,
-    columns: ClipColumns,
+    columns: ClipTable,
     classes: NDArray[np.int64],
     comparison: Comparison,
     options: ReportOptions,
@@ -188,9 +196,7 @@ def _pictures(
     return pictures, plan.num_asked - len(pictures.by_row)
 
 
-def _notes(
-    cache: Cache, columns: ClipColumns, listed: NDArray[np.int64], num_shown: int, num_left_out: int
-) -> list[str]:
+def _notes(cache: Cache, columns: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left_out: int) -> list[str]:
     """Return what the lists leave out."""
     notes = []
     if not num_shown and not _is_read_freely(cache):

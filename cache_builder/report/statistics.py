@@ -5,11 +5,20 @@ are there count: a failed one is a hole.
 """
 
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from signprep.cache_builder.report.columns import ClipColumns, Named
+from signprep.cache_builder.format.index import FAILED, OK, REMOVED
+from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.report.clip_table import ClipTable, Named
+from signprep.cache_builder.report.findings import Finding
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.runtime.text import byte_size, counted, time_span
 
 MOST_BINS = 30
 _STEPS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -58,7 +67,7 @@ class Coverage:
     """Combinations of word, signer and view without a clip where another view of the same word and signer has one."""
 
 
-def balances(columns: ClipColumns) -> dict[str, Balance]:
+def balances(columns: ClipTable) -> dict[str, Balance]:
     """Return the clips by split, source, signer, view and gloss; columns in which nothing is known are left out."""
     named = {
         "split": columns.split,
@@ -70,7 +79,7 @@ def balances(columns: ClipColumns) -> dict[str, Balance]:
     return {name: balance(columns, name, column) for name, column in named.items() if column.known}
 
 
-def balance(columns: ClipColumns, name: str, column: Named) -> Balance:
+def balance(columns: ClipTable, name: str, column: Named) -> Balance:
     """Return the clips that are there by the names of a column and by split."""
     num_splits = len(columns.split.names)
     both = column.codes[columns.is_ok].astype(np.int64) * num_splits + columns.split.codes[columns.is_ok]
@@ -78,7 +87,7 @@ def balance(columns: ClipColumns, name: str, column: Named) -> Balance:
     return Balance(column=name, names=column.names, clips=clips.reshape(len(column.names), num_splits))
 
 
-def durations(columns: ClipColumns) -> Durations | None:
+def durations(columns: ClipTable) -> Durations | None:
     """Return how long the clips last; None if there is none."""
     seconds = columns.durations_seconds[columns.is_ok]
     if not len(seconds):
@@ -103,7 +112,7 @@ def bin_edges(least: float, most: float) -> NDArray[np.float64]:
     return np.round(np.arange(first, last + 1) * step, 6)
 
 
-def coverage(columns: ClipColumns) -> Coverage | None:
+def coverage(columns: ClipTable) -> Coverage | None:
     """Return which words there are by whom and from where; None if neither signers nor views are known."""
     if not columns.signer.known and not columns.view.known:
         return None
@@ -123,3 +132,109 @@ def coverage(columns: ClipColumns) -> Coverage | None:
         num_unsigned=int((~signed).sum()),
         num_views_missing=int((signed[:, :, np.newaxis] & ~has).sum()),
     )
+
+
+def describe(cache: Cache) -> dict[str, Any]:
+    """Return counts, bytes and settings of a cache as plain JSON types."""
+    index = cache.index
+    stored = index.filter(pc.equal(index["status"].cast(pa.string()), OK))
+    stored_bytes = pc.sum(stored["stored_bytes"]).as_py() or 0
+    raw_bytes = stored.num_rows * cache.clip_spec.raw_rgb_bytes
+    failed = index.filter(pc.equal(index["status"].cast(pa.string()), FAILED))
+    num_removed = pc.sum(pc.equal(index["status"].cast(pa.string()), REMOVED)).as_py() or 0
+    return {
+        "path": str(cache),
+        "format_version": cache.info.format_version,
+        "fingerprint": cache.fingerprint,
+        "clip_spec": cache.clip_spec.to_dict(),
+        "codec": cache.info.codec,
+        "provenance": dict(cache.info.provenance),
+        "positions": len(cache),
+        "clips": stored.num_rows,
+        "removed": num_removed,
+        "classes": len(cache.vocabulary),
+        "videos": len(pc.unique(stored["video"])),
+        "takes": len(pc.unique(stored["take"])),
+        "shards": cache.info.num_shards,
+        "stored_bytes": stored_bytes,
+        "raw_rgb_bytes": raw_bytes,
+        "ratio_to_raw_rgb": stored_bytes / raw_bytes if raw_bytes else None,
+        "by": {name: counts_by_value(stored[name]) for name in ("split", "source", "signer", "view", "gloss")},
+        "failures": counts_by_value(failed["error"]),
+    }
+
+
+def describe_findings(columns: ClipTable, findings: list[Finding]) -> dict[str, Any]:
+    """Return durations and findings as plain JSON types, to be added to the description of a cache."""
+    found = durations(columns)
+    names = ("least", "five_percent", "median", "ninety_five_percent", "greatest")
+    return {
+        "clip_seconds": dict(zip(names, found.quantiles_seconds, strict=True)) if found else None,
+        "findings": [
+            {
+                "kind": finding.kind,
+                "gravity": finding.gravity,
+                "title": finding.title,
+                "meaning": finding.meaning,
+                "positions": columns.positions[finding.rows].tolist(),
+                "names": list(finding.lines),
+            }
+            for finding in findings
+        ],
+    }
+
+
+def counts_by_value(column: pa.ChunkedArray) -> dict[str, int]:
+    """Return how many rows have each value, most first, then by name; a null is called `-`."""
+    counted = pc.value_counts(column.cast(pa.string())).to_pylist()
+    pairs = [(entry["values"] if entry["values"] is not None else "-", entry["counts"]) for entry in counted]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def cache_name(cache: Cache) -> str:
+    """Return the last part of where a cache lies: reports travel, and folders of this machine are nobody's business."""
+    return str(cache).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or str(cache)
+
+
+def clip_shape(spec: ClipSpec) -> str:
+    """Return how clips were cut, for people.
+
+    >>> clip_shape(ClipSpec())
+    '16 x 256 x 256 yuv420p, center crop, labelled segment'
+    """
+    span = "labelled segment" if spec.span == "segment" else f"{spec.span} s around the segment's middle"
+    margin = f" and {spec.margin_seconds:g} s on both sides" if spec.margin_seconds else ""
+    return f"{spec.num_frames} x {spec.size} x {spec.size} {spec.pixels}, {spec.crop} crop, {span}{margin}"
+
+
+def about_cache(cache: Cache) -> list[str]:
+    """Return what a reader of a report must know about its cache."""
+    return [
+        f"signprep cache of format {cache.info.format_version}, codec {cache.info.codec}. Clips: "
+        f"{clip_shape(cache.clip_spec)}.",
+        f"Fingerprint {cache.fingerprint}. Report of {date.today().isoformat()}.",
+    ]
+
+
+def main_figures(cache: Cache, columns: ClipTable) -> list[tuple[str, str, str]]:
+    """Return the main figures of a cache: a name, a figure, and what more there is to say."""
+    ok = columns.is_ok
+    num_ok, num_failed = int(ok.sum()), int((~ok).sum())
+    splits = zip(columns.split.names, columns.split.counts(ok).tolist(), strict=True)
+    by_split = " · ".join(f"{number:,} {name or 'without split'}" for name, number in splits if number)
+    stored_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
+    classes = columns.gloss.counts(ok)
+    num_takes = len(np.unique(columns.take.codes[ok]))
+    num_videos = len(np.unique(columns.video.codes[ok]))
+    seconds = float(columns.durations_seconds[ok].sum())
+    median = f"median {counted(int(np.median(classes)), 'clip')} a class" if len(classes) else ""
+    return [
+        ("clips", f"{num_ok:,}", by_split),
+        ("classes", f"{len(classes):,}", median),
+        ("signers", f"{len(columns.signer.known):,}", "" if columns.signer.known else "no names of signers"),
+        ("views", f"{len(columns.view.known):,}", ", ".join(columns.view.known[:8]) or "no names of views"),
+        ("takes", f"{num_takes:,}", f"of {counted(num_videos, 'video')}"),
+        ("time", time_span(seconds), "of all clips together"),
+        ("failed", f"{num_failed:,}", "could not be decoded" if num_failed else "every clip was decoded"),
+        ("size", byte_size(stored_bytes), f"{counted(cache.info.num_shards, 'shard')}"),
+    ]

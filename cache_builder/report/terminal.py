@@ -4,20 +4,38 @@ In: a cache's figures and findings. Out: text on a rich console. Names come from
 markup.
 """
 
-from collections.abc import Sequence
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.color import Color
 from rich.console import Console
 from rich.padding import Padding
+from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from signprep.cache_builder.format.index import FAILED, REMOVED
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.columns import ClipColumns
+from signprep.cache_builder.report.clip_images import (
+    FRAME_GAP,
+    animated_webp,
+    clip_frames,
+    clip_seconds,
+    contact_sheet,
+    mp4,
+    picture_file,
+)
+from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import Finding
-from signprep.cache_builder.report.overview import clip_shape
-from signprep.cache_builder.report.statistics import Balance, Durations, balances, durations
+from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
+from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
 from signprep.pipeline.runtime.text import byte_size, counted
 
 BAR_WIDTH = 32
@@ -33,7 +51,7 @@ SHOWN_LINES = 3
 def print_cache(
     cache: Cache,
     description: dict[str, Any],
-    columns: ClipColumns,
+    columns: ClipTable,
     findings: Sequence[Finding],
     console: Console,
     *,
@@ -124,3 +142,146 @@ def _print_durations(found: Durations, console: Console) -> None:
             ("seconds a clip", "bold"), f"  {least:.2f} ", (drawn, "blue"), f" {most:.2f}, median {median:.2f}"
         )
     )
+
+
+SHOWN_FRAMES = 16
+_KITTY_BLOCK = 4096
+_FEWEST_CELLS = 18
+"""Characters that a frame is wide at least, drawn with half blocks."""
+FRAMES_A_ROW = 8
+WEBP_QUALITY = 85
+_TOLD = ("segment_id", "gloss", "signer", "view", "split", "take", "video", "video_hash")
+
+
+def clip_row(cache: Cache, position: int) -> dict[str, Any]:
+    """Return the index row of a clip that can be looked at.
+
+    Raises SignprepError if there is none at this position, it failed, or it was removed.
+    """
+    if not 0 <= position < len(cache):
+        raise SignprepError(f"{cache}: has no clip {position}; its clips are 0 to {len(cache) - 1}")
+    [row] = cache.index.slice(position, 1).to_pylist()
+    if row["status"] == FAILED:
+        raise SignprepError(f"{cache}: clip {position} could not be decoded: {row['error']}")
+    if row["status"] == REMOVED:
+        raise SignprepError(f"{cache}: clip {position} ({row['segment_id']}) was removed")
+    return row
+
+
+def show_clip(cache: Cache, position: int, output: Path | None, console: Console) -> None:
+    """Print what is known about a clip, and its frames: into a file, or where a person sits at the terminal.
+
+    Raises SignprepError as `clip_row`, or if the file cannot be written.
+    """
+    row = clip_row(cache, position)
+    if output is not None:
+        require_writable(output)
+    clip = cache.read([position])[0]
+    facts = Table(show_header=False, box=None, pad_edge=False)
+    seconds = f"{row['clip_start_seconds']:.3f} to {row['clip_end_seconds']:.3f}"
+    named = [("clip", str(position)), *((name, row[name]) for name in _TOLD), ("seconds", seconds)]
+    for name, value in [*named, ("stored", f"{row['stored_bytes']:,} bytes")]:
+        if value is not None:
+            facts.add_row(Text(name, style="bold"), Text(value))
+    console.print(facts)
+    if output is not None:
+        picture = contact_sheet(clip_frames(cache, clip), min(FRAMES_A_ROW, len(clip)))
+        with written_whole(output) as part:
+            part.write_bytes(picture_file(picture, output.suffix.lower()))
+        console.print(Text(f"{output}: {len(clip)} frames, from left to right"))
+    elif console.is_terminal:
+        _show_in_terminal(cache, clip, console)
+
+
+def _show_in_terminal(cache: Cache, clip: Any, console: Console) -> None:
+    protocol = terminal_pictures(os.environ)
+    num_frames = min(SHOWN_FRAMES, len(clip))
+    if protocol == "blocks":
+        columns, cells = cells_a_frame(console.width, num_frames)
+        frames = clip_frames(cache, clip, most=num_frames, side=cells)
+        print_blocks(contact_sheet(frames, columns), console)
+        return
+    frames = clip_frames(cache, clip, most=num_frames, side=128)
+    png = picture_file(contact_sheet(frames, min(FRAMES_A_ROW, num_frames)), ".png")
+    console.file.write(kitty_picture(png) if protocol == "kitty" else iterm_picture(png))
+
+
+def play_clip(cache: Cache, position: int, output: Path, speed: float) -> str:
+    """Write a clip as a moving picture, and return what was written, for people.
+
+    Raises SignprepError as `clip_row`, or if the file cannot be written.
+    """
+    row = clip_row(cache, position)
+    require_writable(output)
+    frames = clip_frames(cache, cache.read([position])[0])
+    seconds = clip_seconds(cache, position) / speed
+    data = mp4(frames, seconds) if output.suffix.lower() == ".mp4" else animated_webp(frames, seconds, WEBP_QUALITY)
+    with written_whole(output) as part:
+        part.write_bytes(data)
+    return f"{output}: clip {position} ({row['gloss']}), {len(frames)} frames in {seconds:.2f} s"
+
+
+def terminal_pictures(environment: Mapping[str, str]) -> str:
+    """Return how a terminal shows pictures, by its environment: `kitty`, `iterm` or `blocks`.
+
+    >>> terminal_pictures({"TERM": "xterm-kitty"}), terminal_pictures({"TERM": "xterm-256color"})
+    ('kitty', 'blocks')
+    """
+    term, program = environment.get("TERM", ""), environment.get("TERM_PROGRAM", "")
+    if "TMUX" in environment or term.startswith("screen"):
+        return "blocks"  # it lets no pictures through
+    if "KITTY_WINDOW_ID" in environment or "kitty" in term or "ghostty" in term:
+        return "kitty"
+    return "iterm" if program in ("iTerm.app", "WezTerm", "mintty") else "blocks"
+
+
+def kitty_picture(png: bytes) -> str:
+    """Return a PNG in the terminal graphics protocol of kitty, which takes blocks of 4,096 characters."""
+    data = base64.b64encode(png).decode("ascii")
+    blocks = [data[first : first + _KITTY_BLOCK] for first in range(0, len(data), _KITTY_BLOCK)]
+    parts = []
+    for number, block in enumerate(blocks):
+        head = "a=T,f=100," if number == 0 else ""
+        parts.append(f"\x1b_G{head}m={int(number < len(blocks) - 1)};{block}\x1b\\")
+    return "".join(parts) + "\n"
+
+
+def iterm_picture(png: bytes) -> str:
+    """Return a PNG in the inline images protocol of iTerm2."""
+    return f"\x1b]1337;File=inline=1;size={len(png)}:{base64.b64encode(png).decode('ascii')}\x07\n"
+
+
+def cells_a_frame(console_width: int, num_frames: int) -> tuple[int, int]:
+    """Return how many frames go side by side in a terminal, and how many characters each is wide, an even number.
+
+    Rows are full: 16 frames are never shown as 5, 5, 5 and 1.
+
+
+    >>> cells_a_frame(80, 16)
+    (4, 18)
+    """
+    most = max(1, (console_width + FRAME_GAP) // (_FEWEST_CELLS + FRAME_GAP))
+    columns = max(number for number in range(1, min(most, num_frames) + 1) if num_frames % number == 0)
+    width = min(64, (console_width + FRAME_GAP) // columns - FRAME_GAP)
+    return columns, max(2, width - width % 2)
+
+
+def print_blocks(picture: NDArray[np.uint8], console: Console) -> None:
+    """Print a picture, uint8 [H, W, 3], a character for two pixels above one another."""
+    if len(picture) % 2:
+        picture = np.concatenate([picture, np.zeros_like(picture[:1])])
+    segments = []
+    for above, below in zip(picture[::2].tolist(), picture[1::2].tolist(), strict=True):
+        for top, bottom in zip(above, below, strict=True):
+            style = Style(color=Color.from_rgb(*top), bgcolor=Color.from_rgb(*bottom))
+            segments.append(Segment("▀", style))
+        segments.append(Segment.line())
+    console.print(_Segments(segments), end="")
+
+
+class _Segments:
+    def __init__(self, segments: list[Segment]) -> None:
+        self._segments = segments
+
+    def __rich_console__(self, *_: object) -> list[Segment]:
+        return self._segments

@@ -114,10 +114,9 @@ def evaluate(
     from rich.console import Console
 
     from signprep.cache_builder import open_cache
-    from signprep.inference.evaluation.evaluation_data import SPLIT
     from signprep.inference.evaluation.report_html import write_html
     from signprep.inference.evaluation.report_text import print_evaluation
-    from signprep.inference.evaluation.run import evaluate_checkpoint, require_calibrated
+    from signprep.inference.evaluation.run import SPLIT, evaluate_checkpoint, require_calibrated
     from signprep.inference.options import EvaluationOptions
     from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
 
@@ -172,7 +171,7 @@ def evaluate(
 
 
 def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
-    from signprep.inference.evaluation.evaluation_data import SPLIT
+    from signprep.inference.evaluation.run import SPLIT
     from signprep.pipeline.datasets.annotations import SourceOptions
     from signprep.pipeline.datasets.read import read_split_roots
 
@@ -194,7 +193,7 @@ def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotatio
     import pyarrow.compute as pc
 
     from signprep.cache_builder.format.index import FAILED
-    from signprep.inference.evaluation.evaluation_data import SPLIT, cache_for_evaluation
+    from signprep.inference.evaluation.run import SPLIT, cache_for_evaluation
     from signprep.inference.open_model import open_model
 
     clips = open_model(checkpoint, own_model=model_name).card.clip_spec
@@ -216,7 +215,7 @@ def _timelines(
     asked: dict[str, int],
 ) -> dict[str, Any]:
     from signprep.inference.evaluation.document import EVALUATION_VERSION
-    from signprep.inference.evaluation.evaluation_data import evaluate_timelines
+    from signprep.inference.evaluation.run import evaluate_timelines
     from signprep.inference.open_model import open_model
     from signprep.inference.options import TimelineOptions, WindowOptions
 

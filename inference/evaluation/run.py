@@ -4,10 +4,15 @@ In: a checkpoint's file, a cache, options. Out: the dictionary that docs/evaluat
 temperature in the file.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.building.plan import BuildOptions
+from signprep.cache_builder.building.run import build_from_annotations
+from signprep.cache_builder.reader import Cache, open_cache
 from signprep.inference.evaluation.calibration import (
     TEMPERATURES,
     describe_calibration,
@@ -19,8 +24,19 @@ from signprep.inference.evaluation.logits import Answers, answer, split_clips
 from signprep.inference.evaluation.metrics import ranks
 from signprep.inference.export.runtime import ExportedRecognizer
 from signprep.inference.open_model import open_model
-from signprep.inference.options import EvaluationOptions
-from signprep.pipeline.errors import CheckpointError
+from signprep.inference.options import EvaluationOptions, TimelineOptions, WindowOptions
+from signprep.inference.prediction import Kept, keeper
+from signprep.inference.recognizer import Recognizer
+from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
+from signprep.inference.timeline.segments import TimelineSegment
+from signprep.inference.videos.find import Video
+from signprep.inference.videos.run import segments_of, why_no_sign
+from signprep.inference.videos.window_predictions import VideoAnswers, answer_videos
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.annotations import Annotations
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.splits import SplitOptions
+from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.progress import progress_bar
 
 
@@ -65,3 +81,137 @@ def require_calibrated(document: dict[str, Any]) -> None:
             f"{TEMPERATURES[1]} fits these {document['clips']:,} clips best, as where every answer is right; calibrate "
             "on a split with more clips"
         )
+
+
+SPLIT = "test"
+"""Of all segments of a data root that is evaluated."""
+MATCHING_IOU = 0.5
+"""Least intersection over union at which a segment of the right gloss is the labelled one."""
+
+
+def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path) -> Cache:
+    """Build a cache of all segments, in split `SPLIT`, in a folder.
+
+    Args:
+        annotations: of `read_split_roots({SPLIT: root})`.
+        clips: as the model's were made.
+        folder: for the cache; the caller removes it.
+
+    Raises:
+        AnnotationError, CacheError, DecodeError: as `signprep build-cache` does.
+    """
+    if not annotations.segments:
+        raise AnnotationError("the data root has no segments to evaluate")
+    out = folder / "evaluated.zarr"
+    build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=SplitOptions(by="column"))
+    return open_cache(out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEvaluation:
+    """Timelines of labelled videos, held against their labels."""
+
+    segments: SegmentScores
+    words: WordErrors
+    num_videos: int
+    num_left_out: int
+    """Labelled segments whose middle no answered window shows: what could not be read says nothing of the model."""
+    unanswered: tuple[str, ...]
+    """Why windows, or whole videos, have no answer."""
+    without_signs: tuple[str, ...]
+    """Videos whose timeline is empty, with their surest window."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        segments, words = self.segments, self.words
+        return {
+            "videos": self.num_videos,
+            "iou": MATCHING_IOU,
+            "segment_precision": segments.precision,
+            "segment_recall": segments.recall,
+            "segment_f1": segments.f1,
+            "predicted_segments": segments.num_predicted,
+            "labelled_segments": segments.num_true,
+            "left_out_segments": self.num_left_out,
+            "matched_segments": segments.num_matched,
+            "word_error_rate": words.rate,
+            "substitutions": words.substitutions,
+            "insertions": words.insertions,
+            "deletions": words.deletions,
+            "unanswered": list(self.unanswered),
+            "without_signs": list(self.without_signs),
+        }
+
+
+def evaluate_timelines(
+    recognizer: Recognizer,
+    annotations: Annotations,
+    windows: WindowOptions,
+    options: TimelineOptions,
+    *,
+    batch_size: int = 32,
+    decoders: int = 2,
+) -> TimelineEvaluation:
+    """Return how well the timelines of labelled videos agree with their labels.
+
+    Args:
+        recognizer: an opened checkpoint.
+        annotations: of the videos.
+        windows: with a stride.
+        options: of the timeline.
+        batch_size: windows that go through the model together.
+        decoders: videos that are decoded at the same time.
+
+    Raises:
+        AnnotationError: there are no labelled videos, or none of their labelled signs can be read.
+    """
+    labelled: defaultdict[str, list[Segment]] = defaultdict(list)
+    for segment in annotations.segments:
+        labelled[segment.video].append(segment)
+    if not labelled:
+        raise AnnotationError("the data root has no labelled videos to evaluate")
+    videos = [_video(annotations, name) for name in labelled]
+    segments, words = SegmentScores(), WordErrors()
+    left_out = 0
+    unanswered: list[str] = []
+    without_signs: list[str] = []
+    found = answer_videos(
+        recognizer, videos, windows, keeper(recognizer, probabilities=True), batch_size=batch_size, decoders=decoders
+    )
+    with progress_bar("Evaluating", len(videos), "videos") as progress:
+        for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
+            signs = segments_of(recognizer, answers, options)
+            asked = sorted(truth, key=lambda segment: segment.start_seconds)
+            truth = [segment for segment in asked if _was_answered(segment, answers)]
+            left_out += len(asked) - len(truth)
+            segments += segment_scores(signs, truth, MATCHING_IOU)
+            words += word_errors(_glosses(signs), _glosses(truth))
+            unanswered += [entry.reason for entry in answers.unanswered]
+            if answers.answers and not signs:
+                without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer, answers, options)}")
+            progress(number)
+    if not segments.num_true:  # whose scores would be perfect
+        reason = f"; the first reason: {unanswered[0]}" if unanswered else ""
+        raise AnnotationError(f"not one of {left_out} labelled signs is where a video could be read{reason}")
+    return TimelineEvaluation(
+        segments=segments,
+        words=words,
+        num_videos=len(videos),
+        num_left_out=left_out,
+        unanswered=tuple(dict.fromkeys(unanswered)),
+        without_signs=tuple(without_signs),
+    )
+
+
+def _was_answered(segment: Segment, found: VideoAnswers[Kept]) -> bool:
+    middle = (segment.start_seconds + segment.end_seconds) / 2
+    return any(answer.span.start_seconds <= middle <= answer.span.end_seconds for answer in found.answers)
+
+
+def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:
+    return [sign.gloss for sign in signs]
+
+
+def _video(annotations: Annotations, name: str) -> Video:
+    folder, inside = annotations.roots.locate(name)
+    return Video(path=annotations.roots.display_name(name), folder=folder, name=inside)

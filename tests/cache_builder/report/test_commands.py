@@ -9,9 +9,9 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report import stills
-from signprep.cache_builder.report.clip_images import clip_frames
-from signprep.cache_builder.report.one_clip import show_clip
+from signprep.cache_builder.report import terminal
+from signprep.cache_builder.report.clip_images import FRAME_GAP, clip_frames, contact_sheet
+from signprep.cache_builder.report.terminal import show_clip
 from signprep.pipeline.cli import cli
 from signprep.pipeline.video.demux import packet_times
 from tests.cache_builder.report.made import HOSTILE
@@ -77,20 +77,20 @@ def test_a_clips_frames_are_shown_in_a_terminal(troubled: Cache, monkeypatch: py
 
 
 def test_terminals_are_known_by_their_environment() -> None:
-    assert stills.terminal_pictures({"TERM": "xterm-ghostty"}) == "kitty"
-    assert stills.terminal_pictures({"TERM_PROGRAM": "iTerm.app"}) == "iterm"
-    assert stills.terminal_pictures({"TERM_PROGRAM": "iTerm.app", "TMUX": "1"}) == "blocks"
-    assert stills.iterm_picture(b"abc") == "\x1b]1337;File=inline=1;size=3:YWJj\x07\n"
-    parts = stills.kitty_picture(bytes(5000)).split("\x1b\\")
+    assert terminal.terminal_pictures({"TERM": "xterm-ghostty"}) == "kitty"
+    assert terminal.terminal_pictures({"TERM_PROGRAM": "iTerm.app"}) == "iterm"
+    assert terminal.terminal_pictures({"TERM_PROGRAM": "iTerm.app", "TMUX": "1"}) == "blocks"
+    assert terminal.iterm_picture(b"abc") == "\x1b]1337;File=inline=1;size=3:YWJj\x07\n"
+    parts = terminal.kitty_picture(bytes(5000)).split("\x1b\\")
     assert parts[0].startswith("\x1b_Ga=T,f=100,m=1;") and parts[1].startswith("\x1b_Gm=0;")
     for width in (20, 40, 80, 237):
-        columns, cells = stills.cells_a_frame(width, 16)
-        assert 16 % columns == 0 and columns * (cells + stills.GAP) - stills.GAP <= max(width, 18)
+        columns, cells = terminal.cells_a_frame(width, 16)
+        assert 16 % columns == 0 and columns * (cells + FRAME_GAP) - FRAME_GAP <= max(width, 18)
 
 
 def test_frames_lie_side_by_side(troubled: Cache) -> None:
     frames = clip_frames(troubled, troubled.read([5])[0], most=6, side=16)
-    whole = stills.sheet(frames, 4)
+    whole = contact_sheet(frames, 4)
     assert whole.shape == (34, 70, 3) and (whole[18:, 36:] == 0).all() and whole[18:34, 18:34].any()
 
 

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 
 from signprep.cache_builder.reader import Cache, open_cache
-from signprep.cache_builder.report.alike import compare_clips
-from signprep.cache_builder.report.choice import shown_rows
-from signprep.cache_builder.report.columns import clip_columns
-from signprep.cache_builder.report.finding import index_findings
-from signprep.cache_builder.report.findings import Finding
-from signprep.cache_builder.report.footage_findings import footage_findings
+from signprep.cache_builder.report.clip_table import clip_table
+from signprep.cache_builder.report.findings import Finding, index_findings
+from signprep.cache_builder.report.near_duplicates import compare_clips, footage_findings
 from signprep.cache_builder.report.statistics import balances, coverage, durations
+from signprep.cache_builder.report.thumbnails import shown_rows
 from signprep.pipeline.clip_spec import ClipSpec
 from tests.cache_builder.report.made import HOSTILE, LONG, QUOTING, drawn_clip, failed, row_of, write_cache
 
@@ -24,13 +22,13 @@ def by_kind(findings: list[Finding]) -> dict[str, list[Finding]]:
 
 def test_a_clean_cache_has_no_findings(tmp_path: Path) -> None:
     clean = write_cache(tmp_path / "c.zarr", [row_of(number) for number in range(48)])
-    columns = clip_columns(clean)
+    columns = clip_table(clean)
     assert index_findings(columns, clean.clip_spec) == []
     assert list(footage_findings(columns, compare_clips(clean, columns))) == []
 
 
 def test_everything_that_is_wrong_is_found_with_the_clips_concerned(troubled: Cache) -> None:
-    columns = clip_columns(troubled)
+    columns = clip_table(troubled)
     found = by_kind(index_findings(columns, troubled.clip_spec))
     positions = {kind: [columns.positions[each.rows].tolist() for each in those] for kind, those in found.items()}
     assert positions == {
@@ -65,7 +63,7 @@ def test_everything_that_is_wrong_is_found_with_the_clips_concerned(troubled: Ca
 
 
 def test_the_same_footage_coded_again_is_found_and_other_performances_are_not(troubled: Cache) -> None:
-    columns = clip_columns(troubled)
+    columns = clip_table(troubled)
     comparison = compare_clips(troubled, columns, threads=2)
     [pair] = comparison.pairs
     assert columns.positions[list(pair.rows)].tolist() == [27, 38]
@@ -85,14 +83,14 @@ def test_clips_of_any_size_and_pixels_are_compared(tmp_path: Path, size: int) ->
         return np.repeat(luma[..., np.newaxis], 3, axis=3)
 
     rows = [row_of(number) for number in range(8)]
-    columns = clip_columns(made := write_cache(tmp_path / "c.zarr", rows, clip_of, spec=spec))
+    columns = clip_table(made := write_cache(tmp_path / "c.zarr", rows, clip_of, spec=spec))
     pairs = compare_clips(made, columns).pairs
     assert {pair.rows for pair in pairs} == {(0, 4), (1, 5), (2, 6), (3, 7)}
 
 
 def test_a_cache_of_more_clips_is_sampled_and_says_so(tmp_path: Path) -> None:
     made = write_cache(tmp_path / "c.zarr", [row_of(number) for number in range(40)])
-    columns = clip_columns(made)
+    columns = clip_table(made)
     [finding] = footage_findings(columns, compare_clips(made, columns, most=10))
     assert finding.title == "10 of 40 clips compared with one another" and "6 %" in finding.meaning
     [finding] = footage_findings(columns, compare_clips(made, columns, most=0))
@@ -105,14 +103,14 @@ def test_damaged_clips_are_a_finding_and_no_end(tmp_path: Path) -> None:
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
-    columns = clip_columns(made)
+    columns = clip_table(made)
     comparison = compare_clips(open_cache(made.path), columns)
     [finding] = footage_findings(columns, comparison)
     assert (finding.kind, finding.gravity, len(finding.rows)) == ("damaged", "wrong", 1)
 
 
 def test_figures_count_what_is_there(troubled: Cache) -> None:
-    columns = clip_columns(troubled)
+    columns = clip_table(troubled)
     assert (len(columns), int(columns.is_ok.sum()), columns.num_removed) == (47, 44, 1)
     found = balances(columns)
     assert found["split"].names == ("train", "val", None)
@@ -131,7 +129,7 @@ def test_names_of_ones_own_have_no_signers_views_or_coverage(tmp_path: Path) -> 
     own = {"signer": None, "view": None, "source": None, "item": None}
     rows = [row_of(number, **own, take=f"take {number}", gloss="하나", split="train") for number in range(6)]
     made = write_cache(tmp_path / "c.zarr", rows)
-    columns = clip_columns(made)
+    columns = clip_table(made)
     assert coverage(columns) is None
     assert set(balances(columns)) == {"split", "gloss"}
     assert [finding.kind for finding in index_findings(columns, made.clip_spec)] == ["no-signer"]
@@ -139,7 +137,7 @@ def test_names_of_ones_own_have_no_signers_views_or_coverage(tmp_path: Path) -> 
 
 def test_a_cache_in_which_all_failed_is_described(tmp_path: Path) -> None:
     made = write_cache(tmp_path / "c.zarr", [*(failed(number) for number in range(3)), row_of(3, status="removed")])
-    columns = clip_columns(made)
+    columns = clip_table(made)
     assert durations(columns) is None
     kinds = {finding.kind for finding in index_findings(columns, made.clip_spec)}
     assert {"failed", "class-empty", "removed"} <= kinds
@@ -148,7 +146,7 @@ def test_a_cache_in_which_all_failed_is_described(tmp_path: Path) -> None:
 
 def test_shown_clips_are_of_many_signers_views_and_splits(tmp_path: Path) -> None:
     made = write_cache(tmp_path / "c.zarr", [row_of(number, gloss="왼쪽") for number in range(48)])
-    columns = clip_columns(made)
+    columns = clip_table(made)
     [rows] = shown_rows(columns, np.array([0]), 4)
     assert len({columns.signer.of(row) for row in rows}) == 4
     assert {columns.view.of(row) for row in rows} == {"F", "L"}

@@ -18,11 +18,10 @@ import pytest
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report import report
 from signprep.cache_builder.report.clip_images import animated_webp, clip_frames, clip_seconds, mp4
-from signprep.cache_builder.report.columns import clip_columns
-from signprep.cache_builder.report.page import SCRIPTS
-from signprep.cache_builder.report.page_data import listed_rows, packed_clips
-from signprep.cache_builder.report.pictures import make_pictures, plan_pictures
+from signprep.cache_builder.report.clip_table import clip_table
+from signprep.cache_builder.report.page import SCRIPTS, listed_rows, packed_clips
 from signprep.cache_builder.report.report import ReportOptions, WrittenReport, write_report
+from signprep.cache_builder.report.thumbnails import make_pictures, plan_pictures
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from tests.cache_builder.report.chromium import Tab
@@ -127,7 +126,7 @@ def test_three_thousand_classes_stay_under_twenty_megabytes(tmp_path: Path, tab:
 def test_pictures_fit_into_the_room_there_is(tmp_path: Path) -> None:
     rows = [row_of(number, gloss=f"낱말 {number % 8}") for number in range(64)]
     made = write_cache(tmp_path / "c.zarr", rows)
-    columns = clip_columns(made)
+    columns = clip_table(made)
     classes = [list(range(code, 64, 8)) for code in range(8)]
     shown = []
     for room in (1_000_000, 60_000, 12_000, 3_000):
@@ -141,8 +140,8 @@ def test_pictures_fit_into_the_room_there_is(tmp_path: Path) -> None:
 
 
 def test_of_too_many_clips_whole_classes_are_listed(troubled: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signprep.cache_builder.report.page_data.LISTED_CLIPS", 20)
-    columns = clip_columns(troubled)
+    monkeypatch.setattr("signprep.cache_builder.report.page.LISTED_CLIPS", 20)
+    columns = clip_table(troubled)
     rows = listed_rows(columns, np.array([4]))
     assert {columns.gloss.of(row) for row in rows} == {"3.1절"}
     document = json.loads(gzip.decompress(base64.b64decode(packed_clips(columns, rows, [], "signprep play"))))

@@ -6,16 +6,18 @@ classes in 15 MB that is one of 96 pixels each.
 """
 
 import base64
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_images import animated_webp, clip_frames
-from signprep.cache_builder.report.columns import ClipColumns
+from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.pipeline.errors import CacheCorruptError
 
 TRIED_CLIPS = 12
@@ -57,7 +59,7 @@ class Pictures:
 
 def plan_pictures(
     cache: Cache,
-    columns: ClipColumns,
+    columns: ClipTable,
     classes: Sequence[Sequence[int]],
     max_bytes: int,
     *,
@@ -91,7 +93,7 @@ def plan_pictures(
 
 def make_pictures(
     cache: Cache,
-    columns: ClipColumns,
+    columns: ClipTable,
     plan: PicturePlan,
     max_bytes: int,
     *,
@@ -115,7 +117,7 @@ def make_pictures(
     return Pictures(side=min(plan.quality.side, cache.clip_spec.size), by_row=by_row)
 
 
-def _picture(cache: Cache, columns: ClipColumns, row: int, quality: Quality) -> str | None:
+def _picture(cache: Cache, columns: ClipTable, row: int, quality: Quality) -> str | None:
     """Return a picture in base64; None for a damaged clip."""
     try:
         clip = cache.read([int(columns.positions[row])])[0]
@@ -124,3 +126,31 @@ def _picture(cache: Cache, columns: ClipColumns, row: int, quality: Quality) -> 
     frames = clip_frames(cache, clip, most=quality.frames, side=quality.side)
     data = animated_webp(frames, float(columns.durations_seconds[row]), quality.webp)
     return base64.b64encode(data).decode("ascii")
+
+
+def shown_rows(columns: ClipTable, classes: NDArray[np.int64], most: int) -> list[list[int]]:
+    """Return rows to show of each class, `most` at most, the first of which tells most.
+
+    Args:
+        columns: of a cache.
+        classes: their places among the glosses.
+        most: rows of a class.
+    """
+    ok_rows = np.flatnonzero(columns.is_ok)
+    order = ok_rows[np.argsort(columns.gloss.codes[ok_rows], kind="stable")]
+    bounds = np.searchsorted(columns.gloss.codes[order], np.arange(len(columns.gloss.names) + 1))
+    return [_spread(columns, order[bounds[code] : bounds[code + 1]].tolist(), most) for code in classes.tolist()]
+
+
+def _spread(columns: ClipTable, rows: list[int], most: int) -> list[int]:
+    """Return rows in an order in which each has the signer, the view and the split that were shown least before."""
+    columns_to_spread = (columns.signer, columns.view, columns.split)
+    times: tuple[Counter[int], ...] = (Counter(), Counter(), Counter())
+    left = {row: tuple(int(column.codes[row]) for column in columns_to_spread) for row in rows}
+    shown: list[int] = []
+    while left and len(shown) < most:
+        row = min(left, key=lambda row: (sum(map(Counter.__getitem__, times, left[row])), times[0][left[row][0]], row))
+        for counter, code in zip(times, left.pop(row), strict=True):
+            counter[code] += 1
+        shown.append(row)
+    return shown

@@ -1,6 +1,6 @@
 """The label index of a cache as arrays that are quick to count.
 
-In: a cache. Out: `ClipColumns`, a row for each clip that is or should be there: failed ones are in, removed ones are
+In: a cache. Out: `ClipTable`, a row for each clip that is or should be there: failed ones are in, removed ones are
 not. Columns of repeating names are numbers into a tuple of names, so that half a million rows are counted by
 `numpy.bincount` and no row becomes a Python object.
 """
@@ -45,7 +45,7 @@ class Named:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipColumns:
+class ClipTable:
     """The rows of an index whose clips were not removed, in the order of their positions; N of them."""
 
     positions: NDArray[np.int64]
@@ -84,7 +84,7 @@ class ClipColumns:
         return f"{self.video.of(row)} {self.start_seconds[row]:.2f}-{self.end_seconds[row]:.2f} s"
 
 
-def clip_columns(cache: Cache) -> ClipColumns:
+def clip_table(cache: Cache) -> ClipTable:
     """Return the columns of a cache's index that reports are made of."""
     everything = cache.index
     status = everything["status"].cast(pa.string())
@@ -92,7 +92,7 @@ def clip_columns(cache: Cache) -> ClipColumns:
     label_start, label_end = _floats(table["start_seconds"]), _floats(table["end_seconds"])
     start, end = _floats(table["clip_start_seconds"]), _floats(table["clip_end_seconds"])
     video, video_hash = table["video"], table["video_hash"]
-    return ClipColumns(
+    return ClipTable(
         positions=table["position"].to_numpy(),
         is_ok=pc.equal(table["status"].cast(pa.string()), OK).to_numpy(),
         gloss=_named(table["gloss"], cache.vocabulary.glosses),

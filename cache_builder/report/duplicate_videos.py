@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.cache_builder.report.columns import ClipColumns
+from signprep.cache_builder.report.clip_table import ClipTable
 
 SAME_SPAN = 0.5
 """Two labels claim the same seconds if they share at least this part of the time that either covers."""
@@ -37,7 +37,7 @@ class SameSpan:
         return self.glosses[0] != self.glosses[1]
 
 
-def same_videos(columns: ClipColumns) -> list[SameVideo]:
+def same_videos(columns: ClipTable) -> list[SameVideo]:
     """Return the videos that lie there under several names, those with the most clips first."""
     found = []
     for rows in _groups(columns):
@@ -53,7 +53,7 @@ def same_videos(columns: ClipColumns) -> list[SameVideo]:
     return sorted(found, key=lambda same: -len(same.rows))
 
 
-def same_spans(columns: ClipColumns) -> list[SameSpan]:
+def same_spans(columns: ClipTable) -> list[SameSpan]:
     """Return the pairs of labels that claim the same seconds of the same bytes."""
     found = []
     for group in _groups(columns):
@@ -68,14 +68,14 @@ def same_spans(columns: ClipColumns) -> list[SameSpan]:
     return found
 
 
-def _groups(columns: ClipColumns) -> list[NDArray[np.int64]]:
+def _groups(columns: ClipTable) -> list[NDArray[np.int64]]:
     """Return the rows of each content that has more than one, in their order."""
     order = np.argsort(columns.content.codes, kind="stable")
     starts = np.flatnonzero(np.diff(columns.content.codes[order])) + 1
     return [rows for rows in np.split(order, starts) if len(rows) > 1]
 
 
-def _shared(columns: ClipColumns, row: int, other: int) -> float:
+def _shared(columns: ClipTable, row: int, other: int) -> float:
     """Return the part of the time of two labels that both cover."""
     starts = columns.label_start_seconds[[row, other]]
     ends = columns.label_end_seconds[[row, other]]
