@@ -24,9 +24,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.synthetic.dataset import SampleSpec
 from signprep.training.callbacks.guards import Throughput
 from signprep.training.callbacks.record import EpochTable
-from signprep.training.config import TrainConfig
+from signprep.training.config import Devices, TrainConfig
 from signprep.training.data.augmentation import num_draws
-from signprep.training.devices import Devices
 from signprep.training.loader import Batch, ClipLoader
 from signprep.training.model_spec import ModelSpec, model_spec
 from signprep.training.run import train

@@ -25,8 +25,7 @@ from signprep.training.options import (
 )
 
 if TYPE_CHECKING:
-    from signprep.training.config import TrainConfig
-    from signprep.training.devices import Devices
+    from signprep.training.config import Devices, TrainConfig
 
 _AUGMENTATION = (
     "tempo", "crop_scale", "rotation_degrees", "brightness", "contrast", "saturation", "erase_probability",
@@ -172,7 +171,7 @@ def _reporter() -> Callable[[str], None]:
 def _devices(gpus: int | None, devices: int | None, num_nodes: int, report: Callable[[str], None]) -> "Devices":
     import torch
 
-    from signprep.training.devices import Devices
+    from signprep.training.config import Devices
 
     available = torch.cuda.device_count()
     asked = gpus if gpus is not None else devices
@@ -186,9 +185,7 @@ def _devices(gpus: int | None, devices: int | None, num_nodes: int, report: Call
 
 
 def _config(options: dict[str, Any], report: Callable[[str], None], *, on_gpu: bool) -> "TrainConfig":
-    from signprep.training.config import TrainConfig
-    from signprep.training.data.augmentation import NONE, Augmentation
-    from signprep.training.flip_map import read_flip_map
+    from signprep.training.config import NO_AUGMENTATION, Augmentation, TrainConfig, read_flip_map
 
     given = {name: value for name in _AUGMENTATION if (value := options.pop(name)) is not None}
     no_augment, flip_map = options.pop("no_augment"), options.pop("flip_map")
@@ -201,7 +198,7 @@ def _config(options: dict[str, Any], report: Callable[[str], None], *, on_gpu: b
         report("16-mixed needs a GPU: training in 32 bits")
         options["precision"] = "32"
     try:
-        return TrainConfig(augmentation=replace(NONE if no_augment else Augmentation(), **given), **options)
+        return TrainConfig(augmentation=replace(NO_AUGMENTATION if no_augment else Augmentation(), **given), **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -1,13 +1,64 @@
 """TrainConfig: what a training run was asked for, apart from its data and its model."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
 
-from signprep.training.data.augmentation import Augmentation
+from signprep.pipeline.errors import TrainingError
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
 """Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Limits of the random changes to a training clip. Raises ValueError on impossible ones.
+
+    The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
+    """
+
+    tempo: float = 0.8
+    """Smallest part of the clip's time that is shown, 0 to 1; frames are drawn evenly from it, with jitter."""
+    crop_scale: float = 0.8
+    """Smallest side of the crop, as a part of the stored side."""
+    aspect: float = 1.1
+    """Largest ratio between the crop's sides."""
+    rotation_degrees: float = 5.0
+    """Largest rotation to either side."""
+    brightness: float = 0.2
+    """Largest change, as a part of the full range."""
+    contrast: float = 0.2
+    saturation: float = 0.2
+    erase_probability: float = 0.1
+    """That a rectangle of 2 to 15 % of the picture is greyed in all frames of a clip."""
+    flip_probability: float = 0.0
+    """That a clip is mirrored. Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
+
+    def __post_init__(self) -> None:
+        for name in ("tempo", "crop_scale"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
+        for name in ("erase_probability", "flip_probability", "brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in 0 to 1")
+        if self.aspect < 1:
+            raise ValueError(f"aspect is {self.aspect}; it must be at least 1")
+        if not 0 <= self.rotation_degrees <= 45:
+            raise ValueError(f"rotation_degrees is {self.rotation_degrees}; it must be in 0 to 45")
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Return what `dataclasses.asdict` has taken apart."""
+        return cls(**fields)
+
+
+NO_AUGMENTATION = Augmentation(
+    tempo=1.0, crop_scale=1.0, aspect=1.0, rotation_degrees=0.0, brightness=0.0, contrast=0.0, saturation=0.0,
+    erase_probability=0.0,
+)  # fmt: skip
+"""Only the jitter of frames is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +161,45 @@ _CHOICES = {
     "class_weights": ("none", "balanced"),
     "precision": ("32", "16-mixed", "bf16-mixed"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What a run trains on."""
+
+    gpus: int = 0
+    """On each machine; 0 trains on the CPU."""
+    processes: int = 1
+    """On each machine, without GPUs."""
+    num_nodes: int = 1
+    """Machines."""
+
+    @property
+    def per_node(self) -> int:
+        """Ranks on each machine."""
+        return self.gpus or self.processes
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train together."""
+        return self.per_node * self.num_nodes
+
+    def __str__(self) -> str:
+        kind = f"{self.gpus} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else "CPU"
+        processes = f", {self.processes} processes" if self.processes > 1 and not self.gpus else ""
+        return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
+
+
+def read_flip_map(path: Path) -> dict[str, str]:
+    """Return the pairs of a file such as {"왼쪽": "오른쪽"}; each pair needs to be there once only.
+
+    Raises:
+        TrainingError: the file does not read, or is not of that shape.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+        raise TrainingError(f'{path}: expected an object of glosses, such as {{"왼쪽": "오른쪽"}}')
+    return document

@@ -36,10 +36,9 @@ from signprep.training.callbacks.run_folder import (
     remove_earlier_run,
     require_own,
 )
-from signprep.training.config import TrainConfig
+from signprep.training.config import Devices, TrainConfig
 from signprep.training.data.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
-from signprep.training.devices import Devices
 from signprep.training.model.classifier import ModelCard, SignClassifier
 from signprep.training.model.own_code import load_function
 from signprep.training.model.resume import check_resumable

@@ -13,8 +13,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from signprep.training.config import Augmentation
 from signprep.training.data.augmentation import (
-    Augmentation,
     Tones,
     erased_boxes,
     frame_positions,

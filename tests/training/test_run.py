@@ -15,8 +15,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.training.callbacks import checkpoint_io
-from signprep.training.config import TrainConfig
-from signprep.training.devices import Devices
+from signprep.training.config import Devices, TrainConfig
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model_spec import model_spec
 from signprep.training.runtime.batch_size_hint import fits, out_of_memory

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from signprep.training.config import NO_AUGMENTATION, Augmentation
 from signprep.training.data.augmentation import (
     ERASE,
     FLIP,
-    NONE,
-    Augmentation,
     erased_boxes,
     frame_positions,
     jittered_frame_positions,
@@ -136,7 +135,7 @@ def test_nothing_is_mirrored_unless_asked_for() -> None:
 def test_no_augmentation_is_the_plain_clip_but_for_the_frames() -> None:
     clips = torch.from_numpy(patchy_clip())[None]
     draws = neutral_draws(1, 2)
-    augmented, plain = ClipTransform(SPEC, NONE)(clips, draws), ClipTransform(SPEC)(clips)
+    augmented, plain = ClipTransform(SPEC, NO_AUGMENTATION)(clips, draws), ClipTransform(SPEC)(clips)
     assert torch.allclose(augmented, plain, atol=1e-4)
 
 
@@ -146,7 +145,7 @@ def test_tones_change_as_their_names_say() -> None:
     def changed(column: int, **limits: float) -> np.ndarray:
         draws = neutral_draws(2, 2)
         draws[1, column] = 1.0
-        return pictures(ClipTransform(SPEC, Augmentation(**(asdict(NONE) | limits)))(clips, draws))
+        return pictures(ClipTransform(SPEC, Augmentation(**(asdict(NO_AUGMENTATION) | limits)))(clips, draws))
 
     from signprep.training.data import augmentation
 
@@ -195,7 +194,7 @@ def test_ones_own_augmentation_sees_colours_and_a_seeded_generator() -> None:
         return 1 - clips
 
     clips, draws = torch.from_numpy(patchy_clip())[None], neutral_draws(1, 2)
-    own = ClipTransform(SPEC, NONE, inverted)
+    own = ClipTransform(SPEC, NO_AUGMENTATION, inverted)
     plain = ClipTransform(SPEC)(clips)
     assert torch.allclose(own(clips, draws, seed=1), (1 - 2 * SPEC.mean) / SPEC.std - plain, atol=1e-4)
     own(clips, draws, seed=1)

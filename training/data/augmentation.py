@@ -6,66 +6,17 @@ batch, the rank or the number of threads.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from signprep.training.config import Augmentation
 
 TEMPO, START, SCALE, ASPECT, TOP, LEFT, ANGLE, BRIGHTNESS, CONTRAST, SATURATION, FLIP, ERASE, *ERASED = range(16)
 """Columns of the draws; a column for each frame of the model follows."""
 
 NUM_FIXED_DRAWS = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
-    """Limits of the random changes to a training clip. Raises ValueError on impossible ones.
-
-    The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
-    """
-
-    tempo: float = 0.8
-    """Smallest part of the clip's time that is shown, 0 to 1; frames are drawn evenly from it, with jitter."""
-    crop_scale: float = 0.8
-    """Smallest side of the crop, as a part of the stored side."""
-    aspect: float = 1.1
-    """Largest ratio between the crop's sides."""
-    rotation_degrees: float = 5.0
-    """Largest rotation to either side."""
-    brightness: float = 0.2
-    """Largest change, as a part of the full range."""
-    contrast: float = 0.2
-    saturation: float = 0.2
-    erase_probability: float = 0.1
-    """That a rectangle of 2 to 15 % of the picture is greyed in all frames of a clip."""
-    flip_probability: float = 0.0
-    """That a clip is mirrored. Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
-
-    def __post_init__(self) -> None:
-        for name in ("tempo", "crop_scale"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
-        for name in ("erase_probability", "flip_probability", "brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be in 0 to 1")
-        if self.aspect < 1:
-            raise ValueError(f"aspect is {self.aspect}; it must be at least 1")
-        if not 0 <= self.rotation_degrees <= 45:
-            raise ValueError(f"rotation_degrees is {self.rotation_degrees}; it must be in 0 to 45")
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Return what `dataclasses.asdict` has taken apart."""
-        return cls(**fields)
-
-
-NONE = Augmentation(
-    tempo=1.0, crop_scale=1.0, aspect=1.0, rotation_degrees=0.0, brightness=0.0, contrast=0.0, saturation=0.0,
-    erase_probability=0.0,
-)  # fmt: skip
-"""Only the jitter of frames is left."""
 
 
 def num_draws(num_frames: int) -> int:
