@@ -18,7 +18,7 @@ from signprep.pipeline.datasets.content import twin_hashes
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.progress import progress_bar
-from signprep.pipeline.runtime.text import byte_size, counted, time_span
+from signprep.pipeline.runtime.text import byte_size, counted, first_lines, time_span
 
 SHOWN_LINES = 5
 """Of each list in the summary; the index has all."""
@@ -132,7 +132,7 @@ def dry_run(
         f"{'all cores' if workers == -1 else f'{workers} workers'}",
         f"(from {counted(estimate.num_sampled, 'clip')} tried, {estimate.num_sampled_failed} of which failed"
         f"{':' if estimate.failures else ''}",
-        *_shortened(estimate.failures),
+        *first_lines(estimate.failures, SHOWN_LINES),
     ]
     lines[-1] += ")"
     return "\n".join(lines + _problem_lines(annotations.problems, found))
@@ -167,7 +167,7 @@ def build_summary(
         lines.append(f"gone from the data: {counted(report.num_removed, 'clip')}; `signprep compact` frees their bytes")
     if report.num_failed:
         lines.append(f"{counted(report.num_failed, 'clip')} failed:")
-        lines += _shortened([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()])
+        lines += first_lines([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()], SHOWN_LINES)
     return "\n".join(lines + _problem_lines(problems, found_leaks))
 
 
@@ -179,10 +179,5 @@ def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> 
     lines = [leak.warning for leak in found_leaks]
     if problems:
         lines.append(f"{counted(len(problems), 'problem')} in the data root:")
-        lines += _shortened([problem.message for problem in problems])
+        lines += first_lines([problem.message for problem in problems], SHOWN_LINES)
     return lines
-
-
-def _shortened(lines: Sequence[str]) -> list[str]:
-    shown = [f"  {line}" for line in lines[:SHOWN_LINES]]
-    return shown + ([f"  ... and {len(lines) - SHOWN_LINES} more"] if len(lines) > SHOWN_LINES else [])

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from signprep.cache_builder.remote.location import LOCATION, Location
+from signprep.pipeline.runtime.text import json_text
 
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _MOVING = (".mp4", ".webp")
@@ -75,8 +76,6 @@ def inspect(
 
         show_clip(cache, clip, output, Console())
     else:
-        import json
-
         from signprep.cache_builder.report.clip_table import clip_table
         from signprep.cache_builder.report.findings import index_findings
         from signprep.cache_builder.report.statistics import describe, describe_findings
@@ -86,7 +85,7 @@ def inspect(
         findings = index_findings(columns, cache.clip_spec)
         if as_json:
             document = description | describe_findings(columns, findings)
-            click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+            click.echo(json_text(document))
         else:
             print_cache(cache, description, columns, findings, Console())
 

@@ -1,11 +1,11 @@
 """Commands for several caches at once: `diff` and `merge`."""
 
-import json
 from pathlib import Path
 
 import click
 
 from signprep.pipeline.errors import CacheError, StoppedError
+from signprep.pipeline.runtime.text import json_text
 
 TROUBLE = 2
 """Exit code of `diff` where there is nothing to compare."""
@@ -38,7 +38,7 @@ def diff(ctx: click.Context, first: Path, second: Path, as_json: bool) -> None:
     except CacheError as error:
         click.echo(f"signprep: error: {error}", err=True)
         ctx.exit(TROUBLE)
-    click.echo(json.dumps(found.to_dict(), ensure_ascii=False, indent=2) if as_json else diff_summary(found))
+    click.echo(json_text(found.to_dict()) if as_json else diff_summary(found))
     ctx.exit(0 if found.equal else 1)
 
 

@@ -31,6 +31,7 @@ from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.reader import open_cache
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.text import first_of
 
 SELECTORS = ("signer", "take", "video", "segment_id")
 """Index columns by which clips can be forgotten."""
@@ -63,8 +64,7 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
         for value in values:
             if not (found == value).any():
                 known = sorted({str(name) for name in found if name is not None})
-                shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-                raise CacheError(f"{root}: has no {column} {value}; it has {shown or 'none'}")
+                raise CacheError(f"{root}: has no {column} {value}; it has {first_of(known, 5) or 'none'}")
             chosen |= found == value
     return np.flatnonzero(chosen)
 

@@ -19,7 +19,7 @@ from signprep.cache_builder.building.update import incompatibilities
 from signprep.cache_builder.edit.identity import live_rows, matched_rows
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.report.statistics import counts_by_value
-from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.runtime.text import counted, first_of
 
 COMPARED = ("gloss", "split", "status", "segment_id", "video", "item", "source", "signer", "view", "take")
 """Columns in which the same clip may differ."""
@@ -135,7 +135,7 @@ def diff_summary(found: CacheDiff) -> str:
         lines.append(f"cut in different ways: {name} is {_shown(in_a)} in A, {_shown(in_b)} in B")
     if found.labels:
         shown = [f"{gloss} ({in_a}, {in_b})" for gloss, (in_a, in_b) in found.labels.items()]
-        lines.append(f"{counted(len(shown), 'label')} differ (A, B): {_first(shown)}")
+        lines.append(f"{counted(len(shown), 'label')} differ (A, B): {first_of(shown, SHOWN)}")
     lines.append(f"in both: {counted(found.num_shared, 'clip')}")
     for name, side in (("A", a), ("B", b)):
         if side.only.num_rows:
@@ -144,29 +144,25 @@ def diff_summary(found: CacheDiff) -> str:
     if renamed:
         lines.append(
             f"of those, {counted(len(renamed), 'name')} are in both, with other video content or another span: "
-            f"{_first(sorted(renamed))}"
+            f"{first_of(sorted(renamed), SHOWN)}"
         )
     for name, table in found.differing.items():
         rows = table.slice(0, SHOWN + 1).to_pylist()
         shown = [f"{row['segment_id']} ({_shown(row['a'])}, {_shown(row['b'])})" for row in rows]
-        lines.append(f"{name} differs in {counted(table.num_rows, 'clip')} (A, B): {_first(shown)}")
+        lines.append(f"{name} differs in {counted(table.num_rows, 'clip')} (A, B): {first_of(shown, SHOWN)}")
     return "\n".join([*lines, "equal" if found.equal else "different"])
 
 
 def _only_lines(name: str, rows: pa.Table) -> list[str]:
     by_split, by_gloss = (
-        _first([f"{value} {count:,}" for value, count in counts_by_value(rows[column]).items()])
+        first_of([f"{value} {count:,}" for value, count in counts_by_value(rows[column]).items()], SHOWN)
         for column in ("split", "gloss")
     )
     names = rows["segment_id"].slice(0, SHOWN + 1).to_pylist()
     return [
         f"only in {name}: {counted(rows.num_rows, 'clip')}; by split: {by_split}; by gloss: {by_gloss}",
-        f"  {_first(names)}",
+        f"  {first_of(names, SHOWN)}",
     ]
-
-
-def _first(values: list[str]) -> str:
-    return ", ".join(values[:SHOWN]) + (", ..." if len(values) > SHOWN else "")
 
 
 def _shown(value: object) -> str:

@@ -54,6 +54,7 @@ from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.stretches import stretches
 from signprep.cache_builder.remote.transfer import transfer_all
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.runtime.text import first_of
 
 _STATE = "selection.json"
 """In the build folder: which selection of which state is being pulled."""
@@ -87,7 +88,7 @@ class Selection:
             known = {str(name) for name in found if name is not None}
             strange = sorted(set(values) - known)
             if strange:
-                shown = ", ".join(sorted(known)[:5]) + (", ..." if len(known) > 5 else "")
+                shown = first_of(sorted(known), 5)
                 raise _NothingChosenError(
                     f"{where}: has no {column} {', '.join(strange[:5])}; it has {shown or 'none'}"
                 )

@@ -41,7 +41,7 @@ from signprep.cache_builder.report.statistics import (
 from signprep.cache_builder.report.thumbnails import Pictures, make_pictures, plan_pictures, shown_rows
 from signprep.pipeline.datasets.annotations import normal_gloss
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
@@ -121,7 +121,7 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
         pictures=picture_list(columns, listed, pictures.side, pictures.by_row),
     )
     html = page.html().encode()
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(html)
     return WrittenReport(
         path=path,

@@ -35,7 +35,7 @@ from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import Finding
 from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.text import byte_size, counted
 
 BAR_WIDTH = 32
@@ -186,7 +186,7 @@ def show_clip(cache: Cache, position: int, output: Path | None, console: Console
     console.print(facts)
     if output is not None:
         picture = contact_sheet(clip_frames(cache, clip), min(FRAMES_A_ROW, len(clip)))
-        with written_whole(output) as part:
+        with atomic_write(output) as part:
             part.write_bytes(picture_file(picture, output.suffix.lower()))
         console.print(Text(f"{output}: {len(clip)} frames, from left to right"))
     elif console.is_terminal:
@@ -216,7 +216,7 @@ def play_clip(cache: Cache, position: int, output: Path, speed: float) -> str:
     frames = clip_frames(cache, cache.read([position])[0])
     seconds = clip_seconds(cache, position) / speed
     data = mp4(frames, seconds) if output.suffix.lower() == ".mp4" else animated_webp(frames, seconds, WEBP_QUALITY)
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         part.write_bytes(data)
     return f"{output}: clip {position} ({row['gloss']}), {len(frames)} frames in {seconds:.2f} s"
 

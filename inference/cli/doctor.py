@@ -1,9 +1,10 @@
 """The command `doctor`: what of this machine works, what is slow or missing, and what to do."""
 
-import json
 import sys
 
 import click
+
+from signprep.pipeline.runtime.text import json_text
 
 
 @click.command("doctor", short_help="Look whether this machine can do all of it.")
@@ -25,7 +26,7 @@ def doctor(as_json: bool) -> None:
 
     checks = [*check_machine(), *check_training()]
     if as_json:
-        click.echo(json.dumps([check.to_dict() for check in checks], ensure_ascii=False, indent=2))
+        click.echo(json_text([check.to_dict() for check in checks]))
     else:
         marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}
         table = Table.grid(padding=(0, 2))

@@ -1,6 +1,5 @@
 """The command `evaluate`."""
 
-import json
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ from signprep.cache_builder.remote.stream_options import StreamOptions, stream_o
 from signprep.pipeline.cli.extras import require_extra
 from signprep.pipeline.cli.given_options import note_given, refuse_given
 from signprep.pipeline.cli.options import source_options
-from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.runtime.text import counted, json_text
 
 if TYPE_CHECKING:
     from signprep.cache_builder.reader import Cache
@@ -118,7 +117,7 @@ def evaluate(
     from signprep.inference.evaluation.report_text import print_evaluation
     from signprep.inference.evaluation.run import SPLIT, evaluate_checkpoint, require_calibrated
     from signprep.inference.options import EvaluationOptions
-    from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
+    from signprep.pipeline.runtime.atomic_files import require_writable, write_json
 
     for path in (output_path, html_path, checkpoint if calibrate else None):
         if path is not None:
@@ -130,10 +129,9 @@ def evaluate(
         asked = {"batch_size": batch_size, "decoders": num_workers}
         given = {name: value for name, value in signs.items() if value is not None}
         document = _timelines(checkpoint, annotations, window, given, device, model_name, asked)
-        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+        text = json_text(document, allow_nan=False)
         if output_path is not None:
-            with written_whole(output_path) as path:
-                path.write_text(text + "\n", encoding="utf-8")
+            write_json(output_path, document)
         click.echo(text if as_json else _timeline_lines(document["timeline"]))
         return
     options = EvaluationOptions(
@@ -154,10 +152,9 @@ def evaluate(
         document = evaluate_checkpoint(checkpoint, cache, options)
         if data_root is not None:
             document["cache"], document["data_root"] = None, str(data_root)
-        text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
+        text = json_text(document, allow_nan=False)
         if output_path is not None:
-            with written_whole(output_path) as path:
-                path.write_text(text + "\n", encoding="utf-8")
+            write_json(output_path, document)
         if html_path is not None:
             write_html(document, cache, html_path)
     if document["figures"]["top_k"] is None:

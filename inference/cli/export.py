@@ -1,6 +1,5 @@
 """The command `export`."""
 
-import json
 from pathlib import Path
 
 import click
@@ -8,6 +7,7 @@ import click
 from signprep.cache_builder.remote.location import LOCATION, Location
 from signprep.cache_builder.remote.stream_options import StreamOptions, stream_options
 from signprep.pipeline.cli.extras import require_extra
+from signprep.pipeline.runtime.text import json_text
 from signprep.training.model.export_format import FORMATS
 
 
@@ -87,4 +87,4 @@ def export(
     report = export_model(checkpoint, output_path, options, cache)
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
-    click.echo(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) if as_json else report)
+    click.echo(json_text(report.to_dict()) if as_json else report)

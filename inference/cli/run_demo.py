@@ -1,6 +1,5 @@
 """The whole way on generated videos, for `signprep demo`: render, cache, train, predict, and show what came of it."""
 
-import json
 import shutil
 import sys
 import time
@@ -16,7 +15,7 @@ from signprep.inference.prediction import Prediction, predict_window
 from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
-from signprep.pipeline.runtime.text import byte_size
+from signprep.pipeline.runtime.text import byte_size, json_text
 from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
@@ -55,7 +54,7 @@ def run_demo(out: Path) -> None:
         f"trained   {MODEL.name}, {result.epochs} epochs in {result.seconds:.0f} s: accuracy "
         f"{result.best_val_accuracy:.3f} on signers never seen in training (chance: {1 / len(cache.vocabulary):.2f})\n"
         f"          {result.best_checkpoint}\n"
-        f"predicted a video of {gloss}:\n{json.dumps(prediction.to_dict(), ensure_ascii=False, indent=2)}\n"
+        f"predicted a video of {gloss}:\n{json_text(prediction.to_dict())}\n"
         f"all of it in {time.monotonic() - started:.0f} s\n\n"
         f"next: {command} inspect {out / 'demo.zarr'} --html report.html\n"
         f"      {command} scan --data-root YOUR_DATA"

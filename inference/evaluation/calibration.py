@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from signprep.inference.evaluation.metrics import wilson
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.training.model.classifier import CHECKPOINT_KEY
 
 NUM_BINS = 15
@@ -155,5 +155,5 @@ def write_temperature(checkpoint: Path, temperature: float) -> None:
     """Put a temperature into a checkpoint that was opened before; all else in it stays as it is."""
     contents = torch.load(checkpoint, map_location="cpu", weights_only=True)
     contents[CHECKPOINT_KEY]["temperature"] = temperature
-    with written_whole(checkpoint) as path:
+    with atomic_write(checkpoint) as path:
         torch.save(contents, path)

@@ -4,7 +4,7 @@ In: a recognizer and a cache. Out: `Answers`, whose labels are the model's, what
 Logits of all clips stay in memory (30,000 clips of 3,000 classes: 360 MB), since calibration and views need them whole.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
+from signprep.pipeline.runtime.text import first_of
 from signprep.training.loader import ClipLoader
 from signprep.training.runtime.batch_size_hint import is_out_of_memory
 
@@ -70,8 +71,9 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
     if not known.any():
         raise CheckpointError(
             f"{cache}: the checkpoint knows none of the glosses of its split {split!r}, which has "
-            f"{_some(glosses[label] for label in np.unique(cache_labels).tolist())}; the model knows "
-            f"{_some(model_labels)}. Use a cache whose classes are named as the training cache's (--class-by)"
+            f"{first_of([glosses[label] for label in np.unique(cache_labels)], NAMED_GLOSSES)}; the model knows "
+            f"{first_of(list(model_labels), NAMED_GLOSSES)}. Use a cache whose classes are named as the training "
+            "cache's (--class-by)"
         )
     unknown, counts = np.unique(cache_labels[~known], return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -84,11 +86,6 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
         num_removed=pc.sum(pc.equal(statuses, REMOVED)).as_py() or 0,
         unknown_glosses={glosses[unknown[place]]: int(counts[place]) for place in order},
     )
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    return ", ".join(listed[:NAMED_GLOSSES]) + (", ..." if len(listed) > NAMED_GLOSSES else "")
 
 
 def answer(

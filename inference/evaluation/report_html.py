@@ -25,7 +25,7 @@ from signprep.inference.evaluation.report_text import (
     span,
     worst_glosses,
 )
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.text import counted
 
 SHOWN_MISTAKES, SHOWN_ROWS = 24, 30
@@ -38,7 +38,7 @@ def write_html(document: dict[str, Any], cache: Cache, path: Path) -> None:
     """Write the report of an evaluation of this cache. Raises SignprepError if it cannot be written."""
     mistaken = document["mistaken"][:SHOWN_MISTAKES]
     pictures = [_moving_picture(cache, row["position"]) for row in mistaken]
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(html_page(document, pictures), encoding="utf-8")
 
 

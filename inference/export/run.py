@@ -3,7 +3,6 @@
 In: a checkpoint, a path, a cache for the proof. Out: the file, FILE.report.json, and an ExportReport.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from signprep.inference.options import INT8_DROP, ExportOptions
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.pipeline.runtime.atomic_files import require_writable, written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable, write_json
 from signprep.pipeline.runtime.machine import describe_machine, versions_of
 from signprep.pipeline.runtime.text import counted
 from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
@@ -82,7 +81,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
     def require(found: Comparison, checkpoint_accuracy: float | None) -> None:
         require_kept(output, found, checkpoint_accuracy, int8=options.int8, max_drop=bound)
 
-    with written_whole(output) as beside:
+    with atomic_write(output) as beside:
         notes = WRITERS[options.format](source, beside)
         try:
             proof = prove(beside, recognizer, clips, export_card, engines=engines, require=require)
@@ -105,8 +104,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
             versions=versions_of(PACKAGES[options.format]),
             notes=(*notes, *_notes(clips, engines, bound)),
         )
-        with written_whole(report_path(output)) as path:
-            path.write_text(json.dumps(report.to_dict(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(report_path(output), report.to_dict())
     return report
 
 

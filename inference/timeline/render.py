@@ -24,7 +24,7 @@ from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.strip import TimelineStrip, split_planes
 from signprep.inference.timeline.upright import Upright
 from signprep.pipeline.errors import DecodeError, SignprepError
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.video.demux import open_stream, packet_times, video_name, whole_duration_seconds
 from signprep.pipeline.video.presentation_order import ShownFrame
 from signprep.pipeline.video.pyav_reader import open_video
@@ -92,7 +92,7 @@ def render_timeline(
             picture_height=picture.shape[0] * 2 // 3,
             font=font,
         )
-        with written_whole(out) as beside, _Encoder(beside, source, first.frame, strip, turned=turned) as encoder:
+        with atomic_write(out) as beside, _Encoder(beside, source, first.frame, strip, turned=turned) as encoder:
             for num_frames, shown in enumerate(chain([first], frames), start=1):
                 encoder.add(upright(shown.frame)[0], shown)
                 if progress:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from signprep.inference.options import TimelineOptions
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.text import first_of
 
 _LEAST_SCORE = 1e-6
 """Of a class, where its logarithm is taken: no single window may forbid a sign."""
@@ -124,7 +125,7 @@ def _idle_label(glosses: Sequence[str], options: TimelineOptions) -> int | None:
     if options.idle_gloss is None:
         return None
     if options.idle_gloss not in glosses:
-        known = ", ".join(list(glosses)[:8]) + (", ..." if len(glosses) > 8 else "")
+        known = first_of(glosses, 8)
         raise SignprepError(f"the model knows no gloss {options.idle_gloss!r} for no sign; its glosses are {known}")
     return list(glosses).index(options.idle_gloss)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write
 
 _ENDS_A_LINE = frozenset({"Cc", "Zl", "Zp"})
 _NO_CHARACTER = frozenset({"Cs", "Cn"})
@@ -40,7 +40,7 @@ def write_subtitles(path: Path, segments: Sequence[TimelineSegment], video_name:
     """
     require_subtitle_ending(path)
     content = _FORMATS[path.suffix.lower()](segments, video_name, path)
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(content.encode("utf-8"))
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.text import json_text
 
 SUFFIXES = (".json", ".jsonl", ".csv")
 COLUMNS = (
@@ -38,7 +39,7 @@ def write_results(documents: Iterable[Any], path: Path | None, *, single: bool) 
     if path is None:
         _write_json(sys.stdout, documents, single=single)
         return
-    with written_whole(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         if path.suffix.lower() == ".csv":
             _write_csv(file, documents)
         elif path.suffix.lower() == ".jsonl":
@@ -52,11 +53,11 @@ def _write_json(file: TextIO, documents: Iterable[Any], *, single: bool) -> None
     """Write one document, or a list of them one by one: all of them never are in memory."""
     if single:
         [document] = documents
-        file.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        file.write(json_text(document) + "\n")
         return
     begin = "[\n"
     for document in documents:
-        file.write(begin + json.dumps(document, ensure_ascii=False, indent=2))
+        file.write(begin + json_text(document))
         begin = ",\n"
     file.write("[]\n" if begin == "[\n" else "\n]\n")
 

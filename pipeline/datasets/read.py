@@ -12,6 +12,7 @@ from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.text import first_of
 
 
 def layout_of(root: Path, options: SourceOptions) -> str:
@@ -115,6 +116,6 @@ def _why_none(root: Path, options: SourceOptions, problems: Sequence[Problem]) -
         option, of = _FILTERS[name]
         found = {value for segment in everything if (value := of(segment))}
         if not found & values:
-            shown = ", ".join(sorted(found)[:5]) + (", ..." if len(found) > 5 else "")
+            shown = first_of(sorted(found), 5)
             return f"{option} asks for {', '.join(sorted(values)[:5])}, and there is {shown or 'none'}"
     return f"the filters leave none of {len(everything)} segments: {', '.join(_FILTERS[name][0] for name in given)}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.runtime.text import counted, first_of
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
 """AIHub's own validation signers; 01-16 train."""
@@ -142,7 +142,7 @@ class Leak:
         return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}"
 
     def __str__(self) -> str:
-        shown = ", ".join(self.names[:3]) + (", ..." if len(self.names) > 3 else "")
+        shown = first_of(self.names, 3)
         return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {shown}"
 
 

@@ -6,8 +6,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.text import json_text
 
 
 def require_writable(path: Path) -> None:
@@ -26,7 +28,7 @@ def require_writable(path: Path) -> None:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path to write to; after the block its file is renamed to `path`, after an error it is removed."""
     if _is_device(path):
         yield path
@@ -40,6 +42,13 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise SignprepError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as `json_text` with a newline at its end, whole or not at all; errors as of `atomic_write`."""
+    text = json_text(document) + "\n"
+    with atomic_write(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _is_device(path: Path) -> bool:

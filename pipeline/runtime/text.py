@@ -1,4 +1,8 @@
-"""Numbers and errors in sentences for people."""
+"""Numbers, lists and errors in sentences for people."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -41,3 +45,28 @@ def first_line(error: BaseException) -> str:
     'no memory'
     """
     return str(error).strip().partition("\n")[0]
+
+
+def first_of(names: Sequence[str], limit: int, rest: str = ", ...") -> str:
+    """Return the first names as a list with commas; `rest` follows if there are more, `{}` in it is their number.
+
+    >>> first_of(["a", "b", "c"], 2), first_of(["a", "b", "c"], 1, " and {} more"), first_of(["a"], 1)
+    ('a, b, ...', 'a and 2 more', 'a')
+    """
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (rest.format(more) if more > 0 else "")
+
+
+def first_lines(lines: Sequence[str], limit: int) -> list[str]:
+    """Return the first lines indented by two spaces, and a line that says how many more there are.
+
+    >>> first_lines(["a", "b", "c"], 1)
+    ['  a', '  ... and 2 more']
+    """
+    more = len(lines) - limit
+    return [*(f"  {line}" for line in lines[:limit]), *([f"  ... and {more} more"] if more > 0 else [])]
+
+
+def json_text(document: Any, *, allow_nan: bool = True) -> str:
+    """Return a document as indented JSON with its Korean readable. Raises ValueError at NaN unless it is allowed."""
+    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=allow_nan)

@@ -16,6 +16,7 @@ from joblib import Parallel, delayed
 
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.runtime.text import json_text
 from signprep.pipeline.runtime.workers import run_in, start_workers
 from signprep.pipeline.synthetic.encode import render_video
 from signprep.pipeline.synthetic.motion import Performance, perform_sentence, perform_word
@@ -163,10 +164,7 @@ def render_task(task: VideoTask) -> int:
     beside = task.video.with_name(f".{task.video.name}.part")
     label_beside = task.label.with_name(f".{task.label.name}.part")
     try:
-        label_beside.write_text(
-            json.dumps(label_document(task, performance), ensure_ascii=False, indent=2) + "\n",
-            encoding="utf-8",
-        )
+        label_beside.write_text(json_text(label_document(task, performance)) + "\n", encoding="utf-8")
         label_beside.replace(task.label)
         render_video(beside, performance, signer, task.view, task.frame_size, rng)
         beside.replace(task.video)

@@ -14,7 +14,7 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401  (before li
 from lightning.fabric.plugins.io import TorchCheckpointIO  # isort: skip
 
 from signprep.pipeline.errors import SignprepError, TrainingError
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.text import byte_size
 
 LAST = "last.ckpt"
@@ -33,7 +33,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(target) as beside, beside.open("wb") as file:
+            with atomic_write(target) as beside, beside.open("wb") as file:
                 file.write(data.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Callback  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.runtime.text import first_of
 from signprep.training.data.datamodule import ClipData
 from signprep.training.loader import Batch
 
@@ -70,8 +71,7 @@ class LossGuard(Callback):
             return
         batch_idx, loss, positions = seen[finite.index(False)]
         names = [self._cache.segment_id(int(position)) for position in positions]
-        more = len(names) - SHOWN_SEGMENTS
-        shown = ", ".join(names[:SHOWN_SEGMENTS]) + (f" and {more} more" if more > 0 else "")
+        shown = first_of(names, SHOWN_SEGMENTS, " and {} more")
         raise TrainingError(
             f"the loss became {float(loss)} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}, of the "
             f"clips {shown}; what was saved is from before it. A smaller --learning-rate, --gradient-clip 1 or "

@@ -4,7 +4,6 @@ run.json has what the run was given (options, model, cache, versions) from its s
 """
 
 import csv
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-from signprep.pipeline.runtime.atomic_files import written_whole
+from signprep.pipeline.runtime.atomic_files import write_json
 from signprep.pipeline.runtime.machine import package_version
 
 from lightning import LightningModule, Trainer  # isort: skip
@@ -77,6 +76,4 @@ class EpochTable(Callback):
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:
     """Write run.json, whole or not at all. Raises SignprepError if it cannot be written."""
-    text = json.dumps({"run_version": RUN_VERSION, **document}, ensure_ascii=False, indent=2)
-    with written_whole(path) as beside:
-        beside.write_text(text + "\n", encoding="utf-8")
+    write_json(path, {"run_version": RUN_VERSION, **document})

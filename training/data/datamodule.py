@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.runtime.text import counted, first_of
 
 from lightning import LightningDataModule  # isort: skip
 
@@ -48,10 +48,10 @@ def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[NDArra
         report(f"take care, accuracy will not tell of new people: {leak}")
     unknown = np.setdiff1d(labels[val], known)
     if len(unknown):
-        names = [cache.vocabulary.glosses[label] for label in unknown[:5]]
+        names = [cache.vocabulary.glosses[label] for label in unknown]
         report(
             f"warning: {counted(len(unknown), 'gloss', 'glosses')} to validate without a training clip, so they cannot "
-            f"be learnt: {', '.join(names)}{', ...' if len(unknown) > len(names) else ''}"
+            f"be learnt: {first_of(names, 5)}"
         )
     return train, val
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CheckpointError
-from signprep.pipeline.runtime.text import counted, first_line
+from signprep.pipeline.runtime.text import counted, first_line, first_of
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
 
 K400 = "k400"
@@ -127,7 +127,9 @@ def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, .
         if not (isinstance(name, str) and isinstance(value, Tensor))
     ]
     if strange or not named:
-        raise CheckpointError(f"{label}: holds no weights by name ({_few(strange) or 'it is empty'}); {EXPECTED}")
+        raise CheckpointError(
+            f"{label}: holds no weights by name ({first_of(strange, 3) or 'it is empty'}); {EXPECTED}"
+        )
     return named, glosses
 
 
@@ -144,12 +146,8 @@ def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], 
     if missing or unknown or misshapen:
         raise CheckpointError(
             f"{problem}: "
-            + "; ".join(f"{counted(len(names), 'weight')} {how} ({_few(names)})" for names, how in found if names)
+            + "; ".join(f"{counted(len(some), 'weight')} {how} ({first_of(some, 3)})" for some, how in found if some)
         )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def freeze_backbone(model: nn.Module, spec: ModelSpec, num_classes: int) -> None:
