@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.cache_builder.report.clip_table import ClipTable, Named
-from signprep.cache_builder.report.findings import Finding
+from signprep.cache_builder.report.findings import ClipFinding
 
 SCRIPTS = ("base", "filter", "pictures", "pager", "classes", "coverage", "clips", "tables", "start")
 """In the order in which they build on one another; together they are one script."""
@@ -107,51 +107,51 @@ FILTERS = ("signer", "view", "split", "source")
 """Columns by which the page filters, besides the gloss."""
 
 
-def listed_rows(columns: ClipTable, first_classes: NDArray[np.int64]) -> NDArray[np.int64]:
+def listed_rows(table: ClipTable, first_classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows that the page lists, in the order of positions: all, or whole classes up to a number of clips.
 
     Args:
-        columns: of a cache.
+        table: of a cache's clips.
         first_classes: places among the glosses of the classes that come first if there is no room for all.
     """
-    if len(columns) <= LISTED_CLIPS:
-        return np.arange(len(columns))
-    num_classes = len(columns.gloss.names)
+    if len(table) <= LISTED_CLIPS:
+        return np.arange(len(table))
+    num_classes = len(table.gloss.names)
     order = np.concatenate([first_classes, np.setdiff1d(np.arange(num_classes), first_classes)])
-    sizes = np.bincount(columns.gloss.codes, minlength=num_classes)[order]
+    sizes = np.bincount(table.gloss.codes, minlength=num_classes)[order]
     fitting = order[np.cumsum(sizes) <= LISTED_CLIPS]
-    return np.flatnonzero(np.isin(columns.gloss.codes, fitting))
+    return np.flatnonzero(np.isin(table.gloss.codes, fitting))
 
 
-def packed_clips(columns: ClipTable, rows: NDArray[np.int64], findings: Sequence[Finding], command: str) -> str:
+def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[ClipFinding], command: str) -> str:
     """Return the listed clips and what was found about them.
 
     Args:
-        columns: of a cache.
+        table: of a cache's clips.
         rows: that are listed.
         findings: of the cache.
         command: that plays a clip, to which its position is added.
     """
-    places = np.full(len(columns), -1)
+    places = np.full(len(table), -1)
     places[rows] = np.arange(len(rows))
     document: dict[str, Any] = {
         "command": command,
-        "position": columns.positions[rows].tolist(),
-        "ok": columns.is_ok[rows].astype(int).tolist(),
-        "start": _seconds(columns.start_seconds[rows]),
-        "end": _seconds(columns.end_seconds[rows]),
+        "position": table.positions[rows].tolist(),
+        "ok": table.is_ok[rows].astype(int).tolist(),
+        "start": _seconds(table.start_seconds[rows]),
+        "end": _seconds(table.end_seconds[rows]),
         "findings": [
             {"title": finding.title, "rows": [place for place in places[finding.rows].tolist() if place >= 0]}
             for finding in findings
         ],
     }
     for name in ("gloss", *FILTERS, "video", "error"):
-        document[name] = _named(getattr(columns, name), rows, keep_all=name in ("gloss", *FILTERS))
+        document[name] = _named(getattr(table, name), rows, keep_all=name in ("gloss", *FILTERS))
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
 
 
-def picture_list(columns: ClipTable, rows: NDArray[np.int64], side: int, by_row: dict[int, str]) -> str:
+def picture_list(table: ClipTable, rows: NDArray[np.int64], side: int, by_row: dict[int, str]) -> str:
     """Return the pictures as JSON: of each its place in the list of clips, and its base64."""
     places = {row: place for place, row in enumerate(rows.tolist()) if row in by_row}
     shown = [row for row in by_row if row in places]

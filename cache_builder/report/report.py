@@ -5,6 +5,7 @@ that they leave. A cache behind a URL, whose shards would all be fetched for the
 """
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, clip_table
-from signprep.cache_builder.report.findings import Finding, by_gravity, index_findings
+from signprep.cache_builder.report.findings import ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import (
     ALIKE_KINDS,
     COMPARED_CLIPS,
@@ -45,6 +46,7 @@ from signprep.pipeline.runtime.atomic_files import atomic_write, require_writabl
 from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
+from signprep.pipeline.scan.findings import ERROR, WARNING, worst_first
 
 MAX_BYTES = 20_000_000
 CLIPS_A_CLASS, CLIPS_A_CHOSEN_CLASS = 4, 16
@@ -78,14 +80,13 @@ class WrittenReport:
     num_bytes: int
     num_clips: int
     num_pictures: int
-    findings: tuple[Finding, ...]
+    findings: tuple[ClipFinding, ...]
 
     def __str__(self) -> str:
-        wrong = sum(finding.gravity == "wrong" for finding in self.findings)
-        look = sum(finding.gravity == "look" for finding in self.findings)
+        num_of = Counter(finding.severity for finding in self.findings)
         return (
             f"{self.path}: {counted(self.num_clips, 'clip')}, {counted(self.num_pictures, 'moving picture')}, "
-            f"{byte_size(self.num_bytes)}; {counted(wrong, 'thing')} wrong, {look:,} to look at"
+            f"{byte_size(self.num_bytes)}; {counted(num_of[ERROR], 'error')}, {counted(num_of[WARNING], 'warning')}"
         )
 
 
@@ -96,29 +97,29 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
         SignprepError: the file cannot be written, or a class is none of the cache's.
     """
     require_writable(path)
-    columns = clip_table(cache)
-    classes = class_codes(columns, options.classes)
-    comparison = _compared(cache, columns, options)
-    findings = by_gravity([*index_findings(columns, cache.clip_spec), *footage_findings(columns, comparison)])
-    listed = listed_rows(columns, classes)
-    words = coverage(columns)
+    table = clip_table(cache)
+    classes = class_codes(table, options.classes)
+    comparison = _compared(cache, table, options)
+    findings = worst_first([*index_findings(table, cache.clip_spec), *footage_findings(table, comparison)])
+    listed = listed_rows(table, classes)
+    words = coverage(table)
     page = Page(
         title=cache_name(cache),
         about=about_cache(cache),
         sections=[
-            figures_section(main_figures(cache, columns)),
-            findings_section(columns, findings, _pairs_to_show(comparison, listed)),
-            balance_section(balances(columns), columns.split.names, durations(columns)),
+            figures_section(main_figures(cache, table)),
+            findings_section(table, findings, _pairs_to_show(comparison, listed)),
+            balance_section(balances(table), table.split.names, durations(table)),
         ],
         coverage=coverage_section(words) if words else "",
-        clips=packed_clips(columns, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
+        clips=packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
     )
     room = MAX_BYTES - len(page.html().encode()) - _ROOM_FOR_LISTS
-    pictures, num_left_out = _pictures(cache, columns, classes, comparison, options, room)
+    pictures, num_left_out = _pictures(cache, table, classes, comparison, options, room)
     page = replace(
         page,
-        notes=_notes(cache, columns, listed, len(pictures.by_row), num_left_out),
-        pictures=picture_list(columns, listed, pictures.side, pictures.by_row),
+        notes=_notes(cache, table, listed, len(pictures.by_row), num_left_out),
+        pictures=picture_list(table, listed, pictures.side, pictures.by_row),
     )
     html = page.html().encode()
     with atomic_write(path) as part:
@@ -126,23 +127,23 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     return WrittenReport(
         path=path,
         num_bytes=len(html),
-        num_clips=len(columns),
+        num_clips=len(table),
         num_pictures=len(pictures.by_row),
         findings=tuple(findings),
     )
 
 
-def class_codes(columns: ClipTable, glosses: Sequence[str]) -> NDArray[np.int64]:
+def class_codes(table: ClipTable, glosses: Sequence[str]) -> NDArray[np.int64]:
     """Return the places of glosses among a cache's classes; of none, all of them.
 
     Raises SignprepError if one is not among them.
     """
-    names = columns.gloss.names
+    names = table.gloss.names
     places = {name: place for place, name in enumerate(names)}
     glosses = [normal_gloss(gloss) for gloss in glosses]
     for gloss in glosses:
         if gloss not in places:
-            near = get_close_matches(gloss, columns.gloss.known, n=3)
+            near = get_close_matches(gloss, table.gloss.known, n=3)
             hint = f"; there is {', '.join(near)}" if near else ""
             raise SignprepError(f"--classes: {gloss!r} is none of the cache's {len(names):,} classes{hint}")
     return np.array([places[gloss] for gloss in glosses] if glosses else range(len(names)), np.int64)
@@ -157,13 +158,13 @@ def _threads(options: ReportOptions) -> int:
     return options.threads or min(8, usable_cores())
 
 
-def _compared(cache: Cache, columns: ClipTable, options: ReportOptions) -> Comparison:
+def _compared(cache: Cache, table: ClipTable, options: ReportOptions) -> Comparison:
     most = options.compare
     if most is None:
         most = COMPARED_CLIPS if _is_read_freely(cache) else 0
-    num_compared = min(most, int(columns.is_ok.sum()))
+    num_compared = min(most, int(table.is_ok.sum()))
     with progress_bar("Comparing", num_compared, "clips") as progress:
-        return compare_clips(cache, columns, most=most, threads=_threads(options), progress=progress)
+        return compare_clips(cache, table, most=most, threads=_threads(options), progress=progress)
 
 
 def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[str, list[tuple[int, int]]]:
@@ -178,7 +179,7 @@ def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[st
 
 def _pictures(
     cache: Cache,
-    columns: ClipTable,
+    table: ClipTable,
     classes: NDArray[np.int64],
     comparison: Comparison,
     options: ReportOptions,
@@ -190,13 +191,13 @@ def _pictures(
         default = CLIPS_A_CHOSEN_CLASS if options.classes else CLIPS_A_CLASS
         most = default if options.classes or _is_read_freely(cache) else 0
     in_pairs = [row for pair in comparison.pairs[:SHOWN_PAIRS] for row in pair.rows] if most else []
-    plan = plan_pictures(cache, columns, shown_rows(columns, classes, most), room, always=in_pairs)
+    plan = plan_pictures(cache, table, shown_rows(table, classes, most), room, always=in_pairs)
     with progress_bar("Making pictures", len(plan.rows), "pictures") as progress:
-        pictures = make_pictures(cache, columns, plan, room, threads=_threads(options), progress=progress)
+        pictures = make_pictures(cache, table, plan, room, threads=_threads(options), progress=progress)
     return pictures, plan.num_asked - len(pictures.by_row)
 
 
-def _notes(cache: Cache, columns: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left_out: int) -> list[str]:
+def _notes(cache: Cache, table: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left_out: int) -> list[str]:
     """Return what the lists leave out."""
     notes = []
     if not num_shown and not _is_read_freely(cache):
@@ -205,8 +206,8 @@ def _notes(cache: Cache, columns: ClipTable, listed: NDArray[np.int64], num_show
         notes.append(
             f"{counted(num_shown, 'picture')} fit into this file; --classes GLOSS makes more of the classes named."
         )
-    if len(listed) < len(columns):
+    if len(listed) < len(table):
         notes.append(
-            f"The lists have {len(listed):,} of {len(columns):,} clips; --classes GLOSS puts the classes named first."
+            f"The lists have {len(listed):,} of {len(table):,} clips; --classes GLOSS puts the classes named first."
         )
     return notes

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.cache_builder.report.clip_table import ClipTable
-from signprep.cache_builder.report.findings import WRONG, Finding
+from signprep.cache_builder.report.findings import ClipFinding
 from signprep.cache_builder.report.statistics import Balance, Coverage, Durations
 from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.scan.findings import ERROR
 
 SHOWN_LINES = 100
 """Of a finding; the list of clips has the others."""
@@ -39,9 +40,9 @@ def figures_section(figures: Sequence[tuple[str, str, str]]) -> str:
 
 
 def findings_section(
-    columns: ClipTable, findings: Sequence[Finding], pairs: Mapping[str, Sequence[tuple[int, int]]]
+    columns: ClipTable, findings: Sequence[ClipFinding], pairs: Mapping[str, Sequence[tuple[int, int]]]
 ) -> str:
-    """Return what to look at, the gravest first.
+    """Return what to look at, the worst first.
 
     Args:
         columns: of the cache.
@@ -58,7 +59,7 @@ def findings_section(
     return f'<section id="findings"><h2>To look at</h2>{entries}</section>'
 
 
-def _finding(columns: ClipTable, number: int, finding: Finding, pairs: Sequence[tuple[int, int]]) -> str:
+def _finding(columns: ClipTable, number: int, finding: ClipFinding, pairs: Sequence[tuple[int, int]]) -> str:
     """Return one finding, folded unless it is wrong; the script puts the pictures of pairs into their places."""
     lines = "".join(f"<li>{escape(line)}</li>" for line in finding.examples(columns, SHOWN_LINES))
     num_more = (len(finding.lines) or len(finding.rows)) - SHOWN_LINES
@@ -66,9 +67,9 @@ def _finding(columns: ClipTable, number: int, finding: Finding, pairs: Sequence[
     link = f'<p class="screen"><a href="#finding={number}">Their clips in the list</a></p>' if len(finding.rows) else ""
     shown = "".join(f'<div data-pair="{first} {second}"></div>' for first, second in pairs)
     return (
-        f'<details class="finding {finding.gravity}"{" open" if finding.gravity == WRONG else ""}><summary>'
-        f'<span class="gravity">{finding.gravity}</span> {escape(finding.title)}</summary>'
-        f"<p>{escape(finding.meaning)}</p>"
+        f'<details class="finding {finding.severity}"{" open" if finding.severity == ERROR else ""}><summary>'
+        f'<span class="severity">{finding.severity}</span> {escape(finding.title)}</summary>'
+        f"<p>{escape(finding.explanation)}</p>"
         + (f'<div class="pairs">{shown}</div>' if shown else "")
         + (f'<ul class="lines">{lines}</ul>' if lines else "")
         + f"{more}{link}</details>"

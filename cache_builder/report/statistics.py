@@ -1,6 +1,6 @@
 """How many clips there are of what: by split, source, signer, view and class, by duration, and where there are none.
 
-In: the columns of a cache. Out: small tables of whole numbers, which text and page draw as they like. Only clips that
+In: a clip table. Out: small tables of whole numbers, which text and page draw as they like. Only clips that
 are there count: a failed one is a hole.
 """
 
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, Named
-from signprep.cache_builder.report.findings import Finding
+from signprep.cache_builder.report.findings import ClipFinding
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.runtime.text import byte_size, counted, time_span
+from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING
 
 MOST_BINS = 30
 _STEPS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+GRAVITIES = {ERROR: "wrong", WARNING: "look", NOTE: "note"}
+"""Names of severities under the JSON key `gravity`, which programs written before `severity` read."""
 LONG_TAIL_PERCENT = 99.5
 """Of the clips have a bin of their own; the last bin holds the longer ones too."""
 
@@ -67,29 +70,29 @@ class Coverage:
     """Combinations of word, signer and view without a clip where another view of the same word and signer has one."""
 
 
-def balances(columns: ClipTable) -> dict[str, Balance]:
+def balances(table: ClipTable) -> dict[str, Balance]:
     """Return the clips by split, source, signer, view and gloss; columns in which nothing is known are left out."""
     named = {
-        "split": columns.split,
-        "source": columns.source,
-        "signer": columns.signer,
-        "view": columns.view,
-        "gloss": columns.gloss,
+        "split": table.split,
+        "source": table.source,
+        "signer": table.signer,
+        "view": table.view,
+        "gloss": table.gloss,
     }
-    return {name: balance(columns, name, column) for name, column in named.items() if column.known}
+    return {name: balance(table, name, column) for name, column in named.items() if column.known}
 
 
-def balance(columns: ClipTable, name: str, column: Named) -> Balance:
+def balance(table: ClipTable, name: str, column: Named) -> Balance:
     """Return the clips that are there by the names of a column and by split."""
-    num_splits = len(columns.split.names)
-    both = column.codes[columns.is_ok].astype(np.int64) * num_splits + columns.split.codes[columns.is_ok]
+    num_splits = len(table.split.names)
+    both = column.codes[table.is_ok].astype(np.int64) * num_splits + table.split.codes[table.is_ok]
     clips = np.bincount(both, minlength=len(column.names) * num_splits)
     return Balance(column=name, names=column.names, clips=clips.reshape(len(column.names), num_splits))
 
 
-def durations(columns: ClipTable) -> Durations | None:
+def durations(table: ClipTable) -> Durations | None:
     """Return how long the clips last; None if there is none."""
-    seconds = columns.durations_seconds[columns.is_ok]
+    seconds = table.durations_seconds[table.is_ok]
     if not len(seconds):
         return None
     edges = bin_edges(float(seconds.min()), float(np.percentile(seconds, LONG_TAIL_PERCENT)))
@@ -112,16 +115,16 @@ def bin_edges(least: float, most: float) -> NDArray[np.float64]:
     return np.round(np.arange(first, last + 1) * step, 6)
 
 
-def coverage(columns: ClipTable) -> Coverage | None:
+def coverage(table: ClipTable) -> Coverage | None:
     """Return which words there are by whom and from where; None if neither signers nor views are known."""
-    if not columns.signer.known and not columns.view.known:
+    if not table.signer.known and not table.view.known:
         return None
-    shape = len(columns.gloss.names), len(columns.signer.names), len(columns.view.names)
+    shape = len(table.gloss.names), len(table.signer.names), len(table.view.names)
     has = np.zeros(shape, np.bool_)
-    ok = columns.is_ok
-    has[columns.gloss.codes[ok], columns.signer.codes[ok], columns.view.codes[ok]] = True
+    ok = table.is_ok
+    has[table.gloss.codes[ok], table.signer.codes[ok], table.view.codes[ok]] = True
     # Clips of unknown signers or views, beside those of known ones, are no signer and no view that others could miss.
-    signers, views = columns.signer.known or (None,), columns.view.known or (None,)
+    signers, views = table.signer.known or (None,), table.view.known or (None,)
     has = has[:, : len(signers), : len(views)]
     signed = np.asarray(has.any(axis=2))
     return Coverage(
@@ -164,19 +167,20 @@ def describe(cache: Cache) -> dict[str, Any]:
     }
 
 
-def describe_findings(columns: ClipTable, findings: list[Finding]) -> dict[str, Any]:
+def describe_findings(table: ClipTable, findings: list[ClipFinding]) -> dict[str, Any]:
     """Return durations and findings as plain JSON types, to be added to the description of a cache."""
-    found = durations(columns)
+    found = durations(table)
     names = ("least", "five_percent", "median", "ninety_five_percent", "greatest")
     return {
         "clip_seconds": dict(zip(names, found.quantiles_seconds, strict=True)) if found else None,
         "findings": [
             {
                 "kind": finding.kind,
-                "gravity": finding.gravity,
+                "severity": finding.severity,
+                "gravity": GRAVITIES[finding.severity],
                 "title": finding.title,
-                "meaning": finding.meaning,
-                "positions": columns.positions[finding.rows].tolist(),
+                "meaning": finding.explanation,
+                "positions": table.positions[finding.rows].tolist(),
                 "names": list(finding.lines),
             }
             for finding in findings
@@ -216,23 +220,23 @@ def about_cache(cache: Cache) -> list[str]:
     ]
 
 
-def main_figures(cache: Cache, columns: ClipTable) -> list[tuple[str, str, str]]:
+def main_figures(cache: Cache, table: ClipTable) -> list[tuple[str, str, str]]:
     """Return the main figures of a cache: a name, a figure, and what more there is to say."""
-    ok = columns.is_ok
+    ok = table.is_ok
     num_ok, num_failed = int(ok.sum()), int((~ok).sum())
-    splits = zip(columns.split.names, columns.split.counts(ok).tolist(), strict=True)
+    splits = zip(table.split.names, table.split.counts(ok).tolist(), strict=True)
     by_split = " · ".join(f"{number:,} {name or 'without split'}" for name, number in splits if number)
     stored_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
-    classes = columns.gloss.counts(ok)
-    num_takes = len(np.unique(columns.take.codes[ok]))
-    num_videos = len(np.unique(columns.video.codes[ok]))
-    seconds = float(columns.durations_seconds[ok].sum())
+    classes = table.gloss.counts(ok)
+    num_takes = len(np.unique(table.take.codes[ok]))
+    num_videos = len(np.unique(table.video.codes[ok]))
+    seconds = float(table.durations_seconds[ok].sum())
     median = f"median {counted(int(np.median(classes)), 'clip')} a class" if len(classes) else ""
     return [
         ("clips", f"{num_ok:,}", by_split),
         ("classes", f"{len(classes):,}", median),
-        ("signers", f"{len(columns.signer.known):,}", "" if columns.signer.known else "no names of signers"),
-        ("views", f"{len(columns.view.known):,}", ", ".join(columns.view.known[:8]) or "no names of views"),
+        ("signers", f"{len(table.signer.known):,}", "" if table.signer.known else "no names of signers"),
+        ("views", f"{len(table.view.known):,}", ", ".join(table.view.known[:8]) or "no names of views"),
         ("takes", f"{num_takes:,}", f"of {counted(num_videos, 'video')}"),
         ("time", time_span(seconds), "of all clips together"),
         ("failed", f"{num_failed:,}", "could not be decoded" if num_failed else "every clip was decoded"),

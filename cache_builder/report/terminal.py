@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.color import Color
 from rich.console import Console
-from rich.padding import Padding
 from rich.segment import Segment
 from rich.style import Style
 from rich.table import Table
@@ -32,16 +31,16 @@ from signprep.cache_builder.report.clip_images import (
     picture_file,
 )
 from signprep.cache_builder.report.clip_table import ClipTable
-from signprep.cache_builder.report.findings import Finding
+from signprep.cache_builder.report.findings import ClipFinding
 from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.text import byte_size, counted
+from signprep.pipeline.scan.findings import print_finding
 
 BAR_WIDTH = 32
 COLOURS = ("blue", "yellow", "green", "magenta", "white")
 """Of the splits, in their order."""
-GRAVITY_STYLES = {"wrong": "bold red", "look": "yellow", "note": "dim"}
 FILLS = "█▒░▓▚"
 """Of the splits: where there are no colours, bars still tell them apart."""
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -51,28 +50,24 @@ SHOWN_LINES = 3
 def print_cache(
     cache: Cache,
     description: dict[str, Any],
-    columns: ClipTable,
-    findings: Sequence[Finding],
+    table: ClipTable,
+    findings: Sequence[ClipFinding],
     console: Console,
     *,
     most: int = 10,
 ) -> None:
     """Print what is in a cache: its settings, clips by name and split, durations, and what was found."""
     _print_overview(cache, description, console)
-    for balance in balances(columns).values():
-        _print_balance(balance, columns.split.names, console, most)
-    if found := durations(columns):
+    for balance in balances(table).values():
+        _print_balance(balance, table.split.names, console, most)
+    if found := durations(table):
         _print_durations(found, console)
     for finding in findings:
-        console.print()
-        style = GRAVITY_STYLES[finding.gravity]
-        console.print(Text.assemble((f"{finding.gravity:5} ", style), (finding.title, "bold")), soft_wrap=True)
-        console.print(Padding(Text(finding.meaning, style="dim"), (0, 0, 0, 6)))
-        for line in finding.examples(columns, SHOWN_LINES):
-            console.print(Text(f"      {line}"), soft_wrap=True)
-        num_more = (len(finding.lines) or len(finding.rows)) - SHOWN_LINES
-        if num_more > 0:
-            console.print(Text(f"      and {num_more:,} more", style="dim"))
+        print_finding(finding, finding.title, console)
+        for line in finding.examples(table, SHOWN_LINES):
+            console.print(Text(f"  {line}"), soft_wrap=True)
+        if (num_more := finding.count - SHOWN_LINES) > 0:
+            console.print(Text(f"  ... and {num_more:,} more", style="dim"))
 
 
 def _print_overview(cache: Cache, description: dict[str, Any], console: Console) -> None:

@@ -42,7 +42,7 @@ class PicturePlan:
 
     quality: Quality
     rows: tuple[int, ...]
-    """Of the columns, the most important first."""
+    """Rows of the clip table, the most important first."""
     num_asked: int
     """Clips that would be shown if there were room for all."""
 
@@ -54,12 +54,12 @@ class Pictures:
     side: int
     """In pixels."""
     by_row: dict[int, str]
-    """WebP in base64, by row of the columns."""
+    """WebP in base64, by row of the clip table."""
 
 
 def plan_pictures(
     cache: Cache,
-    columns: ClipTable,
+    table: ClipTable,
     classes: Sequence[Sequence[int]],
     max_bytes: int,
     *,
@@ -69,7 +69,7 @@ def plan_pictures(
 
     Args:
         cache: whose clips are shown.
-        columns: of its index.
+        table: of its clips.
         classes: rows of each class, the most telling first.
         max_bytes: that all pictures may have.
         always: rows that are shown whatever the number of classes.
@@ -81,7 +81,7 @@ def plan_pictures(
     sizes: dict[Quality, float] = {}
     for quality, number in [*((q, n) for n in range(most, 0, -1) for q in (LARGE, MEDIUM)), (SMALL, 1), (SMALLEST, 1)]:
         if quality not in sizes:
-            made = [len(data) for row in tried if (data := _picture(cache, columns, row, quality))]
+            made = [len(data) for row in tried if (data := _picture(cache, table, row, quality))]
             sizes[quality] = _ROOM * sum(made) / max(1, len(made))
         num_pictures = len(always) + sum(min(number, len(rows)) for rows in classes)
         if num_pictures * sizes[quality] <= max_bytes:
@@ -93,7 +93,7 @@ def plan_pictures(
 
 def make_pictures(
     cache: Cache,
-    columns: ClipTable,
+    table: ClipTable,
     plan: PicturePlan,
     max_bytes: int,
     *,
@@ -104,7 +104,7 @@ def make_pictures(
     made: dict[int, str | None] = {}
     ordered = sorted(plan.rows)  # as clips lie in the shards
     with ThreadPoolExecutor(threads, thread_name_prefix="signprep-pictures") as pool:
-        pictures = pool.map(lambda row: _picture(cache, columns, row, plan.quality), ordered)
+        pictures = pool.map(lambda row: _picture(cache, table, row, plan.quality), ordered)
         for row, picture in zip(ordered, pictures, strict=True):
             made[row] = picture
             progress(len(made))
@@ -117,36 +117,36 @@ def make_pictures(
     return Pictures(side=min(plan.quality.side, cache.clip_spec.size), by_row=by_row)
 
 
-def _picture(cache: Cache, columns: ClipTable, row: int, quality: Quality) -> str | None:
+def _picture(cache: Cache, table: ClipTable, row: int, quality: Quality) -> str | None:
     """Return a picture in base64; None for a damaged clip."""
     try:
-        clip = cache.read([int(columns.positions[row])])[0]
+        clip = cache.read([int(table.positions[row])])[0]
     except CacheCorruptError:
         return None
     frames = clip_frames(cache, clip, most=quality.frames, side=quality.side)
-    data = animated_webp(frames, float(columns.durations_seconds[row]), quality.webp)
+    data = animated_webp(frames, float(table.durations_seconds[row]), quality.webp)
     return base64.b64encode(data).decode("ascii")
 
 
-def shown_rows(columns: ClipTable, classes: NDArray[np.int64], most: int) -> list[list[int]]:
+def shown_rows(table: ClipTable, classes: NDArray[np.int64], most: int) -> list[list[int]]:
     """Return rows to show of each class, `most` at most, the first of which tells most.
 
     Args:
-        columns: of a cache.
+        table: of a cache's clips.
         classes: their places among the glosses.
         most: rows of a class.
     """
-    ok_rows = np.flatnonzero(columns.is_ok)
-    order = ok_rows[np.argsort(columns.gloss.codes[ok_rows], kind="stable")]
-    bounds = np.searchsorted(columns.gloss.codes[order], np.arange(len(columns.gloss.names) + 1))
-    return [_spread(columns, order[bounds[code] : bounds[code + 1]].tolist(), most) for code in classes.tolist()]
+    ok_rows = np.flatnonzero(table.is_ok)
+    order = ok_rows[np.argsort(table.gloss.codes[ok_rows], kind="stable")]
+    bounds = np.searchsorted(table.gloss.codes[order], np.arange(len(table.gloss.names) + 1))
+    return [_spread(table, order[bounds[code] : bounds[code + 1]].tolist(), most) for code in classes.tolist()]
 
 
-def _spread(columns: ClipTable, rows: list[int], most: int) -> list[int]:
+def _spread(table: ClipTable, rows: list[int], most: int) -> list[int]:
     """Return rows in an order in which each has the signer, the view and the split that were shown least before."""
-    columns_to_spread = (columns.signer, columns.view, columns.split)
+    to_spread = (table.signer, table.view, table.split)
     times: tuple[Counter[int], ...] = (Counter(), Counter(), Counter())
-    left = {row: tuple(int(column.codes[row]) for column in columns_to_spread) for row in rows}
+    left = {row: tuple(int(column.codes[row]) for column in to_spread) for row in rows}
     shown: list[int] = []
     while left and len(shown) < most:
         row = min(left, key=lambda row: (sum(map(Counter.__getitem__, times, left[row])), times[0][left[row][0]], row))

@@ -1,34 +1,73 @@
-"""The catalogue of what a scan can find: each kind's severity, meaning and cure. Reports and docs follow its order."""
+"""A finding, as `scan` and `inspect` report it, and the catalogue of all that a scan can find.
 
+Reports and docs follow the catalogue's order, in which the worst come first.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-SEVERITIES = ("error", "warning", "note")
-"""`error` costs clips, `warning` may spoil results, `note` is worth knowing and handled. `--strict` fails on the
-first two."""
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
+"""An error costs clips, or training refuses it; a warning may spoil results, and a person should look; a note is worth
+knowing. `scan --strict` fails on the first two."""
+
+SEVERITY_STYLES = {ERROR: "bold red", WARNING: "bold yellow", NOTE: "bold cyan"}
+"""Styles of a terminal."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindingKind:
-    """One kind of problem."""
+class Finding:
+    """Something in a data set or a cache that a person should know."""
 
     kind: str
+    """A short name, the same for the same kind of finding in all data."""
     severity: str
+    """One of `SEVERITIES`."""
     title: str
-    """What the files in the list are."""
+    """The finding in one line."""
     meaning: str
-    advice: str
+    """The consequence, in whole sentences."""
+    cure: str = ""
+    """The remedy, in whole sentences; empty where there is none."""
+
+    @property
+    def explanation(self) -> str:
+        """Return the consequence and the remedy together."""
+        return f"{self.meaning} {self.cure}".rstrip()
 
 
-def _catalogue(severity: str, *rows: tuple[str, str, str, str]) -> list[FindingKind]:
+AnyFinding = TypeVar("AnyFinding", bound=Finding)
+
+
+def worst_first(findings: Iterable[AnyFinding]) -> list[AnyFinding]:
+    """Return findings by severity, those of one severity in their order."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def print_finding(finding: Finding, title: str, console: Console) -> None:
+    """Print a finding under this title, which may say how many there are, with what follows and what to do."""
+    line = Text(f"{finding.severity.upper()}  ", style=SEVERITY_STYLES[finding.severity])
+    line.append(title, style="default bold")
+    line.append(f"  [{finding.kind}]", style="not bold dim")
+    console.print()
+    console.print(line, soft_wrap=True)
+    console.print(Padding(Text(finding.explanation), (0, 0, 0, 2)))
+
+
+def _catalogue(severity: str, *rows: tuple[str, str, str, str]) -> list[Finding]:
     return [
-        FindingKind(kind=kind, severity=severity, title=title, meaning=meaning, advice=advice)
-        for kind, title, meaning, advice in rows
+        Finding(kind=kind, severity=severity, title=title, meaning=meaning, cure=cure)
+        for kind, title, meaning, cure in rows
     ]
 
 
 FINDINGS = (
     *_catalogue(
-        "error",
+        ERROR,
         (
             "unreadable",
             "Folders, archives or files that cannot be read",
@@ -103,7 +142,7 @@ FINDINGS = (
         ),
     ),
     *_catalogue(
-        "warning",
+        WARNING,
         (
             "partial-download",
             "Unfinished downloads",
@@ -190,7 +229,7 @@ FINDINGS = (
         ),
     ),
     *_catalogue(
-        "note",
+        NOTE,
         (
             "gloss-form",
             "Glosses not in Unicode NFC, or with spaces around them",
@@ -235,4 +274,4 @@ FINDINGS = (
         ),
     ),
 )
-"""All kinds, worst first."""
+"""Everything that a scan can find, worst first; a title is that of the list of files concerned."""

@@ -43,7 +43,7 @@ def json_report(scan: Scan) -> Iterator[str]:
             "severity": finding.severity,
             "title": finding.title,
             "meaning": finding.meaning,
-            "advice": finding.advice,
+            "advice": finding.cure,
             "count": found.count,
         }
         yield ("," if number else "") + "\n" + _dumps(fields)[:-1] + ', "files": '

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from signprep.pipeline.scan.database import ScanDatabase
-from signprep.pipeline.scan.findings import FINDINGS, SEVERITIES, FindingKind
+from signprep.pipeline.scan.findings import FINDINGS, SEVERITIES, Finding
 
 COVERAGE = """
 WITH labelled AS (SELECT l.video_id, COUNT(DISTINCT l.id) AS num_labels FROM labels l WHERE l.readable GROUP BY 1),
@@ -76,7 +76,7 @@ COUNTS = {
 class FoundKind:
     """One kind of problem that was found."""
 
-    finding: FindingKind
+    finding: Finding
     count: int
 
 

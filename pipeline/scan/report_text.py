@@ -10,18 +10,16 @@ from typing import Any
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from signprep.pipeline.runtime.text import byte_size, counted, time_span
 from signprep.pipeline.scan import report as tables
+from signprep.pipeline.scan.findings import print_finding
 from signprep.pipeline.scan.run import Scan
 
 SHOWN_ROWS = 8
 """Of a table of formats, signers or words."""
-
-STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 
 
 def print_report(scan: Scan, console: Console, *, num_shown: int) -> None:
@@ -147,12 +145,7 @@ def _print_problems(scan: Scan, console: Console, num_shown: int) -> None:
     hidden = 0
     for found in tables.found_kinds(scan.database):
         finding = found.finding
-        title = Text(f"{finding.severity.upper()}  ", style=STYLES[finding.severity])
-        title.append(f"{finding.title}: {found.count:,}", style="default bold")
-        title.append(f"  [{finding.kind}]", style="not bold dim")
-        console.print()
-        console.print(title)
-        console.print(Padding(f"{finding.meaning} {finding.advice}", (0, 0, 0, 2)), markup=False)
+        print_finding(finding, f"{finding.title}: {found.count:,}", console)
         for problem in tables.files_of(scan.database, finding.kind, num_shown):
             _print_file(console, _shown(problem["path"]), _shown(problem["message"]))
         _print_more(console, found.count - min(found.count, num_shown), "files" if num_shown else "files, not shown")

@@ -65,7 +65,7 @@ class ClipList {
       const content = name === "clip" ? make("button", { type: "button", title: "Show this clip", onclick: open }, text(clip)) : text(clip);
       return make("td", { class: isName ? `name ${name}` : null }, content);
     });
-    if (!this.clips.ok[clip]) cells[1].append(make("span", { class: "gravity wrong" }, "failed"));
+    if (!this.clips.ok[clip]) cells[1].append(make("span", { class: "severity error" }, "failed"));
     return make("tr", {}, ...cells);
   }
 }

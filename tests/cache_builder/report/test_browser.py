@@ -52,7 +52,7 @@ def test_the_page_renders_without_complaints_or_requests(page: Tab) -> None:
         "image.decode().then(() => image.naturalWidth))))"
     )
     assert set(page.value(loaded)) == {64}
-    assert count(page, ".finding.wrong[open]") == count(page, ".finding.wrong") == 7
+    assert count(page, ".finding.error[open]") == count(page, ".finding.error") == 7
     assert count(page, "[data-pair] figure") == 2
     assert page.complaints == []
 

@@ -23,7 +23,7 @@ def run(*arguments: object) -> Result:
 
 def test_inspect_shows_bars_findings_and_their_files(troubled: Cache) -> None:
     text = run("inspect", troubled.path).stdout
-    for words in ("gloss (7)", "REAL04", "█", "▒", "seconds", "median", HOSTILE, "wrong", "look"):
+    for words in ("gloss (7)", "REAL04", "█", "▒", "seconds", "median", HOSTILE, "ERROR", "WARNING"):
         assert words in text
     assert "2 clips could not be decoded" in text and "NIA_SL_WORD0001_REAL01_L.mp4" in text
     assert "1 take both in train and in val" in text
@@ -35,6 +35,9 @@ def test_inspect_as_json_has_the_findings_with_their_positions(troubled: Cache) 
     assert document["clip_seconds"]["median"] == 1.0
     found = {finding["kind"]: finding for finding in document["findings"]}
     assert found["leak-take"]["positions"] == [24, 25] and found["leak-take"]["names"] == ["REAL01_WORD0004"]
+    assert (found["leak-take"]["severity"], found["leak-take"]["gravity"]) == ("error", "wrong")
+    assert (found["leak-signer"]["severity"], found["leak-signer"]["gravity"]) == ("warning", "look")
+    assert found["failed"]["meaning"] == "Not in the cache. Get the videos again, then run the same build-cache."
 
 
 def test_inspect_writes_the_report(troubled: Cache, tmp_path: Path) -> None:
@@ -42,7 +45,7 @@ def test_inspect_writes_the_report(troubled: Cache, tmp_path: Path) -> None:
     chosen = ["--classes", "왼쪽", "--gloss-file", tmp_path / "words.txt", "--compare", "10"]
     result = run("inspect", troubled.path, "--html", tmp_path / "r.html", *chosen)
     assert result.exit_code == 0, result.output
-    assert "47 clips, 25 moving pictures" in result.stdout and "things wrong" in result.stdout
+    assert "47 clips, 25 moving pictures" in result.stdout and "6 errors, 6 warnings" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "words.txt"]
 
 

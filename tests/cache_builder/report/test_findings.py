@@ -5,7 +5,7 @@ import pytest
 
 from signprep.cache_builder.reader import Cache, open_cache
 from signprep.cache_builder.report.clip_table import clip_table
-from signprep.cache_builder.report.findings import Finding, index_findings
+from signprep.cache_builder.report.findings import ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import compare_clips, footage_findings
 from signprep.cache_builder.report.statistics import balances, coverage, durations
 from signprep.cache_builder.report.thumbnails import shown_rows
@@ -13,8 +13,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from tests.cache_builder.report.made import HOSTILE, LONG, QUOTING, drawn_clip, failed, row_of, write_cache
 
 
-def by_kind(findings: list[Finding]) -> dict[str, list[Finding]]:
-    kinds: dict[str, list[Finding]] = {}
+def by_kind(findings: list[ClipFinding]) -> dict[str, list[ClipFinding]]:
+    kinds: dict[str, list[ClipFinding]] = {}
     for finding in findings:
         kinds.setdefault(finding.kind, []).append(finding)
     return kinds
@@ -58,8 +58,8 @@ def test_everything_that_is_wrong_is_found_with_the_clips_concerned(troubled: Ca
     assert found["leak-video-content"][0].lines == (
         "video/NIA_SL_WORD0004_REAL03_L.mp4 = video/NIA_SL_WORD0004_REAL04_F.mp4",
     )
-    gravities = [finding.gravity for those in found.values() for finding in those]
-    assert gravities == sorted(gravities, key=["wrong", "look", "note"].index)
+    severities = [finding.severity for those in found.values() for finding in those]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
 
 
 def test_the_same_footage_coded_again_is_found_and_other_performances_are_not(troubled: Cache) -> None:
@@ -106,7 +106,7 @@ def test_damaged_clips_are_a_finding_and_no_end(tmp_path: Path) -> None:
     columns = clip_table(made)
     comparison = compare_clips(open_cache(made.path), columns)
     [finding] = footage_findings(columns, comparison)
-    assert (finding.kind, finding.gravity, len(finding.rows)) == ("damaged", "wrong", 1)
+    assert (finding.kind, finding.severity, len(finding.rows)) == ("damaged", "error", 1)
 
 
 def test_figures_count_what_is_there(troubled: Cache) -> None:
