@@ -21,8 +21,7 @@ from signprep.cache_builder.format.index import FAILED, OK, index_table
 from signprep.cache_builder.format.layout import BUILD_FOLDER, CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.pipeline.clips import Clip, Span, extract_clips
-from signprep.pipeline.datasets.content import content_hash
-from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.files import DataRoots, content_hash
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError, CacheError, DecodeError
 from signprep.pipeline.video.frame_times import span_of_segment
@@ -164,14 +163,8 @@ def _put(shelf: Shelf, cut: Mapping[ClipIdentity, ShelvedClip]) -> str | None:
 
 def _video_hashes(task: ShardTask) -> dict[str, str | None]:
     """Return the content hash of each of the task's videos, None where it cannot be read."""
-    hashes: dict[str, str | None] = {}
-    for video in dict.fromkeys(segment.video for segment in task.plan.segments):
-        try:
-            with task.roots.opened(video) as file:
-                hashes[video] = content_hash(file)
-        except (OSError, AnnotationError):
-            hashes[video] = None
-    return hashes
+    videos = dict.fromkeys(segment.video for segment in task.plan.segments)
+    return {video: task.roots.content_hash(video) for video in videos}
 
 
 def _identity(segment: Segment, video_hash: str | None) -> ClipIdentity | None:

@@ -14,7 +14,7 @@ from signprep.cache_builder.building.remote_build import build_remote, check_pla
 from signprep.cache_builder.building.workers import RunOptions, ShelfUse
 from signprep.cache_builder.remote.location import Location, shown
 from signprep.pipeline.datasets.annotations import Annotations, Problem
-from signprep.pipeline.datasets.content import twin_hashes
+from signprep.pipeline.datasets.files import hash_possible_duplicates
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.progress import progress_bar
@@ -34,9 +34,9 @@ def plan_annotations(
     Raises:
         AnnotationError: the data cannot be split as asked.
     """
-    twins = twin_hashes(annotations.roots, (segment.video for segment in annotations.segments))
-    segments = assign_splits(annotations.segments, splits, content_hashes=twins)
-    found = leaks((s.split, s.take, twins.get(s.video), s.signer) for s in segments)
+    hashes = hash_possible_duplicates(annotations.roots, (segment.video for segment in annotations.segments))
+    segments = assign_splits(annotations.segments, splits, content_hashes=hashes)
+    found = leaks((s.split, s.take, hashes.get(s.video), s.signer) for s in segments)
     return plan_build(annotations.roots, segments, options), found
 
 

@@ -15,9 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.layout import write_atomically
-from signprep.pipeline.datasets.content import content_hash
 from signprep.pipeline.datasets.files import DataRoots, FileStamp
-from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.progress import progress_bar
 
 SEEN = ".seen.parquet"
@@ -80,20 +78,13 @@ def look_again(roots: DataRoots, videos: Iterable[str], seen: Mapping[str, SeenV
         if video in seen and seen[video].stamp == stamp and seen[video].video_hash is not None
     }
     changed = [video for video in stamps if video not in known]
-
-    def hashed(video: str) -> SeenVideo:
-        try:
-            with roots.opened(video) as file:
-                return SeenVideo(stamps[video], content_hash(file))
-        except (OSError, AnnotationError):
-            return SeenVideo(stamps[video], None)
-
     if changed:
         with (
             progress_bar("Comparing", len(changed), "videos") as progress,
             ThreadPoolExecutor(_HASHING_THREADS) as pool,
         ):
-            for number, (video, entry) in enumerate(zip(changed, pool.map(hashed, changed), strict=True), start=1):
-                known[video] = entry
+            hashes = pool.map(roots.content_hash, changed)
+            for number, (video, video_hash) in enumerate(zip(changed, hashes, strict=True), start=1):
+                known[video] = SeenVideo(stamps[video], video_hash)
                 progress(number)
     return known

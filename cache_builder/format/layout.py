@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.format.codec import CODECS, ClipCodec
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.content import content_hash
+from signprep.pipeline.datasets.files import content_hash
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
 

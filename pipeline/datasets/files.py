@@ -5,9 +5,11 @@ and a way to open them again by that name. Nothing is unpacked to disk. Names ne
 checked before memory is taken.
 """
 
+import hashlib
 import os
 import re
 import stat
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -215,6 +217,44 @@ class DataRoots:
         except (OSError, AnnotationError):
             return None
         return FileStamp(info.file_size, status.st_mtime_ns) if info else None
+
+    def content_hash(self, video: str, num_bytes: int | None = None) -> str | None:
+        """Return the `content_hash` of a video, or None if it cannot be read."""
+        try:
+            with self.opened(video) as file:
+                return content_hash(file, num_bytes)
+        except (OSError, AnnotationError):
+            return None
+
+
+def content_hash(file: Path | BinaryIO, num_bytes: int | None = None) -> str:
+    """Return the BLAKE2b-128 of a file's bytes as 32 hexadecimal digits: the identity of a video, whatever its name.
+
+    A stream is read from its start. With `num_bytes` only so many bytes from the start are hashed.
+    """
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return content_hash(opened, num_bytes)
+    file.seek(0)
+    digest, left = hashlib.blake2b(digest_size=16), sys.maxsize if num_bytes is None else num_bytes
+    while left and (block := file.read(min(left, 2**20))):
+        digest.update(block)
+        left -= len(block)
+    return digest.hexdigest()
+
+
+def hash_possible_duplicates(roots: DataRoots, videos: Iterable[str]) -> dict[str, str]:
+    """Return the content hash of each video that may equal another one: only files of equal size are read.
+
+    Videos that are gone or unreadable are left out: they fail later, one by one, with their reason.
+    """
+    by_size: dict[int, list[str]] = {}
+    for video in dict.fromkeys(videos):
+        size = roots.num_bytes(video)
+        if size is not None:
+            by_size.setdefault(size, []).append(video)
+    hashes = {video: roots.content_hash(video) for same in by_size.values() if len(same) > 1 for video in same}
+    return {video: digest for video, digest in hashes.items() if digest is not None}
 
 
 def _relative(root: Path, path: Path) -> str:

@@ -31,7 +31,7 @@ CREATE TABLE videos (
     variable_rate TEXT,              -- in words; NULL: constant
     seconds REAL,                    -- as declared; with --deep as found
     num_frames INTEGER,
-    head_hash BLOB, hash BLOB        -- only of files that may have a twin
+    head_hash TEXT, hash TEXT        -- only of files that may have a duplicate
 );
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, base TEXT NOT NULL, num_bytes INTEGER,

@@ -1,11 +1,8 @@
 """Which videos have the same bytes: equal sizes first, then equal heads, then whole files."""
 
-import hashlib
-import sys
 from pathlib import Path
 
-from signprep.pipeline.datasets.files import open_file
-from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.processes import in_processes
@@ -44,19 +41,7 @@ def _hash(
             progress(done)
 
 
-def hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[bytes | None, int]]:
-    """Return the BLAKE2b of each file's first `limit` bytes, or of all, with its id; None if it cannot be read."""
-    rows: list[tuple[bytes | None, int]] = []
-    for video_id, name in files:
-        digest = hashlib.blake2b(digest_size=16)
-        try:
-            source = open_file(root, name)
-            with source.open("rb") if isinstance(source, Path) else source as file:
-                left = limit if limit is not None else sys.maxsize
-                while left and (block := file.read(min(left, 2**20))):
-                    digest.update(block)
-                    left -= len(block)
-            rows.append((digest.digest(), video_id))
-        except (AnnotationError, OSError):
-            rows.append((None, video_id))
-    return rows
+def hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:
+    """Return the content hash of each file, or of its first `limit` bytes, with its id; None if it cannot be read."""
+    roots = DataRoots.single(root)
+    return [(roots.content_hash(name, limit), video_id) for video_id, name in files]
