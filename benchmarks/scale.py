@@ -32,7 +32,7 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.reader import open_cache
+from signprep.cache_builder.open import open_cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.segment import Vocabulary
 

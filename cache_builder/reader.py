@@ -1,6 +1,6 @@
-"""Open a finished cache and read clips straight out of its mapped shards.
+"""Open a finished cache of this machine and read clips straight out of its mapped shards.
 
-`open_cache(path)` -> Cache: `len`, `clip_spec`, `vocabulary`, `index` (pyarrow Table), `read(positions, out=None)`,
+`open_folder(path)` -> Cache: `len`, `clip_spec`, `vocabulary`, `index` (pyarrow Table), `read(positions, out=None)`,
 `rgb(position)`.
 Reading goes past zarr-python: a mapped shard, its chunk index, the checksum, and decompression into the caller's
 buffer take about a quarter of zarr-python's time for the same bytes.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -33,13 +32,9 @@ from signprep.cache_builder.format.layout import (
     shard_path,
 )
 from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact
-from signprep.cache_builder.remote.location import location_of
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-
-if TYPE_CHECKING:
-    from signprep.cache_builder.remote.stream_options import StreamOptions
 
 MAX_OPEN_SHARDS = 256
 """Mapped at a time; the first mapped is closed first. Mapping one again takes less than a tenth of reading a clip."""
@@ -70,7 +65,7 @@ class Cache:
         return str(self.path)
 
     def __reduce__(self) -> tuple[Callable[..., "Cache"], tuple[object, ...]]:
-        return open_cache, (self.path,)
+        return open_folder, (self.path,)
 
     def __len__(self) -> int:
         return self.info.num_positions
@@ -254,25 +249,14 @@ class Cache:
         return shard
 
 
-def open_cache(path: str | Path, *, stream: "StreamOptions | None" = None) -> Cache:
-    """Open a finished cache.
-
-    Args:
-        path: of its folder, or a URL: then its shards come while they are read.
-        stream: where the shards of a URL are kept meanwhile.
+def open_folder(root: Path) -> Cache:
+    """Open a finished cache in a folder of this machine.
 
     Raises:
         CacheVersionError: there is no cache at this path, or one of a newer format.
         CacheIncompleteError: its build has not ended.
         CacheError: its metadata is damaged.
     """
-    location = location_of(path)
-    if isinstance(location, str):
-        from signprep.cache_builder.remote.stream_options import StreamOptions
-        from signprep.cache_builder.remote.streaming import open_streamed
-
-        return open_streamed(location, stream or StreamOptions())
-    root = location
     stamp = _stamp_of(root)
     info = read_info(root)
     manifest = read_manifest(root)

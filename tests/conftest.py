@@ -14,7 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
-from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.read import read_data_root

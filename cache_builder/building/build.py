@@ -9,7 +9,7 @@ import json
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.encode_shard import FolderTask, ShardResult, build_shard, part_path
-from signprep.cache_builder.building.estimate import check_space_left
 from signprep.cache_builder.building.plan import BuildPlan, ShardPlan
 from signprep.cache_builder.building.update import plan_update, require_compatible
 from signprep.cache_builder.building.workers import RunOptions, ShelfUse, needs_of, run_tasks
@@ -42,16 +41,13 @@ from signprep.cache_builder.folder.local_records import (
     with_hashes,
     write_seen,
 )
+from signprep.cache_builder.folder.space import check_space_left
+from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
 from signprep.cache_builder.format.layout import (
-    ARRAY_METADATA,
     BUILD_FOLDER,
-    GROUP_METADATA,
-    INDEX,
-    MANIFEST,
     CacheInfo,
-    CacheManifest,
     CacheObject,
     read_info,
     read_manifest,
@@ -59,7 +55,7 @@ from signprep.cache_builder.format.layout import (
     write_atomically,
     write_metadata,
 )
-from signprep.cache_builder.reader import open_cache
+from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError, SignprepError
 
 
@@ -147,7 +143,7 @@ def _update(plan: BuildPlan, out: Path, run: RunOptions) -> BuildReport:
     """Bring a finished cache to the plan's data: see `plan_update`. It stays what it was until all is built."""
     info, manifest = read_info(out), read_manifest(out)
     seen = look_again(plan.roots, plan.videos(), read_seen(out / SEEN))
-    index = open_cache(out).index
+    index = open_folder(out).index
     change = plan_update(index, info, plan, {video: entry.video_hash for video, entry in seen.items()})
     if change.is_none and manifest.plan_digest == plan.digest():
         write_seen(out / SEEN, seen)
@@ -264,29 +260,6 @@ def why_nothing(index: pa.Table) -> CacheError | None:
         return None
     reason = next((error for error in index["error"].to_pylist() if error), "no segments")
     return CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
-
-
-def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
-    """Write the index under a folder; return its object by path."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(index, sink, compression="zstd", write_page_checksum=True)
-    data = sink.getvalue().to_pybytes()
-    write_atomically(root / INDEX, data)
-    return {INDEX: CacheObject.of(data)}
-
-
-def write_state(root: Path, *, index: pa.Table, objects: Mapping[str, CacheObject], plan_digest: str) -> None:
-    """Write index and manifest of a state of a cache under a folder that holds its Zarr metadata.
-
-    Args:
-        root: the cache, or its staging folder.
-        index: a row a position.
-        objects: its shards by path; older entries of index and metadata are replaced.
-        plan_digest: of the plan whose data it holds.
-    """
-    metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}
-    manifest = CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)
-    write_atomically(root / MANIFEST, manifest.to_json().encode())
 
 
 def report_of(index: pa.Table, *, num_reused: int) -> BuildReport:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.building.plan import BuildPlan
+from signprep.cache_builder.folder.space import existing_folder
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.remote.location import Location
 from signprep.pipeline.clips import Clip
@@ -80,50 +81,17 @@ def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
         failures=tuple(dict.fromkeys(failures)),
         stored_bytes=round(num_bytes * scale),
         cpu_seconds=(time.process_time() - started) * scale,
-        free_bytes=shutil.disk_usage(_existing_folder(out)).free if isinstance(out, Path) else None,
+        free_bytes=shutil.disk_usage(existing_folder(out)).free if isinstance(out, Path) else None,
     )
-
-
-def _existing_folder(path: Path) -> Path:
-    """Return the nearest folder above that exists: the disk that a path not yet there will be on."""
-    path = path.absolute()
-    while not path.is_dir():
-        path = path.parent
-    return path
 
 
 def check_space(plan: BuildPlan, out: Path) -> None:
     """Raise CacheError if the disk cannot even hold the smallest cache that was ever seen for so many clips."""
     stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
     needed = round(plan.num_clips * plan.info.clip_spec.raw_rgb_bytes * SMALLEST_RATIO) - stored
-    free = shutil.disk_usage(_existing_folder(out)).free
+    free = shutil.disk_usage(existing_folder(out)).free
     if free < needed:
         raise CacheError(
             f"{out}: {byte_size(free)} are free, but {plan.num_clips} clips need at least {byte_size(needed)}; "
             "--dry-run estimates it closely"
-        )
-
-
-def check_free_bytes(out: Path, needed: int) -> None:
-    """Raise CacheError if the disk of a path has fewer free bytes than are needed."""
-    free = shutil.disk_usage(_existing_folder(out)).free
-    if free < needed:
-        raise CacheError(f"{out}: {byte_size(free)} are free, but {byte_size(needed)} are to come; make room")
-
-
-def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:
-    """Raise CacheError if the disk will not hold the shards that are still to come, judged by those that are done.
-
-    Args:
-        out: the cache.
-        num_bytes: of the shards that are done.
-        num_done: how many they are.
-        num_left: how many are to come.
-    """
-    needed = num_bytes / num_done * num_left
-    free = shutil.disk_usage(out).free
-    if free < needed:
-        raise CacheError(
-            f"{out}: {byte_size(free)} are free, but the rest of this build will need about {byte_size(needed)}; "
-            "make room, and the same command goes on"
         )

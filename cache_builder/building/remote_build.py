@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from signprep.cache_builder.building.build import BuildReport, merged_parts, report_of, why_nothing, write_state
+from signprep.cache_builder.building.build import BuildReport, merged_parts, report_of, why_nothing
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask, encode_shard, part_path, result_of_part
 from signprep.cache_builder.building.plan import BuildPlan
 from signprep.cache_builder.building.update import UpdatePlan, plan_update, require_compatible
@@ -31,6 +31,7 @@ from signprep.cache_builder.folder.local_records import (
     with_hashes,
     write_seen,
 )
+from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.format.index import SCHEMA, stacked
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from signprep.cache_builder.building.build import write_state
 from signprep.cache_builder.folder.build_folder import delete_torn_writes, empty_build_folder
 from signprep.cache_builder.folder.local_records import SEEN, read_seen, write_seen
+from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
-from signprep.cache_builder.format.index import REMOVED, SCHEMA
+from signprep.cache_builder.format.index import REMOVED, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (
     CacheInfo,
     CacheObject,
@@ -28,8 +28,7 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
-from signprep.cache_builder.reader import open_cache
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import first_of
 
@@ -57,7 +56,7 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
     Raises:
         CacheError: a value is nowhere in the cache.
     """
-    index = open_cache(root).index
+    index = open_folder(root).index
     chosen = np.zeros(index.num_rows, np.bool_)
     for column, values in selection.items():
         found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
@@ -84,7 +83,7 @@ def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None)
 
 def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> CompactReport:
     info, manifest = read_info(root), read_manifest(root)
-    index = open_cache(root).index
+    index = open_folder(root).index
     stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
     if forgotten is not None:
         stays[matching_positions(root, forgotten)] = False
@@ -107,7 +106,7 @@ def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> Compa
     before = sum(entry.num_bytes for entry in manifest.objects.values())
     objects = {path: entry for path, entry in objects.items() if path not in deleted}
     if touched or num_left < index.num_rows:
-        vocabulary = used_vocabulary(index, sources, info)
+        vocabulary = used_vocabulary(index, sources, info.vocabulary)
         index = index_of_positions(index, sources, vocabulary)
         info = replace(info, vocabulary=vocabulary, num_positions=num_left)
         write_metadata(staged, info)
@@ -156,25 +155,3 @@ def _gathered_shard(
         chunks |= {source: stored[source - number * size] for source in wanted}
     ordered = [chunks[int(source)] for source in sources]
     return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None
-
-
-def index_of_positions(index: pa.Table, sources: NDArray[np.int64], vocabulary: Vocabulary) -> pa.Table:
-    """Return the rows at these old positions in their new order, with the labels of a vocabulary."""
-    rows = index.take(pa.array(sources))
-    labels = vocabulary.labels()
-    columns = {
-        # Dictionaries are made anew: an old one still names whoever is forgotten.
-        name: rows[name].cast(pa.string()).cast(SCHEMA.field(name).type)
-        if pa.types.is_dictionary(SCHEMA.field(name).type)
-        else rows[name]
-        for name in SCHEMA.names
-    }
-    columns["position"] = pa.array(np.arange(len(sources)), pa.int64())
-    columns["label"] = pa.array([labels[gloss] for gloss in rows["gloss"].to_pylist()], pa.int32())
-    return pa.table(columns, schema=SCHEMA)
-
-
-def used_vocabulary(index: pa.Table, sources: NDArray[np.int64], info: CacheInfo) -> Vocabulary:
-    """Return those of a cache's glosses that rows have, in their order."""
-    used = set(index["gloss"].take(pa.array(sources)).cast(pa.string()).unique().to_pylist())
-    return Vocabulary(glosses=tuple(gloss for gloss in info.vocabulary.glosses if gloss in used))

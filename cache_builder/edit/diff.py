@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.building.update import incompatibilities
 from signprep.cache_builder.edit.identity import live_rows, matched_rows
-from signprep.cache_builder.reader import Cache, open_cache
-from signprep.cache_builder.report.statistics import counts_by_value
+from signprep.cache_builder.format.index import counts_by_value
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.runtime.text import counted, first_of
 
 COMPARED = ("gloss", "split", "status", "segment_id", "video", "item", "source", "signer", "view", "take")
@@ -92,7 +92,7 @@ def diff(first: Path, second: Path) -> CacheDiff:
     Raises:
         CacheError: one of them is none, or cannot be read.
     """
-    caches = open_cache(first), open_cache(second)
+    caches = open_folder(first), open_folder(second)
     tables = [live_rows(cache) for cache in caches]
     pairs = matched_rows(tables[0], tables[1])
     shared = [table.take(pa.array(pairs[:, number])) for number, table in enumerate(tables)]

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from signprep.cache_builder.building.build import write_state
-from signprep.cache_builder.building.estimate import check_free_bytes
 from signprep.cache_builder.edit.merge_plan import MergeOptions, MergePlan, plan_merge
 from signprep.cache_builder.folder.build_folder import (
     cache_state,
@@ -22,12 +20,14 @@ from signprep.cache_builder.folder.build_folder import (
     is_cache,
     start_afresh,
 )
+from signprep.cache_builder.folder.space import check_free_bytes
+from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
 from signprep.cache_builder.folder.transaction import writer
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.datasets.splits import Leak, leaks
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.progress import progress_bar
@@ -76,7 +76,7 @@ def merge(
         AnnotationError: the clips cannot be split as asked.
     """
     _require_apart(roots, out)
-    caches = [open_cache(root) for root in roots]
+    caches = [open_folder(root) for root in roots]
     plan = plan_merge(caches, options)
     if not is_cache(out):
         cache_state(out, plan.digest)  # before a lock is put into somebody else's folder

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.building.plan import SPLIT_ORDER, clips_per_shard
 from signprep.cache_builder.building.update import incompatibilities
-from signprep.cache_builder.edit.compact import index_of_positions
 from signprep.cache_builder.edit.identity import chosen_rows, clips_of_rows, codes, live_rows
-from signprep.cache_builder.format.index import OK, SCHEMA, stacked
+from signprep.cache_builder.format.index import OK, SCHEMA, index_of_positions, stacked
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.datasets.segment import Segment, Vocabulary

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from signprep.cache_builder.building.build import write_index
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.edit.verify import Fault
 from signprep.cache_builder.folder.build_folder import empty_build_folder
+from signprep.cache_builder.folder.state import write_index
 from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.format.index import SCHEMA
@@ -33,7 +33,7 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact, shard_bytes
-from signprep.cache_builder.reader import open_cache
+from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.segment import Segment
@@ -72,7 +72,7 @@ def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairRep
     with writer(root):
         empty_build_folder(root)
         # Read once nobody else can write: a build may have ended since the faults were found.
-        info, manifest, index = read_info(root), read_manifest(root), open_cache(root).index
+        info, manifest, index = read_info(root), read_manifest(root), open_folder(root).index
         return _repair(root, info, manifest, index, sorted({fault.path for fault in faults}), roots)
 
 

@@ -26,7 +26,7 @@ from signprep.cache_builder.format.layout import (
     read_manifest,
     shard_path,
 )
-from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 
@@ -65,7 +65,7 @@ def verify_cache(
     if any(fault.path in (GROUP_METADATA, INDEX) for fault in faults):
         return faults  # what a damaged one tells of the clips is no measure for them
     try:
-        cache = open_cache(root)
+        cache = open_folder(root)
     except CacheError as error:
         return faults or [Fault(path=GROUP_METADATA, message=str(error))]
     faults += _missing_shards(cache)

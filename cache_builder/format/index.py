@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from signprep.pipeline.datasets.segment import Vocabulary
 
 OK, FAILED, REMOVED = "ok", "failed", "removed"
 
@@ -44,3 +49,32 @@ def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     """Return the rows of several tables as one table, in their order, with one dictionary a column."""
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def index_of_positions(index: pa.Table, positions: NDArray[np.int64], vocabulary: Vocabulary) -> pa.Table:
+    """Return the rows at some positions, in the order given, renumbered, with the labels of a vocabulary."""
+    rows = index.take(pa.array(positions))
+    labels = vocabulary.labels()
+    columns = {
+        # Dictionaries are made anew: an old one still names whoever is forgotten.
+        name: rows[name].cast(pa.string()).cast(SCHEMA.field(name).type)
+        if pa.types.is_dictionary(SCHEMA.field(name).type)
+        else rows[name]
+        for name in SCHEMA.names
+    }
+    columns["position"] = pa.array(np.arange(len(positions)), pa.int64())
+    columns["label"] = pa.array([labels[gloss] for gloss in rows["gloss"].to_pylist()], pa.int32())
+    return pa.table(columns, schema=SCHEMA)
+
+
+def used_vocabulary(index: pa.Table, positions: NDArray[np.int64], vocabulary: Vocabulary) -> Vocabulary:
+    """Return those glosses of a vocabulary that rows at some positions have, in their order."""
+    used = set(index["gloss"].take(pa.array(positions)).cast(pa.string()).unique().to_pylist())
+    return Vocabulary(glosses=tuple(gloss for gloss in vocabulary.glosses if gloss in used))
+
+
+def counts_by_value(column: pa.ChunkedArray) -> dict[str, int]:
+    """Return how many rows have each value, most first, then by name; a null is called `-`."""
+    counted = pc.value_counts(column.cast(pa.string())).to_pylist()
+    pairs = [(entry["values"] if entry["values"] is not None else "-", entry["counts"]) for entry in counted]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))

@@ -20,13 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signprep.cache_builder.building.build import write_state
-from signprep.cache_builder.building.estimate import check_free_bytes
-from signprep.cache_builder.edit.compact import index_of_positions, used_vocabulary
 from signprep.cache_builder.folder.build_folder import cache_state, delete_torn_writes, empty_build_folder, is_cache
+from signprep.cache_builder.folder.space import check_free_bytes
+from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.synced import note_synced
 from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
-from signprep.cache_builder.format.index import OK
+from signprep.cache_builder.format.index import OK, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
     INDEX,
@@ -204,7 +203,7 @@ class _Part:
         info, folder = fetch_metadata(source, out)
         index = pq.read_table(folder / INDEX, page_checksum_verification=True)
         sources = selection.positions(index, source)
-        vocabulary = used_vocabulary(index, sources, info) if selection.glosses else info.vocabulary
+        vocabulary = used_vocabulary(index, sources, info.vocabulary) if selection.glosses else info.vocabulary
         return cls(
             source_info=info,
             info=replace(info, vocabulary=vocabulary, num_positions=len(sources)),

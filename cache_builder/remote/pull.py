@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from signprep.cache_builder.building.estimate import check_free_bytes
 from signprep.cache_builder.folder.build_folder import PLAN, cache_state, empty_build_folder, is_cache
+from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
 from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
 from signprep.cache_builder.format.layout import (

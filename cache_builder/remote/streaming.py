@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.format.layout import MANIFEST, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import ShardFile
-from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.disk_cache import BoundedFolder
 from signprep.cache_builder.remote.location import shown
 from signprep.cache_builder.remote.published import CacheSource, open_source
@@ -196,7 +196,7 @@ def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
     folder = options.root() / "caches" / source.manifest.fingerprint
     if not (folder / MANIFEST).exists():
         _fetch_metadata(source, folder)
-    cache = open_cache(folder)
+    cache = open_folder(folder)
     return StreamedCache(cache, source, url, options)
 
 

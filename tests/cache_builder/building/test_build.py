@@ -291,7 +291,7 @@ def test_a_disk_that_fills_up_is_found_before_it_is_full_and_the_build_goes_on_l
 ) -> None:
     plan, out = plan_of(data_root), tmp_path / "a.zarr"
     small = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr("signprep.cache_builder.building.estimate.shutil.disk_usage", lambda _: small)
+    monkeypatch.setattr("signprep.cache_builder.folder.space.shutil.disk_usage", lambda _: small)
     with pytest.raises(CacheError, match="the same command goes on"):
         build(plan, out, workers=1)
     assert len(list((out / ".build").glob("*.parquet"))) == 2  # the first shard's part, and what is known of videos

@@ -52,7 +52,7 @@ def test_the_same_inputs_give_the_same_cache_wherever_they_lie(tmp_path: Path) -
 
 def test_no_more_shards_are_mapped_than_one_new_shard_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     caches = [make_cache(tmp_path / f"{number}.zarr", range(50 * number, 50 * number + 50)) for number in range(2)]
-    monkeypatch.setattr(merge_module, "open_cache", lambda path: next(c for c in caches if c.path == path))
+    monkeypatch.setattr(merge_module, "open_folder", lambda path: next(c for c in caches if c.path == path))
     write, mapped = merge_module.write_atomically, []
 
     def note(path: Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from signprep.cache_builder.edit.verify import verify_cache
-from signprep.cache_builder.reader import open_cache
+from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.remote.published import open_source
 from signprep.cache_builder.remote.push import push
 from signprep.pipeline.clip_spec import ClipSpec
