@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format.index import FAILED, OK, REMOVED
+from signprep.cache_builder.format.index import FAILED, OK, REMOVED, counts_by_value
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, Named
 from signprep.cache_builder.report.findings import ClipFinding
@@ -186,13 +186,6 @@ def describe_findings(table: ClipTable, findings: list[ClipFinding]) -> dict[str
             for finding in findings
         ],
     }
-
-
-def counts_by_value(column: pa.ChunkedArray) -> dict[str, int]:
-    """Return how many rows have each value, most first, then by name; a null is called `-`."""
-    counted = pc.value_counts(column.cast(pa.string())).to_pylist()
-    pairs = [(entry["values"] if entry["values"] is not None else "-", entry["counts"]) for entry in counted]
-    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
 def cache_name(cache: Cache) -> str:

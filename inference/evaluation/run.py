@@ -12,7 +12,8 @@ from typing import Any
 
 from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
-from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.calibration import (
     TEMPERATURES,
     describe_calibration,

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signprep.cache_builder.reader import Cache, open_cache
+from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import clip_table
 from signprep.cache_builder.report.findings import ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import compare_clips, footage_findings
