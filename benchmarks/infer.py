@@ -33,7 +33,7 @@ from signprep.pipeline.clips import Clip, iterate_clips
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
 from signprep.pipeline.video.pyav_reader import PyAVReader, open_video
-from signprep.training.model.classifier import ModelCard
+from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
 
 SINGLES = 8
@@ -55,7 +55,7 @@ def run(size: Size) -> None:
 def untrained(toy: bool) -> Recognizer:
     spec = model_spec("efficient_x3d_xs", num_frames=2 if toy else None, crop_size=32 if toy else None)
     clips = ClipSpec(num_frames=4, size=64) if toy else ClipSpec()
-    card = ModelCard(
+    card = ModelMetadata(
         model_spec=spec, clip_spec=clips, vocabulary=Vocabulary(glosses=tuple("abcde")), cache_fingerprint=""
     )
     return Recognizer(card, build_model(spec, 5), torch.device("cpu"))

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.model.checkpoint import model_weights, read_checkpoint
-from signprep.training.model.classifier import ModelCard
-from signprep.training.model.custom import is_own
-from signprep.training.model_spec import build_model, channels_last
+from signprep.training.model.metadata import ModelMetadata
+from signprep.training.model_spec import build_model, channels_last, is_custom
 from signprep.training.transforms import ClipTransform
 
 _AUTOCAST = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -22,7 +21,7 @@ _AUTOCAST = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16
 class Recognizer:
     """A trained model with everything it needs to answer: specs, vocabulary, transform."""
 
-    def __init__(self, card: ModelCard, model: nn.Module, device: torch.device, precision: str = "32") -> None:
+    def __init__(self, card: ModelMetadata, model: nn.Module, device: torch.device, precision: str = "32") -> None:
         self.card = card
         self.device = device
         self._autocast = _AUTOCAST[precision]
@@ -79,7 +78,7 @@ def _device(name: str) -> torch.device:
 
 
 def _require_trusted(path: Path, name: str, own_model: str | None) -> None:
-    if is_own(name) and name != own_model:
+    if is_custom(name) and name != own_model:
         raise CheckpointError(
             f"{path}: is of a model of one's own, made by the code {name}; give --model-name {name} if you trust it"
         )

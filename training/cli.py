@@ -87,8 +87,7 @@ def train(
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
-    from signprep.training.callbacks.checkpoint_io import LAST
-    from signprep.training.callbacks.run_folder import CHECKPOINTS_FOLDER
+    from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER, LAST
     from signprep.training.data.from_data_root import Sources, refreshed_cache
     from signprep.training.model.export_format import format_of, require_installed
     from signprep.training.model_spec import model_spec

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
 
@@ -21,31 +22,34 @@ from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
+from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import StoppedError, TrainingError
-from signprep.training.callbacks.checkpoint_io import LAST, WholeCheckpointIO
-from signprep.training.callbacks.checkpoints import BestCheckpoint, BestEpochs
-from signprep.training.callbacks.guards import LossGuard, SaveLast, StopRequested, Throughput
-from signprep.training.callbacks.pictures import ValidationPictures
-from signprep.training.callbacks.progress import EpochProgress
-from signprep.training.callbacks.record import METRICS, RUN, EpochTable, versions, write_run
-from signprep.training.callbacks.run_folder import (
+from signprep.training.callbacks.checkpoints import (
     BEST,
     CHECKPOINTS_FOLDER,
+    LAST,
     LOGS_FOLDER,
+    BestCheckpoint,
+    BestEpochs,
+    WholeCheckpointIO,
     prepare_folder,
     remove_earlier_run,
     require_own,
 )
+from signprep.training.callbacks.guards import LossGuard, SaveLast, StopRequested, Throughput
+from signprep.training.callbacks.progress import EpochProgress
+from signprep.training.callbacks.record import METRICS, RUN, EpochTable, ValidationPictures, versions, write_run
 from signprep.training.config import Devices, TrainConfig
-from signprep.training.data.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
-from signprep.training.model.classifier import ModelCard, SignClassifier
-from signprep.training.model.own_code import load_function
-from signprep.training.model.resume import check_resumable
-from signprep.training.model_spec import ModelSpec, parameter_counts
-from signprep.training.prepare_model import prepare_model
-from signprep.training.runtime.batch_size_hint import is_out_of_memory, out_of_memory
-from signprep.training.runtime.memory import keep_freed_memory
+from signprep.training.data.splits import balanced_class_weights, require_frames, split_positions
+from signprep.training.model.checkpoint import check_resumable
+from signprep.training.model.classifier import SignClassifier
+from signprep.training.model.datamodule import ClipData
+from signprep.training.model.metadata import ModelMetadata
+from signprep.training.model.pretrained import freeze_backbone, load_pretrained
+from signprep.training.model_spec import ModelSpec, build_model, channels_last, parameter_counts
+from signprep.training.runtime.custom_code import load_function
+from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
 
 STEPS_BETWEEN_LOGS = 10
 MONITORED = "val/accuracy"
@@ -100,7 +104,7 @@ def train(
     _require_clips(cache, train_positions, devices)
     if isinstance(cache, StreamedCache):
         cache.require_room(len(cache) if config.balanced_sampling else WINDOW_CLIPS)
-    card = ModelCard(
+    card = ModelMetadata(
         model_spec=spec,
         clip_spec=cache.clip_spec,
         vocabulary=cache.vocabulary,
@@ -114,7 +118,7 @@ def train(
     if not devices.gpus:
         keep_freed_memory()
     seed_everything(config.seed, verbose=False)
-    model = prepare_model(spec, config, cache.vocabulary)
+    model = _prepare_model(spec, config, cache.vocabulary)
     plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)
     classifier = SignClassifier(
         card,
@@ -131,6 +135,24 @@ def train(
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
     run = _Run(run_folder, classifier, data, cache, devices, report)
     return run.fit(resume, overwrite=overwrite)
+
+
+def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:
+    """Return the model that a run trains.
+
+    Raises:
+        TrainingError: a model of one's own does not build.
+        CheckpointError: its first weights do not load or do not fit.
+    """
+    model = build_model(spec, len(vocabulary))
+    if config.pretrained is not None:
+        load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
+    if config.freeze_backbone:
+        freeze_backbone(model, spec, len(vocabulary))
+    model = channels_last(model)
+    if config.compile:
+        model.compile()
+    return model
 
 
 def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices) -> None:
@@ -221,10 +243,11 @@ class _Run:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            config, spec = self._classifier.config, self._classifier.card.model_spec
+            spec, batch_size = self._classifier.card.model_spec, self._classifier.config.batch_size
             traceback.clear_frames(error.__traceback__)  # they hold the batch that did not fit
             device = self._trainer.strategy.root_device  # the model is back in the computer's memory by now
-            raise out_of_memory(self._classifier.model.to(device), spec, config.batch_size, device) from error
+            model = self._classifier.model.to(device)
+            raise out_of_memory(model, spec.name, spec.input_shape, batch_size, device) from error
         finally:
             self._data.close()
             if self._trainer.is_global_zero and status != "finished":

@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> None:
     from rich.text import Text
 
     from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, check_machine
-    from signprep.training.runtime.doctor import check_training
+    from signprep.training.doctor import check_training
 
     checks = [*check_machine(), *check_training()]
     if as_json:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from signprep.inference.evaluation.metrics import wilson
 from signprep.pipeline.runtime.atomic_files import atomic_write
-from signprep.training.model.classifier import CHECKPOINT_KEY
+from signprep.training.model.metadata import CHECKPOINT_KEY
 
 NUM_BINS = 15
 """Of equal width, (0, 1/15] to (14/15, 1]: those of Guo et al."""

@@ -20,7 +20,7 @@ from signprep.inference.same_clips import require_same_clips
 from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_of
 from signprep.training.loader import ClipLoader
-from signprep.training.runtime.batch_size_hint import is_out_of_memory
+from signprep.training.runtime.memory import is_out_of_memory
 
 NAMED_GLOSSES = 3
 """Of each side, in the error where none are the same."""

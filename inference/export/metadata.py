@@ -1,7 +1,7 @@
 """What an exported file says of itself: `signprep.json`, so that the file alone is enough.
 
 TorchScript has it among its extra files, ONNX among its metadata, ExecuTorch as a method that returns it. In: a
-checkpoint's ModelCard and how the file was written. Out: plain JSON; back from a file, every value is checked.
+checkpoint's ModelMetadata and how the file was written. Out: plain JSON; back from a file, every value is checked.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from signprep.pipeline.errors import CheckpointError, TrainingError
 from signprep.training.data.augmentation import frame_positions
-from signprep.training.model.classifier import ModelCard
 from signprep.training.model.export_format import FORMATS
+from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import model_spec
 
 KEY = "signprep.json"
@@ -25,9 +25,9 @@ MOST_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCard:
-    """A ModelCard, and what a program must know to feed the file."""
+    """A ModelMetadata, and what a program must know to feed the file."""
 
-    card: ModelCard
+    card: ModelMetadata
     format: str
     """One of `FORMATS`."""
     int8: bool
@@ -74,7 +74,7 @@ class ExportCard:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises KeyError, TypeError, ValueError or TrainingError on anything else."""
-        card = ModelCard.from_dict(fields)
+        card = ModelMetadata.from_dict(fields)
         spec, dtype, engine = card.model_spec, fields["input"]["dtype"], fields["int8_engine"]
         model_spec(  # refuses sizes that no model has
             spec.name, num_frames=spec.num_frames, crop_size=spec.crop_size, dropout_rate=spec.dropout_rate

@@ -14,11 +14,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
-from signprep.training.callbacks import checkpoint_io
+from signprep.training.callbacks import checkpoints
 from signprep.training.config import Devices, TrainConfig
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model_spec import model_spec
-from signprep.training.runtime.batch_size_hint import fits, out_of_memory
+from signprep.training.runtime.memory import fits, out_of_memory
 from tests.training.small_runs import TINY, run, weights_of
 
 
@@ -158,9 +158,9 @@ def test_memory_that_is_too_small_is_answered_with_a_batch_that_fits(
             return self.linear(clips.mean((2, 3, 4)))
 
     cpu = torch.device("cpu")
-    assert fits(Hungry(3), TINY, 3, cpu) and not fits(Hungry(3), TINY, 4, cpu)
-    assert "--batch-size 3 does" in str(out_of_memory(Hungry(3), TINY, 13, cpu))
-    assert "nor does a single one" in str(out_of_memory(Hungry(0), TINY, 8, cpu))
+    assert fits(Hungry(3), TINY.input_shape, 3, cpu) and not fits(Hungry(3), TINY.input_shape, 4, cpu)
+    assert "--batch-size 3 does" in str(out_of_memory(Hungry(3), TINY.name, TINY.input_shape, 13, cpu))
+    assert "nor does a single one" in str(out_of_memory(Hungry(0), TINY.name, TINY.input_shape, 8, cpu))
 
 
 def test_fewer_clips_than_processes_are_refused(cache: Cache, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there_and_says_how_to_go_on(
             raise OSError(errno.ENOSPC, "No space left on device")
         original(descriptor)
 
-    monkeypatch.setattr(checkpoint_io.os, "fsync", full_later)
+    monkeypatch.setattr(checkpoints.os, "fsync", full_later)
     num_whole = 0
     with pytest.raises(TrainingError, match=r"ckpt: cannot be written \(No space.*takes [\d.]+ MB.*--overwrite"):
         run(cache, tmp_path, config)

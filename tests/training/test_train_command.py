@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
-from signprep.training.callbacks.run_folder import CHECKPOINTS_FOLDER
+from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER
 from tests.conftest import write_data_root
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"

@@ -23,8 +23,8 @@ from lightning.pytorch.callbacks import Callback  # isort: skip
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.runtime.text import first_of
-from signprep.training.data.datamodule import ClipData
 from signprep.training.loader import Batch
+from signprep.training.model.datamodule import ClipData
 
 STEPS_BETWEEN_CHECKS = 16
 """On a GPU, and between ranks: each look waits for what was queued."""

@@ -5,11 +5,13 @@ run.json has what the run was given (options, model, cache, versions) from its s
 
 import csv
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
 from signprep.pipeline.runtime.atomic_files import write_json
@@ -17,6 +19,11 @@ from signprep.pipeline.runtime.machine import package_version
 
 from lightning import LightningModule, Trainer  # isort: skip
 from lightning.pytorch.callbacks import Callback  # isort: skip
+from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
+
+from signprep.cache_builder.reader import Cache
+from signprep.training.model.classifier import SignClassifier
+from signprep.training.model.metrics import Validation
 
 METRICS, RUN = "metrics.csv", "run.json"
 RUN_VERSION = 1
@@ -77,3 +84,78 @@ class EpochTable(Callback):
 def write_run(path: Path, document: Mapping[str, Any]) -> None:
     """Write run.json, whole or not at all. Raises SignprepError if it cannot be written."""
     write_json(path, {"run_version": RUN_VERSION, **document})
+
+
+STRIP_CLIPS, STRIP_FRAMES, STRIP_SIZE = 8, 8, 96
+MATRIX_SIZE = 512
+"""About the side of the matrix's picture in pixels."""
+
+DARK, BRIGHT = np.array([20, 24, 40]), np.array([255, 214, 92])
+"""Colours of none and all of a class's clips."""
+
+LISTED_PAIRS = 20
+
+
+def confusion_picture(matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the matrix as a picture, uint8 [H, H, 3]: rows are what was right, columns what was answered."""
+    parts = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    each = max(1, MATRIX_SIZE // len(matrix))
+    # Small parts of a class are mistakes, which the picture is about: the root makes them visible.
+    pixels = DARK + np.sqrt(parts)[..., None] * (BRIGHT - DARK)
+    return pixels.round().astype(np.uint8).repeat(each, axis=0).repeat(each, axis=1)
+
+
+def confused_table(matrix: NDArray[np.int64], glosses: Sequence[str]) -> str:
+    """Return the most frequent mistakes as a table in Markdown."""
+    wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
+    lines = ["| right | answered | times | of |", "|---|---|---|---|"]
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_PAIRS]:
+        row, column = divmod(int(place), len(matrix))
+        if wrong[row, column]:
+            names = (glosses[number].replace("|", "\\|") for number in (row, column))
+            lines.append(f"| {' | '.join(names)} | {wrong[row, column]} | {matrix[row].sum()} |")
+    return "\n".join(lines)
+
+
+def strip(cache: Cache, positions: Sequence[int]) -> NDArray[np.uint8]:
+    """Return clips as rows of frames, uint8 [rows, columns, 3]."""
+    frames = np.linspace(0, cache.clip_spec.num_frames - 1, min(STRIP_FRAMES, cache.clip_spec.num_frames)).round()
+    step = max(1, cache.clip_spec.size // STRIP_SIZE)
+    rows = [np.concatenate(cache.rgb(position)[frames.astype(int), ::step, ::step], axis=1) for position in positions]
+    return np.concatenate(rows, axis=0)
+
+
+class ValidationPictures(Callback):
+    """Adds pictures of the validation that is the best so far."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._best = -1.0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw, if this is the best epoch so far."""
+        assert isinstance(pl_module, SignClassifier)
+        validation = pl_module.validation
+        if validation is None or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
+            return
+        accuracy = validation.figures()["accuracy"]
+        if accuracy <= self._best:
+            return
+        self._best = accuracy
+        self._draw(trainer.logger, validation, trainer.current_epoch + 1)
+
+    def _draw(self, logger: TensorBoardLogger, validation: Validation, epoch: int) -> None:
+        board, glosses, matrix = logger.experiment, self._cache.vocabulary.glosses, validation.confusion()
+        board.add_image("val/confusion", confusion_picture(matrix), epoch, dataformats="HWC")
+        board.add_text("val/confused", confused_table(matrix, glosses), epoch)
+        mistaken = validation.mistaken()[:STRIP_CLIPS]
+        if not len(mistaken):
+            return
+        positions = [int(position) for position in validation.positions[mistaken]]
+        board.add_image("val/mistaken", strip(self._cache, positions), epoch, dataformats="HWC")
+        lines = [
+            f"{row}. {glosses[validation.labels[place]]} was taken for {glosses[validation.predicted[place]]} "
+            f"({validation.confidence[place]:.2f}): {self._cache.segment_id(position)}"
+            for row, (place, position) in enumerate(zip(mistaken, positions, strict=True), start=1)
+        ]
+        board.add_text("val/mistaken", "\n".join(lines), epoch)

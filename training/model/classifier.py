@@ -1,69 +1,30 @@
 """The Lightning module: a video model, its loss, its metrics, its optimiser, and what a checkpoint carries."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
 
 from lightning import LightningModule  # isort: skip
 from torchmetrics.classification import MulticlassAccuracy  # isort: skip
 
-from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import TrainingError
 from signprep.training.config import TrainConfig
-from signprep.training.data.augmentation import flipped
-from signprep.training.data.mixing import mix
+from signprep.training.data.augmentation import flipped, mix
 from signprep.training.loader import Batch
+from signprep.training.model.metadata import CHECKPOINT_KEY, ModelMetadata
 from signprep.training.model.metrics import Validation, ValidationAnswers
-from signprep.training.model.optimizers import learning_rate_factor, make_optimizer
 from signprep.training.model.pretrained import keep_frozen_in_eval
-from signprep.training.model_spec import ModelSpec
 from signprep.training.transforms import AugmentFunction, ClipTransform
 
-CHECKPOINT_KEY = "signprep"
-CHECKPOINT_VERSION = 1
 _RANDOM_STATE = "random_state"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelCard:
-    """What must travel with the weights, as plain data under the checkpoint's key "signprep"."""
-
-    model_spec: ModelSpec
-    clip_spec: ClipSpec
-    vocabulary: Vocabulary
-    cache_fingerprint: str
-    """Of the cache that the model was trained on."""
-    temperature: float = 1.0
-    """By which logits are divided so that confidences are right on average; `signprep evaluate --calibrate` fits it."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types, which torch.load(weights_only=True) takes."""
-        return {
-            "checkpoint_version": CHECKPOINT_VERSION,
-            "model_spec": self.model_spec.to_dict(),
-            "clip_spec": self.clip_spec.to_dict(),
-            "glosses": list(self.vocabulary.glosses),
-            "cache_fingerprint": self.cache_fingerprint,
-            "temperature": self.temperature,
-        }
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
-        return cls(
-            model_spec=ModelSpec.from_dict(fields["model_spec"]),
-            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
-            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
-            cache_fingerprint=fields["cache_fingerprint"],
-            temperature=float(fields.get("temperature", 1.0)),
-        )
 
 
 class SignClassifier(LightningModule):
@@ -74,7 +35,7 @@ class SignClassifier(LightningModule):
 
     def __init__(
         self,
-        card: ModelCard,
+        card: ModelMetadata,
         config: TrainConfig,
         model: nn.Module,
         *,
@@ -201,3 +162,35 @@ def flip_labels(vocabulary: Vocabulary, flip_map: Mapping[str, str]) -> Tensor:
             raise TrainingError(f"the flip map gives {one} two partners, {other} one of them")
         mirrored[labels[one]] = labels[other]
     return torch.tensor(mirrored)
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """Return the optimiser of the trainable parameters; norms and biases, of one dimension, do not decay."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [parameter for parameter in trainable if parameter.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in trainable if parameter.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.learning_rate)
+
+
+def learning_rate_factor(step: int, *, total: int, scheduler: str, warm_up: float) -> float:
+    """Return the factor on the learning rate: linear warm-up, then the schedule's shape.
+
+    >>> [round(learning_rate_factor(n, total=100, scheduler="cosine", warm_up=0.1), 3) for n in (0, 9, 10, 55, 100)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
+    >>> [round(learning_rate_factor(n, total=90, scheduler="step", warm_up=0.0), 3) for n in (0, 29, 30, 60, 89)]
+    [1.0, 1.0, 0.1, 0.01, 0.01]
+    """
+    rise = round(total * warm_up)
+    if step < rise:
+        return (step + 1) / rise
+    if scheduler == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+    if scheduler == "step":
+        return float(0.1 ** min(2, 3 * step // max(1, total)))
+    return 1.0

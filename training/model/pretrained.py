@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import counted, first_line, first_of
+from signprep.training.model.checkpoint import model_weights, require_version
+from signprep.training.model.metadata import CHECKPOINT_KEY
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
 
 K400 = "k400"
@@ -105,9 +107,6 @@ def _reason(error: Exception) -> str:
 
 def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     """Return the weights by name, and the glosses where they are of a signprep checkpoint."""
-    from signprep.training.model.checkpoint import model_weights, require_version  # they import this module
-    from signprep.training.model.classifier import CHECKPOINT_KEY
-
     glosses = None
     if not isinstance(contents, dict):
         raise CheckpointError(f"{label}: holds no weights by name (it holds a {type(contents).__name__}); {EXPECTED}")

@@ -24,7 +24,7 @@ from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.datasets.splits import assign_splits
 from signprep.pipeline.errors import SignprepError
-from signprep.training.model.classifier import ModelCard
+from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
 from tests.conftest import CLIP_SPEC, build_test_cache, write_data_root, write_label
 from tests.generated_videos import write_video
@@ -229,7 +229,7 @@ def test_a_model_that_gives_no_numbers_is_named(cache: Cache, checkpoint: Path, 
 def untrained(cache: Cache, vocabulary: Vocabulary | None = None) -> Recognizer:
     spec = model_spec("efficient_x3d_xs", num_frames=2, crop_size=32)
     vocabulary = vocabulary or cache.vocabulary
-    card = ModelCard(model_spec=spec, clip_spec=cache.clip_spec, vocabulary=vocabulary, cache_fingerprint="")
+    card = ModelMetadata(model_spec=spec, clip_spec=cache.clip_spec, vocabulary=vocabulary, cache_fingerprint="")
     return Recognizer(card, build_model(spec, len(vocabulary)), torch.device("cpu"))
 
 

@@ -16,8 +16,8 @@ from signprep.inference.export import verification as proof
 from signprep.inference.export.onnx import exported_graph
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
-from signprep.training.model.classifier import CHECKPOINT_KEY, ModelCard
 from signprep.training.model.export_format import ONNX, TORCHSCRIPT
+from signprep.training.model.metadata import CHECKPOINT_KEY, ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
 
 ANY_DROP = 1.0
@@ -64,7 +64,7 @@ def untrained_checkpoint(
 ) -> Path:
     """A checkpoint with random weights, and statistics of norms that are not those of a fresh model."""
     spec = model_spec(name, num_frames=num_frames, crop_size=crop_size)
-    card = ModelCard(
+    card = ModelMetadata(
         model_spec=spec,
         clip_spec=cache.clip_spec,
         vocabulary=cache.vocabulary,

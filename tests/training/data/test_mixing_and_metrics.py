@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from signprep.training.callbacks.pictures import confused_table, confusion_picture
-from signprep.training.data.mixing import mix
+from signprep.training.callbacks.record import confused_table, confusion_picture
+from signprep.training.data.augmentation import mix
 from signprep.training.model.metrics import ValidationAnswers
 
 CLIPS = torch.rand((3, 3, 2, 8, 8), generator=torch.Generator().manual_seed(0))

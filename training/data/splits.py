@@ -1,7 +1,6 @@
-"""The two loaders of a run, for the rank that asks; and what of a cache a run may use."""
+"""The clips of a cache that a run trains on and validates on, and whether they can train its model."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,17 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-from signprep.pipeline.runtime.text import counted, first_of
-
-from lightning import LightningDataModule  # isort: skip
-
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.datasets.splits import leaks
 from signprep.pipeline.errors import TrainingError
-from signprep.training.config import TrainConfig
-from signprep.training.data.augmentation import num_draws
-from signprep.training.loader import ClipLoader
+from signprep.pipeline.runtime.text import counted, first_of
 from signprep.training.model_spec import ModelSpec
 
 
@@ -71,67 +63,3 @@ def balanced_class_weights(cache: Cache, positions: NDArray[np.int64]) -> Tensor
     present = counts > 0
     weights = np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
     return torch.from_numpy(weights.astype(np.float32))
-
-
-class ClipData(LightningDataModule):
-    """Makes the loaders once the rank is known."""
-
-    def __init__(
-        self,
-        cache: Cache,
-        spec: ModelSpec,
-        config: TrainConfig,
-        *,
-        train: NDArray[np.int64],
-        val: NDArray[np.int64],
-    ) -> None:
-        super().__init__()
-        self._cache, self._config = cache, config
-        self._positions = {"train": train, "val": val}
-        self._num_draws = num_draws(spec.num_frames)
-        self._loaders: dict[str, ClipLoader] = {}
-
-    @property
-    def wait_seconds(self) -> float:
-        """For which training has waited for batches."""
-        return self._loaders["train"].wait_seconds
-
-    def setup(self, stage: str) -> None:
-        """Make the loaders of this rank."""
-        assert self.trainer is not None
-        config = self._config
-        for split, positions in self._positions.items():
-            self._loaders[split] = ClipLoader(
-                cache=self._cache,
-                positions=positions,
-                batch_size=config.batch_size,
-                shuffle=split == "train",
-                balance=split == "train" and config.balanced_sampling,
-                seed=config.seed,
-                num_draws=self._num_draws if split == "train" else 0,
-                num_workers=config.num_workers,
-                pin_memory=config.pin_memory and torch.cuda.is_available(),
-                rank=self.trainer.global_rank,
-                num_ranks=self.trainer.world_size,
-            )
-
-    def train_dataloader(self) -> ClipLoader:
-        """Return the loader of the training clips."""
-        return self._loaders["train"]
-
-    def val_dataloader(self) -> ClipLoader:
-        """Return the loader of the validation clips."""
-        return self._loaders["val"]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return which training batch comes next; Lightning itself restores it within an epoch only."""
-        return self._loaders["train"].state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from another batch."""
-        self._loaders["train"].load_state_dict(state_dict)
-
-    def close(self) -> None:
-        """End the reading threads."""
-        for loader in self._loaders.values():
-            loader.close()

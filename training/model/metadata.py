@@ -1,0 +1,47 @@
+"""ModelMetadata: what a checkpoint says of its model, beside the weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.training.model_spec import ModelSpec
+
+CHECKPOINT_KEY = "signprep"
+CHECKPOINT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetadata:
+    """What must travel with the weights, as plain data under the checkpoint's key "signprep"."""
+
+    model_spec: ModelSpec
+    clip_spec: ClipSpec
+    vocabulary: Vocabulary
+    cache_fingerprint: str
+    """Of the cache that the model was trained on."""
+    temperature: float = 1.0
+    """By which logits are divided so that confidences are right on average; `signprep evaluate --calibrate` fits it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, which torch.load(weights_only=True) takes."""
+        return {
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "model_spec": self.model_spec.to_dict(),
+            "clip_spec": self.clip_spec.to_dict(),
+            "glosses": list(self.vocabulary.glosses),
+            "cache_fingerprint": self.cache_fingerprint,
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
+        return cls(
+            model_spec=ModelSpec.from_dict(fields["model_spec"]),
+            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
+            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
+            cache_fingerprint=fields["cache_fingerprint"],
+            temperature=float(fields.get("temperature", 1.0)),
+        )
