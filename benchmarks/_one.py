@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
-from signprep.pipeline.cli.openmp import spin_briefly
+from signprep.pipeline.cli import spin_briefly
 
 
 def main(name: str, size: Size, target: Path) -> int:

@@ -23,7 +23,7 @@ from signprep.inference.export.run import ExportOptions, export_model
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import counted
-from signprep.pipeline.synthetic.dataset import SampleSpec
+from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.training.config import TrainConfig
 from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 from signprep.training.model.metadata import CHECKPOINT_KEY

@@ -31,7 +31,8 @@ from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
 from signprep.pipeline.datasets.segment import Vocabulary
-from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
+from signprep.pipeline.synthetic.dataset import render_dataset
+from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.video.pyav_reader import PyAVReader, open_video
 from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec

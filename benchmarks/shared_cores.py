@@ -17,7 +17,7 @@ import torch
 import signprep.training.runtime.torchvision_operators  # noqa: F401
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
-from signprep.pipeline.cli.openmp import SPIN_COUNT
+from signprep.pipeline.cli import SPIN_COUNT
 from signprep.training.model_spec import build_model, channels_last, model_spec
 
 LIBGOMP_SPIN_COUNT = 300_000

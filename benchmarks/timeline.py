@@ -26,7 +26,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
 from signprep.pipeline.datasets.no_sign import IDLE_GLOSS, idle_segments
 from signprep.pipeline.datasets.read import read_data_root
-from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
+from signprep.pipeline.synthetic.dataset import render_dataset
+from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from signprep.training.run import train

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from signprep.pipeline.options import check_options, option
 
 PREPROCESSING_VERSION = 1
 """Raised with every change that alters the bytes of a clip from the same video, span and ClipSpec."""
@@ -17,31 +19,44 @@ MAX_CLIP_BYTES = 2**30
 class ClipSpec:
     """How a span of a video becomes a clip of fixed shape. Raises ValueError on values that make no clip."""
 
-    num_frames: int = 16
-    """Frames a clip, T."""
-    size: int = 256
-    """Height and width of a frame in pixels, S; a multiple of 4 for yuv420p, so that chroma rows fill up."""
-    crop: str = "center"
-    """`center`: the largest centred square. `full`: everything, with black bars. Or a box `x0,y0,x1,y1` of the
-    upright frame in fractions from 0 to 1, with black bars where it is no square."""
-    pixels: str = "yuv420p"
+    OPTION_GROUP: ClassVar[str] = "Clips"
+
+    num_frames: int = option(16, "Store this many frames of each clip.", aliases=("--frames",), minimum=1, maximum=1024)
+    """Called T in shapes."""
+    size: int = option(
+        256,
+        "Store frames of this height and width in pixels, a multiple of 4.",
+        aliases=("--crop-size",),
+        minimum=16,
+        maximum=2048,
+    )
+    """Called S in shapes; a multiple of 4, so that the chroma rows of yuv420p fill up."""
+    crop: str = option(
+        "center",
+        "Keep the largest centred square (center), the whole frame with black bars (full), or the box "
+        "x0,y0,x1,y1 in fractions of the upright frame.",
+    )
+    pixels: str = option("yuv420p", "Store pixels as I420 or as RGB.", choices=("yuv420p", "rgb24"))
     """`yuv420p`: one I420 frame of shape (3S/2, S), BT.601 limited range. `rgb24`: (S, S, 3)."""
-    span: str | float = SEGMENT_SPAN
+    span: str | float = option(
+        SEGMENT_SPAN,
+        "Cut this many seconds around the middle of each segment, instead of the segment itself.",
+        name="--clip-duration",
+        type=float,
+        above=0,
+        maximum=3600,
+        metavar="SECONDS",
+        show=lambda span: None if span == SEGMENT_SPAN else span,
+    )
     """`segment`: the labelled span. A number: a window of so many seconds, centred on it."""
-    margin_seconds: float = 0.0
-    """Added to both ends of a labelled span."""
+    margin_seconds: float = option(0.0, "Add this many seconds to both ends of each segment.", minimum=0, maximum=60)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_frames <= 1024:
-            raise ValueError(f"num_frames is {self.num_frames}; it must be between 1 and 1024")
-        if not 16 <= self.size <= 2048 or self.size % 4:
+        check_options(self)
+        if self.size % 4:
             raise ValueError(f"size is {self.size}; it must be a multiple of 4 between 16 and 2048")
-        if self.pixels not in ("yuv420p", "rgb24"):
-            raise ValueError(f"pixels is {self.pixels!r}; it must be yuv420p or rgb24")
-        if self.span != SEGMENT_SPAN and not (isinstance(self.span, int | float) and 0 < self.span <= 3600):
+        if isinstance(self.span, str) and self.span != SEGMENT_SPAN:
             raise ValueError(f"span is {self.span!r}; it must be 'segment' or a number of seconds up to 3600")
-        if not 0 <= self.margin_seconds <= 60:
-            raise ValueError(f"margin_seconds is {self.margin_seconds}; it must be between 0 and 60")
         self.crop_box()
         if self.raw_rgb_bytes > MAX_CLIP_BYTES:
             raise ValueError(f"{self.num_frames} frames of {self.size} x {self.size} are over {MAX_CLIP_BYTES} bytes")

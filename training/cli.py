@@ -10,10 +10,10 @@ import click
 
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.stream_options import StreamOptions
-from signprep.pipeline.cli.extras import require_extra
-from signprep.pipeline.cli.options import source_options
+from signprep.pipeline.cli.source_options import source_options
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.runtime.atomic_files import require_writable
+from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 from signprep.training.options import (
     augmentation_options,

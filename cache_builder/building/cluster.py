@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from signprep.pipeline.cli.extras import require_extra
 from signprep.pipeline.errors import CacheError, SignprepError
-from signprep.pipeline.runtime.machine import package_version
+from signprep.pipeline.runtime.machine import package_version, require_extra
 
 CONNECT_SECONDS = 5.0
 """For somebody to answer at the scheduler's address."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.remote.location import LOCATION, Location, shown
-from signprep.pipeline.cli.options import source_options
+from signprep.pipeline.cli.source_options import source_options
 from signprep.pipeline.cli.workers_option import workers_option
 from signprep.pipeline.errors import DecodeError, StoppedError
 

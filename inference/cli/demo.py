@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from signprep.pipeline.cli.extras import require_extra
+from signprep.pipeline.runtime.machine import require_extra
 
 
 @click.command("demo", short_help="Show the whole way on generated videos.")

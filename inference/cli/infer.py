@@ -8,9 +8,9 @@ import click
 
 from signprep.cache_builder.remote.location import LOCATION, Location
 from signprep.cache_builder.remote.stream_options import StreamOptions, stream_options
-from signprep.pipeline.cli.extras import require_extra
 from signprep.pipeline.cli.given_options import note_given, refuse_given
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 
 if TYPE_CHECKING:

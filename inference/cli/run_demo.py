@@ -17,7 +17,8 @@ from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.runtime.text import byte_size, json_text
-from signprep.pipeline.synthetic.dataset import SampleSpec, render_dataset
+from signprep.pipeline.synthetic.dataset import render_dataset
+from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from signprep.training.run import train

@@ -1,16 +1,16 @@
-"""The root command: which commands there are, and how their errors reach a user.
+"""The root command: the table of all commands, and how their errors reach a user.
 
-A command lives in a `commands` module, or in one of its own, and is imported only when it is asked for or listed;
-those modules import nothing heavy themselves. That keeps `signprep --help` under 0.3 s, where torch alone takes 2.4 s.
+The commands of a floor live in its `cli` modules, which are imported only when a command is asked for or listed; those
+modules import nothing heavy themselves. That keeps `signprep --help` under 0.3 s, where torch alone takes 2.4 s.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from signprep.pipeline.cli.openmp import spin_briefly
 from signprep.pipeline.errors import SignprepError, StoppedError
 
 COMMANDS = {
@@ -34,10 +34,16 @@ COMMANDS = {
     "export": "signprep.inference.cli.export:export",
 }
 
-NAMED_THINGS = {"--data-root": "DIR", "--cache": "NAME.zarr", "--video-path": "FILE"}
-"""Options that people give without their name, and what they name."""
 STOPPED_BY_KEY = 130
 """Exit code of shells for a program that Ctrl-C ended."""
+SPIN_COUNT = 10_000
+"""Turns that OpenMP's threads, which torch computes with, spin between two operators before they sleep.
+
+libgomp's default is some milliseconds, which suits a program that is alone. Beside any other program each of these
+spins takes a time slice from the thread that it waits for: two trainings on two cores were ten times slower than one.
+10,000 turns are as fast alone, and four times faster beside others (`python -m benchmarks shared_cores`).
+"""
+_SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
 class LazyGroup(click.Group):
@@ -77,28 +83,35 @@ class LazyGroup(click.Group):
 )
 @click.version_option(package_name="signprep")
 def cli() -> None:
-    """Sign-language videos to a shared tensor cache, and from there to trained models and answers.
+    """Sign-language videos to a shared tensor cache, and from there to trained models and predictions.
 
     \b
     Start here:
       signprep demo                                     the whole way on generated videos
       signprep build-cache --data-root DIR --out NAME.zarr
-      signprep train --cache NAME.zarr
-      signprep evaluate --checkpoint best.ckpt --cache NAME.zarr
-      signprep infer --checkpoint best.ckpt --video-path FILE.mp4
+      signprep train NAME.zarr
+      signprep evaluate NAME.zarr --checkpoint best.ckpt
+      signprep infer FILE.mp4 --checkpoint best.ckpt
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a `SignprepError` becomes one line on stderr and exit code 1, Ctrl-C one and 130."""
+    """Run the command line. An error is one line on stderr.
+
+    Exit codes: 1 for what the data or the machine refuse (`SignprepError`), 2 for a command line that means nothing,
+    130 after Ctrl-C.
+    """
     spin_briefly()
     given = list(arguments) if arguments is not None else None
     try:
         code = cli.main(args=given, prog_name="signprep", standalone_mode=False)
-    except click.ClickException as error:
-        if isinstance(error, click.UsageError) and (meant := _named_instead(error)):
-            error = click.UsageError(error.message + meant, ctx=error.ctx)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"signprep: error: {error.format_message()}{_named_instead(error)}", err=True)
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            click.echo(f"`{error.ctx.command_path} --help` explains it", err=True)
         sys.exit(error.exit_code)
     except StoppedError as error:
         click.echo(f"signprep: {error}", err=True)
@@ -113,13 +126,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _named_instead(error: click.UsageError) -> str:
-    """Return, where a word was given that no command takes as it is, the options that may have been meant."""
-    if error.ctx is None or "unexpected extra argument" not in error.message:
+def spin_briefly() -> None:
+    """Set `SPIN_COUNT` in the environment, unless the user has chosen; does nothing once torch is loaded."""
+    if not any(name in os.environ for name in _SPIN_VARIABLES):
+        os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+
+
+def _named_instead(error: click.ClickException) -> str:
+    """Return, where a word was given to a command that takes none, how data is named."""
+    if not isinstance(error, click.UsageError) or error.ctx is None or "unexpected extra arg" not in error.message:
         return ""
     parameters = error.ctx.command.params
     if any(isinstance(parameter, click.Argument) for parameter in parameters):
         return ""
-    options = [parameter.opts[0] for parameter in parameters]
-    meant = [f"{name} {kind}" for name, kind in NAMED_THINGS.items() if name in options]
-    return f"; it is given as {' or '.join(meant)}" if meant else ""
+    return "; it is given as --data-root DIR" if any("--data-root" in found.opts for found in parameters) else ""

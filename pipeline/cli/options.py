@@ -1,52 +1,365 @@
-"""The options by which commands choose segments, as one decorator: `build-cache` and `scan` share them."""
+"""Click made from option dataclasses: `options_of(Dataclass, "name")` gives a command one instance of it.
 
+The fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: help in
+groups, proposals for mistyped options, refusal of options that mean nothing beside the others, and the line that tells
+of stopped work.
+"""
+
+import dataclasses
+import difflib
 import functools
-from collections.abc import Callable
+import types
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import click
+from click.core import ParameterSource
 
-_OPTIONS = [
-    click.option("--data-root", type=click.Path(path_type=Path), help="Folder with videos and labels, or a table."),
-    click.option(
-        "--layout",
-        default="auto",
+from signprep.pipeline.errors import StoppedError
+from signprep.pipeline.options import Option, description_of
+
+GROUPS = (
+    "Arguments", "Data", "Clips", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run", "Export",
+    "Output", "Other",
+)  # fmt: skip
+"""The order in which the help of a command lists its options."""
+_METAVARS = {int: "N", float: "NUMBER"}
+_LARGEST_SHOWN = 10**9
+"""A larger upper bound is no help to anybody."""
+_AS_OPTION = "__as_option"
+"""Ends the parameter of an argument's name as an option: `--cache` of CACHE."""
+
+Function = Callable[..., Any]
+
+
+def command(name: str, *, short_help: str | None = None) -> Callable[[Function], click.Command]:
+    """Return the decorator that makes a function a command of signprep."""
+    return click.command(name, cls=Command, short_help=short_help)
+
+
+class Command(click.Command):
+    """A command whose help has groups, and which proposes options for mistyped ones."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; raise NoSuchOption with the options that may have been meant."""
+        typed = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            # `-lr` is read as the short option `-l`.
+            whole = [word for word in typed if len(word) > 2 and word[1] != "-" and word.startswith(error.option_name)]
+            raise _no_such_option(whole[0] if whole else error.option_name, self, ctx) from error
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Leave the arguments to `format_options`; releases of click before 8.5 do not list them at all."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by their groups."""
+        records: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                records[getattr(parameter, "group", "Other")].append(record)
+        for group, found in records.items():
+            if found:
+                with formatter.section(group):
+                    formatter.write_dl(found)
+
+
+class _Option(click.Option):
+    """An option that shows the first of its names; the others are accepted."""
+
+    group = "Other"
+    allowed = ""
+    """The range of its values, as words."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        extra = super().get_help_extra(ctx)
+        if extra.pop("range", None) and self.allowed:
+            extra["range"] = self.allowed
+        return extra
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return f"'{self.opts[0]}'"
+
+
+class _Argument(click.Argument):
+    """An argument with help, which click has only since 8.5."""
+
+    group = "Arguments"
+
+    def __init__(self, names: Sequence[str], *, description: str, **details: Any) -> None:
+        super().__init__(names, **details)
+        self.description = description
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        return self.human_readable_name.removesuffix("..."), self.description
+
+
+class _Choice(click.Choice[str]):
+    """A choice that also takes former names."""
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(option.choices)
+        self._former = dict(option.old_choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(self._former.get(value, value), param, ctx)
+
+
+def options_of(kind: type, parameter: str) -> Callable[[Function], Function]:
+    """Return the decorator that adds the fields of a dataclass to a command as options.
+
+    Args:
+        kind: the dataclass. Fields whose type is a dataclass bring that one's options.
+        parameter: of the command's function, for the instance.
+    """
+    parameters = list(_parameters(kind))
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def with_instance(**values: Any) -> Any:
+            instance = _instance(kind, values)
+            return function(**{parameter: instance}, **values)
+
+        with_instance.__click_params__ = [  # type: ignore[attr-defined]
+            *getattr(function, "__click_params__", []),
+            *reversed(parameters),
+        ]
+        return with_instance
+
+    return decorate
+
+
+def option_fields(kind: type) -> Iterator[tuple["dataclasses.Field[Any]", Option]]:
+    """Yield the fields of a dataclass, and of dataclasses in it, that are options, in their order."""
+    for field, type_, described in _fields(kind):
+        if dataclasses.is_dataclass(type_):
+            yield from option_fields(typing.cast(type, type_))
+        elif described is not None:
+            yield field, described
+
+
+def reject_unused(options: type | Sequence[str], goes_with: str) -> None:
+    """Raise UsageError if an option was given that means nothing without others.
+
+    Args:
+        options: a dataclass, or names of fields.
+        goes_with: what they would mean something with, such as "--timeline".
+    """
+    for name in given(options):
+        raise click.UsageError(f"{name} goes with {goes_with}")
+
+
+def note_unused(options: type | Sequence[str], goes_with: str) -> None:
+    """Say on stderr which options were given that change nothing: old scripts may give them all."""
+    for name in given(options):
+        click.echo(f"note: {name} changes nothing without {goes_with}", err=True)
+
+
+def given(options: type | Sequence[str]) -> list[str]:
+    """Return the names of those options of the running command that were given, as `--stride`."""
+    names = [field.name for field, _ in option_fields(options)] if isinstance(options, type) else list(options)
+    context = click.get_current_context()
+    found = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name.removesuffix(_AS_OPTION) in names and source not in (
+            None,
+            ParameterSource.DEFAULT,
+            ParameterSource.DEFAULT_MAP,
+        ):
+            found.append(parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name)
+    return found
+
+
+@contextmanager
+def told_if_stopped(what: object) -> Iterator[None]:
+    """Turn Ctrl-C into StoppedError for work that the same command continues."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(f"{what}: stopped; the same command goes on from here") from None
+
+
+def option_name(field: "dataclasses.Field[Any]") -> str:
+    """Return what a field is called on the command line."""
+    described = description_of(field)
+    if described is not None and described.positional:
+        return described.metavar or field.name.upper()
+    return (described.name if described else None) or f"--{field.name.replace('_', '-')}"
+
+
+def _fields(kind: type) -> Iterator[tuple["dataclasses.Field[Any]", Any, Option | None]]:
+    """Yield each field of a dataclass with its type, without None, and its description if it is an option."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        type_ = hints[field.name]
+        if typing.get_origin(type_) in (Union, types.UnionType):
+            type_ = next(part for part in typing.get_args(type_) if part is not types.NoneType)
+        described = description_of(field)
+        if described is not None and described.group is None:
+            described = dataclasses.replace(described, group=getattr(kind, "OPTION_GROUP", "Run"))
+        yield field, type_, described if described and described.help else None
+
+
+def _parameters(kind: type) -> Iterator[click.Parameter]:
+    for field, type_, described in _fields(kind):
+        if dataclasses.is_dataclass(type_):
+            yield from _parameters(typing.cast(type, type_))
+        elif described is not None:
+            yield from _parameters_of(field, type_, described)
+
+
+def _parameters_of(field: "dataclasses.Field[Any]", type_: Any, described: Option) -> Iterator[click.Parameter]:
+    multiple = typing.get_origin(type_) in (tuple, frozenset) and described.type is None
+    value_type = described.type or (typing.get_args(type_)[0] if multiple else type_)
+    name, click_type = option_name(field), _click_type(value_type, described)
+    required = field.default is dataclasses.MISSING
+    if described.positional:
+        yield _Argument(
+            [field.name],
+            type=click_type,
+            metavar=f"{name}..." if multiple else name,
+            nargs=-1 if multiple else 1,
+            required=required and not described.aliases,
+            description=described.help,
+        )
+        if described.aliases:
+            yield _Option(
+                [*described.aliases, field.name + _AS_OPTION], type=click_type, multiple=multiple, hidden=True
+            )
+        return
+    details: dict[str, Any]
+    if type_ is bool:
+        details = {"is_flag": True}
+    elif described.value_if_bare is not None:
+        details = {"is_flag": False, "flag_value": described.value_if_bare}
+    elif multiple:
+        details = {"multiple": True}
+    else:
+        default: Any = None if required else field.default
+        details = {"default": described.show(default) if described.show and not required else default}
+    option = _Option(
+        [name, *described.aliases, field.name],
+        type=click_type,
+        required=required,
+        metavar=described.metavar or (None if described.choices else _METAVARS.get(value_type)),
+        help=described.help,
         show_default=True,
-        type=click.Choice(["auto", "aihub", "table", "classes"]),
-        help="classes: GLOSS/clip.mp4.",
-    ),
-    click.option("--name-pattern", help="Regular expression of base names with groups item, source, signer, view."),
-    click.option("--class-by", default="gloss", show_default=True, type=click.Choice(["gloss", "item"])),
-    click.option(
-        "--attributes",
-        default="first",
-        show_default=True,
-        type=click.Choice(["first", "all"]),
-        help="Which glosses of a segment that has several.",
-    ),
-    click.option("--kind", "kinds", multiple=True, help="WORD, SEN or FS only; repeatable, as the next three."),
-    click.option("--source", "sources", multiple=True, help="REAL, SYN or CROWD only."),
-    click.option("--view", "views", multiple=True, help="F, U, D, L or R only."),
-    click.option("--signer", "signers", multiple=True, help="REAL01 and the like only."),
-    click.option("--gloss-file", type=click.Path(path_type=Path), help="Text file of the glosses to take, one a line."),
-]
-_FIELDS = ("layout", "name_pattern", "class_by", "attributes", "kinds", "sources", "views", "signers")
+        **details,
+    )
+    option.group = described.group or ""
+    option.allowed = described.allowed() if (described.maximum or 0) < _LARGEST_SHOWN else ""
+    yield option
 
 
-def source_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets `data_root` and `source`: the fields of a SourceOptions."""
+def _click_type(type_: Any, described: Option) -> Any:
+    if described.choices:
+        return _Choice(described)
+    if type_ is Path:
+        return click.Path(path_type=Path, dir_okay=described.metavar != "FILE", file_okay=described.metavar != "DIR")
+    if type_ in (int, float) and described.allowed():
+        range_type: Any = click.IntRange if type_ is int else click.FloatRange
+        return range_type(
+            min=described.above if described.minimum is None else described.minimum,
+            max=described.below if described.maximum is None else described.maximum,
+            min_open=described.above is not None,
+            max_open=described.below is not None,
+        )
+    return type_
 
-    @functools.wraps(command)
-    def with_source(*, gloss_file: Path | None, **options: Any) -> None:
-        source = {name: options.pop(name) for name in _FIELDS}
-        source |= {name: frozenset(source[name]) for name in ("kinds", "sources", "views", "signers")}
-        if gloss_file is not None:
-            from signprep.pipeline.datasets.annotations import read_gloss_file
 
-            source["glosses"] = read_gloss_file(gloss_file)
-        command(source=source, **options)
+def _instance(kind: type, values: dict[str, Any]) -> Any:
+    """Take the values of a dataclass's fields out of `values` and make it; a ValueError is a UsageError."""
+    arguments: dict[str, Any] = {}
+    for field, type_, described in _fields(kind):
+        if dataclasses.is_dataclass(type_):
+            arguments[field.name] = _instance(typing.cast(type, type_), values)
+        elif described is not None:
+            value = _value(field, described, values)
+            if value is not None:
+                arguments[field.name] = frozenset(value) if typing.get_origin(type_) is frozenset else value
+    try:
+        return kind(**arguments)
+    except ValueError as error:
+        raise click.UsageError(_in_names_of_options(str(error), kind)) from error
 
-    for option in reversed(_OPTIONS):
-        with_source = option(with_source)
-    return with_source
+
+def _value(field: "dataclasses.Field[Any]", described: Option, values: dict[str, Any]) -> Any:
+    value = values.pop(field.name)
+    if described.positional and described.aliases:
+        named = values.pop(field.name + _AS_OPTION)
+        if named and value and not isinstance(value, tuple):
+            raise click.UsageError(f"give {option_name(field)} once: as an argument, or as {described.aliases[0]}")
+        value = (*value, *named) if isinstance(value, tuple) else value or named
+        if not value and field.default is dataclasses.MISSING:
+            raise click.UsageError(f"Missing argument '{option_name(field)}'.")
+    if described.read is None or value is None:
+        return value
+    try:
+        return described.read(value)
+    except ValueError as error:
+        raise click.UsageError(f"Invalid value for '{option_name(field)}': {error}") from error
+
+
+def _in_names_of_options(message: str, kind: type) -> str:
+    """Return a dataclass's complaint with the option's name in place of the field's."""
+    word, _, rest = message.partition(" ")
+    names = {field.name: option_name(field) for field, _, _ in _fields(kind)}
+    return f"{names[word]} {rest}" if word in names else message
+
+
+def _no_such_option(typed: str, command: click.Command, ctx: click.Context) -> click.UsageError:
+    shown = {name: parameter.opts[0] for parameter in command.params for name in _long_names(parameter)}
+    meant = list(dict.fromkeys(shown[name] for name in meant_names(typed, list(shown))))[:3]
+    proposal = f" Did you mean {' or '.join(repr(name) for name in meant)}?" if meant else ""
+    return click.UsageError(f"No such option '{typed}'.{proposal}", ctx=ctx)
+
+
+def _long_names(parameter: click.Parameter) -> list[str]:
+    hidden = isinstance(parameter, click.Option) and parameter.hidden
+    return [] if hidden else [name for name in parameter.opts if name.startswith("--")]
+
+
+def meant_names(typed: str, names: Sequence[str]) -> list[str]:
+    """Return the options that a mistyped one may have been meant for, the likeliest first.
+
+    Slips of the keys come first, then initials, then words or their beginnings, then other likenesses.
+
+    >>> names = ["--learning-rate", "--label-smoothing", "--batch-size", "--epochs", "--checkpoint"]
+    >>> [meant_names(typed, names) for typed in ("--lr", "--bs", "--max-epochs", "--rate", "--bach-size", "--ckpt")]
+    [['--learning-rate'], ['--batch-size'], ['--epochs'], ['--learning-rate'], ['--batch-size'], ['--checkpoint']]
+    """
+    wanted = typed.lstrip("-").replace("_", "-").lower()
+    words = wanted.split("-")
+    parts = {name: name.lstrip("-").split("-") for name in names}
+    tries: tuple[Callable[[str], bool], ...] = (
+        lambda name: "".join(part[0] for part in parts[name]) == wanted,
+        lambda name: all(any(part.startswith(word) for part in parts[name]) for word in words),
+        lambda name: set(parts[name]) <= set(words),
+        lambda name: bool(set(parts[name]) & set(words)),
+    )
+    if close := difflib.get_close_matches(f"--{wanted}", names, cutoff=0.8):
+        return close
+    for fits in tries:
+        if found := [name for name in names if fits(name)]:
+            return found
+    close = difflib.get_close_matches(f"--{wanted}", names)
+    return close or [name for name in names if _abbreviates(wanted, name.lstrip("-"))]
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    """Return whether a name begins with the same letter and has all letters of `short` in their order."""
+    letters = iter(name)
+    return len(short) > 1 and name[:1] == short[:1] and all(letter in letters for letter in short)

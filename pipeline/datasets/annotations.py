@@ -5,10 +5,12 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.options import check_options, option
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
 
@@ -32,34 +34,103 @@ class Problem:
 Report = Callable[[Problem], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceOptions:
-    """Which segments are taken, and what they are called. Raises ValueError on values that mean nothing."""
+def normal_gloss(text: str) -> str:
+    """Return a gloss in Unicode NFC without spaces around it."""
+    return unicodedata.normalize("NFC", text.strip())
 
-    layout: str = "auto"
-    """aihub, table, classes, or auto: by what is there."""
-    name_pattern: str | None = None
-    """Regular expression over base names with groups of `NAME_FIELDS`; None: AIHub's."""
-    class_by: str = "gloss"
-    """`gloss`, or `item`: homonyms apart, classes named `gloss (item)`."""
-    attributes: str = "first"
-    """`first` name of a segment's attributes, or `all`: a segment for each."""
-    kinds: frozenset[str] = frozenset()
-    """WORD, SEN, FS; empty takes all, as below."""
-    sources: frozenset[str] = frozenset()
-    views: frozenset[str] = frozenset()
-    signers: frozenset[str] = frozenset()
-    glosses: frozenset[str] = frozenset()
+
+def read_gloss_file(path: Path) -> frozenset[str]:
+    """Return the glosses of a text file, one a line, UTF-8. Raises AnnotationError if there are none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read as a list of glosses ({error})") from error
+    glosses = frozenset(normal_gloss(line) for line in lines if line.strip())
+    if not glosses:
+        raise AnnotationError(f"{path}: lists no gloss; expected one a line")
+    return glosses
+
+
+def gloss_file_option() -> Any:
+    """Return the field of glosses that a text file lists."""
+    return option(
+        frozenset(),
+        "Take only the glosses of this text file, one a line.",
+        name="--gloss-file",
+        type=Path,
+        read=read_gloss_file,
+        show=lambda glosses: None,
+        metavar="FILE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRootOptions:
+    """The data roots of a command. Raises ValueError if one split has none."""
+
+    OPTION_GROUP: ClassVar[str] = "Data"
+
+    data_root: Path | None = option(None, "Read videos and labels from this folder, or segments from this table.")
+    train_data_root: Path | None = option(None, "Train on the data of this folder or table instead of --data-root.")
+    val_data_root: Path | None = option(None, "Validate on the data of this folder or table instead of --data-root.")
 
     def __post_init__(self) -> None:
-        choices = {
-            "layout": ("auto", "aihub", "table", "classes"),
-            "class_by": ("gloss", "item"),
-            "attributes": ("first", "all"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        if None in self.by_split.values():
+            raise ValueError("--train-data-root and --val-data-root go together, or with --data-root")
+
+    @property
+    def by_split(self) -> dict[str, Path]:
+        """The roots by split, one root for all splits as "", or nothing; a split without its own has --data-root."""
+        if self.train_data_root is None and self.val_data_root is None:
+            return {} if self.data_root is None else {"": self.data_root}
+        roots = {"train": self.train_data_root or self.data_root, "val": self.val_data_root or self.data_root}
+        return cast(dict[str, Path], roots)  # without None, as is checked on creation
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """Which segments are taken, and what they are called. Raises ValueError on values that mean nothing.
+
+    An empty set takes all.
+    """
+
+    OPTION_GROUP: ClassVar[str] = "Data"
+
+    layout: str = option(
+        "auto",
+        "Read the data as AIHub's folders, a table, or folders named by their gloss (classes); auto looks.",
+        choices=("auto", "aihub", "table", "classes"),
+    )
+    name_pattern: str | None = option(
+        None,
+        "Find item, source, signer and view in base names by this regular expression with groups of these names.",
+        metavar="REGEX",
+    )
+    """None: AIHub's names."""
+    class_by: str = option(
+        "gloss",
+        "Make a class of each gloss, or of each gloss and item, which keeps homonyms apart.",
+        choices=("gloss", "item"),
+    )
+    attributes: str = option(
+        "first", "Take the first gloss of a segment, or a clip for each.", choices=("first", "all")
+    )
+    kinds: frozenset[str] = option(
+        frozenset(), "Take only WORD, SEN or FS; repeat it for several.", name="--kind", metavar="KIND"
+    )
+    sources: frozenset[str] = option(
+        frozenset(), "Take only REAL, SYN or CROWD; repeat it for several.", name="--source", metavar="SOURCE"
+    )
+    views: frozenset[str] = option(
+        frozenset(), "Take only the view F, U, D, L or R; repeat it for several.", name="--view", metavar="VIEW"
+    )
+    signers: frozenset[str] = option(
+        frozenset(), "Take only this signer, such as REAL01; repeat it for several.", name="--signer", metavar="SIGNER"
+    )
+    glosses: frozenset[str] = gloss_file_option()
+
+    def __post_init__(self) -> None:
+        check_options(self)
         try:
             groups = self.pattern.groupindex
         except re.error as error:
@@ -136,20 +207,3 @@ class Annotations:
     segments: tuple[Segment, ...]
     """In the order of their videos' base names and their starts."""
     problems: tuple[Problem, ...]
-
-
-def read_gloss_file(path: Path) -> frozenset[str]:
-    """Return the glosses of a text file, one a line, UTF-8. Raises AnnotationError if there are none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read as a list of glosses ({error})") from error
-    glosses = frozenset(normal_gloss(line) for line in lines if line.strip())
-    if not glosses:
-        raise AnnotationError(f"{path}: lists no gloss; expected one a line")
-    return glosses
-
-
-def normal_gloss(text: str) -> str:
-    """Return a gloss in Unicode NFC without spaces around it."""
-    return unicodedata.normalize("NFC", text.strip())

@@ -6,7 +6,15 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.aihub import aihub_segments
-from signprep.pipeline.datasets.annotations import Annotations, Problem, Report, SourceOptions, parse_kind, selected
+from signprep.pipeline.datasets.annotations import (
+    Annotations,
+    DataRootOptions,
+    Problem,
+    Report,
+    SourceOptions,
+    parse_kind,
+    selected,
+)
 from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, table_segments
@@ -85,6 +93,21 @@ def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = Source
         problems += found.problems
     roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in splits.items()))
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
+
+
+def read_roots(roots: DataRootOptions, options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008
+    """Read the one data root, or that of each split.
+
+    Raises:
+        AnnotationError: as `read_data_root`.
+    """
+    by_split = roots.by_split
+    return read_data_root(by_split[""], options) if "" in by_split else read_split_roots(by_split, options)
+
+
+def videos_of(roots: DataRootOptions) -> DataRoots:
+    """Return where the videos are that `read_roots` names."""
+    return DataRoots(folders=tuple((split, video_root(root)) for split, root in roots.by_split.items()))
 
 
 def _is_take_of_file_name(segment: Segment) -> bool:

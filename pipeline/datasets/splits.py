@@ -10,9 +10,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.options import check_options, option
 from signprep.pipeline.runtime.text import counted, first_of
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
@@ -25,17 +27,25 @@ SPLIT_BY = ("auto", "official", "signer", "take", "column")
 class SplitOptions:
     """How segments are split. Raises ValueError on values that split nothing."""
 
-    by: str = "auto"
-    """`official`: AIHub's signers 17 and 18 validate. `signer`, `take`: a fraction of them. `column`: as the source
-    says. `auto`: the first of column, official, signer and take that the data allow."""
-    validation_fraction: float = 0.2
-    """Of each gloss's clips, as nearly as whole groups allow; at least one group."""
+    OPTION_GROUP: ClassVar[str] = "Data"
+
+    by: str = option(
+        "auto",
+        "Validate on AIHub's signers 17 and 18 (official), on a fraction of the signers or takes, or as the "
+        "table says (column); auto takes the first of column, official, signer and take that the data allow.",
+        name="--split-by",
+        choices=SPLIT_BY,
+    )
+    validation_fraction: float = option(
+        0.2,
+        "Validate on this fraction of each gloss's clips, as nearly as whole signers or takes allow.",
+        above=0,
+        below=1,
+    )
+    """At least one signer or take validates."""
 
     def __post_init__(self) -> None:
-        if self.by not in SPLIT_BY:
-            raise ValueError(f"split by {self.by!r}; it must be one of {', '.join(SPLIT_BY)}")
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction is {self.validation_fraction}; it must be between 0 and 1")
+        check_options(self)
 
 
 def assign_splits(

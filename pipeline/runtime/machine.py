@@ -4,8 +4,11 @@ import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from signprep.pipeline.errors import SignprepError
 
 
 def processor() -> str:
@@ -42,6 +45,15 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise SignprepError, with the command that installs them, unless all modules of an extra are installed."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise SignprepError(
+            f"this command needs {', '.join(missing)}, not installed here: pip install 'signprep[{extra}]'"
+        )
 
 
 def describe_machine() -> dict[str, Any]:

@@ -5,7 +5,6 @@ Each stage streams: what is in memory is one batch of chunks for the workers. La
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.aihub import LABEL_SUFFIX
@@ -24,12 +23,9 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.labels import read_labels, without_name
+from signprep.pipeline.scan.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.scan.processes import CountLine, in_processes
 from signprep.pipeline.scan.videos import COLUMNS, probe_videos
-
-PROBE_CHOICES = ("all", "sample", "none")
-SAMPLED_VIDEOS = 1000
-"""About so many are opened by `--probe sample`, evenly spread over the folders."""
 
 LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
 
@@ -39,28 +35,6 @@ _SPLIT_FOLDER = re.compile(r"(?<![a-z])(?:(train)(?:ing)?|(val)(?:id|idation)?|(
 
 _ADD_VIDEO = """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanOptions:
-    """How to scan. Raises ValueError on values that mean nothing."""
-
-    num_frames: int = 16
-    """Of the clips that are to be cut; segments with fewer are reported."""
-    probe: str = "all"
-    """Which videos are opened: one of `PROBE_CHOICES`."""
-    deep: bool = False
-    """Decode every frame of them."""
-    workers: int = -1
-    """Processes; -1 for all cores."""
-
-    def __post_init__(self) -> None:
-        if self.probe not in PROBE_CHOICES:
-            raise ValueError(f"probe is {self.probe!r}; it must be one of {', '.join(PROBE_CHOICES)}")
-        if self.deep and self.probe == "none":
-            raise ValueError("--deep decodes videos, --probe none opens none: choose one of them")
-        if self.num_frames < 1:
-            raise ValueError(f"frames is {self.num_frames}; it must be at least 1")
 
 
 def split_of_path(name: str) -> str | None:

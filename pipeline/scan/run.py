@@ -10,7 +10,6 @@ from signprep.pipeline.datasets.annotations import SourceOptions
 from signprep.pipeline.datasets.read import layout_of, video_root
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.collect import (
-    ScanOptions,
     collect_files,
     collect_labels,
     collect_segments,
@@ -18,6 +17,7 @@ from signprep.pipeline.scan.collect import (
     pair_files,
 )
 from signprep.pipeline.scan.database import ScanDatabase, temporary_database
+from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.scan.report import num_of_severity
 from signprep.pipeline.scan.twins import collect_hashes
 

@@ -21,46 +21,12 @@ from signprep.pipeline.runtime.workers import run_in, start_workers
 from signprep.pipeline.synthetic.encode import render_video
 from signprep.pipeline.synthetic.motion import Performance, perform_sentence, perform_word
 from signprep.pipeline.synthetic.motions import MOTIONS
-from signprep.pipeline.synthetic.signers import MAX_SIGNERS, signer_look, signer_numbers
+from signprep.pipeline.synthetic.options import SampleSpec
+from signprep.pipeline.synthetic.signers import signer_look, signer_numbers
 from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES
 
 GENERATED_URL = "signprep:make-sample"
 """`metaData.url` of generated labels: how they are told from real ones."""
-
-_MAX_ITEMS = 9999
-"""Items have four digits."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SampleSpec:
-    """What to render."""
-
-    words: int = 5
-    """Different glosses, 1-200."""
-    signers: int = 6
-    """1-18; from the second on, the last ones are 17 and 18."""
-    views: str = "F"
-    """Some of the letters F, U, D, L, R."""
-    takes: int = 1
-    """Performances of each gloss by each signer, each under a word id of its own, as AIHub's homonyms are."""
-    sentences: int = 0
-    """SEN videos a signer."""
-    frame_size: tuple[int, int] = (1920, 1080)
-    """Width and height in pixels, even, 64-4096."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        _check_range("words", self.words, 1, len(MOTIONS))
-        _check_range("signers", self.signers, 1, MAX_SIGNERS)
-        _check_range("takes", self.takes, 1, _MAX_ITEMS // self.words)
-        _check_range("sentences", self.sentences, 0, _MAX_ITEMS)
-        _check_range("seed", self.seed, 0, 2**63 - 1)
-        if not self.views or set(self.views) - set(VIEW_DEGREES) or len(set(self.views)) < len(self.views):
-            raise ValueError(
-                f"views is {self.views!r}; expected some of the letters {''.join(VIEW_DEGREES)}, each once"
-            )
-        if len(self.frame_size) != 2 or any(side % 2 or not 64 <= side <= 4096 for side in self.frame_size):
-            raise ValueError(f"frame_size is {self.frame_size}; expected two even numbers of pixels, 64 to 4096")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,11 +174,6 @@ def label_document(task: VideoTask, performance: Performance) -> dict[str, Any]:
             for stroke in performance.strokes
         ],
     }
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}; expected {low} to {high}")
 
 
 def _prepare_folder(out: Path, tasks: list[VideoTask]) -> None:

@@ -11,8 +11,6 @@ import numpy as np
 Colour = tuple[float, float, float]
 """Y, U, V in limited range: Y 16-235, U and V 16-240 about 128."""
 
-MAX_SIGNERS = 18
-
 _SKINS = ((246, 212, 188), (232, 190, 160), (216, 170, 138), (190, 140, 108), (160, 112, 84))
 _HAIRS = ((22, 20, 22), (40, 28, 24), (70, 44, 30), (120, 84, 52), (150, 148, 150))
 _CLOTHES = (

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from signprep.pipeline.cli.extras import require_extra
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.machine import require_extra
 
 TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
 FORMATS = (TORCHSCRIPT, ONNX, EXECUTORCH)

@@ -328,7 +328,7 @@ def test_a_cluster_that_cannot_be_is_one_line_at_once(long_root: Path, tmp_path:
 def test_a_driver_that_is_not_installed_is_named(
     backend: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signprep.pipeline.cli.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("signprep.pipeline.runtime.machine.find_spec", lambda _: None)
     where = ("--data-root", tmp_path, "--out", tmp_path / "c.zarr")
     message = failure(*where, "--backend", backend, "--scheduler", "tcp://127.0.0.1:1")
     assert f"needs {package}, not installed here" in message and f"signprep[{backend}]" in message

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.annotations import SourceOptions
-from signprep.pipeline.scan.collect import ScanOptions, split_of_path
+from signprep.pipeline.scan.collect import split_of_path
+from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.scan.run import scanned
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan

@@ -16,9 +16,10 @@ from click.testing import CliRunner
 from signprep.pipeline.cli import cli
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.synthetic.dataset import SampleSpec, plan_videos, render_dataset
+from signprep.pipeline.synthetic.dataset import plan_videos, render_dataset
 from signprep.pipeline.synthetic.motion import REST_PALMS, perform_word, poses
 from signprep.pipeline.synthetic.motions import MOTIONS, Motion, palm_positions
+from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.synthetic.signers import signer_look, signer_numbers
 from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES, film
 
@@ -235,7 +236,7 @@ def test_out_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_bad_spec_says_what_came_and_what_is_expected(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"{field} is .*expected"):
+    with pytest.raises(ValueError, match=rf"{field} is .*it must be"):
         SampleSpec(**{field: value})  # type: ignore[arg-type]
 
 
