@@ -17,8 +17,9 @@ from benchmarks._size import Size
 from benchmarks.decode import make_videos
 from signprep.cache_builder.building import build as build_module
 from signprep.cache_builder.building import encode_shard as shard_task
-from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.format.codec import ClipCodec
+from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits

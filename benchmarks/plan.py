@@ -19,9 +19,10 @@ import pyarrow as pa
 from benchmarks._report import Bar, chart, peak_memory_mib, print_machine, print_table
 from benchmarks._size import Size
 from signprep.cache_builder.building.encode_shard import part_path
-from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.update import plan_update
 from signprep.cache_builder.format.index import SCHEMA
+from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.segment import Segment

@@ -24,7 +24,7 @@ from benchmarks._signing import many_clips, signing_cache, signing_sample
 from benchmarks._size import Size
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.plan import MAX_CLIPS_PER_SHARD
-from signprep.cache_builder.remote.stream_options import StreamOptions
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.training.data import epoch_order as order

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.options import BuildOptions
 from signprep.inference.options import TimelineOptions, WindowOptions
 from signprep.inference.prediction import keeper
 from signprep.inference.recognizer import load_checkpoint

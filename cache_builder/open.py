@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.location import location_of
-from signprep.cache_builder.remote.stream_options import StreamOptions
 
 
 def open_cache(path: str | Path, *, stream: StreamOptions | None = None) -> Cache:

@@ -13,8 +13,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from signprep.cache_builder.building.build import build
-from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Span

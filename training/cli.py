@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.remote.location import Location
-from signprep.cache_builder.remote.stream_options import StreamOptions
 from signprep.pipeline.cli.source_options import source_options
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.runtime.atomic_files import require_writable

@@ -12,7 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from signprep.cache_builder.format.layout import CacheInfo
-from signprep.pipeline.clip_spec import PREPROCESSING_VERSION, ClipSpec
+from signprep.cache_builder.options import BuildOptions
+from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.segment import Segment, Vocabulary
 
@@ -22,18 +23,6 @@ MAX_CLIPS_PER_SHARD = 128
 _SEGMENT_FIELDS = tuple(field.name for field in fields(Segment))
 
 SPLIT_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildOptions:
-    """What `build-cache` was asked for, apart from the data."""
-
-    clip_spec: ClipSpec
-    codec: str = "lz4hc"
-    decoder: str = "pyav"
-    """pyav or decord."""
-    clips_per_shard: int | None = None
-    """None: by the number of clips, so that small data sets still fill all cores."""
 
 
 @dataclass(frozen=True, kw_only=True)

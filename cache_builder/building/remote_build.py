@@ -42,11 +42,11 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.cache_builder.format.shard import stored_chunks
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.pull import METADATA
 from signprep.cache_builder.remote.push import confirm_readers, publish, published_manifest, send_objects
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
-from signprep.cache_builder.remote.stream_options import StreamOptions
 from signprep.cache_builder.remote.streaming import open_streamed
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.cache_builder.remote.untrusted import check_manifest

@@ -9,9 +9,10 @@ from signprep.cache_builder.building.build import BuildReport, build
 from signprep.cache_builder.building.clip_pool import check_shelf
 from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.estimate import check_space, estimate_build
-from signprep.cache_builder.building.plan import BuildOptions, BuildPlan, plan_build
+from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.remote_build import build_remote, check_place
 from signprep.cache_builder.building.workers import RunOptions, ShelfUse
+from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.remote.location import Location, shown
 from signprep.pipeline.datasets.annotations import Annotations, Problem
 from signprep.pipeline.datasets.files import hash_possible_duplicates
@@ -27,7 +28,7 @@ SHOWN_LINES = 5
 def plan_annotations(
     annotations: Annotations,
     options: BuildOptions,
-    splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
+    splits: SplitOptions = SplitOptions(),
 ) -> tuple[BuildPlan, list[Leak]]:
     """Assign splits and return the plan of a cache, and what its splits have in common.
 
@@ -45,7 +46,7 @@ def build_from_annotations(
     out: Location,
     options: BuildOptions,
     *,
-    splits: SplitOptions = SplitOptions(),  # noqa: B008  (frozen)
+    splits: SplitOptions = SplitOptions(),
     workers: int = -1,
     strict: bool = False,
     overwrite: bool = False,

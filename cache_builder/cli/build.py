@@ -98,8 +98,8 @@ def build_cache(
       signprep build-cache --data-root aihub --out aihub.zarr --shelf /nfs/team/shelf
     """
     from signprep.cache_builder.building import run as from_annotations
-    from signprep.cache_builder.building.plan import BuildOptions
     from signprep.cache_builder.cli.transfer import confirm_readers
+    from signprep.cache_builder.options import BuildOptions
     from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
     from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
     from signprep.pipeline.datasets.read import read_data_root, read_split_roots

@@ -63,7 +63,8 @@ def inspect(
 
     cache = open_cache(cache_path)
     if html is not None:
-        from signprep.cache_builder.report.report import ReportOptions, write_report
+        from signprep.cache_builder.options import ReportOptions
+        from signprep.cache_builder.report.report import write_report
 
         if gloss_file is not None:
             from signprep.pipeline.datasets.annotations import read_gloss_file

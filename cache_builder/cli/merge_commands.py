@@ -82,7 +82,7 @@ def merge(
     """
     from signprep.cache_builder.edit.merge import merge as merge_caches
     from signprep.cache_builder.edit.merge import merge_summary
-    from signprep.cache_builder.edit.merge_plan import MergeOptions
+    from signprep.cache_builder.options import MergeOptions
     from signprep.pipeline.datasets.splits import SplitOptions
 
     if len(roots) < 2:

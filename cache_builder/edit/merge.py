@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from signprep.cache_builder.edit.merge_plan import MergeOptions, MergePlan, plan_merge
+from signprep.cache_builder.edit.merge_plan import MergePlan, plan_merge
 from signprep.cache_builder.folder.build_folder import (
     cache_state,
     delete_torn_writes,
@@ -27,6 +27,7 @@ from signprep.cache_builder.folder.transaction import writer
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
+from signprep.cache_builder.options import MergeOptions
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.datasets.splits import Leak, leaks
 from signprep.pipeline.errors import CacheCorruptError, CacheError
@@ -57,7 +58,7 @@ class MergeReport:
 def merge(
     roots: Sequence[Path],
     out: Path,
-    options: MergeOptions = MergeOptions(),  # noqa: B008  (frozen)
+    options: MergeOptions = MergeOptions(),
     *,
     overwrite: bool = False,
 ) -> MergeReport:

@@ -23,28 +23,14 @@ from signprep.cache_builder.building.update import incompatibilities
 from signprep.cache_builder.edit.identity import chosen_rows, clips_of_rows, codes, live_rows
 from signprep.cache_builder.format.index import OK, SCHEMA, index_of_positions, stacked
 from signprep.cache_builder.format.layout import CacheInfo
+from signprep.cache_builder.options import MergeOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.datasets.segment import Segment, Vocabulary
 from signprep.pipeline.datasets.splits import SplitOptions, assign_splits
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import counted
 
-ON_CONFLICT = ("refuse", "first", "last", "drop")
 SHOWN_CONFLICTS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeOptions:
-    """How caches become one. Raises ValueError on values that mean nothing."""
-
-    on_conflict: str = "refuse"
-    """For a clip with several glosses: `refuse` to merge; the row of the `first` or `last` cache; `drop` it."""
-    splits: SplitOptions | None = None
-    """None: as they are in the caches."""
-
-    def __post_init__(self) -> None:
-        if self.on_conflict not in ON_CONFLICT:
-            raise ValueError(f"on_conflict is {self.on_conflict!r}; it must be one of {', '.join(ON_CONFLICT)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,33 +1,17 @@
 """Where a cache behind a URL is kept while it is read, and how much of it: as a value, and as a command's options."""
 
 import functools
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from signprep.cache_builder.options import StreamOptions
+
 DEFAULT_GB = 20.0
 
 Command = Callable[..., Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamOptions:
-    """Where a cache behind a URL is kept while it is read."""
-
-    folder: Path | None = None
-    """None: `signprep` in the user's folder of caches."""
-    max_bytes: int = round(DEFAULT_GB * 1e9)
-    """Of shards, of all caches and processes that share the folder."""
-
-    def root(self) -> Path:
-        """Return the folder."""
-        if self.folder is not None:
-            return self.folder
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "signprep"
 
 
 def stream_options(command: Command) -> Command:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.format.layout import MANIFEST, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import ShardFile
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.disk_cache import BoundedFolder
 from signprep.cache_builder.remote.location import shown
 from signprep.cache_builder.remote.published import CacheSource, open_source
 from signprep.cache_builder.remote.pull import METADATA
 from signprep.cache_builder.remote.storage import Progress
-from signprep.cache_builder.remote.stream_options import StreamOptions
 from signprep.cache_builder.remote.untrusted import check_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from signprep.cache_builder.options import COMPARED_CLIPS
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, Named
 from signprep.cache_builder.report.findings import ClipFinding, findings_of_rows, no_rows
@@ -27,7 +28,6 @@ from signprep.pipeline.errors import CacheCorruptError
 from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING
 
-COMPARED_CLIPS = 30_000
 COARSE_LIKENESS, LIKENESS = 0.985, 0.992
 """Correlations of what moves, in coarse and in fine fields, from which on two clips are called alike."""
 MOST_CANDIDATES = 20_000

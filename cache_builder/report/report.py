@@ -14,16 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from signprep.cache_builder.options import CLIPS_A_CHOSEN_CLASS, CLIPS_A_CLASS, COMPARED_CLIPS, ReportOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, clip_table
 from signprep.cache_builder.report.findings import ClipFinding, index_findings
-from signprep.cache_builder.report.near_duplicates import (
-    ALIKE_KINDS,
-    COMPARED_CLIPS,
-    Comparison,
-    compare_clips,
-    footage_findings,
-)
+from signprep.cache_builder.report.near_duplicates import ALIKE_KINDS, Comparison, compare_clips, footage_findings
 from signprep.cache_builder.report.page import Page, listed_rows, packed_clips, picture_list
 from signprep.cache_builder.report.sections import (
     balance_section,
@@ -49,27 +44,11 @@ from signprep.pipeline.runtime.text import byte_size, counted
 from signprep.pipeline.scan.findings import ERROR, WARNING, worst_first
 
 MAX_BYTES = 20_000_000
-CLIPS_A_CLASS, CLIPS_A_CHOSEN_CLASS = 4, 16
-"""That are shown of each class by default, and where classes are chosen."""
 SHOWN_PAIRS = 12
 _ROOM_FOR_LISTS = 100_000
 """Bytes of what is not pictures, and is not known before they are."""
 FREELY_FETCHED_BYTES = 500_000_000
 """A cache behind a URL of no more stored bytes is read as if it were here."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportOptions:
-    """What a report shows."""
-
-    classes: tuple[str, ...] = ()
-    """Glosses of which pictures are made; empty for all."""
-    clips_per_class: int | None = None
-    """Pictures of each; None for the default."""
-    compare: int | None = None
-    """Clips compared with one another; None for the default, 0 for none."""
-    threads: int = 0
-    """That read clips and make pictures; 0 for as many as there are cores, 8 at most."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.remote.location import LOCATION, Location
-from signprep.cache_builder.remote.stream_options import StreamOptions, stream_options
+from signprep.cache_builder.remote.stream_options import stream_options
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.model.export_format import FORMATS

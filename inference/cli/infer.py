@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.remote.location import LOCATION, Location
-from signprep.cache_builder.remote.stream_options import StreamOptions, stream_options
+from signprep.cache_builder.remote.stream_options import stream_options
 from signprep.pipeline.cli.given_options import note_given, refuse_given
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.machine import require_extra

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pyarrow.compute as pc
 
-from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.inference.prediction import Prediction, predict_window
 from signprep.inference.recognizer import load_checkpoint

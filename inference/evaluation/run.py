@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.open import open_cache
+from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.calibration import (
     TEMPERATURES,

@@ -63,7 +63,7 @@ def video_root(root: Path) -> Path:
     return root.parent if root.is_file() else root
 
 
-def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008  (frozen)
+def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Annotations:
     """Read all segments of a data root.
 
     Raises:
@@ -76,7 +76,7 @@ def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Anno
     return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
 
 
-def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008
+def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = SourceOptions()) -> Annotations:
     """Read a data root for each split, `train` and `val`: their segments belong to it, whatever they say.
 
     Raises:
@@ -95,7 +95,7 @@ def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = Source
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
 
 
-def read_roots(roots: DataRootOptions, options: SourceOptions = SourceOptions()) -> Annotations:  # noqa: B008
+def read_roots(roots: DataRootOptions, options: SourceOptions = SourceOptions()) -> Annotations:
     """Read the one data root, or that of each split.
 
     Raises:

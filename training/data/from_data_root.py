@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from signprep.cache_builder.building.plan import BuildOptions
 from signprep.cache_builder.building.run import build_from_annotations
+from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
 from signprep.pipeline.datasets.read import read_data_root, read_split_roots

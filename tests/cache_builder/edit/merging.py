@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.edit.merge import MergeReport, merge
-from signprep.cache_builder.edit.merge_plan import MergeOptions
+from signprep.cache_builder.options import MergeOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 

@@ -15,12 +15,13 @@ import av
 import numpy as np
 import pytest
 
+from signprep.cache_builder.options import ReportOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report import report
 from signprep.cache_builder.report.clip_images import animated_webp, clip_frames, clip_seconds, mp4
 from signprep.cache_builder.report.clip_table import clip_table
 from signprep.cache_builder.report.page import SCRIPTS, listed_rows, packed_clips
-from signprep.cache_builder.report.report import ReportOptions, WrittenReport, write_report
+from signprep.cache_builder.report.report import WrittenReport, write_report
 from signprep.cache_builder.report.thumbnails import make_pictures, plan_pictures
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.remote.stream_options import StreamOptions
 from signprep.pipeline.cli import cli
 from signprep.training.data import epoch_order as order
 from signprep.training.data.epoch_order import GROWTH, gradual

@@ -1,0 +1,110 @@
+"""The options of building, merging, reading and reporting on caches, as dataclasses that the command line is made from.
+
+Nothing heavy is imported here, so that `--help` can be written from them at once. Values are checked where they are
+made: a ValueError names the field, what came and what was expected.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.splits import SplitOptions
+from signprep.pipeline.options import check_options, option
+
+CODECS = ("lz4hc", "zstd", "none", "plain")
+ON_CONFLICT = ("refuse", "first", "last", "drop")
+CLIPS_A_CLASS, CLIPS_A_CHOSEN_CLASS = 4, 16
+"""Clips of each class that a report shows by default, and of each one where classes are chosen."""
+COMPARED_CLIPS = 30_000
+"""Clips that a report compares with one another by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """Choose how clips are cut and stored, apart from the data."""
+
+    OPTION_GROUP: ClassVar[str] = "Clips"
+
+    clip_spec: ClipSpec
+    codec: str = option(
+        "lz4hc",
+        "Compress clips by this codec: the fastest (lz4hc), the smallest (zstd), not at all (none), or as readers in "
+        "other languages need it (plain).",
+        choices=CODECS,
+    )
+    decoder: str = option("pyav", "Decode videos with this library.", choices=("pyav", "decord"))
+    clips_per_shard: int | None = None
+    """None takes it from the number of clips, so that small data sets still fill all cores."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions:
+    """Choose how several caches become one. Raises ValueError on values that mean nothing."""
+
+    on_conflict: str = option(
+        "refuse",
+        "If a clip has several glosses, refuse to merge, take it as the first or the last cache has it, or drop it.",
+        choices=ON_CONFLICT,
+    )
+    splits: SplitOptions | None = None
+    """None leaves the clips in the splits that they have in their caches."""
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Choose what a report on a cache shows."""
+
+    OPTION_GROUP: ClassVar[str] = "Output"
+
+    classes: tuple[str, ...] = option((), "Show pictures of this class only; repeat it for several.", metavar="GLOSS")
+    """No class means all of them."""
+    clips_per_class: int | None = option(
+        None,
+        f"Show so many clips of each class, by default {CLIPS_A_CLASS}, or {CLIPS_A_CHOSEN_CLASS} of chosen classes.",
+        minimum=0,
+    )
+    compare: int | None = option(
+        None,
+        f"Compare so many clips with one another, by default up to {COMPARED_CLIPS:,}; 0 compares none.",
+        minimum=0,
+    )
+    threads: int = 0
+    """Threads that read clips and make pictures; 0 for as many as there are cores, 8 at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamOptions:
+    """Choose where a cache behind a URL is kept while it is read."""
+
+    OPTION_GROUP: ClassVar[str] = "Data"
+
+    folder: Path | None = option(
+        None,
+        "Keep shards of a cache behind a URL in this folder while they are read, instead of in ~/.cache/signprep.",
+        name="--stream-dir",
+        metavar="DIR",
+    )
+    max_bytes: int = option(
+        20_000_000_000,
+        "Let that folder grow to so many GB; what was used longest ago goes first.",
+        name="--stream-gb",
+        type=float,
+        read=lambda gigabytes: round(gigabytes * 1e9),
+        show=lambda num_bytes: num_bytes / 1e9,
+        above=0,
+    )
+    """The bound is on the shards of all caches and processes that share the folder."""
+
+    def root(self) -> Path:
+        """Return the folder, by default `signprep` in the user's folder of caches."""
+        if self.folder is not None:
+            return self.folder
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "signprep"
