@@ -24,7 +24,7 @@ from signprep.cache_builder.folder.build_folder import BuildProgress
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.remote.location import Location
 from signprep.pipeline.errors import CacheError, SignprepError
-from signprep.pipeline.runtime.workers import start_workers
+from signprep.pipeline.runtime.machine import start_workers
 
 MAX_VAIN_ROUNDS = 3
 """In a row: after them, what kills the workers is taken for something that stays."""

@@ -15,9 +15,8 @@ from signprep.pipeline.datasets.annotations import (
     parse_kind,
     selected,
 )
-from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files import DataRoots
-from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, table_segments
+from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, class_folder_segments, table_segments
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of

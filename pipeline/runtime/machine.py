@@ -2,11 +2,15 @@
 
 import os
 import platform
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import chain, islice
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from signprep.pipeline.errors import SignprepError
 
@@ -64,3 +68,56 @@ def describe_machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "load_average": load_average(),
     }
+
+
+Result = TypeVar("Result")
+
+
+def start_workers(num_workers: int) -> None:
+    """Start joblib's processes, -1 for all cores, so that Ctrl-C is for this process alone, which ends them.
+
+    They inherit that it is blocked: one that came while they import would show its traceback.
+    """
+    if num_workers == 1 or not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not _MAIN:
+        return
+    from joblib import Parallel, delayed, effective_n_jobs
+    from joblib.externals.loky.backend import resource_tracker as lokys_tracker
+
+    for tracker in (resource_tracker, lokys_tracker):
+        tracker.ensure_running()  # which would unblock the signal, were it started later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        Parallel(n_jobs=num_workers)(delayed(os.getpid)() for _ in range(effective_n_jobs(num_workers)))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_MAIN = threading.main_thread()
+
+
+def run_in(folder: Path, work: Callable[..., Result], *arguments: object) -> Result:
+    """Call `work` in a folder: relative paths mean that of the caller, not that of the worker's first call."""
+    if Path.cwd() != folder:
+        os.chdir(folder)
+    return work(*arguments)
+
+
+CHUNKS_A_WORKER = 8
+"""In one batch: enough that a slow chunk does not leave other workers idle for long."""
+
+
+def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    """Yield the results of all calls in order; what makes a single chunk runs in this process."""
+    calls = iter(calls)
+    first = list(islice(calls, 2))
+    if workers == 1 or len(first) < 2:
+        yield from (work(*call) for call in chain(first, calls))
+        return
+    from joblib import Parallel, delayed
+
+    calls = chain(first, calls)
+    processes = workers if workers > 0 else usable_cores()
+    start_workers(processes)
+    with Parallel(n_jobs=processes, return_as="generator") as parallel:
+        while batch := list(islice(calls, CHUNKS_A_WORKER * processes)):
+            yield from parallel(delayed(run_in)(Path.cwd(), work, *call) for call in batch)

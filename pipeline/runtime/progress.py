@@ -73,3 +73,18 @@ def _plain_lines(description: str, total: int, unit: str, scale: int) -> Callabl
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
     return show
+
+
+class CountLine:
+    """Tells on stderr now and then how far something without a known end has come."""
+
+    def __init__(self, description: str) -> None:
+        self._description, self._count = description, 0
+        self._next = time.monotonic() + PLAIN_LINE_SECONDS
+
+    def add(self) -> None:
+        """Count one more."""
+        self._count += 1
+        if not self._count % 1000 and time.monotonic() >= self._next:
+            self._next += PLAIN_LINE_SECONDS
+            print(f"{self._description}: {self._count:,} so far", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,11 +1,11 @@
 """The tables of a scan: what is there, as plain rows for reports and JSON."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from signprep.pipeline.scan.database import ScanDatabase
-from signprep.pipeline.scan.findings import FINDINGS, SEVERITIES, Finding
+from signprep.pipeline.scan.run import Scan
 
 COVERAGE = """
 WITH labelled AS (SELECT l.video_id, COUNT(DISTINCT l.id) AS num_labels FROM labels l WHERE l.readable GROUP BY 1),
@@ -72,14 +72,6 @@ COUNTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class FoundKind:
-    """One kind of problem that was found."""
-
-    finding: Finding
-    count: int
-
-
 def counts(database: ScanDatabase) -> dict[str, Any]:
     """Return totals of the data set."""
     return {name: database.value(query) for name, query in COUNTS.items()}
@@ -116,22 +108,64 @@ def signers(database: ScanDatabase) -> Iterator[dict[str, Any]]:
     return database.dicts(SIGNERS.format(missing="", order=""))
 
 
-def found_kinds(database: ScanDatabase) -> list[FoundKind]:
-    """Return the kinds of problems that were found, worst first."""
-    found: dict[str, int] = dict(database.rows("SELECT kind, COUNT(*) FROM problems GROUP BY kind"))
-    return [FoundKind(finding=finding, count=found[finding.kind]) for finding in FINDINGS if finding.kind in found]
-
-
-def num_of_severity(database: ScanDatabase) -> dict[str, int]:
-    """Return how many problems of each severity there are."""
-    found = dict.fromkeys(SEVERITIES, 0)
-    for kind in found_kinds(database):
-        found[kind.finding.severity] += kind.count
-    return found
-
-
 def files_of(database: ScanDatabase, kind: str, limit: int = -1) -> Iterator[dict[str, Any]]:
     """Yield path and message of the problems of a kind, in order of their paths; -1: all."""
     return database.dicts(
         "SELECT path, message FROM problems WHERE kind = ? ORDER BY path, rowid LIMIT ?", (kind, limit)
     )
+
+
+FORMAT_VERSION = 1
+
+
+def json_report(scan: Scan) -> Iterator[str]:
+    """Yield the document in pieces."""
+    database, options = scan.database, scan.options
+    head = {
+        "format_version": FORMAT_VERSION,
+        "data_root": str(scan.data_root),
+        "layout": scan.layout,
+        "options": {"frames": options.num_frames, "probe": options.probe, "deep": options.deep},
+        "seconds": round(scan.seconds, 3),
+        "counts": counts(database),
+        "severities": scan.num_by_severity(),
+        "split_rule": scan.split_rule,
+    }
+    yield _dumps(head)[:-1] + ',\n"tables": {'
+    rows_of: dict[str, Iterable[dict[str, Any]]] = {
+        "coverage": coverage(database),
+        "formats": database.dicts(FORMATS),
+        "splits": database.dicts(SPLITS),
+        "views": database.dicts(VIEWS),
+        "signers": signers(database),
+        "words": database.dicts(WORDS),
+    }
+    for number, (name, rows) in enumerate(rows_of.items()):
+        yield f'{"," if number else ""}\n"{name}": '
+        yield from _list(rows)
+    yield '},\n"problems": ['
+    for number, (finding, count) in enumerate(scan.found()):
+        fields = {
+            "kind": finding.kind,
+            "severity": finding.severity,
+            "title": finding.title,
+            "meaning": finding.meaning,
+            "advice": finding.cure,
+            "count": count,
+        }
+        yield ("," if number else "") + "\n" + _dumps(fields)[:-1] + ', "files": '
+        yield from _list(files_of(database, finding.kind))
+        yield "}"
+    yield "\n]}\n"
+
+
+def _list(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
+    yield "["
+    for number, row in enumerate(rows):
+        yield (",\n  " if number else "\n  ") + _dumps(row)
+    yield "]"
+
+
+def _dumps(value: Any) -> str:
+    # Names of files may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")

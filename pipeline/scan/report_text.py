@@ -136,20 +136,19 @@ def _print_splits(scan: Scan, console: Console) -> None:
 
 def _print_problems(scan: Scan, console: Console, num_shown: int) -> None:
     console.print()
-    severities = tables.num_of_severity(scan.database)
+    severities = scan.num_by_severity()
     if not sum(severities.values()):
         console.print("No problems found.", style="bold green")
         return
     line = ", ".join(counted(count, severity) for severity, count in severities.items() if count)
     console.print(f"Problems: {line}", style="bold")
     hidden = 0
-    for found in tables.found_kinds(scan.database):
-        finding = found.finding
-        print_finding(finding, f"{finding.title}: {found.count:,}", console)
+    for finding, count in scan.found():
+        print_finding(finding, f"{finding.title}: {count:,}", console)
         for problem in tables.files_of(scan.database, finding.kind, num_shown):
             _print_file(console, _shown(problem["path"]), _shown(problem["message"]))
-        _print_more(console, found.count - min(found.count, num_shown), "files" if num_shown else "files, not shown")
-        hidden += max(0, found.count - num_shown)
+        _print_more(console, count - min(count, num_shown), "files" if num_shown else "files, not shown")
+        hidden += max(0, count - num_shown)
     if hidden:
         console.print("\n--show N prints more files of each kind, --json all of them.", style="dim", markup=False)
 

@@ -1,25 +1,42 @@
 """A whole scan: a data root in, a database of facts and problems out, from which reports are written."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.annotations import SourceOptions
-from signprep.pipeline.datasets.read import layout_of, video_root
-from signprep.pipeline.scan.checks import check_all
-from signprep.pipeline.scan.collect import (
-    collect_files,
-    collect_labels,
-    collect_segments,
-    collect_video_facts,
-    pair_files,
+from signprep.pipeline.datasets.aihub import LABEL_SUFFIX
+from signprep.pipeline.datasets.annotations import (
+    VIDEO_SUFFIXES,
+    NameParts,
+    Problem,
+    SourceOptions,
+    parse_kind,
+    parse_name,
 )
+from signprep.pipeline.datasets.files import open_file, walk_files
+from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
+from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.machine import in_processes
+from signprep.pipeline.runtime.progress import CountLine, progress_bar
+from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.database import ScanDatabase, temporary_database
-from signprep.pipeline.scan.options import ScanOptions
-from signprep.pipeline.scan.report import num_of_severity
-from signprep.pipeline.scan.twins import collect_hashes
+from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
+from signprep.pipeline.scan.labels import read_labels, without_name
+from signprep.pipeline.scan.options import SAMPLED_VIDEOS, ScanOptions
+from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
+
+LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
+
+PARTIAL_DOWNLOAD = re.compile(r"\.(part\d*|crdownload|aria2|download|tmp)$", re.IGNORECASE)
+OTHER_ARCHIVE = re.compile(r"\.(tar|tgz|tar\.gz|7z|rar|alz|egg)$", re.IGNORECASE)
+_SPLIT_FOLDER = re.compile(r"(?<![a-z])(?:(train)(?:ing)?|(val)(?:id|idation)?|(test))(?![a-z])", re.IGNORECASE)
+
+_ADD_VIDEO = """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +54,23 @@ class Scan:
         """By what the audited splits were told; `none` without splits."""
         return str(self.database.value("SELECT value FROM facts WHERE name = 'split_rule'"))
 
+    def found(self) -> list[tuple[Finding, int]]:
+        """Return the findings and how many files each concerns, worst first."""
+        counts: dict[str, int] = dict(self.database.rows("SELECT kind, COUNT(*) FROM problems GROUP BY kind"))
+        return [(finding, counts[finding.kind]) for finding in FINDINGS if finding.kind in counts]
+
+    def num_by_severity(self) -> dict[str, int]:
+        """Return how many problems of each severity there are."""
+        counts = dict.fromkeys(SEVERITIES, 0)
+        for finding, count in self.found():
+            counts[finding.severity] += count
+        return counts
+
     @property
     def num_failing(self) -> int:
         """Problems that `--strict` fails on: errors and warnings."""
-        found = num_of_severity(self.database)
-        return found["error"] + found["warning"]
+        counts = self.num_by_severity()
+        return counts[ERROR] + counts[WARNING]
 
 
 @contextmanager
@@ -70,3 +99,198 @@ def scanned(data_root: Path, source: SourceOptions, options: ScanOptions) -> Ite
             database=database,
             seconds=time.monotonic() - started,
         )
+
+
+def split_of_path(name: str) -> str | None:
+    """Return the split that the folders of a path tell, the innermost one first.
+
+    >>> split_of_path("1.Training/REAL/01_train_video.zip!/01/a.mp4")
+    'train'
+    >>> split_of_path("2.Validation/a.mp4"), split_of_path("strain/test.mp4")
+    ('val', None)
+    """
+    for folder in reversed(PurePosixPath(name).parts[:-1]):
+        if match := _SPLIT_FOLDER.search(folder.replace("_", " ")):
+            return next(split for split, found in zip(("train", "val", "test"), match.groups(), strict=True) if found)
+    return None
+
+
+def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) -> None:
+    """Note the videos and labels of an AIHub root. Raises AnnotationError as `build-cache` does if there are none."""
+    pattern = options.pattern
+
+    def unreadable(path: str, message: str) -> None:
+        database.add_problems([("unreadable", path, without_name(message, root, path))])
+
+    def is_video(name: str) -> bool:
+        return Path(name).suffix.lower() in VIDEO_SUFFIXES
+
+    def wanted(name: str) -> bool:
+        odd = PARTIAL_DOWNLOAD.search(name) or OTHER_ARCHIVE.search(name)
+        return name.endswith(LABEL_SUFFIX) or is_video(name) or odd is not None
+
+    num_labels = num_named = num_videos = 0
+    counted = CountLine("Finding files")
+    for file in walk_files(root, unreadable, wanted=wanted):
+        counted.add()
+        if file.file_name.endswith(LABEL_SUFFIX):
+            base_name = file.file_name.removesuffix(LABEL_SUFFIX)
+            parts = parse_name(base_name, pattern)
+            num_labels += 1
+            # Labels with names of their own may be paired by their metaData: those stay.
+            if parts.item is None or is_selected(parts, options):
+                row = (file.name, base_name, file.num_bytes)
+                database.run("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
+        elif is_video(file.file_name):
+            base_name = Path(file.file_name).stem
+            parts = parse_name(base_name, pattern)
+            num_videos, num_named = num_videos + 1, num_named + (parts.item is not None)
+            if is_selected(parts, options):
+                names = (parts.item, known_kind(parts.item), parts.source, parts.signer, parts.view)
+                split = split_of_path(file.name)
+                database.run(_ADD_VIDEO, (file.name, base_name, file.num_bytes, *names, parts.take, split))
+        else:
+            kind = "partial-download" if PARTIAL_DOWNLOAD.search(file.file_name) else "unread-archive"
+            database.add_problems([(kind, file.name, f"{file.num_bytes:,} bytes")])
+    _require_files(root, num_videos, num_labels, num_named, database)
+
+
+def _require_files(root: Path, num_videos: int, num_labels: int, num_named: int, database: ScanDatabase) -> None:
+    if not num_videos and not num_labels:
+        first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
+        reason = f"; the first problem: {first}" if first else ""
+        raise AnnotationError(f"{root}: holds neither videos (*.mp4) nor labels (*{LABEL_SUFFIX}){reason}")
+    if not num_labels and not num_named:
+        raise AnnotationError(
+            f"{root}: {num_videos} videos but no labels; expected files named *{LABEL_SUFFIX}, "
+            "or --layout classes for folders named by their gloss"
+        )
+
+
+def is_selected(parts: NameParts, options: SourceOptions) -> bool:
+    """Whether the options' filters by name let a file through."""
+    return (
+        (not options.kinds or parse_kind(parts.item) in options.kinds)
+        and (not options.sources or parts.source in options.sources)
+        and (not options.views or parts.view in options.views)
+        and (not options.signers or parts.signer in options.signers)
+    )
+
+
+def known_kind(item: str | None) -> str | None:
+    """Return AIHub's kind of an item, by which takes and words are compared; None for other names."""
+    kind = parse_kind(item)
+    return kind if kind in ("WORD", "SEN", "FS") else None
+
+
+def pair_files(database: ScanDatabase) -> None:
+    """Keep the first file of each base name, as `build-cache` does."""
+    database.index()
+    for table in ("videos", "labels"):
+        first = f"(SELECT MIN(id) FROM {table} WHERE base = this.base)"
+        database.find(
+            "same-name",
+            f"""SELECT name AS path, 'has the base name of ' || (SELECT name FROM {table} WHERE id = {first})
+                || ', which is taken' AS message FROM {table} AS this WHERE id > {first}""",
+        )
+    database.run("UPDATE videos AS this SET used = id = (SELECT MIN(id) FROM videos WHERE base = this.base)")
+    database.run("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
+
+
+def collect_labels(root: Path, options: SourceOptions, workers: int, database: ScanDatabase) -> None:
+    """Read all labels and join them with their videos: by their own base name, else by the one in their metaData."""
+    total = database.value("SELECT COUNT(*) FROM labels")
+    query = "SELECT id, name FROM labels WHERE id > :after ORDER BY id LIMIT :size"
+    calls = ((root, rows, options.attributes) for rows in database.chunks(query, LABELS_A_CHUNK))
+    with progress_bar("Reading labels", total, "labels") as progress:
+        done = 0
+        for rows in in_processes(read_labels, calls, workers):
+            database.run_many("UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", rows.labels)
+            database.run_many(
+                "INSERT INTO segments (label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                rows.segments,
+            )
+            database.add_problems(rows.problems)
+            done += len(rows.labels)
+            progress(done)
+    for name in ("base", "named_base"):
+        database.run(
+            f"UPDATE labels SET video_id = (SELECT MIN(id) FROM videos WHERE base = labels.{name})"
+            " WHERE video_id IS NULL AND readable"
+        )
+    database.run("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")
+    _keep_glosses(options, database)
+
+
+def _keep_glosses(options: SourceOptions, database: ScanDatabase) -> None:
+    if not options.glosses:
+        return
+    database.run("CREATE TEMP TABLE wanted (gloss TEXT PRIMARY KEY)")
+    database.run_many("INSERT INTO wanted VALUES (?)", ((gloss,) for gloss in options.glosses))
+    unwanted = "SELECT label_id FROM segments GROUP BY label_id HAVING SUM(gloss IN (SELECT gloss FROM wanted)) = 0"
+    database.run(f"DELETE FROM videos WHERE id IN (SELECT video_id FROM labels WHERE id IN ({unwanted}))")
+    database.run(f"DELETE FROM labels WHERE id IN ({unwanted})")
+    database.run("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
+
+
+def collect_segments(root: Path, videos_root: Path, options: SourceOptions, database: ScanDatabase) -> None:
+    """Note the segments and videos of a table or of class folders."""
+
+    def report(problem: Problem) -> None:
+        database.add_problems([(problem.kind, problem.path, without_name(problem.message, root, problem.path))])
+
+    database.run("CREATE UNIQUE INDEX videos_name ON videos (name)")
+    counted = CountLine("Reading segments")
+    for number, segment in enumerate(iterate_segments(root, options, report)):
+        counted.add()
+        video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
+        if video_id is None:
+            video_id = _add_video(videos_root, segment, database)
+        row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
+        database.run(
+            "INSERT INTO segments (video_id, number, place, start_seconds, end_seconds, gloss, split)"
+            " VALUES (?, ?, 0, ?, ?, ?, ?)",
+            row,
+        )
+    database.index()
+
+
+def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int:
+    names = (segment.item, known_kind(segment.item), segment.source, segment.signer, segment.view)
+    base_name, split = Path(segment.video).stem, split_of_path(segment.video)
+    row = (segment.video, base_name, _num_bytes(root, segment.video), *names, segment.take, split)
+    database.run(_ADD_VIDEO, row)
+    video_id: int = database.value("SELECT MAX(id) FROM videos")
+    return video_id
+
+
+def _num_bytes(root: Path, name: str) -> int | None:
+    """Return a video's size; None if it does not open, and then its probe tells why."""
+    try:
+        file = open_file(root, name)
+        if isinstance(file, Path):
+            return file.stat().st_size
+        with file:
+            return file.seek(0, 2)
+    except (AnnotationError, OSError):
+        return None
+
+
+def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:
+    """Open the videos, all of them or a sample, and note what they tell."""
+    if options.probe == "none":
+        return
+    total = database.value("SELECT COUNT(*) FROM videos")
+    step = max(1, total // SAMPLED_VIDEOS) if options.probe == "sample" else 1
+    query = f"SELECT id, name, num_bytes FROM videos WHERE id > :after AND id % {step} = 0 ORDER BY id LIMIT :size"
+    size = DEEP_VIDEOS_A_CHUNK if options.deep else VIDEOS_A_CHUNK
+    calls = ((root, rows, options.deep) for rows in database.chunks(query, size))
+    update = f"UPDATE videos SET probed = 1, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
+    with progress_bar("Decoding" if options.deep else "Opening videos", total // step, "videos") as progress:
+        done = 0
+        for rows in in_processes(probe_videos, calls, options.workers):
+            database.run_many(update, rows.videos)
+            database.add_problems(rows.problems)
+            done += len(rows.videos)
+            progress(done)

@@ -15,12 +15,11 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.machine import run_in, start_workers
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import json_text
-from signprep.pipeline.runtime.workers import run_in, start_workers
 from signprep.pipeline.synthetic.encode import render_video
-from signprep.pipeline.synthetic.motion import Performance, perform_sentence, perform_word
-from signprep.pipeline.synthetic.motions import MOTIONS
+from signprep.pipeline.synthetic.motion import MOTIONS, Performance, perform_sentence, perform_word
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.synthetic.signers import signer_look, signer_numbers
 from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES

@@ -13,9 +13,8 @@ import av
 import numpy as np
 
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.synthetic.canvas import Canvas, Plane
 from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, Performance
-from signprep.pipeline.synthetic.person import draw_figure, noise_field, studio
+from signprep.pipeline.synthetic.person import Canvas, Plane, draw_figure, noise_field, studio
 from signprep.pipeline.synthetic.signers import Signer
 from signprep.pipeline.synthetic.skeleton import film
 

@@ -4,12 +4,167 @@ In: seed, signer, item and its motions. Out: a `Performance`, the same for all v
 label's, and arrays of palm positions. Raising, lowering and changing hands happen outside the labelled spans.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
-from signprep.pipeline.synthetic.motions import SHAPES, Floats, Motion, ease, palm_positions
 from signprep.pipeline.synthetic.signers import Signer
+
+GLOSSES = tuple(
+    gloss.strip()
+    for line in """
+왼쪽, 오른쪽, 위, 아래, 중앙, 어쩔 수 없다, 3.1절, 걷다, 가족, 감사
+학교, 병원, 사랑, 시간, 오늘, 내일, 어제, 아침, 저녁, 친구
+물, 밥, 집, 길, 비, 눈, 바람, 하늘, 바다, 산
+강, 나무, 꽃, 해, 달, 별, 봄, 여름, 가을, 겨울
+월요일, 화요일, 수요일, 목요일, 금요일, 토요일, 일요일, 8.15 광복절, 할 수 있다, 할 수 없다
+필요 없다, 관계 없다, 가다, 오다, 먹다, 마시다, 자다, 일어나다, 앉다, 서다
+뛰다, 읽다, 쓰다, 듣다, 말하다, 보다, 알다, 모르다, 배우다, 가르치다
+만나다, 헤어지다, 기다리다, 찾다, 주다, 받다, 사다, 팔다, 열다, 닫다
+시작, 끝, 아버지, 어머니, 할아버지, 할머니, 형, 누나, 동생, 아기
+남자, 여자, 사람, 선생님, 학생, 의사, 간호사, 경찰, 소방관, 운전사
+요리사, 농부, 어부, 가수, 화가, 기자, 버스, 지하철, 택시, 기차
+비행기, 배, 자전거, 자동차, 역, 공항, 정류장, 도로, 다리, 신호등
+은행, 시장, 식당, 약국, 도서관, 우체국, 교회, 회사, 공원, 박물관
+극장, 호텔, 경찰서, 소방서, 편의점, 백화점, 화장실, 주차장, 엘리베이터, 계단
+빨강, 파랑, 노랑, 초록, 검정, 하양, 보라, 분홍, 크다, 작다
+많다, 적다, 길다, 짧다, 높다, 낮다, 빠르다, 느리다, 덥다, 춥다
+기쁘다, 슬프다, 화나다, 무섭다, 아프다, 건강, 피곤, 행복, 걱정, 미안
+축하, 약속, 생일, 결혼, 여행, 운동, 음악, 영화, 사진, 컴퓨터
+전화, 편지, 신문, 책, 연필, 종이, 가방, 옷, 신발, 모자
+안경, 시계, 우산, 열쇠, 지갑, 돈, 우유, 커피, 과일, 김치
+""".strip().splitlines()
+    for gloss in line.split(",")
+)
+
+
+Floats = NDArray[np.float64]
+
+AMPLITUDE = 0.2
+"""Half the length of a full stroke, in sides of the picture's square."""
+
+_PI = np.pi
+
+# Each path: progress s in [0, 1] -> x, y, z in [-1, 1].
+PATHS: Mapping[str, Callable[[Floats], tuple[Floats, Floats, Floats]]] = MappingProxyType(
+    {
+        "left": lambda s: (1 - 2 * s, 0 * s, 0 * s),
+        "right": lambda s: (2 * s - 1, 0 * s, 0 * s),
+        "up": lambda s: (0 * s, 1 - 2 * s, 0 * s),
+        "down": lambda s: (0 * s, 2 * s - 1, 0 * s),
+        "circle-clockwise": lambda s: (0.8 * np.sin(2 * _PI * s), -0.8 * np.cos(2 * _PI * s), 0 * s),
+        "shake": lambda s: (0.9 * np.sin(4 * _PI * s), 0 * s, 0 * s),
+        "up-left": lambda s: (0.8 - 1.6 * s, 0.8 - 1.6 * s, 0 * s),
+        "arch-right": lambda s: (-0.9 * np.cos(_PI * s), 0.5 - np.sin(_PI * s), 0 * s),
+        "zigzag-down": lambda s: (0.8 * np.cos(3 * _PI * s), 1.8 * s - 0.9, 0 * s),
+        "push": lambda s: (0 * s, 0.35 - 0.7 * s, 1.6 * s - 0.6),
+        "down-right": lambda s: (1.6 * s - 0.8, 1.6 * s - 0.8, 0 * s),
+        "circle-counterclockwise": lambda s: (-0.8 * np.sin(2 * _PI * s), -0.8 * np.cos(2 * _PI * s), 0 * s),
+        "there-and-back": lambda s: (-np.cos(2 * _PI * s), 0 * s, 0 * s),
+        "nod": lambda s: (0 * s, 0.9 * np.sin(4 * _PI * s), 0 * s),
+        "up-right": lambda s: (1.6 * s - 0.8, 0.8 - 1.6 * s, 0 * s),
+        "arch-left": lambda s: (0.9 * np.cos(_PI * s), 0.5 - np.sin(_PI * s), 0 * s),
+        "eight": lambda s: (0.9 * np.sin(2 * _PI * s), 0.7 * np.sin(4 * _PI * s), 0 * s),
+        "zigzag-up": lambda s: (0.8 * np.cos(3 * _PI * s), 0.9 - 1.8 * s, 0 * s),
+        "down-left": lambda s: (0.8 - 1.6 * s, 1.6 * s - 0.8, 0 * s),
+        "bowl-right": lambda s: (-0.9 * np.cos(_PI * s), np.sin(_PI * s) - 0.5, 0 * s),
+        "pull": lambda s: (0 * s, 0.7 * s - 0.35, 1 - 1.6 * s),
+        "bowl-left": lambda s: (0.9 * np.cos(_PI * s), np.sin(_PI * s) - 0.5, 0 * s),
+    }
+)
+
+# Height of the place's centre (y down) and how far strokes go there.
+PLACES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {"chest": (0.0, 1.0), "face": (-0.14, 0.75), "belly": (0.12, 0.75)}
+)
+
+HANDS = ("one", "mirrored", "parallel", "on-base", "alternating")
+SHAPES = ("flat", "point", "fist")
+
+# Where a way of using both hands would look like another one: without sideways motion mirrored hands are
+# parallel ones, and a sideways stroke that alternates is parallel or (there-and-back) mirrored.
+_SAME_AS_ANOTHER = {
+    *((path, "mirrored") for path in ("up", "down", "nod", "push", "pull")),
+    *((path, "alternating") for path in ("left", "right", "shake", "there-and-back")),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motion:
+    """How one gloss is signed."""
+
+    gloss: str
+    path: str
+    """Key of `PATHS`."""
+    place: str
+    """Key of `PLACES`."""
+    hands: str
+    """One of `HANDS`."""
+    shape: str
+    """One of `SHAPES`, of the moving hands."""
+
+
+def ease(u: Floats) -> Floats:
+    """Progress along a path at time u: starts and ends at rest, the same forwards and backwards.
+
+    >>> ease(np.array([0.0, 0.5, 1.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    return (1 - np.cos(_PI * u)) / 2
+
+
+def palm_positions(motion: Motion, u: Floats, *, dominant_arm: int) -> Floats:
+    """Palms [N, 2, 3] at times u [N]; arm 0 is the one at the picture's left. An arm left hanging is NaN."""
+    s = ease(u)
+    place_y, extent = PLACES[motion.place]
+    moving = np.stack(PATHS[motion.path](s), axis=-1)
+    palms = np.full((len(u), 2, 3), np.nan)
+    if motion.hands in ("one", "on-base"):
+        palms[:, dominant_arm] = moving
+        if motion.hands == "on-base":
+            other_arm = 1 - dominant_arm
+            palms[:, other_arm] = (0.5 * (2 * other_arm - 1), 0.75, 0.2)
+    elif motion.hands == "parallel":
+        palms[:, 0] = moving * (0.6, 1, 1) - (0.38, 0, 0)
+        palms[:, 1] = moving * (0.6, 1, 1) + (0.38, 0, 0)
+    else:
+        other = moving if motion.hands == "mirrored" else np.stack(PATHS[motion.path](1 - s), axis=-1)
+        palms[:, 0] = moving * (0.5, 1, 1) - (0.6, 0, 0)
+        palms[:, 1] = other * (-0.5, 1, 1) + (0.6, 0, 0)
+    palms *= AMPLITUDE * extent
+    palms[..., 1] += place_y
+    return palms
+
+
+def _all_motions() -> tuple[Motion, ...]:
+    fixed = [
+        ("left", "one"),
+        ("right", "one"),
+        ("up", "one"),
+        ("down", "one"),
+        ("there-and-back", "mirrored"),
+    ]
+    chosen = [(path, "chest", hands) for path, hands in fixed]
+    for number in range(len(PATHS) * len(PLACES) * len(HANDS)):
+        # Neighbours in the list differ in everything; 3 places and 5 uses of hands are coprime, so none comes twice.
+        path = tuple(PATHS)[number % len(PATHS)]
+        turn = number + number // len(PATHS)
+        place = tuple(PLACES)[turn % len(PLACES)]
+        hands = HANDS[turn % len(HANDS)]
+        if (path, hands) not in _SAME_AS_ANOTHER and (path, place, hands) not in chosen:
+            chosen.append((path, place, hands))
+    return tuple(
+        Motion(gloss=gloss, path=path, place=place, hands=hands, shape=SHAPES[max(0, number - 4) % len(SHAPES)])
+        for number, (gloss, (path, place, hands)) in enumerate(zip(GLOSSES, chosen, strict=False))
+    )
+
+
+MOTIONS = _all_motions()
+"""One motion per gloss, in the order of `GLOSSES`; no two trajectories are alike."""
+
 
 FRAMES_PER_SECOND = 30
 REST_PALMS = np.array([[-0.215, 0.33, 0.05], [0.215, 0.33, 0.05]])

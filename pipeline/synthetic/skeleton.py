@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, Performance, poses
-from signprep.pipeline.synthetic.motions import Floats
+from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, Floats, Performance, poses
 from signprep.pipeline.synthetic.signers import Signer
 
 VIEW_DEGREES = {"F": (0, 0), "U": (0, 25), "D": (0, -25), "L": (35, 0), "R": (-35, 0)}

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.annotations import SourceOptions
-from signprep.pipeline.scan.collect import split_of_path
 from signprep.pipeline.scan.options import ScanOptions
-from signprep.pipeline.scan.run import scanned
+from signprep.pipeline.scan.run import scanned, split_of_path
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan
 
@@ -269,7 +268,7 @@ def test_without_opening_videos_labels_are_still_checked(root: Path) -> None:
 
 
 def test_processes_find_what_one_process_finds(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signprep.pipeline.scan.collect.VIDEOS_A_CHUNK", 3)
+    monkeypatch.setattr("signprep.pipeline.scan.run.VIDEOS_A_CHUNK", 3)
     (root / "video" / f"{WORD1}17_F.mp4").write_bytes(b"x")
     with scanned(root, SourceOptions(), ScanOptions(workers=2)) as found:
         assert found.database.value("SELECT COUNT(*) FROM videos WHERE probed") == 8

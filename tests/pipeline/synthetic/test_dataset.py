@@ -17,8 +17,7 @@ from signprep.pipeline.cli import cli
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.synthetic.dataset import plan_videos, render_dataset
-from signprep.pipeline.synthetic.motion import REST_PALMS, perform_word, poses
-from signprep.pipeline.synthetic.motions import MOTIONS, Motion, palm_positions
+from signprep.pipeline.synthetic.motion import MOTIONS, REST_PALMS, Motion, palm_positions, perform_word, poses
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.synthetic.signers import signer_look, signer_numbers
 from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES, film

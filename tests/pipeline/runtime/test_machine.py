@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import signal
 from joblib import Parallel, delayed
-from signprep.pipeline.runtime.workers import start_workers
+from signprep.pipeline.runtime.machine import start_workers
 if __name__ == "__main__":
     start_workers(2)
     masks = Parallel(n_jobs=2)(delayed(signal.pthread_sigmask)(signal.SIG_BLOCK, ()) for _ in range(8))
