@@ -97,7 +97,7 @@ def compared(reports: dict[str, ExportReport]) -> None:
     first = next(iter(reports.values()))
     rows = [("", "MB", "largest difference", "mean difference", "same answer", "accuracy", "points lost")]
     for name, report in reports.items():
-        for found in report.proof.comparisons:
+        for found in report.verification.comparisons:
             rows.append(
                 (
                     name + (f", {found.engine}" if found.engine else ""),
@@ -106,34 +106,34 @@ def compared(reports: dict[str, ExportReport]) -> None:
                     f"{found.mean_difference:.1e}",
                     f"{found.num_agreeing} of {report.num_clips}",
                     f"{found.accuracy:.3f}",
-                    f"{100 * ((report.proof.checkpoint_accuracy or 0) - (found.accuracy or 0)):.2f}",
+                    f"{100 * ((report.verification.checkpoint_accuracy or 0) - (found.accuracy or 0)):.2f}",
                 )
             )
     print_table(rows)
     print_line(
-        f"the checkpoint's accuracy: {first.proof.checkpoint_accuracy:.3f} on {first.num_clips} validation clips"
+        f"the checkpoint's accuracy: {first.verification.checkpoint_accuracy:.3f} on {first.num_clips} validation clips"
     )
 
 
 def timed(reports: dict[str, ExportReport], input_: str) -> None:
     """Print and draw times; a file's checkpoint is timed in turns with it, so that only ratios of a row compare."""
-    threads = sorted(next(iter(reports.values())).proof.latencies)
+    threads = sorted(next(iter(reports.values())).verification.latencies)
     heading = [cell for number in threads for cell in (f"ms, {counted(number, 'thread')}", "PyTorch", "file / PyTorch")]
     rows = [[f"one clip, {input_}", *heading]]
     bars = []
     for name, report in reports.items():
-        for found in report.proof.comparisons:
+        for found in report.verification.comparisons:
             row = [name + (f", {found.engine}" if found.engine else "")]
             for number in threads:
-                taken = report.proof.latencies[number]
+                taken = report.verification.latencies[number]
                 ours, torchs = taken[found.name], taken["checkpoint"]
                 row += [f"{ours:.1f}", f"{torchs:.1f}", f"{ours / torchs:.2f}"]
-            one = report.proof.latencies[1]
+            one = report.verification.latencies[1]
             note = f"{one[found.name] / one['checkpoint']:.2f} of PyTorch's"
             bars.append(Bar(name=row[0], value=one[found.name], ours=True, note=note))
             rows.append(row)
     print_table(rows)
-    reference = next(iter(reports.values())).proof.latencies[1]["checkpoint"]
+    reference = next(iter(reports.values())).verification.latencies[1]["checkpoint"]
     bars.sort(key=lambda bar: not bar.name.startswith("ONNX INT8"))
     chart(f"one clip on one thread, {input_}", "ms", [*bars, Bar(name="PyTorch fp32", value=reference)])
 
@@ -141,15 +141,15 @@ def timed(reports: dict[str, ExportReport], input_: str) -> None:
 def goals(reports: dict[str, ExportReport]) -> None:
     int8 = {name: report for name, report in reports.items() if name.endswith("INT8")}
     fp32 = [report for name, report in reports.items() if name.endswith("fp32")]
-    figure("export.fp32", min(report.proof.comparisons[0].num_agreeing / report.num_clips for report in fp32))
+    figure("export.fp32", min(report.verification.comparisons[0].num_agreeing / report.num_clips for report in fp32))
     lost = [
-        (report.proof.checkpoint_accuracy or 0) - (found.accuracy or 0)
+        (report.verification.checkpoint_accuracy or 0) - (found.accuracy or 0)
         for report in int8.values()
-        for found in report.proof.comparisons
+        for found in report.verification.comparisons
     ]
     figure("export.int8", 100 * max(lost))
     figure("export.torchscript_mb", int8["TorchScript INT8"].num_bytes / 1e6)
     if "ONNX INT8" in int8:
         onnx = int8["ONNX INT8"]
         figure("export.onnx_mb", onnx.num_bytes / 1e6)
-        figure("export.onnx", onnx.proof.latencies[1]["file"] / onnx.proof.latencies[1]["checkpoint"])
+        figure("export.onnx", onnx.verification.latencies[1]["file"] / onnx.verification.latencies[1]["checkpoint"])

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -22,11 +23,11 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401  (before to
 from benchmarks._report import Bar, chart, peak_memory_mib, print_line, print_machine, print_table
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size
-from signprep.inference.options import WindowOptions
+from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.videos.find import Video
-from signprep.inference.videos.window_predictions import answer_videos
+from signprep.inference.videos.window_predictions import predict_videos
 from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
@@ -93,16 +94,12 @@ def seconds_of(ways: dict[str, Callable[[], object]], num_rounds: int) -> dict[s
     return {name: statistics.median(taken) for name, taken in found.items()}
 
 
-def label(row: NDArray[np.float32]) -> int:
-    return int(row.argmax())
-
-
 def long_video(folder: Path, source: Path, seconds: float, recognizer: Recognizer, num_rounds: int) -> None:
     path = repeated(source, folder / "long.mkv", seconds)
-    options = WindowOptions(clip_duration=2.0, stride=0.25)
+    options = InferOptions(windows=WindowOptions(clip_duration=2.0, stride=0.25))
     with open_video(path) as reader:
-        spans = window_spans(options, reader)
-        found = iterate_clips(reader, spans, recognizer.card.clip_spec)
+        spans = window_spans(options.windows, reader)
+        found = iterate_clips(reader, spans, recognizer.metadata.clip_spec)
         clips = [clip.frames for _, clip in found if isinstance(clip, Clip)]
         assert isinstance(reader, PyAVReader)
         counts = reader.counts
@@ -131,7 +128,7 @@ def long_video(folder: Path, source: Path, seconds: float, recognizer: Recognize
 
     taken = seconds_of(
         {
-            "infer": lambda: list(answer_videos(recognizer, [video_of(path)], options, label)),
+            "infer": lambda: list(predict_videos(recognizer, [video_of(path)], options)),
             "decode": decode,
             "model": model,
             "singles": singles,
@@ -181,25 +178,23 @@ def count_frames(path: Path) -> int:
 
 def many_videos(paths: list[Path], number: int, recognizer: Recognizer, num_rounds: int) -> None:
     videos = [video_of(paths[place % len(paths)]) for place in range(number)]
-    options = WindowOptions(clip_duration=2.0)
+    options = InferOptions(windows=WindowOptions(clip_duration=2.0))
     clips = []
     for video in videos[: len(paths)]:
         with open_video(Path(video.path)) as reader:
-            clips += [
-                c.frames for _, c in iterate_clips(reader, window_spans(options, reader), recognizer.card.clip_spec)
-            ]  # type: ignore[union-attr]
+            found = iterate_clips(reader, window_spans(options.windows, reader), recognizer.metadata.clip_spec)
+            clips += [clip.frames for _, clip in found]  # type: ignore[union-attr]
 
     class Instant(Recognizer):
         def probabilities(self, clips: object) -> NDArray[np.float32]:
             return np.full((len(clips), 5), 0.2, np.float32)  # type: ignore[arg-type]
 
-    card = recognizer.card
-    instant = Instant(card, recognizer.model, torch.device("cpu"))
+    instant = Instant(recognizer.metadata, recognizer.model, torch.device("cpu"))
     rows = [(f"{number} videos", "both, s", "decoding alone", "model alone", "both / the larger")]
     for decoders in (1, 2):
 
         def both(who: Recognizer, decoders: int = decoders) -> int:
-            return len(list(answer_videos(who, videos, options, label, decoders=decoders)))
+            return len(list(predict_videos(who, videos, replace(options, num_workers=decoders))))
 
         def model() -> None:
             for first in range(0, number, 8):
@@ -230,9 +225,9 @@ print(json.dumps(measured_peak(Path(sys.argv[1]))))
 def measured_peak(path: Path) -> tuple[int, float]:
     """Return the windows answered and the most memory held, in MiB; in a process of its own."""
     recognizer = untrained(toy=True)
-    options = WindowOptions(clip_duration=2.0, stride=1.0)
-    [found] = answer_videos(recognizer, [video_of(path)], options, label)
-    return len(found.answers), peak_memory_mib()
+    options = InferOptions(windows=WindowOptions(clip_duration=2.0, stride=1.0))
+    [found] = predict_videos(recognizer, [video_of(path)], options)
+    return len(found.windows), peak_memory_mib()
 
 
 def memory(folder: Path, minutes: tuple[float, float]) -> None:

@@ -14,14 +14,13 @@ from benchmarks._size import Size
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
-from signprep.inference.options import TimelineOptions, WindowOptions
-from signprep.inference.prediction import keeper
+from signprep.inference.options import InferOptions, TimelineOptions, WindowOptions
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.find import find_videos
-from signprep.inference.videos.run import segments_of
-from signprep.inference.videos.window_predictions import answer_videos
+from signprep.inference.videos.run import video_timeline
+from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
 from signprep.pipeline.datasets.no_sign import IDLE_GLOSS, idle_segments
@@ -67,10 +66,10 @@ def scored(checkpoint: Path, data_root: Path) -> None:
     recognizer = load_checkpoint(checkpoint)
     videos = find_videos([str(data_root / "video" / f"*_SEN*_REAL{number}_*.mp4") for number in (17, 18)], print)
     windows = WindowOptions(clip_duration=WINDOW_SECONDS, stride=STRIDE_SECONDS)
-    keep = keeper(recognizer, probabilities=True)
+    options = InferOptions(windows=windows, with_probabilities=True, batch_size=16, num_workers=2)
     segments, words, num_signs = SegmentScores(), WordErrors(), 0
-    for found in answer_videos(recognizer, videos, windows, keep, batch_size=16, decoders=2):
-        signs = segments_of(recognizer, found, TimelineOptions(idle_gloss=IDLE_GLOSS))
+    for found in predict_videos(recognizer, videos, options):
+        signs = video_timeline(recognizer.glosses, found, TimelineOptions(idle_gloss=IDLE_GLOSS))
         truth = labelled(data_root, found.video.name)
         num_signs += len(truth)
         segments += segment_scores(signs, truth)

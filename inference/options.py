@@ -82,7 +82,7 @@ class Outputs:
 class InferOptions:
     """Choose what `infer` predicts for its videos."""
 
-    windows: WindowOptions
+    windows: WindowOptions = WindowOptions()
     top_k: int = 1
     """Number of glosses to give for each window, the most probable first."""
     with_probabilities: bool = False
@@ -92,8 +92,8 @@ class InferOptions:
     outputs: Outputs = Outputs()
     batch_size: int = 8
     """Windows that go through the model together."""
-    decoders: int = 1
-    """Videos that are decoded at the same time."""
+    num_workers: int = 1
+    """Videos that are decoded at the same time, or threads that read clips of a cache."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,12 @@
-"""A checkpoint of `signprep train`, opened for predictions. Nothing in it is unpickled but tensors and plain data."""
+"""A trained model ready to predict: the checkpoint of `signprep train` is opened, and stored clips are fed to it.
 
-from collections.abc import Callable, Sequence
+Everything that asks a model about clips goes through `Recognizer.logits`: device, precision and the error for too
+little memory are decided there, and `cache_logits` is the one loop over the clips of a cache. Nothing of a checkpoint
+is unpickled but tensors and plain data.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,35 +14,77 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from signprep.pipeline.errors import CheckpointError
+from signprep.cache_builder.reader import Cache
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
+from signprep.training.loader import ClipLoader
 from signprep.training.model.checkpoint import model_weights, read_checkpoint
 from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import build_model, channels_last, is_custom
+from signprep.training.runtime.memory import is_out_of_memory
 from signprep.training.transforms import ClipTransform
 
 _AUTOCAST = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 class Recognizer:
-    """A trained model with everything it needs to answer: specs, vocabulary, transform."""
+    """A model with everything that a prediction needs: specs, vocabulary, temperature, transform."""
 
-    def __init__(self, card: ModelMetadata, model: nn.Module, device: torch.device, precision: str = "32") -> None:
-        self.card = card
+    is_exported = False
+    """Whether the model is a file of `signprep export`, which can be neither calibrated nor exported again."""
+
+    def __init__(self, metadata: ModelMetadata, model: nn.Module, device: torch.device, precision: str = "32") -> None:
+        self.metadata = metadata
         self.device = device
-        self._autocast = _AUTOCAST[precision]
+        self._precision = precision
         self.model: nn.Module = channels_last(model).to(device).eval()
-        self.transform: Callable[[Tensor], Tensor] = ClipTransform(card.model_spec)
-        """From stored clips, uint8 [B, T, ...], to what the model takes."""
+        self.transform: Callable[[Tensor], Tensor] = ClipTransform(metadata.model_spec)
+        """Turns stored clips, uint8 [B, T, ...], into the model's input."""
+
+    @property
+    def card(self) -> ModelMetadata:
+        """The model's metadata, under its former name."""
+        return self.metadata
+
+    @property
+    def glosses(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels."""
+        return self.metadata.vocabulary.glosses
+
+    def logits(self, clips: Tensor) -> Tensor:
+        """Return logits, float32 [B, classes] on the model's device, of stored clips, uint8 [B, T, ...].
+
+        Raises:
+            SignprepError: there is no memory for so many clips.
+        """
+        try:
+            with torch.inference_mode(), self._autocast():
+                return self.logits_of_inputs(self.transform(clips.to(self.device)))
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise SignprepError(
+                    f"a batch of {len(clips)} clips does not fit into memory; lower --batch-size"
+                ) from error
+            raise
+
+    def logits_of_inputs(self, inputs: Tensor) -> Tensor:
+        """Return logits, float32 [B, classes], of clips that are transformed already."""
+        with torch.inference_mode(), self._autocast():
+            logits: Tensor = self.model(inputs)
+            return logits.float()
+
+    def _autocast(self) -> torch.autocast:
+        dtype = _AUTOCAST[self._precision]
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def softmax(self, logits: Tensor) -> NDArray[np.float32]:
+        """Return class probabilities, float32 [B, classes], at the checkpoint's temperature."""
+        return np.asarray(torch.softmax(logits / self.metadata.temperature, dim=1).cpu(), np.float32)
 
     def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return class probabilities [B, classes], float32, of stored clips, uint8 [T, ...] each."""
-        batch = torch.from_numpy(np.stack(clips)).to(self.device)
-        autocast = torch.autocast(self.device.type, dtype=self._autocast, enabled=self._autocast is not None)
-        with torch.inference_mode(), autocast:
-            logits = self.model(self.transform(batch))
-            scaled = logits.float() / self.card.temperature
-            return np.asarray(torch.softmax(scaled, dim=1).cpu(), np.float32)
+        """Return class probabilities, float32 [B, classes], of stored clips, uint8 [T, ...] each."""
+        return self.softmax(self.logits(torch.from_numpy(np.stack(clips))))
 
 
 def load_checkpoint(
@@ -45,40 +93,80 @@ def load_checkpoint(
     """Open a checkpoint.
 
     Args:
-        path: of the checkpoint.
+        path: the file.
         device: cpu, cuda, cuda:1, ..., or auto for a GPU where there is one.
-        own_model: package.module:factory, for the checkpoint of a model of one's own. It is code that runs, so the
-            name in the checkpoint, which may come from anywhere, is not enough.
+        own_model: package.module:factory, for the checkpoint of a custom model. It is code that runs, so the name in
+            the checkpoint, which may come from anywhere, is not enough.
         precision: 32, 16-mixed or bf16-mixed.
 
     Raises:
         CheckpointError: there is no such file, it is no signprep checkpoint, it is of another version, its weights do
-            not fit its model, or its model is one's own and `own_model` does not name it.
-        TrainingError: one's own model does not build.
+            not fit its model, or `own_model` does not name its custom model.
+        TrainingError: the custom model does not build.
     """
-    contents, card = read_checkpoint(path)
-    _require_trusted(path, card.model_spec.name, own_model)
+    contents, metadata = read_checkpoint(path)
+    name = metadata.model_spec.name
+    if is_custom(name) and name != own_model:
+        raise CheckpointError(
+            f"{path}: is of a model of one's own, made by the code {name}; give --model-name {name} if you trust it"
+        )
     try:
-        model = build_model(card.model_spec, len(card.vocabulary))
+        model = build_model(metadata.model_spec, len(metadata.vocabulary))
         model.load_state_dict(model_weights(contents))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its weights are damaged ({error})") from error
+    used = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return Recognizer(card, model, _device(device), precision)
+        return Recognizer(metadata, model, torch.device(used), precision)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         raise CheckpointError(
             f"{path}: its model cannot be put on the device {device!r} ({first_line(error)})"
         ) from error
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def _require_trusted(path: Path, name: str, own_model: str | None) -> None:
-    if is_custom(name) and name != own_model:
+def check_cache_compatible(cache: Cache, trained: ClipSpec) -> None:
+    """Raise CheckpointError unless a cache's clips are made as those that a checkpoint was trained on."""
+    stored = cache.clip_spec.to_dict()
+    others = [
+        f"{name} {stored[name]} for {value}" for name, value in trained.to_dict().items() if stored[name] != value
+    ]
+    if others:
         raise CheckpointError(
-            f"{path}: is of a model of one's own, made by the code {name}; give --model-name {name} if you trust it"
+            f"{cache}: stores other clips than the checkpoint was trained on: {', '.join(others)}; "
+            "build a cache with the options of the training cache"
         )
+
+
+def cache_logits(
+    recognizer: Recognizer, cache: Cache, positions: NDArray[np.int64], *, batch_size: int, num_workers: int
+) -> Generator[Tensor]:
+    """Yield the logits of each batch of a cache's clips, float32 [B, classes] on the model's device.
+
+    Clips are read ahead in threads and go through the model as training's validation feeds them: nothing is augmented.
+
+    Args:
+        recognizer: the opened model.
+        cache: stores clips as the model was trained on.
+        positions: the clips, int64 [N], ascending.
+        batch_size: clips that go through the model together.
+        num_workers: threads that read.
+
+    Raises:
+        CacheCorruptError: a clip's bytes are damaged.
+        SignprepError: there is no memory for a batch.
+    """
+    loader = ClipLoader(cache=cache, positions=positions, batch_size=batch_size, num_workers=num_workers)
+    with closing(loader):
+        for batch in loader:
+            yield recognizer.logits(batch.to(recognizer.device).clips)
+
+
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

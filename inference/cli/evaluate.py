@@ -17,6 +17,7 @@ from signprep.pipeline.runtime.text import counted, json_text
 
 if TYPE_CHECKING:
     from signprep.cache_builder.reader import Cache
+    from signprep.inference.recognizer import Recognizer
     from signprep.pipeline.datasets.annotations import Annotations
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -117,6 +118,7 @@ def evaluate(
     from signprep.inference.evaluation.report_html import write_html
     from signprep.inference.evaluation.report_text import print_evaluation
     from signprep.inference.evaluation.run import SPLIT, evaluate_checkpoint, require_calibrated
+    from signprep.inference.open_model import open_model
     from signprep.inference.options import EvaluationOptions
     from signprep.pipeline.runtime.atomic_files import require_writable, write_json
 
@@ -144,13 +146,14 @@ def evaluate(
         device=device,
         own_model=model_name,
     )
+    recognizer = open_model(checkpoint, device, own_model=model_name)
     with ExitStack() as stack:
         if annotations is None:
             assert cache_path is not None
             cache = open_cache(cache_path, stream=stream)
         else:
-            cache = _temporary_cache(stack, checkpoint, annotations, model_name)
-        document = evaluate_checkpoint(checkpoint, cache, options)
+            cache = _temporary_cache(stack, recognizer, annotations)
+        document = evaluate_checkpoint(recognizer, checkpoint, cache, options)
         if data_root is not None:
             document["cache"], document["data_root"] = None, str(data_root)
         text = json_text(document, allow_nan=False)
@@ -185,18 +188,16 @@ def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
     return annotations
 
 
-def _temporary_cache(stack: ExitStack, checkpoint: Path, annotations: "Annotations", model_name: str | None) -> "Cache":
+def _temporary_cache(stack: ExitStack, recognizer: "Recognizer", annotations: "Annotations") -> "Cache":
     """Build a cache that lives as long as the stack."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from signprep.cache_builder.format.index import FAILED
     from signprep.inference.evaluation.run import SPLIT, cache_for_evaluation
-    from signprep.inference.open_model import open_model
 
-    clips = open_model(checkpoint, own_model=model_name).card.clip_spec
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="signprep-")))
-    cache = cache_for_evaluation(annotations, clips, folder)
+    cache = cache_for_evaluation(annotations, recognizer.metadata.clip_spec, folder)
     failed = cache.index.filter(pc.equal(cache.index["status"].cast(pa.string()), FAILED))
     for reason in dict.fromkeys(failed["error"].to_pylist()):
         click.echo(f"not evaluated: {reason.removeprefix(f'{SPLIT}/')}", err=True)  # as the data root names it

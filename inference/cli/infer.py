@@ -126,6 +126,7 @@ def infer(
         refuse_given(["start_time", "clip_duration", "multiple_clips", "stride", "pad"], "--video-path")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_model
+    from signprep.inference.options import InferOptions, Outputs
     from signprep.inference.videos.results import require_known_suffix, write_results
     from signprep.pipeline.runtime.atomic_files import require_writable
 
@@ -144,20 +145,18 @@ def infer(
         from signprep.inference.videos.from_cache import predict_cache
 
         cache = open_cache(cache_path, stream=stream)
-        found = predict_cache(
-            recognizer,
-            cache,
-            split,
+        asked = InferOptions(
             top_k=options["top_k"],
             with_probabilities=options["return_probabilities"],
             batch_size=options["batch_size"],
             num_workers=options["num_workers"],
         )
+        found = predict_cache(recognizer, cache, split, asked)
         write_results((prediction.to_dict() for prediction in found), output_path, single=False)
         if output_path is not None:
             click.echo(f"{output_path}: {counted(len(cache.positions(split)), 'answer')}", err=True)
         return
-    from signprep.inference.options import InferOptions, Outputs, WindowOptions
+    from signprep.inference.options import InferOptions, WindowOptions
     from signprep.inference.videos.find import find_videos
     from signprep.inference.videos.run import Outcome, video_documents
 
@@ -188,7 +187,7 @@ def infer(
         timeline=timeline,
         outputs=outputs,
         batch_size=options["batch_size"],
-        decoders=options["num_workers"],
+        num_workers=options["num_workers"],
     )
     outcome = Outcome()
     write_results(video_documents(recognizer, videos, asked, outcome), output_path, single=len(videos) == 1)

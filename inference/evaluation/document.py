@@ -76,7 +76,7 @@ def describe_evaluation(
         answers: for the split's clips.
         top_k: an answer counts as right among so many.
     """
-    card, clips = recognizer.card, answers.clips
+    card, clips = recognizer.metadata, answers.clips
     rows = cache.index.take(pa.array(clips.positions))
     evaluated = _Evaluated(
         cache=cache,

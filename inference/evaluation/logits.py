@@ -10,17 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from numpy.typing import NDArray
 
 from signprep.cache_builder.format.index import FAILED, REMOVED
 from signprep.cache_builder.reader import Cache
-from signprep.inference.recognizer import Recognizer
-from signprep.inference.same_clips import require_same_clips
-from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
+from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
+from signprep.pipeline.errors import CacheError, CheckpointError
 from signprep.pipeline.runtime.text import first_of
-from signprep.training.loader import ClipLoader
-from signprep.training.runtime.memory import is_out_of_memory
 
 NAMED_GLOSSES = 3
 """Of each side, in the error where none are the same."""
@@ -57,13 +53,13 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
         CheckpointError: the model was trained on other clips than the cache stores, or knows none of its glosses.
         CacheError: the split has no clips.
     """
-    require_same_clips(cache, recognizer.card.clip_spec)
+    check_cache_compatible(cache, recognizer.metadata.clip_spec)
     positions = cache.positions(split)
     if not len(positions):
         counts = pc.value_counts(cache.index["split"].cast(pa.string())).to_pylist()
         found = ", ".join(f"{entry['values']} ({entry['counts']:,} rows)" for entry in counts if entry["values"])
         raise CacheError(f"{cache}: has no clips in its split {split!r}; its splits: {found or 'none'}")
-    model_labels, glosses = recognizer.card.vocabulary.labels(), cache.vocabulary.glosses
+    model_labels, glosses = recognizer.metadata.vocabulary.labels(), cache.vocabulary.glosses
     to_model = np.array([model_labels.get(gloss, -1) for gloss in glosses], np.int64)
     cache_labels = cache.labels()[positions]
     labels = to_model[cache_labels]
@@ -112,17 +108,12 @@ def answer(
         CheckpointError: the model gives no numbers for a clip.
         SignprepError: there is no memory for a batch.
     """
-    logits = np.empty((len(clips.positions), len(recognizer.card.vocabulary)), np.float32)
-    loader = ClipLoader(cache=cache, positions=clips.positions, batch_size=batch_size, num_workers=num_workers)
+    logits = np.empty((len(clips.positions), len(recognizer.metadata.vocabulary)), np.float32)
     done = 0
-    try:
-        with torch.inference_mode():
-            for batch in loader:
-                logits[done : done + len(batch)] = _logits(recognizer, batch.to(recognizer.device).clips)
-                done += len(batch)
-                advance(done)
-    finally:
-        loader.close()
+    for batch in cache_logits(recognizer, cache, clips.positions, batch_size=batch_size, num_workers=num_workers):
+        logits[done : done + len(batch)] = batch.cpu()
+        done += len(batch)
+        advance(done)
     wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(wrong):
         name = cache.segment_id(int(clips.positions[wrong[0]]))
@@ -131,15 +122,3 @@ def answer(
             "are damaged, or its training diverged; evaluate another checkpoint"
         )
     return Answers(clips=clips, logits=logits)
-
-
-def _logits(recognizer: Recognizer, clips: torch.Tensor) -> NDArray[np.float32]:
-    try:
-        inputs = recognizer.transform(clips)
-        return np.asarray(recognizer.model(inputs).float().cpu(), np.float32)
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise SignprepError(
-                f"a batch of {len(clips)} clips does not fit into memory; lower --batch-size"
-            ) from error
-        raise

@@ -23,16 +23,13 @@ from signprep.inference.evaluation.calibration import (
 from signprep.inference.evaluation.document import describe_evaluation
 from signprep.inference.evaluation.logits import Answers, answer, split_clips
 from signprep.inference.evaluation.metrics import ranks
-from signprep.inference.export.runtime import ExportedRecognizer
-from signprep.inference.open_model import open_model
-from signprep.inference.options import EvaluationOptions, TimelineOptions, WindowOptions
-from signprep.inference.prediction import Kept, keeper
+from signprep.inference.options import EvaluationOptions, InferOptions, TimelineOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.find import Video
-from signprep.inference.videos.run import segments_of, why_no_sign
-from signprep.inference.videos.window_predictions import VideoAnswers, answer_videos
+from signprep.inference.videos.run import video_timeline, why_no_sign
+from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations
 from signprep.pipeline.datasets.segment import Segment
@@ -41,16 +38,17 @@ from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.progress import progress_bar
 
 
-def evaluate_checkpoint(checkpoint: Path, cache: Cache, options: EvaluationOptions) -> dict[str, Any]:
-    """Ask a checkpoint's model about a split, calibrate it if that is wanted, and return all figures.
+def evaluate_checkpoint(
+    recognizer: Recognizer, checkpoint: Path, cache: Cache, options: EvaluationOptions
+) -> dict[str, Any]:
+    """Ask a checkpoint's opened model about a split, calibrate it if that is wanted, and return all figures.
 
     Raises:
-        CheckpointError: the file is no checkpoint, or one for other clips or glosses.
+        CheckpointError: the model is for other clips or glosses, or an exported file was to be calibrated.
         CacheError: the split has no clips, or one of them is damaged.
         SignprepError: there is no memory for a batch, or the checkpoint cannot be written.
     """
-    recognizer = open_model(checkpoint, options.device, own_model=options.own_model)
-    if options.calibrate and isinstance(recognizer, ExportedRecognizer):
+    if options.calibrate and recognizer.is_exported:
         raise CheckpointError(f"{checkpoint}: is an exported file; calibrate its checkpoint, and export that again")
     clips = split_clips(cache, options.split, recognizer)
     with progress_bar("Evaluating", len(clips.positions), "clips") as advance:
@@ -176,20 +174,19 @@ def evaluate_timelines(
     left_out = 0
     unanswered: list[str] = []
     without_signs: list[str] = []
-    found = answer_videos(
-        recognizer, videos, windows, keeper(recognizer, probabilities=True), batch_size=batch_size, decoders=decoders
-    )
+    infer_options = InferOptions(windows=windows, timeline=options, batch_size=batch_size, num_workers=decoders)
+    found = predict_videos(recognizer, videos, infer_options)
     with progress_bar("Evaluating", len(videos), "videos") as progress:
         for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
-            signs = segments_of(recognizer, answers, options)
+            signs = video_timeline(recognizer.glosses, answers, options)
             asked = sorted(truth, key=lambda segment: segment.start_seconds)
             truth = [segment for segment in asked if _was_answered(segment, answers)]
             left_out += len(asked) - len(truth)
             segments += segment_scores(signs, truth, MATCHING_IOU)
             words += word_errors(_glosses(signs), _glosses(truth))
-            unanswered += [entry.reason for entry in answers.unanswered]
-            if answers.answers and not signs:
-                without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer, answers, options)}")
+            unanswered += [entry.reason for entry in answers.missing]
+            if answers.windows and not signs:
+                without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer.glosses, answers, options)}")
             progress(number)
     if not segments.num_true:  # whose scores would be perfect
         reason = f"; the first reason: {unanswered[0]}" if unanswered else ""
@@ -204,9 +201,9 @@ def evaluate_timelines(
     )
 
 
-def _was_answered(segment: Segment, found: VideoAnswers[Kept]) -> bool:
+def _was_answered(segment: Segment, found: VideoPredictions) -> bool:
     middle = (segment.start_seconds + segment.end_seconds) / 2
-    return any(answer.span.start_seconds <= middle <= answer.span.end_seconds for answer in found.answers)
+    return any(answer.span.start_seconds <= middle <= answer.span.end_seconds for answer in found.windows)
 
 
 def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:

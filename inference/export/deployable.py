@@ -1,4 +1,4 @@
-"""From a trained model to the form that is exported: deployable blocks, and int8 from calibration clips.
+"""From a trained model to what is exported: its deployable form, int8, and the inputs of the formats' writers.
 
 PyTorchVideo's EfficientX3D has a second, deployable form: batch norms folded into their convolutions, and 3-D
 convolutions taken apart into 2-D ones, which phones have fast kernels for. Its probabilities are the same within 1e-7,
@@ -10,16 +10,116 @@ import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from signprep.pipeline.errors import SignprepError
+from signprep.cache_builder.reader import Cache
+from signprep.inference.export.metadata import ExportMetadata
+from signprep.inference.recognizer import Recognizer
+from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.training.model_spec import ModelSpec
+from signprep.training.transforms import ClipTransform
 
+MOBILE_FAMILY = "efficient_x3d"
+CALIBRATION_CLIPS = 64
+"""Largest number of clips that calibrate int8; observing one takes about a quarter of a second."""
 X86_ENGINE, X86_FAST_ENGINE, ARM_ENGINE = "x86", "onednn", "qnnpack"
 LEAST_SCALE = 2.0**-14
-"""Of int8 activations. qnnpack adds nothing whose scale is less than that part of the sum's, and a residual branch that
-has learnt next to nothing has a scale near 0: such a file would load on x86, and fail on every phone."""
+"""Least scale of int8 activations. qnnpack adds nothing whose scale is less than that share of the sum's, and a
+residual branch that has learnt next to nothing has a scale near 0: such a file would load on x86, and fail on every
+phone."""
+
+
+def is_mobile(model_name: str) -> bool:
+    """Return whether a model is made for phones: of a thousand small operators, which threads only slow down."""
+    return model_name.startswith(MOBILE_FAMILY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportInputs:
+    """All that a format's writer needs: the model, its metadata, and clips to trace and calibrate with."""
+
+    recognizer: Recognizer
+    """The checkpoint's, on the CPU."""
+    metadata: ExportMetadata
+    cache: Cache | None
+    """For the clips that calibrate int8."""
+    calibration: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Positions of those clips; none for fp32."""
+
+    @property
+    def example(self) -> Tensor:
+        """Return a synthetic input of the model, float [1, 3, T, H, W]."""
+        spec = self.recognizer.metadata.model_spec
+        shape = (1, 3, spec.num_frames, spec.crop_size, spec.crop_size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def with_preprocessing(self, form: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
+        """Return the module that goes into the file, and its example input: with preprocessing before it if asked."""
+        if not self.metadata.with_preprocessing:
+            return form, example
+        module = nn.Sequential(Preprocessing(self.recognizer.metadata.model_spec), form).eval()
+        return module, torch.zeros([size or 1 for size in self.metadata.input_shape], dtype=torch.uint8)
+
+    def calibration_clips(self) -> Iterator[Tensor]:
+        """Yield the clips that calibrate int8 as inputs of the model, float [1, 3, T, H, W]."""
+        for position in self.calibration:
+            assert self.cache is not None
+            clip = torch.from_numpy(self.cache.read([int(position)]))
+            yield self.recognizer.transform(clip).contiguous()
+
+
+def calibration_positions(cache: Cache) -> NDArray[np.int64]:
+    """Return the clips of a cache that calibrate int8: of its training split, or of all where it has none."""
+    positions = cache.positions("train")
+    if not len(positions):
+        positions = cache.positions()
+    if not len(positions):
+        raise CacheError(f"{cache}: has no clips to calibrate int8 with")
+    return sample_positions(positions, CALIBRATION_CLIPS)
+
+
+def sample_positions(positions: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
+    """Return so many positions at random, always the same ones, in their order.
+
+    Every k-th would not do: the five views of a take lie side by side, and every fifth clip is of one view.
+    """
+    if len(positions) <= at_most:
+        return positions
+    chosen = np.random.default_rng(0).choice(len(positions), at_most, replace=False)
+    return positions[np.sort(chosen)]
+
+
+class Preprocessing(nn.Module):
+    """Runs in the file: uint8 RGB [B, T, H, W, 3] -> float [B, 3, T, H, W], normalised as in training.
+
+    The layout is that of pictures one after the other, so that a program appends the bytes of its frames.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.scale = 1 / (255 * spec.std)
+        self.offset = spec.mean / spec.std
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return the clips."""
+        return frames.permute(0, 4, 1, 2, 3).float() * self.scale - self.offset
+
+
+class RgbFrames:
+    """Runs before the file: turns stored clips into such frames; colours are rounded to whole numbers."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._rgb = ClipTransform(replace(spec, mean=0.0, std=1.0))
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """Return uint8 [B, t, C, C, 3] of stored clips, uint8 [B, T, ...]."""
+        rgb = self._rgb(clips).mul_(255).round_()
+        return rgb.to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()
 
 
 def deployable(model: nn.Module, example: Tensor) -> nn.Module:
@@ -44,7 +144,7 @@ def deployable(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def _efficient_blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Yield the outermost blocks that convert themselves rightly.
+    """Yield the outermost blocks that convert themselves correctly.
 
     X3dBottleneckBlock does not: it takes the half of an odd size to be rounded down, where convolutions round up, so
     that crops other than multiples of 32 fail. Its parts are converted one by one.
@@ -82,8 +182,8 @@ def quantized(model: nn.Module, inputs: Iterable[Tensor]) -> nn.Module:
     8 to 11 % farther from fp32's on three models.
 
     Args:
-        model: as `deployable` returns it.
-        inputs: calibration clips as the model sees them, float [1, 3, T, H, W] each; at least one.
+        model: the form that `deployable` returns.
+        inputs: calibration clips as inputs of the model, float [1, 3, T, H, W] each; at least one.
     """
     from torch.ao import quantization
 
@@ -116,7 +216,7 @@ def int8_engines() -> tuple[str, ...]:
 
 
 def fast_int8_engine() -> str:
-    """Return the engine that answers soonest here: on x86, onednn took a quarter of the usual one's time or less."""
+    """Return the fastest engine here: on x86, onednn took a quarter of the usual one's time or less."""
     engines = int8_engines()
     return X86_FAST_ENGINE if X86_FAST_ENGINE in engines else engines[0]
 
@@ -137,12 +237,12 @@ def int8_engine(engine: str | None) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what torch says of its own plans for tracing and quantization; the exported file is checked instead."""
+    """Silence torch's warnings about its own plans for tracing and quantization; the file is compared instead."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         warnings.filterwarnings("ignore", message="Please use quant_min and quant_max")
         warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")
-        # Of few frames, some convolutions of the deployable form are never used.
+        # With few frames, some convolutions of the deployable form are never used.
         warnings.filterwarnings("ignore", message="must run observer before calling")
         yield

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: `signprep.json`, so that the file alone is enough.
+"""The metadata inside an exported file, `signprep.json`, so that a program needs nothing but the file.
 
 TorchScript has it among its extra files, ONNX among its metadata, ExecuTorch as a method that returns it. In: a
 checkpoint's ModelMetadata and how the file was written. Out: plain JSON; back from a file, every value is checked.
@@ -20,42 +20,42 @@ from signprep.training.model_spec import model_spec
 KEY = "signprep.json"
 EXPORT_VERSION = 1
 MOST_BYTES = 16 * 2**20
-"""Of the JSON: 100,000 glosses need a tenth of it."""
+"""Largest size of the JSON: 100,000 glosses need a tenth of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportCard:
-    """A ModelMetadata, and what a program must know to feed the file."""
+class ExportMetadata:
+    """A model's metadata, and what a program must know to feed the file."""
 
-    card: ModelMetadata
+    model: ModelMetadata
     format: str
     """One of `FORMATS`."""
     int8: bool
     with_preprocessing: bool
-    """Whether it takes uint8 RGB frames [B, T, H, W, 3] in place of normalised floats [B, 3, T, H, W]."""
+    """The file takes uint8 RGB frames [B, T, H, W, 3] in place of normalised floats [B, 3, T, H, W]."""
     any_batch: bool
-    """Whether B may be anything; it is 1 otherwise."""
+    """B may be anything; it is 1 otherwise."""
     int8_engine: str | None = None
-    """Of TorchScript: the quantized engine that a fresh process on the exporting machine runs it with."""
+    """The quantized engine that a fresh process on the exporting machine runs int8 TorchScript with."""
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """[B, 3, T, H, W], or [B, T, H, W, 3] with preprocessing; B is None where it may be anything."""
-        spec = self.card.model_spec
+        """Return [B, 3, T, H, W], or [B, T, H, W, 3] with preprocessing; B is None where it may be anything."""
+        spec = self.model.model_spec
         batch, frames, side = (None if self.any_batch else 1), spec.num_frames, spec.crop_size
         return (batch, frames, side, side, 3) if self.with_preprocessing else (batch, 3, frames, side, side)
 
     @property
     def frame_fractions(self) -> list[float]:
-        """Where in a window's time its T frames are, 0 to 1: the frame that is shown then."""
-        stored, spec = self.card.clip_spec.num_frames, self.card.model_spec
+        """Return the times of the T frames as shares of a window, 0 to 1: each is the frame that is shown then."""
+        stored, spec = self.model.clip_spec.num_frames, self.model.model_spec
         return [(position + 0.5) / stored for position in frame_positions(stored, spec.num_frames)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; docs/export.md explains each key."""
-        spec = self.card.model_spec
+        spec = self.model.model_spec
         inside = self.with_preprocessing
-        return self.card.to_dict() | {
+        return self.model.to_dict() | {
             "export_version": EXPORT_VERSION,
             "format": self.format,
             "precision": "int8" if self.int8 else "fp32",
@@ -74,20 +74,20 @@ class ExportCard:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises KeyError, TypeError, ValueError or TrainingError on anything else."""
-        card = ModelMetadata.from_dict(fields)
-        spec, dtype, engine = card.model_spec, fields["input"]["dtype"], fields["int8_engine"]
+        model = ModelMetadata.from_dict(fields)
+        spec, dtype, engine = model.model_spec, fields["input"]["dtype"], fields["int8_engine"]
         model_spec(  # refuses sizes that no model has
             spec.name, num_frames=spec.num_frames, crop_size=spec.crop_size, dropout_rate=spec.dropout_rate
         )
-        numbers = (spec.mean, spec.std, card.temperature)
-        if not (all(map(math.isfinite, numbers)) and spec.std > 0 and card.temperature > 0):
+        numbers = (spec.mean, spec.std, model.temperature)
+        if not (all(map(math.isfinite, numbers)) and spec.std > 0 and model.temperature > 0):
             raise ValueError(f"mean, std and temperature {numbers}")
         if fields["format"] not in FORMATS or dtype not in ("uint8", "float32"):
             raise ValueError(f"format {fields['format']!r} with {dtype!r}")
         if engine is not None and not isinstance(engine, str):
             raise TypeError(f"int8_engine {engine!r}")
         return cls(
-            card=card,
+            model=model,
             format=fields["format"],
             int8=fields["precision"] == "int8",
             with_preprocessing=dtype == "uint8",
@@ -104,7 +104,7 @@ class ExportCard:
         """Inverse of `to_text`.
 
         Args:
-            path: names the file in errors.
+            path: the file, for errors.
             text: None where the file has none.
 
         Raises:

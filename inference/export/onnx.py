@@ -5,6 +5,7 @@ PyTorch traced the model in its sources is taken out. Preprocessing is put befor
 rounds nothing of it.
 """
 
+import copy
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from signprep.inference.export.deployable import ExportInputs
 from signprep.inference.export.metadata import KEY, MOST_BYTES
-from signprep.inference.export.source import Source
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.model.export_format import ONNX, require_installed
@@ -26,43 +27,36 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT = "clips", "logits"
 FIRST_BYTE = 0x08
-"""Of every ONNX file: the field with the version of its format comes first."""
+"""Every ONNX file begins with it: the field with the version of its format comes first."""
 
 
-def write_onnx(source: Source, path: Path) -> tuple[str, ...]:
+def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
     """Write a model; return notes for the user."""
     import onnx
 
-    graph = _exported(source)
-    if source.export_card.int8:
+    model = copy.deepcopy(inputs.recognizer.model).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    graph = exported_graph(model, torch.cat([inputs.example] * 2))
+    if inputs.metadata.int8:
         from signprep.inference.export.onnx_int8 import quantized
 
         with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
-            clips = ({INPUT: clip.numpy()} for clip in source.calibration_clips())
+            clips = ({INPUT: clip.numpy()} for clip in inputs.calibration_clips())
             graph = quantized(graph, clips, Path(folder))
-    if source.export_card.with_preprocessing:
-        _put_before(graph, source.recognizer.card.model_spec)
-    onnx.helper.set_model_props(graph, {KEY: source.export_card.to_text()})
+    if inputs.metadata.with_preprocessing:
+        _put_before(graph, inputs.recognizer.metadata.model_spec)
+    onnx.helper.set_model_props(graph, {KEY: inputs.metadata.to_text()})
     path.write_bytes(graph.SerializeToString())
     return ()
 
 
-def _exported(source: Source) -> "onnx.ModelProto":
-    """Return the graph float clips [B, 3, T, H, W] -> logits [B, classes], in fp32."""
-    import copy
-
-    model = copy.deepcopy(source.recognizer.model).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    return exported_graph(model, torch.cat([source.example] * 2))
-
-
 def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
-    """Return a model's graph; its first dimension is free.
+    """Return a model's graph, float clips [B, 3, T, H, W] -> logits [B, classes] in fp32, for any B.
 
     Raises:
         SignprepError: PyTorch cannot write this model.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own plans; the file is checked instead
+        warnings.simplefilter("ignore")  # about PyTorch's own plans; the file is compared instead
         try:
             program = torch.onnx.export(
                 model,
@@ -78,7 +72,8 @@ def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
             raise SignprepError(f"this model cannot be written as ONNX ({reason})") from error
     assert program is not None
     graph = program.model_proto
-    for node in graph.graph.node:  # they name the sources' lines, and with them this machine's folders
+    # Nodes name the sources' lines, and with them this machine's folders.
+    for node in graph.graph.node:
         del node.metadata_props[:]
         node.ClearField("doc_string")
     return graph
@@ -109,7 +104,7 @@ def _put_before(graph: "onnx.ModelProto", spec: ModelSpec) -> None:
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a file may be ONNX, which has no mark of its own but how it begins, and its name."""
+    """Return whether a file may be ONNX, which has no mark of its own but its first byte, and its name."""
     with path.open("rb") as file:
         return path.suffix.lower() == ".onnx" or file.read(1) == bytes([FIRST_BYTE])
 
@@ -157,11 +152,11 @@ def onnx_text(graph: "onnx.ModelProto") -> str | None:
 
 
 def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> Callable[[Tensor], Tensor]:
-    """Return what answers clips, any number at a time.
+    """Return a function from the inputs of any number of clips to their logits, [B, classes].
 
     Args:
-        path: names the file in errors.
-        graph: of `read_onnx`.
+        path: the file, for errors.
+        graph: from `read_onnx`.
         threads: torch's number if None.
     """
     import onnxruntime
@@ -178,7 +173,7 @@ def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> C
         reason = first_line(error)
         raise CheckpointError(f"{path}: ONNX Runtime cannot open it ({reason})") from error
 
-    def answer(clips: Tensor) -> Tensor:
+    def run(clips: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {name: clips.numpy()})[0])
 
-    return answer
+    return run

@@ -1,12 +1,12 @@
-"""What an export says of its file: FILE.report.json for programs, a table for people."""
+"""The report on an exported file: FILE.report.json for programs, a table for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.inference.export.metadata import ExportCard
-from signprep.inference.export.verification import CHECKPOINT, Comparison, Proof
+from signprep.inference.export.metadata import ExportMetadata
+from signprep.inference.export.verification import CHECKPOINT, Comparison, Verification
 from signprep.pipeline.runtime.text import byte_size
 
 REPORT_VERSION = 1
@@ -23,25 +23,25 @@ def report_path(output: Path) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportReport:
-    """What was written, and how it compares with its checkpoint."""
+    """The file that was written, and how it compares with its checkpoint."""
 
     output: Path
     checkpoint: Path
-    export_card: ExportCard
+    metadata: ExportMetadata
     num_bytes: int
     cache: str | None
-    """None where clips were drawn."""
+    """None where the inputs were synthetic."""
     split: str | None
     num_in_split: int
     num_clips: int
-    """That were compared."""
+    """Clips that were compared."""
     num_calibration_clips: int
-    proof: Proof
+    verification: Verification
     max_drop: float
     machine: dict[str, Any]
     versions: dict[str, str]
     notes: tuple[str, ...]
-    """What a user should know."""
+    """Sentences that a user should read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; docs/export.md explains each key."""
@@ -56,20 +56,20 @@ class ExportReport:
             "clips": self.num_clips,
             "drawn_clips": self.cache is None,
             "calibration_clips": self.num_calibration_clips,
-            "checkpoint_accuracy": self.proof.checkpoint_accuracy,
-            "compared": [self._compared(found) for found in self.proof.comparisons],
-            "latency_ms": {str(threads): row for threads, row in self.proof.latencies.items()},
+            "checkpoint_accuracy": self.verification.checkpoint_accuracy,
+            "compared": [self._compared(found) for found in self.verification.comparisons],
+            "latency_ms": {str(threads): row for threads, row in self.verification.latencies.items()},
             "max_drop": self.max_drop,
             "machine": self.machine,
             "versions": self.versions,
             "notes": list(self.notes),
-            "signprep": self.export_card.to_dict(),
+            "signprep": self.metadata.to_dict(),
         }
 
     def _compared(self, found: Comparison) -> dict[str, Any]:
         dropped = None
-        if self.proof.checkpoint_accuracy is not None and found.accuracy is not None:
-            dropped = self.proof.checkpoint_accuracy - found.accuracy
+        if self.verification.checkpoint_accuracy is not None and found.accuracy is not None:
+            dropped = self.verification.checkpoint_accuracy - found.accuracy
         return {
             "engine": found.engine,
             "largest_difference": found.largest_difference,
@@ -82,7 +82,7 @@ class ExportReport:
 
     def __str__(self) -> str:
         """Return the table."""
-        document = self.export_card.to_dict()
+        document = self.metadata.to_dict()
         shape = ", ".join("any" if size is None else str(size) for size in document["input"]["shape"])
         title = (
             f"{self.output}: {byte_size(self.num_bytes)}, {document['format']} in {document['precision']}, of "
@@ -90,16 +90,18 @@ class ExportReport:
             f"[{shape.split(', ')[0]}, {len(document['glosses'])}]"
         )
         of = "drawn clips" if self.cache is None else f"of {self.num_in_split:,} {self.split} clips"
-        heading = ("", CHECKPOINT, *(found.name for found in self.proof.comparisons))
+        heading = ("", CHECKPOINT, *(found.name for found in self.verification.comparisons))
         rows = [
             heading,
             ("largest difference of a probability", "", *self._cells("{0.largest_difference:.1e}")),
             ("mean difference", "", *self._cells("{0.mean_difference:.1e}")),
             (f"same first answer, {self.num_clips:,} {of}", "", *self._cells("{0.num_agreeing:,}")),
         ]
-        if self.proof.checkpoint_accuracy is not None:
-            rows.append(("accuracy on them", f"{self.proof.checkpoint_accuracy:.3f}", *self._cells("{0.accuracy:.3f}")))
-        for threads, row in self.proof.latencies.items():
+        if self.verification.checkpoint_accuracy is not None:
+            rows.append(
+                ("accuracy on them", f"{self.verification.checkpoint_accuracy:.3f}", *self._cells("{0.accuracy:.3f}"))
+            )
+        for threads, row in self.verification.latencies.items():
             name = f"ms a clip, {threads} thread{'s' if threads > 1 else ''}"
             rows.append((name, *(f"{row[column]:.1f}" for column in heading[1:])))
         machine, load = self.machine, self.machine["load_average"]
@@ -110,7 +112,7 @@ class ExportReport:
         )
 
     def _cells(self, pattern: str) -> list[str]:
-        return [pattern.format(found) for found in self.proof.comparisons]
+        return [pattern.format(found) for found in self.verification.comparisons]
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:

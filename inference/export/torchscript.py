@@ -11,41 +11,36 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from signprep.inference.export.deployable import (
+    ExportInputs,
     deployable,
     int8_engine,
+    is_mobile,
     quantized,
     quiet,
 )
 from signprep.inference.export.metadata import KEY, MOST_BYTES
-from signprep.inference.export.preprocessing import Preprocessing
-from signprep.inference.export.routes import is_mobile
-from signprep.inference.export.source import Source
-from signprep.inference.videos.threads import torch_threads
+from signprep.inference.recognizer import torch_threads
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import first_line
 
 NOT_OPTIMIZED = "optimize_for_mobile was left out: "
 
 
-def write_torchscript(source: Source, path: Path) -> tuple[str, ...]:
-    """Write a model, in int8 for the engine that the card names; return notes for the user."""
-    card, example, engine = source.recognizer.card, source.example, source.export_card.int8_engine
-    mobile = is_mobile(card.model_spec.name)
+def write_torchscript(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
+    """Write a model, in int8 for the engine that the metadata name; return notes for the user."""
+    engine, mobile = inputs.metadata.int8_engine, is_mobile(inputs.recognizer.metadata.model_spec.name)
     with int8_engine(engine), torch_threads(1 if mobile else torch.get_num_threads()), quiet(), torch.no_grad():
-        form = deployable(source.recognizer.model, example)
+        form = deployable(inputs.recognizer.model, inputs.example)
         if engine is not None:
-            form = quantized(form, source.calibration_clips())
-        if source.export_card.with_preprocessing:
-            form = nn.Sequential(Preprocessing(card.model_spec), form).eval()
-            example = torch.zeros([size or 1 for size in source.export_card.input_shape], dtype=torch.uint8)
-        traced = torch.jit.trace(form, example, check_trace=False).eval()
+            form = quantized(form, inputs.calibration_clips())
+        traced = torch.jit.trace(*inputs.with_preprocessing(form, inputs.example), check_trace=False).eval()
         module, notes = _optimized(traced) if mobile else (torch.jit.freeze(traced), ())
         # In memory first: on a full disk torch's own writer ends the whole program.
         data = io.BytesIO()
-        torch.jit.save(module, data, _extra_files={KEY: source.export_card.to_text()})
+        torch.jit.save(module, data, _extra_files={KEY: inputs.metadata.to_text()})
     path.write_bytes(data.getbuffer())
     return notes
 
@@ -63,7 +58,7 @@ def _optimized(traced: torch.jit.ScriptModule) -> tuple[torch.jit.ScriptModule, 
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is TorchScript: an archive, as checkpoints are, but one that holds a program."""
+    """Return whether a file is TorchScript: an archive, as checkpoints are, but one that holds a program."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
@@ -88,12 +83,12 @@ def torchscript_text(path: Path) -> str | None:
 def open_torchscript(
     path: Path, *, mobile: bool, engine: str | None, threads: int | None
 ) -> Callable[[Tensor], Tensor]:
-    """Return what answers one clip.
+    """Return a function from the input of one clip to its logits, [1, classes].
 
     Args:
-        path: of the file.
-        mobile: whether threads slow its model down: one is used then, unless `threads` says otherwise.
-        engine: of int8; weights are packed for it.
+        path: the file.
+        mobile: threads slow its model down, so that one is used unless `threads` says otherwise.
+        engine: the engine of int8, which weights are packed for.
         threads: torch's own number if None.
     """
     try:
@@ -103,9 +98,9 @@ def open_torchscript(
         reason = first_line(error)
         raise CheckpointError(f"{path}: its TorchScript does not open ({reason})") from error
 
-    def answer(clip: Tensor) -> Tensor:
+    def run(clip: Tensor) -> Tensor:
         with int8_engine(engine), torch_threads(threads or (1 if mobile else torch.get_num_threads())):
             logits: Tensor = module(clip)
             return logits
 
-    return answer
+    return run

@@ -1,133 +1,207 @@
-"""Whether a file answers as its checkpoint does, and how soon: what every export measures before it leaves a file.
+"""Compare a written file with its checkpoint before it is left: predictions, accuracy, and time for a clip.
 
 In: the file, its checkpoint's recognizer, clips. Out: the largest and the mean difference of a probability, how often
-the first answers are the same, on stored clips the accuracy of both, and milliseconds a clip. Probabilities are those
-that `infer` gives: the checkpoint's temperature is applied. Times are medians of a few runs at a time in turns, so that
-what else the machine does strikes both; they are of this machine, never of a phone.
+the first predictions are the same, on stored clips the accuracy of both, and milliseconds a clip. Probabilities are
+those that `infer` gives: the checkpoint's temperature is applied. Times are medians of a few runs at a time in turns,
+so that other work of the machine strikes both; they are of this machine, never of a phone.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
+from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.calibration import probabilities
-from signprep.inference.export.clips import Clips
-from signprep.inference.export.metadata import ExportCard
-from signprep.inference.export.preprocessing import Preprocessing, RgbFrames
+from signprep.inference.evaluation.logits import answer, split_clips
+from signprep.inference.export.deployable import Preprocessing, RgbFrames, sample_positions
+from signprep.inference.export.metadata import ExportMetadata
 from signprep.inference.export.runtime import open_exported
-from signprep.inference.recognizer import Recognizer
-from signprep.inference.videos.threads import torch_threads
+from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.progress import progress_bar
 
+SPLITS = ("val", "test", "train")
+"""The first of them that a cache has is compared on."""
+NUM_SYNTHETIC = 4
+"""Synthetic inputs that are compared on where there is no cache."""
+_BATCH = 8
+
 CHECKPOINT, FILE = "checkpoint", "file"
-"""Names of the ways that are timed; a file that is run with several engines has theirs."""
+"""Names of what is timed; a file that is run with several engines has theirs."""
 MOST_TURNS, RUNS_A_TURN, WARM_UPS = 6, 4, 2
-"""A turn's first runs are not counted: threads of the way before still spin, and TorchScript plans its work."""
+"""A turn's first runs are not counted: threads of the run before still spin, and TorchScript plans its work."""
 MOST_SECONDS = 3.0
-"""After which no turn begins."""
+"""No turn begins after so long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A file's answers held against its checkpoint's."""
+    """The predictions of a file beside those of its checkpoint."""
 
     engine: str | None
-    """That the file was run with, of int8 TorchScript."""
+    """Engine that ran the file, for int8 TorchScript."""
     largest_difference: float
-    """Of a probability."""
+    """Largest difference of a probability."""
     mean_difference: float
     num_agreeing: int
-    """Clips with the same first answer."""
+    """Clips with the same first prediction."""
     accuracy: float | None
-    """The file's; None on drawn clips."""
+    """The file's accuracy; None on synthetic inputs."""
 
     @property
     def name(self) -> str:
-        """Of the file's answers, in tables."""
+        """Return the name of the file's column in tables."""
         return self.engine or FILE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
-    """What was measured."""
+class Verification:
+    """All that was measured of a file."""
 
     checkpoint_accuracy: float | None
-    """None on drawn clips."""
+    """None on synthetic inputs."""
     comparisons: tuple[Comparison, ...]
-    """One, or of int8 TorchScript one an engine: the first is the one that a fresh process uses."""
+    """One, or for int8 TorchScript one an engine: the first is the one that a fresh process uses."""
     latencies: dict[int, dict[str, float]]
-    """Milliseconds for one clip, by number of threads and by way."""
+    """Milliseconds for one clip, by number of threads and by name."""
 
 
-def prove(
+class ComparisonClips:
+    """The clips that a file and its checkpoint both predict for: stored ones of a split, or synthetic inputs."""
+
+    def __init__(self, cache: Cache | None, recognizer: Recognizer, metadata: ExportMetadata, at_most: int) -> None:
+        """Choose the clips.
+
+        Args:
+            cache: None for synthetic inputs.
+            recognizer: the checkpoint's.
+            metadata: of the file that is compared.
+            at_most: largest number of stored clips; where there are more, they are chosen at random.
+
+        Raises:
+            CheckpointError: the cache stores other clips than the model was trained on, or none of its glosses.
+            CacheError: it has no clips.
+        """
+        self._cache = cache
+        self.split: str | None = None
+        self.num_in_split = 0
+        self.unknown = 0
+        """Clips of the split whose glosses the model does not know."""
+        if cache is not None:
+            self.split = next((split for split in SPLITS if len(cache.positions(split))), SPLITS[0])
+            clips = split_clips(cache, self.split, recognizer)
+            self.num_in_split, self.unknown = len(clips.positions), sum(clips.unknown_glosses.values())
+            chosen = sample_positions(np.arange(len(clips.positions)), at_most)
+            self._stored = replace(clips, positions=clips.positions[chosen], labels=clips.labels[chosen])
+        self._synthetic = _synthetic_inputs(metadata)
+
+    def __len__(self) -> int:
+        return len(self._synthetic) if self._cache is None else len(self._stored.positions)
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """Return the correct classes, [N]; None for synthetic inputs."""
+        return None if self._cache is None else self._stored.labels
+
+    def one_input(self, recognizer: Recognizer) -> Tensor:
+        """Return the first clip as the input of a recognizer's model."""
+        if self._cache is None:
+            return self._synthetic[:1]
+        return recognizer.transform(torch.from_numpy(self._cache.read([int(self._stored.positions[0])])))
+
+    def logits(self, recognizer: Recognizer, advance: Callable[[int], None]) -> NDArray[np.float32]:
+        """Return the logits of a recognizer, float32 [N, classes]."""
+        if self._cache is not None:
+            stored = self._stored
+            return answer(recognizer, self._cache, stored, batch_size=_BATCH, num_workers=1, advance=advance).logits
+        logits = torch.cat([recognizer.logits_of_inputs(one) for one in self._synthetic.split(1)])
+        advance(len(logits))
+        return np.asarray(logits, np.float32)
+
+
+def _synthetic_inputs(metadata: ExportMetadata) -> Tensor:
+    """Return inputs of a file's kind, [NUM_SYNTHETIC, ...]."""
+    spec = metadata.model.model_spec
+    frames, side = spec.num_frames, spec.crop_size
+    # Patches of colour: on noise a model is sure of anything.
+    patches = torch.randn([NUM_SYNTHETIC, 3, frames, 5, 5], generator=torch.Generator().manual_seed(0))
+    clips = functional.interpolate(patches, size=(frames, side, side))
+    if not metadata.with_preprocessing:
+        return clips
+    rgb = (clips * spec.std + spec.mean).mul(255).clamp(0, 255)
+    return rgb.to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()
+
+
+def compare_with_checkpoint(
     file: Path,
     recognizer: Recognizer,
-    clips: Clips,
-    export_card: ExportCard,
+    clips: ComparisonClips,
+    metadata: ExportMetadata,
     *,
     engines: tuple[str | None, ...],
-    require: Callable[[Comparison, float | None], None],
-) -> Proof:
-    """Hold a written file, opened again, against its checkpoint.
+    check: Callable[[Comparison, float | None], None],
+) -> Verification:
+    """Open a written file again, and compare it with its checkpoint.
 
     Args:
         file: as it was written.
         recognizer: the checkpoint's.
-        clips: to ask about.
-        export_card: of the file.
-        engines: to run int8 TorchScript with; (None,) for anything else.
-        require: takes a comparison and the checkpoint's accuracy, and raises if the file is not as good as it must be.
+        clips: to predict for.
+        metadata: of the file.
+        engines: engines to run int8 TorchScript with; (None,) for anything else.
+        check: takes a comparison and the checkpoint's accuracy, and raises if the file is not as good as it must be.
 
     Raises:
-        SignprepError: from `require`.
-        CheckpointError: the file does not open, or does not answer.
+        SignprepError: from `check`.
+        CheckpointError: the file does not open, or gives no predictions.
     """
-    asked = _reference(recognizer, with_preprocessing=export_card.with_preprocessing)
-    # What a checkpoint is worth is told by the inputs that it was trained for, not by rounded ones.
-    usual = recognizer if asked is not recognizer and clips.labels is not None else None
+    reference = _reference(recognizer, with_preprocessing=metadata.with_preprocessing)
+    # A checkpoint's accuracy is that on the inputs that it was trained for, not on rounded ones.
+    usual = recognizer if reference is not recognizer and clips.labels is not None else None
     comparisons = []
     with progress_bar("Comparing", (1 + len(engines) + (usual is not None)) * len(clips), "clips") as advance:
         done = 0
 
-        def logits(who: Recognizer) -> NDArray[np.float32]:
+        def logits(model: Recognizer) -> NDArray[np.float32]:
             nonlocal done
-            found = clips.logits(who, lambda number: advance(done + number))
+            found = clips.logits(model, lambda number: advance(done + number))
             done += len(clips)
             return found
 
-        expected = logits(asked)
-        checkpoint_accuracy = _accuracy(logits(usual) if usual is not None else expected, clips.labels)
+        expected = logits(reference)
+        checkpoint_accuracy = _accuracy(expected if usual is None else logits(usual), clips.labels)
         for engine in engines:
-            found = logits(open_exported(file, export_card.format, engine=engine))
-            comparison = compare(expected, found, clips.labels, temperature=recognizer.card.temperature, engine=engine)
-            require(comparison, checkpoint_accuracy)
+            found = logits(open_exported(file, metadata.format, engine=engine))
+            temperature = recognizer.metadata.temperature
+            comparison = compare(expected, found, clips.labels, temperature=temperature, engine=engine)
+            check(comparison, checkpoint_accuracy)
             comparisons.append(comparison)
-    return Proof(
-        checkpoint_accuracy=checkpoint_accuracy,
-        comparisons=tuple(comparisons),
-        latencies={
-            threads: _latencies(file, asked, clips, export_card.format, engines, threads)
-            for threads in sorted({1, usable_cores()})
-        },
-    )
+    latencies = {}
+    for threads in sorted({1, usable_cores()}):
+        models = {CHECKPOINT: reference} | {
+            engine or FILE: open_exported(file, metadata.format, engine=engine, threads=threads) for engine in engines
+        }
+        with torch_threads(threads):
+            latencies[threads] = median_milliseconds(models, clips.one_input(reference))
+    return Verification(checkpoint_accuracy=checkpoint_accuracy, comparisons=tuple(comparisons), latencies=latencies)
 
 
 def _reference(recognizer: Recognizer, *, with_preprocessing: bool) -> Recognizer:
     """Return a checkpoint's recognizer that takes what its file takes: with preprocessing, the same rounded frames."""
     if not with_preprocessing:
         return recognizer
-    spec = recognizer.card.model_spec
+    spec = recognizer.metadata.model_spec
     model = nn.Sequential(Preprocessing(spec), recognizer.model)
-    found = Recognizer(recognizer.card, model, torch.device("cpu"))
+    found = Recognizer(recognizer.metadata, model, torch.device("cpu"))
     found.transform = RgbFrames(spec)
     return found
 
@@ -144,14 +218,14 @@ def compare(
     temperature: float,
     engine: str | None = None,
 ) -> Comparison:
-    """Hold logits [N, classes] of a file against those of its checkpoint.
+    """Compare logits [N, classes] of a file with those of its checkpoint.
 
     Args:
         expected: the checkpoint's.
         found: the file's.
-        labels: what is right, [N]; None where nobody knows.
-        temperature: of the checkpoint.
-        engine: that the file was run with.
+        labels: the correct classes, [N]; None where nobody knows.
+        temperature: the checkpoint's.
+        engine: the engine that ran the file.
     """
     largest = total = 0.0
     for first in range(0, len(expected), 256):  # of thousands of classes, 64 bits for all clips would be gigabytes
@@ -168,21 +242,20 @@ def compare(
     )
 
 
-def require_kept(
+def check_close_enough(
     output: Path, found: Comparison, checkpoint_accuracy: float | None, *, int8: bool, max_drop: float
 ) -> None:
     """Raise SignprepError unless a file is as good as it must be.
 
     Args:
         output: names the file in errors.
-        found: its answers.
-        checkpoint_accuracy: None on drawn clips.
-        int8: whether `max_drop` bounds the loss of accuracy; else it bounds the difference of any probability.
+        found: the file's comparison with its checkpoint.
+        checkpoint_accuracy: None on synthetic inputs.
+        int8: `max_drop` bounds the loss of accuracy; else it bounds the difference of any probability.
         max_drop: the bound.
     """
-    way = f" with the engine {found.engine}" if found.engine else ""
     if not int8:
-        if not found.largest_difference <= max_drop:  # nor if it is no number
+        if not found.largest_difference <= max_drop:  # a difference that is no number is too large as well
             raise SignprepError(
                 f"{output}: its probabilities are up to {found.largest_difference:.1e} off the checkpoint's, more "
                 f"than --max-drop {max_drop:g}; no file is left. A larger --max-drop lets it pass"
@@ -191,37 +264,27 @@ def require_kept(
     assert checkpoint_accuracy is not None and found.accuracy is not None
     drop = checkpoint_accuracy - found.accuracy
     if not drop <= max_drop + 1e-9 or not np.isfinite(found.largest_difference):
+        engine = f" with the engine {found.engine}" if found.engine else ""
         raise SignprepError(
-            f"{output}: its accuracy{way} is {found.accuracy:.3f} where the checkpoint's is "
+            f"{output}: its accuracy{engine} is {found.accuracy:.3f} where the checkpoint's is "
             f"{checkpoint_accuracy:.3f}: {drop:.3f} less, more than --max-drop {max_drop:g}; no file is left. "
             "Leave out --int8, give more clips to calibrate it, or a larger --max-drop"
         )
 
 
-def _latencies(
-    file: Path, asked: Recognizer, clips: Clips, format_: str, engines: tuple[str | None, ...], threads: int
-) -> dict[str, float]:
-    """Return milliseconds for one clip with so many threads."""
-    opened = {engine or FILE: open_exported(file, format_, engine=engine, threads=threads) for engine in engines}
-    inputs = clips.one_input(asked)
-    ways = {name: lambda who=who: who.model(inputs) for name, who in {CHECKPOINT: asked, **opened}.items()}
-    with torch_threads(threads):
-        return median_milliseconds(ways)
-
-
-def median_milliseconds(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Return how long each way takes, by its name."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+def median_milliseconds(models: Mapping[str, Recognizer], inputs: Tensor) -> dict[str, float]:
+    """Return how long each model takes for the inputs, by its name."""
+    taken: dict[str, list[float]] = {name: [] for name in models}
     with torch.inference_mode():
         started = time.perf_counter()
-        for done in range(MOST_TURNS):
-            if done and time.perf_counter() - started > MOST_SECONDS:
+        for turn in range(MOST_TURNS):
+            if turn and time.perf_counter() - started > MOST_SECONDS:
                 break
-            for name, way in ways.items():
+            for name, recognizer in models.items():
                 for _ in range(WARM_UPS):
-                    way()
+                    recognizer.model(inputs)
                 for _ in range(RUNS_A_TURN):
                     begun = time.perf_counter()
-                    way()
+                    recognizer.model(inputs)
                     taken[name].append(time.perf_counter() - begun)
     return {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}

@@ -17,15 +17,17 @@ from typing import BinaryIO, NamedTuple, cast
 import av
 import numpy as np
 from av.codec import codecs_available
+from av.error import FFmpegError
+from av.filter import Graph
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.strip import TimelineStrip, split_planes
-from signprep.inference.timeline.upright import Upright
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.video.demux import open_stream, packet_times, video_name, whole_duration_seconds
+from signprep.pipeline.video.preprocess import display_matrix, filter_graph, orientation_filters
 from signprep.pipeline.video.presentation_order import ShownFrame
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -81,7 +83,7 @@ def render_timeline(
     name = video_name(video, name)
     source = _source_of(video, name)
     times = packet_times(video, name)
-    upright = Upright(name)
+    upright = _UprightFrames(name)
     with closing(_frames(video, name, times.starts_ns / 1e9)) as frames:
         first = next(frames)
         picture, turned = upright(first.frame)
@@ -134,6 +136,39 @@ def _frames(video: Path | BinaryIO, name: str, times: NDArray[np.float64]) -> Ge
             if shown.frame is not last:
                 yield shown
             last = shown.frame
+
+
+class _UprightFrames:
+    """Callable that turns decoded frames upright at their own size; keeps a filter graph for each kind of frame."""
+
+    def __init__(self, video_name: str) -> None:
+        self._video_name = video_name
+        self._graphs: dict[tuple[object, ...], Graph | None] = {}
+
+    def __call__(self, frame: av.VideoFrame) -> tuple[NDArray[np.uint8], bool]:
+        """Return the picture, uint8 I420 [3H/2, W] with H and W even, and whether width and height changed places."""
+        try:
+            steps = orientation_filters(display_matrix(frame))
+        except DecodeError as error:
+            raise DecodeError(f"{self._video_name}: {error}") from error
+        turned = any(step.startswith("transpose") for step in steps)
+        kind = (frame.width, frame.height, frame.colorspace, frame.color_range, *steps)
+        if frame.width % 2 or frame.height % 2:
+            steps.append("pad=ceil(iw/2)*2:ceil(ih/2)*2")  # H.264 takes even sides only
+        try:
+            plain = frame if frame.format.name == "yuv420p" else frame.reformat(format="yuv420p")
+            if kind not in self._graphs:
+                self._graphs[kind] = filter_graph(plain, steps) if steps else None
+            graph = self._graphs[kind]
+            if graph is not None:
+                graph.push(plain)
+                plain = graph.vpull()
+        except (FFmpegError, ValueError, OSError) as error:
+            raise DecodeError(
+                f"{self._video_name}: a frame of {frame.width}x{frame.height} {frame.format.name} cannot be drawn "
+                f"({error})"
+            ) from error
+        return np.asarray(plain.to_ndarray(), np.uint8), turned
 
 
 class _Encoder:

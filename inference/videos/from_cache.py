@@ -1,69 +1,54 @@
 """Predictions for the clips of a cache, as a build stored them: nothing is decoded."""
 
-import itertools
 from collections.abc import Iterator
 from contextlib import closing
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.prediction import Prediction, keeper, prediction
-from signprep.inference.recognizer import Recognizer
-from signprep.inference.same_clips import require_same_clips
-from signprep.pipeline.clips import Span
+from signprep.inference.options import InferOptions
+from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
+from signprep.inference.videos.results import Prediction, top_classes
+from signprep.inference.videos.windows import rounded
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.progress import progress_bar
-from signprep.training.loader import ClipLoader
 
 
 def predict_cache(
-    recognizer: Recognizer,
-    cache: Cache,
-    split: str | None,
-    *,
-    top_k: int = 1,
-    with_probabilities: bool = False,
-    batch_size: int = 8,
-    num_workers: int = 2,
+    recognizer: Recognizer, cache: Cache, split: str | None, options: InferOptions
 ) -> Iterator[Prediction]:
     """Yield the predictions for the clips of a split, in the order of their positions.
 
     Args:
-        recognizer: an opened checkpoint.
-        cache: whose clips are made as the model's.
+        recognizer: the opened model.
+        cache: stores clips as the model was trained on.
         split: train, val, ...; None for all clips.
-        top_k: most probable glosses to give.
-        with_probabilities: whether predictions hold the probability of every gloss.
-        batch_size: clips that go through the model together.
-        num_workers: threads that read.
+        options: what to give of each clip; nothing in them about videos has a meaning here.
 
     Raises:
         CheckpointError: the clips are not made as those that the model was trained on.
         CacheError: there are none in the split.
     """
-    require_same_clips(cache, recognizer.card.clip_spec)
+    check_cache_compatible(cache, recognizer.metadata.clip_spec)
     positions = cache.positions(split)
     if not len(positions):
         raise CacheError(f"{cache}: has no clips{f' in its split {split!r}' if split else ''}")
-    rows = cache.index.select(["video", "start_seconds", "end_seconds", "segment_id"]).take(positions).to_pylist()
-    keep = keeper(recognizer, top_k=top_k, probabilities=with_probabilities)
-    loader = ClipLoader(cache=cache, positions=positions, batch_size=batch_size, num_workers=num_workers)
-    answered = itertools.count()
-    with closing(loader), progress_bar("Answering", len(rows), "clips") as progress:
-        for batch in loader:
-            for probabilities in recognizer.probabilities(list(batch.clips.numpy())):
-                number = next(answered)
-                row = rows[number]
-                span = Span(row["start_seconds"], row["end_seconds"])
-                found = prediction(
-                    recognizer,
-                    row["video"],
-                    span,
-                    keep(probabilities),
-                    clip_duration=round(span.end_seconds - span.start_seconds, 9),
-                    with_probabilities=with_probabilities,
+    columns = ["video", "start_seconds", "end_seconds", "segment_id"]
+    rows = iter(cache.index.select(columns).take(positions).to_pylist())
+    sizes = {"batch_size": options.batch_size, "num_workers": options.num_workers}
+    batches = cache_logits(recognizer, cache, positions, **sizes)
+    done = 0
+    with closing(batches), progress_bar("Answering", len(positions), "clips") as progress:
+        for logits in batches:
+            for probabilities, row in zip(recognizer.softmax(logits), rows, strict=False):  # rows go on
+                yield Prediction(
+                    video_path=row["video"],
+                    start_seconds=row["start_seconds"],
+                    end_seconds=row["end_seconds"],
+                    classes=top_classes(probabilities, recognizer.glosses, options.top_k),
+                    clip_duration=rounded(row["end_seconds"] - row["start_seconds"]),
+                    probabilities=dict(zip(recognizer.glosses, probabilities.tolist(), strict=True))
+                    if options.with_probabilities
+                    else None,
+                    segment_id=row["segment_id"],
                 )
-                yield _with_segment(found, row["segment_id"])
-                progress(number + 1)
-
-
-def _with_segment(found: Prediction, segment_id: str) -> Prediction:
-    return Prediction(**{**vars(found), "segment_id": segment_id})
+                done += 1
+                progress(done)

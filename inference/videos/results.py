@@ -1,15 +1,19 @@
-"""Results of `infer` as files: JSON, JSON lines or CSV by the name's ending; JSON on stdout.
+"""Predictions as values, and the files that they are written to: JSON, JSON lines or CSV, by the name's ending.
 
 A video's document is what a program gets: a prediction's object, a list of them for `--multiple-clips`, or an object
-with `clips`, and `timeline` or `errors` where there are such.
+with `clips`, and `timeline` or `errors` where there are such. Without a file, JSON goes to stdout.
 """
 
 import csv
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
@@ -20,6 +24,84 @@ COLUMNS = (
     "video_path", "start_time", "end_time", "predicted_class_idx", "predicted_class_name", "confidence",
     "clip_duration", "segment_id", "error",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """One gloss and its probability."""
+
+    label: int
+    gloss: str
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        return {
+            "predicted_class_idx": self.label,
+            "predicted_class_name": self.gloss,
+            "confidence": self.confidence,
+        }
+
+
+def top_classes(probabilities: NDArray[np.float32], glosses: Sequence[str], k: int = 1) -> tuple[ClassScore, ...]:
+    """Return the `k` most probable glosses of a window, the most probable first.
+
+    >>> [score.gloss for score in top_classes(np.float32([0.2, 0.7, 0.1]), ["위", "왼쪽", "아래"], 2)]
+    ['왼쪽', '위']
+    """
+    best = np.argsort(-probabilities, kind="stable")[:k].tolist()  # of equal scores the first, as `argmax` has it
+    return tuple(
+        ClassScore(label=label, gloss=glosses[label], confidence=float(probabilities[label])) for label in best
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The prediction for one window of one video."""
+
+    video_path: str
+    start_seconds: float
+    end_seconds: float
+    classes: tuple[ClassScore, ...]
+    """The most probable first; one unless more were asked for."""
+    clip_duration: float
+    """The window's length that was asked for, in seconds."""
+    probabilities: dict[str, float] | None = None
+    """Probability of every gloss, where asked for."""
+    segment_id: str | None = None
+    """The segment that the clip was cut from, where it is one of a cache."""
+
+    @property
+    def label(self) -> int:
+        """Label of the most probable gloss."""
+        return self.classes[0].label
+
+    @property
+    def gloss(self) -> str:
+        """The most probable gloss."""
+        return self.classes[0].gloss
+
+    @property
+    def confidence(self) -> float:
+        """Probability of `gloss`, 0 to 1."""
+        return self.classes[0].confidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object, with the key names of the old inference.py."""
+        document: dict[str, Any] = {
+            "video_path": self.video_path,
+            "start_time": self.start_seconds,
+            "end_time": self.end_seconds,
+            **self.classes[0].to_dict(),
+            "clip_duration": self.clip_duration,
+        }
+        if self.segment_id is not None:
+            document["segment_id"] = self.segment_id
+        if len(self.classes) > 1:
+            document["top_k"] = [score.to_dict() for score in self.classes]
+        if self.probabilities is not None:
+            document["probabilities"] = self.probabilities
+        return document
 
 
 def require_known_suffix(path: Path) -> None:
@@ -33,15 +115,18 @@ def write_results(documents: Iterable[Any], path: Path | None, *, single: bool) 
 
     Args:
         documents: one a video.
-        path: whose ending tells the kind; stdout and JSON without one.
-        single: whether there is one video, whose document then is the whole of a .json file.
+        path: its ending chooses the kind of file; None for JSON on stdout.
+        single: there is one video, whose document then is the whole of a .json file.
     """
     if path is None:
         _write_json(sys.stdout, documents, single=single)
         return
     with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
         if path.suffix.lower() == ".csv":
-            _write_csv(file, documents)
+            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
+            table.writeheader()
+            for document in documents:
+                table.writerows(_rows(document))
         elif path.suffix.lower() == ".jsonl":
             for document in documents:
                 file.write(json.dumps(document, ensure_ascii=False) + "\n")
@@ -50,7 +135,7 @@ def write_results(documents: Iterable[Any], path: Path | None, *, single: bool) 
 
 
 def _write_json(file: TextIO, documents: Iterable[Any], *, single: bool) -> None:
-    """Write one document, or a list of them one by one: all of them never are in memory."""
+    """Write one document, or a list of them one by one, so that all of them never are in memory."""
     if single:
         [document] = documents
         file.write(json_text(document) + "\n")
@@ -60,13 +145,6 @@ def _write_json(file: TextIO, documents: Iterable[Any], *, single: bool) -> None
         file.write(begin + json_text(document))
         begin = ",\n"
     file.write("[]\n" if begin == "[\n" else "\n]\n")
-
-
-def _write_csv(file: TextIO, documents: Iterable[Any]) -> None:
-    table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
-    table.writeheader()
-    for document in documents:
-        table.writerows(_rows(document))
 
 
 def _rows(document: Any) -> Iterator[dict[str, Any]]:

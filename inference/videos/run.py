@@ -1,4 +1,4 @@
-"""What `signprep infer` does: documents of videos, one after the other, as results.py writes them."""
+"""The command `infer` on videos: a document for each, and the files that are made of a single video's timeline."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from signprep.inference.options import InferOptions, Outputs, TimelineOptions
-from signprep.inference.prediction import Kept, keeper, predictions_of
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.segments import TimelineSegment, timeline
 from signprep.inference.videos.find import Video
-from signprep.inference.videos.window_predictions import VideoAnswers, answer_videos
+from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
@@ -21,15 +21,15 @@ from signprep.pipeline.runtime.text import counted
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What came of it, for the exit code and the lines on stderr."""
+    """Counts and problems of a run, for the exit code and the lines on stderr."""
 
     num_videos: int = 0
     num_answers: int = 0
-    """Windows that have an answer."""
+    """Windows that have a prediction."""
     num_signs: int = 0
-    """In all timelines."""
+    """Signs in all timelines."""
     problems: list[str] = field(default_factory=list)
-    """Why windows, or whole videos, have no answer."""
+    """Why windows, or whole videos, have no prediction."""
     notes: list[str] = field(default_factory=list)
     """Why timelines are empty."""
 
@@ -40,78 +40,73 @@ def video_documents(
     """Yield a document a video, with progress on stderr where there are several.
 
     Raises:
-        DecodeError: there is one video, and not one of its windows has an answer.
+        DecodeError: there is one video, and not one of its windows has a prediction.
     """
-    keep = keeper(
-        recognizer, top_k=options.top_k, probabilities=options.with_probabilities or options.timeline is not None
-    )
-    found = answer_videos(
-        recognizer, videos, options.windows, keep, batch_size=options.batch_size, decoders=options.decoders
-    )
+    results = predict_videos(recognizer, videos, options)
     if len(videos) == 1:
-        [answers] = found
-        if not answers.answers and answers.unanswered:
-            raise DecodeError(answers.unanswered[0].reason)
-        yield _document(recognizer, answers, options, outcome)
+        [found] = results
+        if not found.windows and found.missing:
+            raise DecodeError(found.missing[0].reason)
+        yield _document(recognizer.glosses, found, options, outcome)
         return
     with progress_bar("Answering", len(videos), "videos") as progress:
-        for number, answers in enumerate(found, start=1):
-            yield _document(recognizer, answers, options, outcome)
+        for number, found in enumerate(results, start=1):
+            yield _document(recognizer.glosses, found, options, outcome)
             progress(number)
 
 
-def _document(recognizer: Recognizer, found: VideoAnswers[Kept], options: InferOptions, outcome: Outcome) -> Any:
-    predictions = predictions_of(recognizer, found, options.windows, with_probabilities=options.with_probabilities)
-    clips = [prediction.to_dict() for prediction in predictions]
+def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOptions, outcome: Outcome) -> Any:
+    clips = [prediction.to_dict() for prediction in found.predictions(glosses, options)]
     outcome.num_videos += 1
     outcome.num_answers += len(clips)
-    outcome.problems += [unanswered.reason for unanswered in found.unanswered]
+    outcome.problems += [window.reason for window in found.missing]
     errors = [
-        ({"start_time": unanswered.span[0], "end_time": unanswered.span[1]} if unanswered.span else {})
-        | {"error": unanswered.reason}
-        for unanswered in found.unanswered
+        ({"start_time": window.span[0], "end_time": window.span[1]} if window.span else {}) | {"error": window.reason}
+        for window in found.missing
     ]
-    if errors or options.timeline is not None:
-        document: dict[str, Any] = {"video_path": found.video.path, "clips": clips}
-        if options.timeline is not None:
-            segments = segments_of(recognizer, found, options.timeline)
-            document["timeline"] = [segment.to_dict() for segment in segments]
-            outcome.num_signs += len(segments)
-            if found.answers and not segments:
-                outcome.notes.append(f"{found.video.path}: {why_no_sign(recognizer, found, options.timeline)}")
-            _make(options.outputs, found.video, segments)
-        return document | ({"errors": errors} if errors else {})
-    return clips if options.windows.stride is not None else clips[0]
+    if not errors and options.timeline is None:
+        return clips if options.windows.stride is not None else clips[0]
+    document: dict[str, Any] = {"video_path": found.video.path, "clips": clips}
+    if options.timeline is not None:
+        segments = video_timeline(glosses, found, options.timeline)
+        document["timeline"] = [segment.to_dict() for segment in segments]
+        outcome.num_signs += len(segments)
+        if found.windows and not segments:
+            outcome.notes.append(f"{found.video.path}: {why_no_sign(glosses, found, options.timeline)}")
+        _write_outputs(options.outputs, found.video, segments)
+    return document | ({"errors": errors} if errors else {})
 
 
-def segments_of(recognizer: Recognizer, found: VideoAnswers[Kept], options: TimelineOptions) -> list[TimelineSegment]:
-    """Return the signs of a video, from the answers for its windows."""
-    rows = [answer.kept.probabilities for answer in found.answers if answer.kept.probabilities is not None]
-    if not rows:
+def video_timeline(glosses: Sequence[str], found: VideoPredictions, options: TimelineOptions) -> list[TimelineSegment]:
+    """Return the signs of a video, from the class probabilities of its windows."""
+    if not found.windows:
         return []
-    spans = [answer.span for answer in found.answers]
-    return timeline(spans, np.stack(rows), recognizer.card.vocabulary.glosses, options)
+    return timeline([window.span for window in found.windows], _scores(found), glosses, options)
 
 
-def why_no_sign(recognizer: Recognizer, found: VideoAnswers[Kept], options: TimelineOptions) -> str:
-    """Return what an empty timeline is of: its surest window, and what asked for more."""
-    glosses = recognizer.card.vocabulary.glosses
-    scores = np.stack([answer.kept.probabilities for answer in found.answers if answer.kept.probabilities is not None])
+def why_no_sign(glosses: Sequence[str], found: VideoPredictions, options: TimelineOptions) -> str:
+    """Return a sentence on an empty timeline: its surest window, and the options that asked for more."""
+    scores = _scores(found)
     if options.idle_gloss is not None:
         scores[:, list(glosses).index(options.idle_gloss)] = 0.0
     window, label = np.unravel_index(scores.argmax(), scores.shape)
-    span, score = found.answers[window].span, scores[window, label]
+    span, score = found.windows[window].span, scores[window, label]
     bounds = {"--min-confidence": options.min_confidence, "--min-duration-seconds": options.min_duration_seconds}
     if options.idle_gloss is not None:
         bounds["--idle-weight"] = options.idle_weight
     now = [f"{name} (now {value:g})" for name, value in bounds.items()]
     return (
-        f"no sign in {counted(len(scores), 'window')}; the surest is {glosses[label]} with {score:.2f}, "
+        f"no sign in {counted(len(scores), 'window')}; the surest is {glosses[int(label)]} with {score:.2f}, "
         f"{span.start_seconds:.2f} to {span.end_seconds:.2f} s. More is found with a smaller {' or '.join(now)}"
     )
 
 
-def _make(outputs: Outputs, video: Video, segments: Sequence[TimelineSegment]) -> None:
+def _scores(found: VideoPredictions) -> NDArray[np.float32]:
+    """Return the class probabilities of all windows, float32 [W, classes]."""
+    return np.stack([window.probabilities for window in found.windows if window.probabilities is not None])
+
+
+def _write_outputs(outputs: Outputs, video: Video, segments: Sequence[TimelineSegment]) -> None:
     if outputs.subtitles is not None:
         from signprep.inference.timeline.subtitles import write_subtitles
 
@@ -129,7 +124,7 @@ def _make(outputs: Outputs, video: Video, segments: Sequence[TimelineSegment]) -
 
 @contextmanager
 def _rendering_progress() -> Iterator[Callable[[int, int], None]]:
-    """Yield what shows progress from the first frame on, when their number is known."""
+    """Yield a function that shows progress from the first frame on, when their number is known."""
     with ExitStack() as stack:
         bars: list[Callable[[int], None]] = []
 

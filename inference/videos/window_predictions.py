@@ -1,7 +1,7 @@
-"""Answers for windows of many videos: frames are decoded in threads while the model answers the clips before them.
+"""Predictions for windows of many videos: threads decode frames while the model works on the clips before them.
 
-In: videos and which windows of them. Out: for each video, in order, what the model says of each window, and which
-windows have no answer and why. Every frame is decoded once, however windows overlap; batches go across windows and
+In: videos and which windows of them. Out: for each video, in order, what the model predicts for each window, and which
+windows have no prediction and why. Every frame is decoded once, however windows overlap; batches go across windows and
 videos; in memory are the clips of a few batches. The trade-off: one decoding thread a video, so a single video is
 decoded by one core.
 """
@@ -12,65 +12,81 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from signprep.inference.options import WindowOptions
-from signprep.inference.recognizer import Recognizer
+from signprep.inference.options import InferOptions, WindowOptions
+from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.inference.videos.find import Video
-from signprep.inference.videos.threads import torch_threads
+from signprep.inference.videos.results import ClassScore, Prediction, top_classes
 from signprep.inference.videos.windows import rounded, window_spans
+from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.pyav_reader import open_video
 
 QUEUED_BATCHES = 2
-"""Of decoded clips that wait for the model; then decoding waits."""
+"""Batches of decoded clips that may wait for the model; then decoding waits."""
 _POLL_SECONDS = 0.2
 
-KeptT = TypeVar("KeptT")
-Probabilities = NDArray[np.float32]
-
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(Generic[KeptT]):
-    """What the model said of one window."""
+class WindowResult:
+    """The model's prediction for one window."""
 
     span: Span
-    kept: KeptT
+    classes: tuple[ClassScore, ...]
+    """The most probable first."""
+    probabilities: NDArray[np.float32] | None
+    """float32 [classes], where they were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unanswered:
-    """A window without an answer, or a whole video (then without a span)."""
+class MissingWindow:
+    """A window without a prediction, or a whole video (then without a span)."""
 
     span: Span | None
     reason: str
 
 
 @dataclass(kw_only=True)
-class VideoAnswers(Generic[KeptT]):
-    """All that was said of a video, in the order of its windows."""
+class VideoPredictions:
+    """The results of a video, in the order of its windows."""
 
     video: Video
-    answers: list[Answer[KeptT]] = field(default_factory=list)
-    unanswered: list[Unanswered] = field(default_factory=list)
+    windows: list[WindowResult] = field(default_factory=list)
+    missing: list[MissingWindow] = field(default_factory=list)
+
+    def predictions(self, glosses: Sequence[str], options: InferOptions) -> list[Prediction]:
+        """Return the predictions as they are written, with all probabilities if the options ask for them."""
+        return [
+            Prediction(
+                video_path=self.video.path,
+                start_seconds=window.span.start_seconds,
+                end_seconds=window.span.end_seconds,
+                classes=window.classes,
+                clip_duration=options.windows.clip_duration,
+                probabilities=dict(zip(glosses, window.probabilities.tolist(), strict=True))
+                if options.with_probabilities and window.probabilities is not None
+                else None,
+            )
+            for window in self.windows
+        ]
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a decoding thread found: the windows of a video, a clip, or why there is none."""
+class _Decoded:
+    """A message of a decoding thread: the windows of a video, a clip, or why there is none."""
 
     video: int
     spans: list[Span] | None = None
-    number: int = 0
-    result: Clip | DecodeError | None = None
+    window: int = 0
+    clip: Clip | DecodeError | None = None
     failure: SignprepError | None = None
     bug: BaseException | None = None
-    """What nobody expected; the consumer raises it."""
+    """An error that nobody expected; the consumer raises it."""
     ended: bool = False
     """Nothing more comes of this video."""
 
@@ -79,50 +95,45 @@ class _Stopped(Exception):  # noqa: N818  (no error: the consumer has gone)
     pass
 
 
-def answer_videos(
-    recognizer: Recognizer,
-    videos: Sequence[Video],
-    options: WindowOptions,
-    keep: Callable[[Probabilities], KeptT],
-    *,
-    batch_size: int = 8,
-    decoders: int = 1,
-) -> Iterator[VideoAnswers[KeptT]]:
-    """Yield the answers for each video, in the order of the videos.
+def predict_videos(
+    recognizer: Recognizer, videos: Sequence[Video], options: InferOptions
+) -> Iterator[VideoPredictions]:
+    """Yield the predictions for each video, in the order of the videos.
 
     Args:
-        recognizer: an opened checkpoint.
-        videos: to answer for.
-        options: which windows.
-        keep: what is kept of a window's class probabilities, float32 [classes]; they are many.
-        batch_size: windows that go through the model together.
-        decoders: videos that are decoded at the same time.
+        recognizer: the opened model.
+        videos: what to predict for; a video that cannot be read is no error, but a `MissingWindow`.
+        options: which windows, what to keep of their class probabilities, and how many go at a time. A timeline
+            needs all probabilities, so they are kept for one too.
 
     Raises:
-        CheckpointError: an exported file does not answer. A video that cannot be read is no error: see `VideoAnswers`.
+        CheckpointError: an exported file does not answer.
+        SignprepError: there is no memory for a batch.
     """
-    found: queue.Queue[_Found] = queue.Queue(QUEUED_BATCHES * batch_size)
+    decoded: queue.Queue[_Decoded] = queue.Queue(QUEUED_BATCHES * options.batch_size)
     stop = threading.Event()
 
-    def put(item: _Found) -> None:
+    def put(message: _Decoded) -> None:
         while not stop.is_set():
             try:
-                return found.put(item, timeout=_POLL_SECONDS)
+                return decoded.put(message, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
         raise _Stopped
 
-    collector = _Collector(recognizer, videos, keep, batch_size)
+    collector = _Collector(recognizer, videos, options)
+    decoders, clip_spec = max(1, options.num_workers), recognizer.metadata.clip_spec
     # On a CPU, threads of the model that spin beside those that decode cost more than they bring.
     spared = torch_threads(max(1, torch.get_num_threads() - decoders + 1)) if len(videos) > 1 else nullcontext()
-    with spared, ThreadPoolExecutor(max(1, decoders), thread_name_prefix="signprep-decode") as threads:
+    with spared, ThreadPoolExecutor(decoders, thread_name_prefix="signprep-decode") as threads:
         begun = [
-            threads.submit(_decode, number, video, options, recognizer, put) for number, video in enumerate(videos)
+            threads.submit(_decode, number, video, options.windows, clip_spec, put)
+            for number, video in enumerate(videos)
         ]
         try:
             for number in range(len(videos)):
                 while not collector.is_complete(number):
-                    collector.take(found.get())
+                    collector.take(decoded.get())
                 yield collector.pop(number)
         finally:
             stop.set()
@@ -131,88 +142,83 @@ def answer_videos(
 
 
 def _decode(
-    number: int, video: Video, options: WindowOptions, recognizer: Recognizer, put: Callable[[_Found], None]
+    number: int, video: Video, options: WindowOptions, clip_spec: ClipSpec, put: Callable[[_Decoded], None]
 ) -> None:
-    """Runs in a thread: one pass over a video."""
-    try:
-        with video.opened() as source, open_video(source, name=video.path) as reader:
-            spans = window_spans(options, reader)
-            put(_Found(number, spans=spans))
-            clips = iterate_clips(reader, spans, recognizer.card.clip_spec, hold_last_frame=options.pad)
-            for place, result in clips:
-                put(_Found(number, number=place, result=result))
-        put(_Found(number, ended=True))
-    except _Stopped:
-        return
-    except SignprepError as error:
-        _put_last(put, _Found(number, failure=error, ended=True))
-    except BaseException as error:
-        _put_last(put, _Found(number, bug=error))
-
-
-def _put_last(put: Callable[[_Found], None], item: _Found) -> None:
+    """Put the windows and clips of a video, in one pass over it; runs in a thread."""
     with suppress(_Stopped):
-        put(item)
+        try:
+            with video.opened() as source, open_video(source, name=video.path) as reader:
+                spans = window_spans(options, reader)
+                put(_Decoded(number, spans=spans))
+                for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=options.pad):
+                    put(_Decoded(number, window=window, clip=clip))
+            put(_Decoded(number, ended=True))
+        except _Stopped:
+            raise
+        except SignprepError as error:
+            put(_Decoded(number, failure=error, ended=True))
+        except BaseException as error:
+            put(_Decoded(number, bug=error))
 
 
-class _Collector(Generic[KeptT]):
-    """Gathers clips into batches, and answers by video."""
+class _Collector:
+    """Gathers clips into batches for the model, and their results by video."""
 
-    def __init__(
-        self, recognizer: Recognizer, videos: Sequence[Video], keep: Callable[[Probabilities], KeptT], batch_size: int
-    ) -> None:
-        self._recognizer, self._keep, self._batch_size = recognizer, keep, batch_size
-        self._videos = videos
+    def __init__(self, recognizer: Recognizer, videos: Sequence[Video], options: InferOptions) -> None:
+        self._recognizer, self._videos, self._options = recognizer, videos, options
         self._spans: dict[int, list[Span]] = {}
-        self._results: dict[int, dict[int, Answer[KeptT] | Unanswered]] = {}
-        self._failures: dict[int, Unanswered] = {}
+        self._results: dict[int, dict[int, WindowResult | MissingWindow]] = {}
+        self._failures: dict[int, MissingWindow] = {}
         self._waiting: list[tuple[int, int, Clip]] = []
         self._num_ended = 0
 
-    def take(self, found: _Found) -> None:
-        """Add what a decoding thread found; answer a batch when there is one, or when nothing more comes."""
-        if found.bug is not None:
-            raise found.bug
-        if found.ended:
+    def take(self, message: _Decoded) -> None:
+        """Add a decoding thread's message; run the model on a full batch, or when nothing more comes."""
+        if message.bug is not None:
+            raise message.bug
+        if message.ended:
             self._num_ended += 1
-        if found.spans is not None:
-            self._spans[found.video] = found.spans
-            self._results[found.video] = {}
-        elif found.failure is not None:
-            self._failures[found.video] = Unanswered(span=None, reason=str(found.failure))
-        elif isinstance(found.result, Clip):
-            self._waiting.append((found.video, found.number, found.result))
-        elif found.result is not None:
-            span = self._spans[found.video][found.number]
-            self._results[found.video][found.number] = Unanswered(span=span, reason=str(found.result))
-        if len(self._waiting) >= self._batch_size or (self._waiting and self._num_ended == len(self._videos)):
-            self._answer_waiting()
+        video, window = message.video, message.window
+        if message.spans is not None:
+            self._spans[video] = message.spans
+            self._results[video] = {}
+        elif message.failure is not None:
+            self._failures[video] = MissingWindow(span=None, reason=str(message.failure))
+        elif isinstance(message.clip, Clip):
+            self._waiting.append((video, window, message.clip))
+        elif message.clip is not None:
+            self._results[video][window] = MissingWindow(span=self._spans[video][window], reason=str(message.clip))
+        all_ended = self._num_ended == len(self._videos)
+        if len(self._waiting) >= self._options.batch_size or (self._waiting and all_ended):
+            self._predict_waiting()
 
-    def _answer_waiting(self) -> None:
+    def _predict_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
         rows = self._recognizer.probabilities([clip.frames for _, _, clip in batch])
-        for (video, number, clip), probabilities in zip(batch, rows, strict=True):
-            asked = self._spans[video][number]
-            span = Span(asked.start_seconds, min(asked.end_seconds, rounded(clip.span.end_seconds)))
-            self._results[video][number] = Answer(span=span, kept=self._keep(probabilities))
+        keeps_all = self._options.with_probabilities or self._options.timeline is not None
+        for (video, window, clip), row in zip(batch, rows, strict=True):
+            asked = self._spans[video][window]
+            self._results[video][window] = WindowResult(
+                span=Span(asked.start_seconds, min(asked.end_seconds, rounded(clip.span.end_seconds))),
+                classes=top_classes(row, self._recognizer.glosses, self._options.top_k),
+                probabilities=row.copy() if keeps_all else None,
+            )
 
     def is_complete(self, video: int) -> bool:
-        """Whether all of a video's windows have an answer or a reason."""
+        """Return whether all of a video's windows have a prediction or a reason why not."""
         if video in self._failures:
             return not any(waiting == video for waiting, _, _ in self._waiting)
         return video in self._spans and len(self._results[video]) == len(self._spans[video])
 
-    def pop(self, video: int) -> VideoAnswers[KeptT]:
-        """Return and forget what was gathered of a video."""
-        answers = VideoAnswers[KeptT](video=self._videos[video])
-        results = self._results.pop(video, {})
-        for number in sorted(results):
-            result = results[number]
-            if isinstance(result, Answer):
-                answers.answers.append(result)
+    def pop(self, video: int) -> VideoPredictions:
+        """Return and forget the results of a video."""
+        found = VideoPredictions(video=self._videos[video])
+        for _, result in sorted(self._results.pop(video, {}).items()):
+            if isinstance(result, WindowResult):
+                found.windows.append(result)
             else:
-                answers.unanswered.append(result)
+                found.missing.append(result)
         self._spans.pop(video, None)
         if video in self._failures:
-            answers.unanswered.append(self._failures.pop(video))
-        return answers
+            found.missing.append(self._failures.pop(video))
+        return found

@@ -7,7 +7,6 @@ import torch
 from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference import prediction
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.cli import cli
@@ -25,7 +24,7 @@ def test_inference_feeds_the_very_clip_that_the_build_stored(
         fed.extend(clips)
         return whole(self, clips)
 
-    monkeypatch.setattr(prediction.Recognizer, "probabilities", recorded)
+    monkeypatch.setattr(Recognizer, "probabilities", recorded)
     recognizer = load_checkpoint(checkpoint)
     for row in cache.index.to_pylist()[::5]:
         predict_window(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from signprep.inference.export import verification as proof
+from signprep.inference.export import verification
 from signprep.pipeline.cli import cli
 from tests.conftest import write_data_root
 from tests.generated_videos import write_video
@@ -42,9 +42,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in (*(tmp_path / "train_data").rglob("*REAL17*"), *(tmp_path / "val_data").rglob("*REAL0*")):
         path.unlink()
     write_video(tmp_path / "test_video.mp4", 105)
-    monkeypatch.setattr(proof, "MOST_TURNS", 1)  # times of exported files mean nothing here
-    monkeypatch.setattr(proof, "RUNS_A_TURN", 1)
-    monkeypatch.setattr(proof, "WARM_UPS", 0)
+    monkeypatch.setattr(verification, "MOST_TURNS", 1)  # times of exported files mean nothing here
+    monkeypatch.setattr(verification, "RUNS_A_TURN", 1)
+    monkeypatch.setattr(verification, "WARM_UPS", 0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -46,7 +46,7 @@ def test_the_json_is_what_the_clips_say(cache: Cache, checkpoint: Path) -> None:
     document = evaluated(checkpoint, cache, "--split", "train", "--batch-size", 3)
     rows = [row for row in cache.index.to_pylist() if row["split"] == "train"]
     recognizer = load_checkpoint(checkpoint)
-    glosses = recognizer.card.vocabulary.glosses
+    glosses = recognizer.glosses
     answers = [recognizer.probabilities([cache.read([row["position"]])[0]])[0] for row in rows]
     right = [glosses[int(answer.argmax())] == row["gloss"] for row, answer in zip(rows, answers, strict=True)]
     assert (document["evaluation_version"], document["split"], document["clips"]) == (1, "train", len(rows))

@@ -12,7 +12,7 @@ from torch import nn
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export import onnx as export_onnx
-from signprep.inference.export import verification as proof
+from signprep.inference.export import verification
 from signprep.inference.export.onnx import exported_graph
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
@@ -35,9 +35,9 @@ EXPORTS = {
 def hardly_timed() -> Iterator[None]:
     """Times mean nothing here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proof, "MOST_TURNS", 1)
-        patch.setattr(proof, "RUNS_A_TURN", 1)
-        patch.setattr(proof, "WARM_UPS", 0)
+        patch.setattr(verification, "MOST_TURNS", 1)
+        patch.setattr(verification, "RUNS_A_TURN", 1)
+        patch.setattr(verification, "WARM_UPS", 0)
         yield
 
 

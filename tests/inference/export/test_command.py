@@ -9,10 +9,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export import verification as proof
+from signprep.inference.export import verification
 from signprep.inference.export.report import ExportReport, report_path
 from signprep.inference.export.run import ExportOptions, export_model
-from signprep.inference.export.verification import Comparison, compare, require_kept
+from signprep.inference.export.verification import Comparison, check_close_enough, compare
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
@@ -95,11 +95,11 @@ def test_int8_may_lose_so_much_accuracy_and_no_more(accuracy: float) -> None:
     def found(accuracy: float) -> Comparison:
         return Comparison(engine="x86", largest_difference=0.3, mean_difference=0.1, num_agreeing=9, accuracy=accuracy)
 
-    require_kept(Path("a.pt"), found(0.98), 0.99, int8=True, max_drop=0.016)
+    check_close_enough(Path("a.pt"), found(0.98), 0.99, int8=True, max_drop=0.016)
     with pytest.raises(
         SignprepError, match=r"a\.pt: its accuracy with the engine x86 is .* more than --max-drop 0.016"
     ):
-        require_kept(Path("a.pt"), found(accuracy), 0.99, int8=True, max_drop=0.016)
+        check_close_enough(Path("a.pt"), found(accuracy), 0.99, int8=True, max_drop=0.016)
 
 
 def test_of_few_clips_one_may_be_answered_otherwise_unless_a_bound_is_given() -> None:
@@ -113,7 +113,7 @@ def test_a_file_that_answers_otherwise_is_not_left(
     small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Comparison(engine=None, largest_difference=0.2, mean_difference=0.1, num_agreeing=0, accuracy=None)
-    monkeypatch.setattr(proof, "compare", lambda *arguments, **options: found)
+    monkeypatch.setattr(verification, "compare", lambda *arguments, **options: found)
     options = ExportOptions(own_model=SMALL)
     (tmp_path / "sign.pt").write_text("the one before")
     with pytest.raises(SignprepError, match=r"sign\.pt: its probabilities are up to 2\.0e-01 off .* no file is left"):
@@ -125,7 +125,7 @@ def test_a_file_that_answers_otherwise_is_not_left(
 def test_a_difference_that_is_no_number_is_too_large() -> None:
     found = compare(np.float32([[0, 1]]), np.float32([[np.nan, 1]]), None, temperature=1.0)
     with pytest.raises(SignprepError, match=r"sign\.pt: its probabilities are up to nan off"):
-        require_kept(Path("sign.pt"), found, None, int8=False, max_drop=1.0)
+        check_close_enough(Path("sign.pt"), found, None, int8=False, max_drop=1.0)
 
 
 def test_a_cache_without_validation_clips_is_said(small_checkpoint: Path, data_root: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.preprocessing import RgbFrames
+from signprep.inference.export.deployable import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.inference.export.runtime import exported_format
@@ -52,20 +52,20 @@ def test_a_fresh_process_without_signprep_answers_the_same(
     stored = torch.from_numpy(cache.read(cache.positions("val")))
     inputs = {
         "float32": recognizer.transform(stored).contiguous(),
-        "uint8": RgbFrames(recognizer.card.model_spec)(stored),
+        "uint8": RgbFrames(recognizer.metadata.model_spec)(stored),
     }
     floats, frames = answers_alone(ANSWER, inputs, [report.output for report in reports], tmp_path)
     trained = torch.from_numpy(recognizer.probabilities(list(stored.numpy())))
     assert (floats.softmax(1) - trained).abs().max() <= 1e-4
     assert (frames.softmax(1) - trained).abs().max() <= 1e-3  # of colours rounded to whole numbers
-    assert all(report.proof.comparisons[0].largest_difference <= 1e-4 for report in reports)
+    assert all(report.verification.comparisons[0].largest_difference <= 1e-4 for report in reports)
 
 
 def test_they_open_as_checkpoints_do(reports: list[ExportReport], checkpoint: Path, cache: Cache) -> None:
     clips = list(cache.read(cache.positions("val")))
     assert exported_format(reports[0].output) == "executorch"
     recognizer = open_model(reports[0].output)
-    assert recognizer.card == load_checkpoint(checkpoint).card
+    assert recognizer.metadata == load_checkpoint(checkpoint).card
     assert recognizer.probabilities(clips) == pytest.approx(load_checkpoint(checkpoint).probabilities(clips), abs=1e-4)
 
 

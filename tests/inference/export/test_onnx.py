@@ -10,9 +10,9 @@ import torch
 from onnx import TensorProto, helper
 
 from signprep.cache_builder.reader import Cache
+from signprep.inference.export.deployable import RgbFrames
 from signprep.inference.export.metadata import KEY
 from signprep.inference.export.onnx import read_onnx
-from signprep.inference.export.preprocessing import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.inference.export.runtime import open_exported
@@ -29,14 +29,14 @@ def test_a_fresh_process_without_signprep_answers_the_same(
     stored = torch.from_numpy(cache.read(cache.positions("val")))
     inputs = {
         "float32": recognizer.transform(stored).contiguous(),
-        "uint8": RgbFrames(recognizer.card.model_spec)(stored),
+        "uint8": RgbFrames(recognizer.metadata.model_spec)(stored),
     }
     files = [exported[name].output for name in ("fp32.onnx", "int8.onnx")]
     fp32, int8 = answers_alone(ONNX_ANSWER, inputs, files, tmp_path)
     trained = torch.from_numpy(recognizer.probabilities(list(stored.numpy())))
     assert (fp32.softmax(1) - trained).abs().max() < 1e-3  # of colours rounded to whole numbers
-    assert exported["fp32.onnx"].proof.comparisons[0].largest_difference <= 1e-4  # of the same colours
-    [found] = exported["int8.onnx"].proof.comparisons
+    assert exported["fp32.onnx"].verification.comparisons[0].largest_difference <= 1e-4  # of the same colours
+    [found] = exported["int8.onnx"].verification.comparisons
     assert (int8.softmax(1) - trained).abs().max() == pytest.approx(found.largest_difference, abs=1e-6)
     assert 0 < found.largest_difference < 0.02
 
@@ -81,7 +81,7 @@ def test_the_file_holds_glosses_and_no_paths_of_this_machine(exported: dict[str,
 def test_every_other_model_is_written(name: str, num_frames: int, cache: Cache, tmp_path: Path) -> None:
     checkpoint = untrained_checkpoint(tmp_path / "model.ckpt", cache, name, num_frames, 32)
     report = export_model(checkpoint, tmp_path / "model.onnx", ExportOptions(format="onnx"), cache)
-    assert report.proof.comparisons[0].largest_difference <= 1e-4
+    assert report.verification.comparisons[0].largest_difference <= 1e-4
     int8 = export_model(
         checkpoint, tmp_path / "int8.onnx", ExportOptions(format="onnx", int8=True, max_drop=1.0), cache
     )

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.metadata import KEY, ExportCard
+from signprep.inference.export.metadata import KEY, ExportMetadata
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.runtime import exported_format
 from signprep.inference.open_model import open_model
@@ -65,7 +65,7 @@ def test_formats_are_told_by_what_is_in_a_file(
 def test_a_calibrated_checkpoints_temperature_goes_with_the_file(
     checkpoint: Path, cache: Cache, tmp_path: Path, exported: dict[str, ExportReport]
 ) -> None:
-    fields = exported["fp32.pt"].export_card.to_dict() | {"temperature": 3.0}
+    fields = exported["fp32.pt"].metadata.to_dict() | {"temperature": 3.0}
     source, calibrated = exported["fp32.pt"].output, tmp_path / "calibrated.pt"
     with_text(source, calibrated, json.dumps(fields))
     contents = torch.load(checkpoint, weights_only=True)
@@ -96,7 +96,7 @@ def test_damaged_bytes_in_what_a_file_says_are_found(exported: dict[str, ExportR
 
 def test_an_export_card_is_read_back_as_it_was(exported: dict[str, ExportReport]) -> None:
     for report in exported.values():
-        assert ExportCard.from_text(Path("x"), report.export_card.to_text()) == report.export_card
+        assert ExportMetadata.from_text(Path("x"), report.metadata.to_text()) == report.metadata
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_a_file_says_of_itself_is_not_believed(
     changes: dict | None, message: str, exported: dict[str, ExportReport], tmp_path: Path
 ) -> None:
     report = exported["fp32.pt"]
-    text = None if changes is None else json.dumps(report.export_card.to_dict() | changes)
+    text = None if changes is None else json.dumps(report.metadata.to_dict() | changes)
     with_text(report.output, tmp_path / "other.pt", text)
     with pytest.raises(CheckpointError, match=message):
         open_model(tmp_path / "other.pt")
@@ -128,7 +128,7 @@ def test_a_file_of_other_classes_than_its_glosses_is_found(
     exported: dict[str, ExportReport], cache: Cache, tmp_path: Path
 ) -> None:
     report = exported["fp32.pt"]
-    text = json.dumps(report.export_card.to_dict() | {"glosses": ["하나"]})
+    text = json.dumps(report.metadata.to_dict() | {"glosses": ["하나"]})
     with_text(report.output, tmp_path / "other.pt", text)
     with pytest.raises(CheckpointError, match=r"gives \[1, 2\] for 1 clips of 1 glosses"):
         open_model(tmp_path / "other.pt").probabilities(list(cache.read([0])))

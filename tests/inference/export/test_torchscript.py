@@ -11,9 +11,8 @@ import torch.backends.xnnpack
 import torch.utils.mobile_optimizer
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.deployable import deployable, int8_engine, quantized, quiet
+from signprep.inference.export.deployable import RgbFrames, deployable, int8_engine, quantized, quiet
 from signprep.inference.export.metadata import KEY
-from signprep.inference.export.preprocessing import RgbFrames
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.inference.recognizer import load_checkpoint
@@ -38,7 +37,7 @@ def test_a_fresh_process_without_signprep_answers_the_same(
     recognizer = load_checkpoint(checkpoint)
     stored = torch.from_numpy(cache.read(cache.positions("val")))
     floats = recognizer.transform(stored).contiguous()
-    frames = RgbFrames(recognizer.card.model_spec)(stored)
+    frames = RgbFrames(recognizer.metadata.model_spec)(stored)
     files = [exported[name].output for name in ("fp32.pt", "int8.pt")]
     fp32, int8 = answers_alone(TORCHSCRIPT_ANSWER, {"float32": floats, "uint8": frames}, files, tmp_path)
     trained = torch.from_numpy(recognizer.probabilities(list(stored.numpy())))
@@ -76,7 +75,7 @@ def test_other_models_and_sizes_are_exported(
 ) -> None:
     checkpoint = untrained_checkpoint(tmp_path / "model.ckpt", cache, name, num_frames, crop_size)
     report = export_model(checkpoint, tmp_path / "model.pt", ExportOptions())
-    [found] = report.proof.comparisons
+    [found] = report.verification.comparisons
     assert found.largest_difference <= 1e-4 and found.accuracy is None and report.num_clips == 4
 
 
@@ -102,10 +101,10 @@ def test_a_torch_without_xnnpack_is_said(exported: dict[str, ExportReport]) -> N
 def test_int8_is_small_and_checked_with_the_engines_of_phones_too(exported: dict[str, ExportReport]) -> None:
     fp32, int8 = exported["fp32.pt"], exported["int8.pt"]
     assert int8.num_bytes == int8.output.stat().st_size < 0.4 * fp32.num_bytes
-    engines = [found.engine for found in int8.proof.comparisons]
+    engines = [found.engine for found in int8.verification.comparisons]
     supported = torch.backends.quantized.supported_engines
     assert engines == [name for name in ("x86", "onednn", "qnnpack") if name in supported]
-    assert all(0 < found.largest_difference < 0.01 for found in int8.proof.comparisons)
+    assert all(0 < found.largest_difference < 0.01 for found in int8.verification.comparisons)
 
 
 @pytest.mark.skipif("qnnpack" not in torch.backends.quantized.supported_engines, reason="this torch has no qnnpack")

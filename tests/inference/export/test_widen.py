@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from signprep.inference.export.onnx_widen import LANES, widen_depthwise
+from signprep.inference.export.onnx_int8 import LANES, widen_depthwise
 
 RANDOM = np.random.default_rng(0)
 CLIPS = RANDOM.standard_normal((2, 3, 2, 8, 8), np.float32)

@@ -6,11 +6,10 @@ import av
 import numpy as np
 import pytest
 
-from signprep.inference.timeline import fonts, render
-from signprep.inference.timeline.fonts import TextFont, find_font
+from signprep.inference.timeline import render, strip
 from signprep.inference.timeline.render import render_timeline
 from signprep.inference.timeline.segments import TimelineSegment
-from signprep.inference.timeline.strip import TimelineStrip, colour_of, fitted
+from signprep.inference.timeline.strip import TextFont, TimelineStrip, colour_of, find_font, fitted
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.demux import packet_times
 from tests.generated_videos import numbered_frame, write_gop, write_video
@@ -26,7 +25,7 @@ SIGNS = [segment(0.1, 0.4, "left"), segment(0.5, 0.9, "up", 1)]
 @pytest.fixture
 def no_korean_font(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with Pillow's own font only, so that pictures are the same on every one."""
-    monkeypatch.setattr(fonts, "KOREAN_FONTS", ())
+    monkeypatch.setattr(strip, "KOREAN_FONTS", ())
 
 
 pytestmark = pytest.mark.usefixtures("no_korean_font")

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.options import WindowOptions
+from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.videos.find import Video, find_videos
-from signprep.inference.videos.window_predictions import answer_videos
+from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
 from tests.generated_videos import write_video
@@ -218,9 +218,10 @@ def test_a_consumer_that_leaves_early_ends_the_decoding(checkpoint: Path, folder
     recognizer = load_checkpoint(checkpoint)
     videos = [Video(path=f"{folder}/b.mp4", folder=folder, name="b.mp4")] * 6
     before = threading.active_count()
-    options = WindowOptions(clip_duration=0.3, stride=0.05)
-    answers = answer_videos(recognizer, videos, options, lambda row: int(row.argmax()), batch_size=2, decoders=3)
-    assert len(next(answers).answers) == 15
+    windows = WindowOptions(clip_duration=0.3, stride=0.05)
+    options = InferOptions(windows=windows, batch_size=2, num_workers=3)
+    answers = predict_videos(recognizer, videos, options)
+    assert len(next(answers).windows) == 15
     answers.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
 

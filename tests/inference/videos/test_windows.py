@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from signprep.inference.prediction import predict_window, predict_windows
 from signprep.inference.recognizer import Recognizer, load_checkpoint
-from signprep.inference.videos import window_predictions as answers
+from signprep.inference.videos import window_predictions
 from signprep.inference.videos.windows import windows
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clips import Span
@@ -115,7 +115,7 @@ def test_every_frame_is_decoded_once_and_batches_change_no_answer(
         batches.append(len(clips))
         return probabilities(self, clips)
 
-    monkeypatch.setattr(answers, "open_video", recorded)
+    monkeypatch.setattr(window_predictions, "open_video", recorded)
     monkeypatch.setattr(Recognizer, "probabilities", counted_batch)
     options = {"clip_duration": 0.5, "stride": 0.1}
     whole = predict_windows(recognizer, video, batch_size=8, **options)
