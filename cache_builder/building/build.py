@@ -23,15 +23,6 @@ from signprep.cache_builder.building.encode_shard import FolderTask, ShardResult
 from signprep.cache_builder.building.plan import BuildPlan, ShardPlan
 from signprep.cache_builder.building.update import plan_update, require_compatible
 from signprep.cache_builder.building.workers import RunOptions, ShelfUse, needs_of, run_tasks
-from signprep.cache_builder.folder.build_folder import (
-    BuildProgress,
-    cache_state,
-    delete_torn_writes,
-    empty_build_folder,
-    is_cache,
-    polled,
-    start_afresh,
-)
 from signprep.cache_builder.folder.local_records import (
     SEEN,
     SeenVideo,
@@ -43,7 +34,18 @@ from signprep.cache_builder.folder.local_records import (
 )
 from signprep.cache_builder.folder.space import check_space_left
 from signprep.cache_builder.folder.state import write_state
-from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.folder.transaction import (
+    BuildProgress,
+    cache_state,
+    commit,
+    delete_torn_writes,
+    empty_build_folder,
+    is_cache,
+    polled,
+    staging_folder,
+    start_afresh,
+    writer,
+)
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,

@@ -27,9 +27,8 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject
 from signprep.cache_builder.remote.location import Location
-from signprep.cache_builder.remote.readers import Readers, readers_of
-from signprep.cache_builder.remote.storage import RemoteFolder
-from signprep.cache_builder.remote.stretches import stretches
+from signprep.cache_builder.remote.push import Readers, readers_of
+from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 MAX_PART_BYTES = 2**26
@@ -136,7 +135,7 @@ class Shelf:
         bounds = [(row["offset"], row["offset"] + row["num_bytes"]) for _, row in rows]
         chunks: list[bytes] = []
         try:
-            for first, last, inside in stretches(bounds):
+            for first, last, inside in coalesce_ranges(bounds):
                 data = self.folder.read(f"clips/{bundle}", first, last)
                 chunks += [data[start - first : end - first] for start, end in inside]
         except CacheError:

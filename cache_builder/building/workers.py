@@ -20,7 +20,7 @@ from signprep.cache_builder.building.clip_pool import Shelf
 from signprep.cache_builder.building.cluster import Cluster, Needs, WorkerDiedError, connected
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.plan import BuildPlan
-from signprep.cache_builder.folder.build_folder import BuildProgress
+from signprep.cache_builder.folder.transaction import BuildProgress
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.remote.location import Location
 from signprep.pipeline.errors import CacheError, SignprepError

@@ -41,8 +41,7 @@ def verify(
       signprep verify s3://team/aihub.zarr
     """
     from signprep.cache_builder.edit.repair import repair_cache
-    from signprep.cache_builder.edit.verify import verify_cache
-    from signprep.cache_builder.edit.verify_source import verify_source
+    from signprep.cache_builder.edit.verify import verify_cache, verify_source
     from signprep.cache_builder.format.layout import read_manifest
     from signprep.pipeline.datasets.files import DataRoots
     from signprep.pipeline.datasets.read import video_root

@@ -11,7 +11,7 @@ from signprep.pipeline.errors import CacheError, StoppedError
 from signprep.pipeline.runtime.text import byte_size, counted
 
 if TYPE_CHECKING:
-    from signprep.cache_builder.remote.report import TransferReport
+    from signprep.cache_builder.remote.transfer import TransferReport
 
 
 @click.command("push", short_help="Bring a cache to where the team finds it.")

@@ -13,10 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from signprep.cache_builder.folder.build_folder import delete_torn_writes, empty_build_folder
 from signprep.cache_builder.folder.local_records import SEEN, read_seen, write_seen
 from signprep.cache_builder.folder.state import write_state
-from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.folder.transaction import (
+    commit,
+    delete_torn_writes,
+    empty_build_folder,
+    staging_folder,
+    writer,
+)
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (
     CacheInfo,

@@ -13,17 +13,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from signprep.cache_builder.edit.merge_plan import MergePlan, plan_merge
-from signprep.cache_builder.folder.build_folder import (
+from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
+from signprep.cache_builder.folder.space import check_free_bytes
+from signprep.cache_builder.folder.state import write_state
+from signprep.cache_builder.folder.transaction import (
     cache_state,
     delete_torn_writes,
     empty_build_folder,
     is_cache,
     start_afresh,
+    writer,
 )
-from signprep.cache_builder.folder.space import check_free_bytes
-from signprep.cache_builder.folder.state import write_state
-from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
-from signprep.cache_builder.folder.transaction import writer
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.building.plan import SPLIT_ORDER, clips_per_shard
 from signprep.cache_builder.building.update import incompatibilities
-from signprep.cache_builder.edit.identity import chosen_rows, clips_of_rows, codes, live_rows
+from signprep.cache_builder.edit.diff import chosen_rows, clips_of_rows, codes, live_rows
 from signprep.cache_builder.format.index import OK, SCHEMA, index_of_positions, stacked
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import MergeOptions

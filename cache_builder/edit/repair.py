@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.edit.verify import Fault
-from signprep.cache_builder.folder.build_folder import empty_build_folder
 from signprep.cache_builder.folder.state import write_index
-from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.folder.transaction import commit, empty_build_folder, staging_folder, writer
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import (

@@ -4,6 +4,7 @@ In: a cache's path. Out: a list of faults, empty for a good cache. Objects are r
 hashing releases the interpreter's lock.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,8 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from signprep.cache_builder.folder.local_records import SEEN
-from signprep.cache_builder.folder.synced import SYNCED
+from signprep.cache_builder.folder.local_records import SEEN, SYNCED
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
@@ -27,6 +27,9 @@ from signprep.cache_builder.format.layout import (
     shard_path,
 )
 from signprep.cache_builder.reader import Cache, open_folder
+from signprep.cache_builder.remote.published import open_source
+from signprep.cache_builder.remote.storage import Progress
+from signprep.cache_builder.remote.transfer import transfer_all
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 
@@ -137,3 +140,28 @@ def _bad_clips(cache: Cache, workers: int) -> list[Fault]:
 
     with ThreadPoolExecutor(workers) as threads:
         return [fault for faults in threads.map(check, range(cache.info.num_shards)) for fault in faults]
+
+
+def verify_source(url: str) -> tuple[list[Fault], int]:
+    """Return what is wrong with the objects of a cache behind a URL, and how many there are.
+
+    Raises:
+        CacheError: there is no finished cache, or its manifest is none of a cache.
+    """
+    source = open_source(url)
+
+    with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
+
+        def check(path: str, progress: Progress) -> list[Fault]:
+            target = Path(folder) / path.replace("/", "-")
+            try:
+                source.fetch(path, target, progress)
+            except CacheError as error:
+                return [Fault(path=path, message=str(error))]
+            target.unlink()
+            return []
+
+        num_bytes = sum(entry.num_bytes for entry in source.manifest.objects.values())
+        paths = sorted(source.manifest.objects)
+        found = transfer_all(paths, check, description="Verifying", num_bytes=num_bytes)
+    return [fault for faults in found for fault in faults], len(paths)

@@ -6,6 +6,7 @@ Without it, as in a cache that a colleague built, every video is read once. A fi
 is taken for unchanged, as make and rsync do.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,3 +89,23 @@ def look_again(roots: DataRoots, videos: Iterable[str], seen: Mapping[str, SeenV
                 known[video] = SeenVideo(stamps[video], video_hash)
                 progress(number)
     return known
+
+
+SYNCED = ".synced.json"
+_KEPT = 100
+
+
+def synced_fingerprints(cache: Path) -> list[str]:
+    """Return the fingerprints of states that were pulled from or pushed to somewhere, oldest first."""
+    try:
+        fingerprints = json.loads((cache / SYNCED).read_text(encoding="utf-8"))["fingerprints"]
+        return [name for name in fingerprints if isinstance(name, str)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def note_synced(cache: Path, fingerprint: str) -> None:
+    """Note that the present state is elsewhere too."""
+    before = [name for name in synced_fingerprints(cache) if name != fingerprint]
+    text = json.dumps({"fingerprints": [*before, fingerprint][-_KEPT:]}, indent=1)
+    write_atomically(cache / SYNCED, text.encode())

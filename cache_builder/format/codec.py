@@ -9,14 +9,16 @@ import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
 from numcodecs import blosc, zstd
 from numpy.typing import NDArray
+from zarr.abc.codec import ArrayArrayCodec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.buffer import NDBuffer
 
-from signprep.cache_builder.format.temporal_delta import encode_delta, undo_delta
 from signprep.pipeline.errors import CacheCorruptError
 
 CHECKSUM_BYTES = 4
@@ -85,8 +87,6 @@ class ClipCodec:
     def zarr_codecs(self) -> dict[str, Any]:
         """Return the `filters` and `compressors` arguments of zarr.create_array for this chain."""
         from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
-
-        from signprep.cache_builder.format.temporal_delta import TemporalDelta
 
         compressors: list[Any] = [Crc32cCodec()]
         if self.compressor == "blosc":
@@ -160,3 +160,65 @@ def use_one_thread() -> None:
     blosc.use_threads = False
     # numcodecs' own lock is a named semaphore of the system: a worker that is stopped leaves it behind, with a warning.
     blosc._MUTEX, blosc._MUTEX_IS_INIT = threading.Lock(), True
+
+
+NAME = "signprep.temporal_delta"
+
+
+def encode_delta(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the clip [T, ...] with each frame but the first replaced by its difference from the one before.
+
+    >>> encode_delta(np.array([[5], [7], [4]], np.uint8)).ravel().tolist()
+    [5, 2, 253]
+    """
+    delta = np.empty_like(clip)
+    delta[0] = clip[0]
+    np.subtract(clip[1:], clip[:-1], out=delta[1:])
+    return delta
+
+
+def undo_delta(delta: NDArray[np.uint8]) -> None:
+    """Turn differences [T, ...] back into frames, in place.
+
+    Frame by frame: each addition runs over whole, contiguous frames that are still in the processor's cache.
+    """
+    for k in range(1, len(delta)):
+        np.add(delta[k - 1], delta[k], out=delta[k])
+
+
+@dataclass(frozen=True)
+class TemporalDelta(ArrayArrayCodec):
+    """zarr-python's face of the codec. It takes no configuration."""
+
+    is_fixed_size = True
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Build from zarr.json's codec entry. Raises ValueError on a configuration, which this codec has none of."""
+        if data.get("name") != NAME or data.get("configuration"):
+            raise ValueError(f"not a {NAME} codec without configuration: {data}")
+        return cls()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return zarr.json's codec entry."""
+        return {"name": NAME}
+
+    def validate(self, *, dtype: Any, **_: Any) -> None:
+        """Raise ValueError for other element types than uint8."""
+        if dtype.to_native_dtype() != np.uint8:
+            raise ValueError(f"{NAME} works on uint8 arrays, not {dtype}")
+
+    async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer | None:
+        chunk = np.asarray(chunk_array.as_ndarray_like())
+        delta = np.stack([encode_delta(clip) for clip in chunk])
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(delta)
+
+    async def _decode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
+        chunk = np.array(chunk_array.as_ndarray_like(), copy=True)
+        for clip in chunk:
+            undo_delta(clip)
+        return chunk_spec.prototype.nd_buffer.from_numpy_array(chunk)
+
+    def compute_encoded_size(self, input_byte_length: int, _chunk_spec: ArraySpec) -> int:
+        """Return the encoded size in bytes: unchanged."""
+        return input_byte_length

@@ -1,8 +1,8 @@
 """Pull a part of a cache: the clips of some splits, glosses or signers, as a smaller cache of its own.
 
-In: a source and a selection. Out: a finished cache of the chosen clips in their order. Of each shard only the stretches
-of bytes that hold chosen clips are asked for, and a clip's bytes are compared with their own checksum; one signer of
-twenty is a twentieth of the bytes. The trade-off: the new shards are not the source's, so a later pull of another
+In: a published cache and a selection. Out: a finished cache of the chosen clips in their order. Only the ranges of
+bytes that hold chosen clips are asked for, and each clip's bytes are compared with their own checksum: one signer of
+twenty is a twentieth of the bytes. The trade-off: the new shards are not the published ones, so a later pull of another
 selection begins anew.
 """
 
@@ -20,11 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signprep.cache_builder.folder.build_folder import cache_state, delete_torn_writes, empty_build_folder, is_cache
+from signprep.cache_builder.folder.local_records import note_synced
 from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.state import write_state
-from signprep.cache_builder.folder.synced import note_synced
-from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.folder.transaction import (
+    cache_state,
+    commit,
+    delete_torn_writes,
+    empty_build_folder,
+    is_cache,
+    staging_folder,
+    writer,
+)
 from signprep.cache_builder.format.index import OK, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
@@ -48,10 +55,8 @@ from signprep.cache_builder.format.shard import (
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.published import CacheSource, open_source
 from signprep.cache_builder.remote.pull import METADATA, fetch_metadata, refuse_other_state
-from signprep.cache_builder.remote.report import TransferReport
-from signprep.cache_builder.remote.storage import Progress
-from signprep.cache_builder.remote.stretches import stretches
-from signprep.cache_builder.remote.transfer import transfer_all
+from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
+from signprep.cache_builder.remote.transfer import TransferReport, transfer_all
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.text import first_of
 
@@ -271,7 +276,7 @@ def _chunks_of(
         if any(after[0] < before[1] for before, after in itertools.pairwise(present)):
             raise CacheCorruptError(f"{source}: {path} has clips that overlap; refused")
         num_bytes += index_bytes
-        for first, last, inside in stretches(present):
+        for first, last, inside in coalesce_ranges(present):
             data = source.read(path, first, last)
             num_bytes += len(data)
             chunks += [data[start - first : end - first] for start, end in inside]

@@ -9,10 +9,17 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from signprep.cache_builder.folder.build_folder import PLAN, cache_state, empty_build_folder, is_cache
+from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
 from signprep.cache_builder.folder.space import check_free_bytes
-from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
-from signprep.cache_builder.folder.transaction import commit, staging_folder, writer
+from signprep.cache_builder.folder.transaction import (
+    PLAN,
+    cache_state,
+    commit,
+    empty_build_folder,
+    is_cache,
+    staging_folder,
+    writer,
+)
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     BUILD_FOLDER,
@@ -28,9 +35,8 @@ from signprep.cache_builder.format.layout import (
 )
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.published import CacheSource, open_source
-from signprep.cache_builder.remote.report import TransferReport
 from signprep.cache_builder.remote.storage import Progress
-from signprep.cache_builder.remote.transfer import transfer_all
+from signprep.cache_builder.remote.transfer import TransferReport, transfer_all
 from signprep.cache_builder.remote.untrusted import check_metadata
 from signprep.pipeline.errors import CacheError
 

@@ -6,10 +6,13 @@ version before are not disturbed. Each object is hashed as it leaves: damage on 
 trade-off: what no version names any more stays there until `--prune`.
 """
 
+import json
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
+from typing import Any
 
-from signprep.cache_builder.folder.synced import note_synced, synced_fingerprints
+from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
 from signprep.cache_builder.format.layout import (
     GROUP_METADATA,
     MANIFEST,
@@ -22,10 +25,8 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
-from signprep.cache_builder.remote.readers import Readers, readers_of
-from signprep.cache_builder.remote.report import TransferReport
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
-from signprep.cache_builder.remote.transfer import transfer_all
+from signprep.cache_builder.remote.transfer import TransferReport, transfer_all
 from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, check_manifest, refuse_links
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
@@ -154,3 +155,60 @@ def _refuse_other_state(
             f"{place}: holds a cache that this copy does not come from; push to another place, pull it and merge "
             "(`signprep merge`), or --overwrite to replace it"
         )
+
+
+_EVERYBODY = (
+    "http://acs.amazonaws.com/groups/global/AllUsers",
+    "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
+)
+"""Groups in a bucket's access list that anybody belongs to. Source: Amazon S3 user guide, access control lists."""
+
+
+class Readers(Enum):
+    """Who may read there, in words for people."""
+
+    KNOWN = "people with an account there may read it"
+    UNKNOWN = "who may read it cannot be seen from here"
+    EVERYBODY = "anybody may read it"
+
+
+def readers_of(remote: RemoteFolder) -> Readers:
+    """Return who may read a place, as far as its driver can tell."""
+    if remote.protocol in ("s3", "s3a"):
+        return _readers_of_bucket(remote)
+    if remote.protocol in ("sftp", "ssh", "smb", "memory"):
+        return Readers.KNOWN
+    return Readers.UNKNOWN
+
+
+def _readers_of_bucket(remote: RemoteFolder) -> Readers:
+    fs, root = remote.driver()
+    bucket = root.split("/", 1)[0]
+    try:
+        grants = fs.call_s3("get_bucket_acl", Bucket=bucket).get("Grants", [])
+        if any(grant.get("Grantee", {}).get("URI") in _EVERYBODY for grant in grants):
+            return Readers.EVERYBODY
+    except Exception:  # the key may not look, or the server does not know the question
+        return Readers.UNKNOWN
+    try:
+        policy = json.loads(fs.call_s3("get_bucket_policy", Bucket=bucket)["Policy"])
+    except FileNotFoundError:
+        return Readers.KNOWN  # it has none
+    except Exception as error:
+        return Readers.KNOWN if "NoSuchBucketPolicy" in repr(error) + repr(error.__cause__) else Readers.UNKNOWN
+    return Readers.EVERYBODY if _is_for_everybody(policy) else Readers.KNOWN
+
+
+def _is_for_everybody(policy: Any) -> bool:
+    """Whether a bucket's policy allows something to everybody without a condition.
+
+    >>> _is_for_everybody({"Statement": [{"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": "s3:GetObject"}]})
+    True
+    """
+    statements = policy.get("Statement", [])
+    for statement in statements if isinstance(statements, list) else [statements]:
+        principal = statement.get("Principal")
+        named = principal.get("AWS", []) if isinstance(principal, dict) else principal
+        if statement.get("Effect") == "Allow" and not statement.get("Condition") and "*" in (named or ()):
+            return True
+    return False

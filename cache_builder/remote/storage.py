@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -276,3 +276,25 @@ def _open_sftp(url: str) -> tuple[Any, str]:
             reason = explain(error)
         raise CacheError(f"{shown(url)}: {reason}") from error
     return fs, SSHFileSystem._strip_protocol(url)
+
+
+MAX_GAP_BYTES = 2**18
+"""Between two clips, a gap of so many bytes is fetched rather than left out by a second request."""
+
+
+def coalesce_ranges(bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Yield the ranges of bytes to fetch for clips of one file, each with the clips' ranges inside it, in order.
+
+    Few requests, few bytes in vain: clips that lie close together are fetched by one request.
+
+    >>> list(coalesce_ranges([(0, 10), (20, 30), (600_000, 600_010)]))
+    [(0, 30, [(0, 10), (20, 30)]), (600000, 600010, [(600000, 600010)])]
+    """
+    inside: list[tuple[int, int]] = []
+    for start, end in bounds:
+        if inside and start - inside[-1][1] > MAX_GAP_BYTES:
+            yield inside[0][0], inside[-1][1], inside
+            inside = []
+        inside.append((start, end))
+    if inside:
+        yield inside[0][0], inside[-1][1], inside

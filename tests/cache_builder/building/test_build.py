@@ -150,7 +150,7 @@ def test_a_second_builder_is_refused_and_a_dead_one_is_not_waited_for(data_root:
     plan, out = plan_of(data_root), tmp_path / "c.zarr"
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from signprep.cache_builder.folder.build_folder import builder_lock\n"
+        "from signprep.cache_builder.folder.transaction import builder_lock\n"
         f"with builder_lock(Path({str(out)!r})): print('locked', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

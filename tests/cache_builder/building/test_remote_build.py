@@ -207,7 +207,7 @@ def test_a_bucket_that_anybody_may_read_is_asked_about(
     data_root: Path, s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from signprep.cache_builder.remote import push as push_module
-    from signprep.cache_builder.remote.readers import Readers
+    from signprep.cache_builder.remote.push import Readers
 
     monkeypatch.setattr(push_module, "readers_of", lambda _: Readers.EVERYBODY)
     result = CliRunner().invoke(cli, ["build-cache", "--data-root", str(data_root), "--out", s3_url])

@@ -10,8 +10,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signprep.cache_builder.edit.diff import diff
-from signprep.cache_builder.edit.identity import matched_rows
+from signprep.cache_builder.edit.diff import diff, matched_rows
 from signprep.cache_builder.format.index import index_table
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec

@@ -3,9 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signprep.cache_builder.format.codec import CODECS
+from signprep.cache_builder.format.codec import CODECS, encode_delta, undo_delta
 from signprep.cache_builder.format.shard import ShardFile, shard_bytes
-from signprep.cache_builder.format.temporal_delta import encode_delta, undo_delta
 from signprep.pipeline.errors import CacheCorruptError
 
 

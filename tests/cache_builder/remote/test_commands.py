@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.remote.location import location_of, shown, without_secrets
-from signprep.cache_builder.remote.readers import Readers, readers_of
+from signprep.cache_builder.remote.push import Readers, readers_of
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
