@@ -1,110 +1,175 @@
-"""The report of a cache as one HTML file that needs nothing else: no network, no other file.
+"""The report of a cache as one HTML file, and the clips that its script lists.
 
-In: the parts of the page. Out: its text. The page's own policy names its one script and its one style sheet by their
-hashes: a browser runs and loads nothing else, whatever a gloss may contain.
+In: a clip table, findings, pictures. Out: the page. Every clip goes into it as columns of numbers: JSON, compressed by
+gzip and written in base64. Half a million rows fit into a few megabytes, no character of a name can mean anything to
+HTML, and the browser unpacks them itself.
 """
 
 import base64
 import gzip
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from signprep.cache_builder.report.clip_table import ClipTable, Named
 from signprep.cache_builder.report.findings import ClipFinding
+from signprep.cache_builder.report.statistics import Balance, Durations, balances, coverage, durations
+from signprep.pipeline.html.charts import Chart, round_up
+from signprep.pipeline.html.page import Card, render_page
+from signprep.pipeline.runtime.text import counted
 
 SCRIPTS = ("base", "filter", "pictures", "pager", "classes", "coverage", "clips", "tables", "start")
 """In the order in which they build on one another; together they are one script."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """The parts of a report."""
-
-    title: str
-    about: Sequence[str]
-    """Lines of text under the title."""
-    sections: Sequence[str]
-    """HTML of what needs no script."""
-    coverage: str
-    """HTML of the section about words, signers and views; empty without."""
-    clips: str
-    """Of `packed_clips`."""
-    notes: Sequence[str] = ()
-    """Lines of text about what the lists leave out."""
-    pictures: str = ""
-    """Of `picture_list`."""
-
-    def html(self) -> str:
-        """Return the page."""
-        style, script = _resource("page.css"), "\n".join(_resource(f"{name}.js") for name in SCRIPTS)
-        policy = (
-            f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-            "base-uri 'none'; form-action 'none'"
-        )
-        about = "".join(f'<p class="about">{escape(line)}</p>' for line in self.about)
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-            f"<title>{escape(self.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
-            f"<header><h1>{escape(self.title)}</h1>{about}{self._contents()}</header>\n"
-            + "\n".join(self.sections)
-            + self._lists()
-            + "\n</main>\n"
-            f'<script type="application/octet-stream" id="packed-clips">{self.clips}</script>\n'
-            f'<script type="application/json" id="packed-pictures">{self.pictures}</script>\n'
-            f'<script type="module">{script}</script>\n</body>\n</html>\n'
-        )
-
-    def _contents(self) -> str:
-        places = ["findings", "balance", "classes", *(["coverage"] if self.coverage else []), "clips"]
-        names = {"findings": "To look at"}
-        links = "".join(f'<a href="#{place}">{names.get(place, place.capitalize())}</a>' for place in places)
-        return f'<nav class="contents screen" aria-label="Contents">{links}</nav>'
-
-    def _lists(self) -> str:
-        """Return where the script puts classes, words and clips, under the form that chooses them."""
-        notes = "".join(f'<p class="small">{escape(note)}</p>' for note in self.notes)
-        coverage = ""
-        if self.coverage:
-            coverage = (
-                f'\n<section id="coverage"><h2>Coverage</h2>{self.coverage}<div id="matrix-here"></div></section>'
-            )
-        return (
-            '\n<div class="filter"><form id="filter" role="search" aria-label="Choose clips">'
-            '<output id="chosen" aria-live="polite"></output></form></div>'
-            "<noscript><p>The lists of classes, words and clips need JavaScript.</p></noscript>"
-            f'\n<section id="classes"><h2>Classes</h2>{notes}<div id="classes-here"></div></section>'
-            + coverage
-            + '\n<section id="clips"><h2>Clips</h2><div id="clips-here"></div></section>'
-        )
-
-
-def _resource(name: str) -> str:
-    """Return a file of the page, which has nothing that could end its element."""
-    text = (files("signprep.cache_builder.report") / "web" / name).read_text(encoding="utf-8")
-    assert "</" not in text, f"{name}: could end the element that it is in"
-    return text
-
-
-def _hash(text: str) -> str:
-    """Return a source of a content security policy that allows this text alone."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
+SHOWN_LINES = 100
+"""Lines of a finding that are shown; the list of clips has the others."""
+MOST_ROWS = 60
+"""Rows of a table; of more classes the largest and the smallest `ENDS` are shown."""
+ENDS = 12
 LISTED_CLIPS = 600_000
 """Of a larger cache the page lists the clips of the first classes only."""
 FILTERS = ("signer", "view", "split", "source")
 """Columns by which the page filters, besides the gloss."""
+CURVE_POINTS = 600
+MOST_LABELS = 7
+"""Labels under the durations, about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The contents of a report."""
+
+    title: str
+    about: Sequence[str]
+    """Lines of text under the title."""
+    figures: Sequence[tuple[str, str, str]]
+    """The main figures: a name, a figure, and what more there is to say."""
+    table: ClipTable
+    findings: Sequence[ClipFinding]
+    pairs: Mapping[str, Sequence[tuple[int, int]]]
+    """Clips to show side by side, as places in the page's list, by kind of finding."""
+    clips: str
+    """The clips that are listed, from `packed_clips`."""
+    notes: Sequence[str] = ()
+    """Lines of text about what the lists leave out."""
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+    """Moving pictures, from `packed_pictures`."""
+
+    def html(self) -> str:
+        """Return the page."""
+        found = balances(self.table)
+        glosses, lasting = found.pop("gloss", None), durations(self.table)
+        return render_page(
+            files("signprep.cache_builder.report") / "web",
+            "report.html",
+            scripts=[f"{name}.js" for name in SCRIPTS],
+            title=self.title,
+            about=self.about,
+            figures=[Card(name, figure, [more] if more else []) for name, figure, more in self.figures],
+            table=self.table,
+            findings=self.findings,
+            pairs=self.pairs,
+            splits=self.table.split.names,
+            balances=[
+                _balance_table(balance, f"{name.capitalize()}s ({len(balance.names):,})")
+                for name, balance in found.items()
+                if name == "split" or len(balance.names) > 1
+            ],
+            classes=_class_tables(glosses) if glosses else None,
+            durations={"chart": _histogram(lasting), "told": _told(lasting)} if lasting else None,
+            coverage=coverage(self.table),
+            clips=self.clips,
+            notes=self.notes,
+            pictures=self.pictures,
+            shown_lines=SHOWN_LINES,
+            most_rows=MOST_ROWS,
+        )
+
+
+class _BalanceTable(NamedTuple):
+    """Names with their clips in each split."""
+
+    title: str
+    column: str
+    rows: list[tuple[str | None, list[int]]]
+    longest: int
+    num_left: int
+    """Names that are not shown, with `clips_left` clips."""
+    clips_left: int
+
+
+def _balance_table(balance: Balance, title: str, places: Iterable[int] | None = None) -> _BalanceTable:
+    """Return the names at these places in this order, or all names, as far as there is room for them."""
+    asked = list(range(len(balance.names)) if places is None else places)
+    shown, left = asked[:MOST_ROWS], asked[MOST_ROWS:]
+    return _BalanceTable(
+        title=title,
+        column=balance.column,
+        rows=[(balance.names[place], balance.clips[place].tolist()) for place in shown],
+        longest=int(balance.totals.max(initial=0)),
+        num_left=len(left),
+        clips_left=int(balance.totals[left].sum()),
+    )
+
+
+def _class_tables(balance: Balance) -> dict[str, Any]:
+    """Return clips by class: all of a few classes, else a curve with the largest and the smallest."""
+    totals = balance.totals
+    order = np.argsort(-totals, kind="stable").tolist()
+    if len(order) <= MOST_ROWS:
+        return {"curve": None, "tables": [_balance_table(balance, f"Classes ({len(order):,})", order)]}
+    told = (
+        f"{len(order):,} classes of {int(totals.min()):,} to {counted(int(totals.max()), 'clip')}; half of them have "
+        f"{int(np.median(totals)):,} or fewer."
+    )
+    ends = (("Largest classes", order[:ENDS]), ("Smallest classes", order[: -ENDS - 1 : -1]))
+    tables = [_balance_table(balance, title, places) for title, places in ends]
+    return {"curve": _class_curve(totals), "told": told, "tables": tables}
+
+
+def _told(lasting: Durations) -> str:
+    least, low, median, high, most = lasting.quantiles_seconds
+    return (
+        f"From {least:.2f} to {most:.2f} s, half of the clips under {median:.2f} s, nine tenths between {low:.2f} and "
+        f"{high:.2f} s."
+    )
+
+
+def _histogram(lasting: Durations) -> Markup:
+    """Return a chart of how many clips last how long."""
+    edges, clips = lasting.edges_seconds.tolist(), lasting.clips.tolist()
+    chart = _chart_of_clips("Durations of the clips", max(clips), (edges[0], edges[-1]))
+    for start, end, number in zip(edges[:-1], edges[1:], clips, strict=True):
+        chart.column(start, end, number, f"{start:g} to {end:g} s: {number:,} clips")
+    chart.x_axis({edge: f"{edge:g} s" for edge in edges[:: -(-len(clips) // MOST_LABELS)]})
+    median = lasting.quantiles_seconds[2]
+    chart.mark(median, f"median {median:.2f} s")
+    return chart.svg()
+
+
+def _class_curve(clips: NDArray[np.int64]) -> Markup:
+    """Return a chart of the numbers of clips of all classes, the largest class first, as an area of steps."""
+    ordered = np.sort(clips)[::-1]
+    num_classes = len(ordered)
+    chart = _chart_of_clips("Clips of the classes, the largest first", int(ordered[0]), (0, num_classes))
+    shown = np.linspace(0, num_classes - 1, min(CURVE_POINTS, num_classes)).round().astype(int).tolist()
+    steps = [(place + width, int(ordered[place])) for place in shown for width in (0, num_classes / len(shown))]
+    chart.line("area", [(0, 0), *steps, (num_classes, 0)])
+    labels = [round((num_classes - 1) * quarter / 4) for quarter in range(5)]
+    chart.x_axis({num_classes * quarter / 4: f"{place + 1:,}." for quarter, place in enumerate(labels)})
+    return chart.svg()
+
+
+def _chart_of_clips(title: str, most_clips: int, x_range: tuple[float, float]) -> Chart:
+    end = round_up(most_clips)
+    chart = Chart(title=title, x_range=x_range, y_range=(0, end))
+    chart.y_axis({end * quarter // 4: f"{end * quarter // 4:,}" for quarter in range(5)}, unit="clips")
+    return chart
 
 
 def listed_rows(table: ClipTable, first_classes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -151,11 +216,17 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
 
 
-def picture_list(table: ClipTable, rows: NDArray[np.int64], side: int, by_row: dict[int, str]) -> str:
-    """Return the pictures as JSON: of each its place in the list of clips, and its base64."""
+def packed_pictures(rows: NDArray[np.int64], side: int, by_row: Mapping[int, str]) -> dict[str, Any]:
+    """Return the pictures of listed clips: for each its place in the list of clips, and its base64.
+
+    Args:
+        rows: that are listed.
+        side: of the pictures, in pixels.
+        by_row: pictures by row of the clip table.
+    """
     places = {row: place for place, row in enumerate(rows.tolist()) if row in by_row}
     shown = [row for row in by_row if row in places]
-    return json.dumps({"side": side, "clips": [places[row] for row in shown], "webp": [by_row[row] for row in shown]})
+    return {"side": side, "clips": [places[row] for row in shown], "webp": [by_row[row] for row in shown]}
 
 
 def _named(column: Named, rows: NDArray[np.int64], *, keep_all: bool) -> dict[str, Any]:

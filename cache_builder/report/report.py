@@ -19,21 +19,8 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, clip_table
 from signprep.cache_builder.report.findings import ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import ALIKE_KINDS, Comparison, compare_clips, footage_findings
-from signprep.cache_builder.report.page import Page, listed_rows, packed_clips, picture_list
-from signprep.cache_builder.report.sections import (
-    balance_section,
-    coverage_section,
-    figures_section,
-    findings_section,
-)
-from signprep.cache_builder.report.statistics import (
-    about_cache,
-    balances,
-    cache_name,
-    coverage,
-    durations,
-    main_figures,
-)
+from signprep.cache_builder.report.page import Page, listed_rows, packed_clips, packed_pictures
+from signprep.cache_builder.report.statistics import about_cache, cache_name, main_figures
 from signprep.cache_builder.report.thumbnails import Pictures, make_pictures, plan_pictures, shown_rows
 from signprep.pipeline.datasets.annotations import normal_gloss
 from signprep.pipeline.errors import SignprepError
@@ -81,16 +68,13 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     comparison = _compared(cache, table, options)
     findings = worst_first([*index_findings(table, cache.clip_spec), *footage_findings(table, comparison)])
     listed = listed_rows(table, classes)
-    words = coverage(table)
     page = Page(
         title=cache_name(cache),
         about=about_cache(cache),
-        sections=[
-            figures_section(main_figures(cache, table)),
-            findings_section(table, findings, _pairs_to_show(comparison, listed)),
-            balance_section(balances(table), table.split.names, durations(table)),
-        ],
-        coverage=coverage_section(words) if words else "",
+        figures=main_figures(cache, table),
+        table=table,
+        findings=findings,
+        pairs=_pairs_to_show(comparison, listed),
         clips=packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
     )
     room = MAX_BYTES - len(page.html().encode()) - _ROOM_FOR_LISTS
@@ -98,7 +82,7 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     page = replace(
         page,
         notes=_notes(cache, table, listed, len(pictures.by_row), num_left_out),
-        pictures=picture_list(table, listed, pictures.side, pictures.by_row),
+        pictures=packed_pictures(listed, pictures.side, pictures.by_row),
     )
     html = page.html().encode()
     with atomic_write(path) as part:

@@ -78,7 +78,17 @@ def remarks(document: dict[str, Any]) -> list[str]:
     return found
 
 
-def evaluated_data(document: dict[str, Any]) -> tuple[str, str]:
+def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what was evaluated, as names and values."""
+    return [
+        ("checkpoint", f"{document['checkpoint']}, {document['model_name']}"),
+        _evaluated_data(document),
+        ("evaluated", f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}"),
+        ("classes", f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"),
+    ]
+
+
+def _evaluated_data(document: dict[str, Any]) -> tuple[str, str]:
     """Return what kind of data an evaluation is of, and which."""
     if document["cache"] is None:
         return "data root", document["data_root"]
@@ -88,15 +98,7 @@ def evaluated_data(document: dict[str, Any]) -> tuple[str, str]:
 def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 10) -> None:
     """Print an evaluation as tables; of confusions the `most` frequent."""
     overview = Table(show_header=False, box=None, pad_edge=False)
-    clips = f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}"
-    classes = f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"
-    rows = [
-        ("checkpoint", f"{document['checkpoint']}, {document['model_name']}"),
-        evaluated_data(document),
-        ("evaluated", clips),
-        ("classes", classes),
-    ]
-    for name, value in rows:
+    for name, value in facts(document):
         overview.add_row(f"[bold]{name}", escape(value))
     console.print(overview)
     _table(console, "accuracy", ("", "", "95 % over clips", "95 % over takes"), headline(document))
@@ -151,12 +153,16 @@ def _print_groups(console: Console, name: str, rows: Sequence[dict[str, Any]]) -
     _table(console, title, ("", "", "95 % over clips", "correct"), lines[:MANY])
 
 
-def _print_calibration(document: dict[str, Any], console: Console) -> None:
-    lines = [
+def calibration_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return temperature, ECE, NLL and mean confidence of each calibration, behind its name."""
+    return [
         (name, f"{row['temperature']:.3f}", percent(row["ece"]), f"{row['nll']:.4f}", percent(row["mean_confidence"]))
         for name, row in calibrations(document)
     ]
-    _table(console, "calibration", ("", "temperature", "ECE", "NLL", "mean confidence"), lines)
+
+
+def _print_calibration(document: dict[str, Any], console: Console) -> None:
+    _table(console, "calibration", ("", "temperature", "ECE", "NLL", "mean confidence"), calibration_rows(document))
     kept = [
         (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"]), f"{row['clips']:,}")
         for row in calibrations(document)[-1][1]["coverage"]
