@@ -65,7 +65,7 @@ def trained(folder: Path, size: Size) -> tuple[Cache, Path]:
     sample = SampleSpec(words=2, signers=3, takes=1, frame_size=(160, 96))
     cache = signing_cache(sample, ClipSpec(num_frames=2, size=32))
     model = model_spec(MODEL, num_frames=1, crop_size=32)
-    result = train(cache, model, TrainConfig(epochs=1, batch_size=2), folder / "training", report=lambda line: None)
+    result = train(cache, model, TrainConfig(epochs=1, batch_size=2), folder / "training", log=lambda line: None)
     return cache, result.best_checkpoint
 
 

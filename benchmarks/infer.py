@@ -14,12 +14,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision)
+
 import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision)
 from benchmarks._report import Bar, chart, peak_memory_mib, print_line, print_machine, print_table
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size

@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
 from benchmarks._signing import rendered, signing_cache, signing_sample
 from benchmarks._size import Size

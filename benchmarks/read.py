@@ -19,12 +19,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
+
 import numpy as np
 import pyarrow as pa
 from numcodecs import blosc
 from numpy.typing import NDArray
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision, which peers import)
 from benchmarks._report import (
     Bar,
     chart,

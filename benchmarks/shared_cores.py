@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401
+
 import torch
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
 from signprep.pipeline.cli import SPIN_COUNT

@@ -59,7 +59,7 @@ def trained(folder: Path, size: Size) -> Path:
     )
     spec = model_spec("efficient_x3d_xs", num_frames=8, crop_size=size.pick(32, 64, 64), dropout_rate=0.0)
     cache = open_cache(folder / "words.zarr")
-    return train(cache, spec, config, folder / "run", report=lambda line: None).best_checkpoint
+    return train(cache, spec, config, folder / "run", log=lambda line: None).best_checkpoint
 
 
 def scored(checkpoint: Path, data_root: Path) -> None:

@@ -72,7 +72,7 @@ def epochs_of(
             found.append(tuple(new - old for new, old in zip(after, before, strict=True)))
 
     with mock.patch.object(Throughput, "on_train_batch_end", recording):
-        train(cache, spec, config, folder / "run", devices=devices, overwrite=True, report=lambda line: None)
+        train(cache, spec, config, folder / "run", devices=devices, overwrite=True, log=lambda line: None)
     return found  # type: ignore[return-value]
 
 
@@ -146,7 +146,7 @@ def growth(cache: Cache, folder: Path, epochs: int) -> None:
     spec = model_spec("efficient_x3d_xs", num_frames=4, crop_size=64)
     with mock.patch.object(EpochTable, "on_train_epoch_end", recording):
         config = TrainConfig(epochs=epochs, batch_size=BATCH)
-        train(cache, spec, config, folder / "run", overwrite=True, report=lambda line: None)
+        train(cache, spec, config, folder / "run", overwrite=True, log=lambda line: None)
     settled = held[min(2, epochs - 1)]
     print_line(
         f"memory held after epoch 3: {settled:.0f} MiB, after epoch {epochs}: {held[-1]:.0f} MiB "

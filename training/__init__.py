@@ -1,1 +1,1 @@
-"""Models, device-side transforms, the loader and the training run (needs torch)."""
+"""All that needs torch, up to a trained checkpoint: models, loader, transforms, runs; predictions are inference/'s."""

@@ -133,7 +133,7 @@ def train(
         devices=used,
         resume=checkpoint,
         overwrite=overwrite,
-        report=report,
+        log=report,
     )
     if not _is_first_process():
         return

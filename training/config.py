@@ -1,4 +1,4 @@
-"""TrainConfig: what a training run was asked for, apart from its data and its model."""
+"""Options of a training run apart from its data and its model; light, since the command line is made from them."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What of this machine training needs: torch, its GPU, and the libraries around it, each really tried."""
+"""Checks of `signprep doctor`: torch, its GPU and the libraries around it, each really tried."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -46,7 +46,7 @@ def _model() -> Check:
         with torch.inference_mode():
             logits = build_model(spec, 2).eval()(torch.zeros(1, 3, 2, 32, 32))
         if not torch.isfinite(logits).all():
-            raise FloatingPointError("a model's answer is no number")
+            raise FloatingPointError("a model's prediction is no number")
     except Exception as error:
         advice = "torch, torchvision and pytorchvideo do not fit each other: pip install -c constraints.txt '.[train]'"
         return Check(name="models", state=BROKEN, found=f"{type(error).__name__}: {error}", advice=advice)

@@ -8,7 +8,7 @@ Training goes on reading while validation runs: the first batches of the next ep
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
@@ -22,7 +22,14 @@ from torch import Tensor
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.data.epoch_order import BatchPlan, balanced, gradual, mixing_seed, shuffled, uniform_draws
+from signprep.training.data.epoch_order import (
+    BatchPlan,
+    balanced_order,
+    mixing_seed,
+    shuffled_order,
+    streaming_order,
+    uniform_draws,
+)
 
 PREFETCHED_BATCHES = 4
 """Batches in memory or being read, ahead of the one in use."""
@@ -30,7 +37,7 @@ PREFETCHED_BATCHES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Clips as stored, and what belongs to them. The memory of `clips` is used again once nobody holds `clips`."""
+    """Clips as stored, with their labels. The memory of `clips` is used again once nobody holds `clips`."""
 
     clips: Tensor
     """uint8 [B, T, 3S/2, S] or [B, T, S, S, 3]."""
@@ -39,9 +46,9 @@ class Batch:
     positions: Tensor
     """int64 [B], on the CPU."""
     draws: Tensor
-    """float32 [B, num_draws], uniform in [0, 1), on the CPU: the chances of augmentation."""
+    """float32 [B, num_draws], uniform in [0, 1), on the CPU: they decide the augmentation of each clip."""
     mixing_seed: int
-    """Of what is drawn once for the whole batch."""
+    """Seed of mixup and CutMix, which are drawn once for the whole batch."""
     weight: float = 1.0
     """Factor on the mean loss, 1 unless ranks have batches of different sizes."""
     buffer: "_Buffer | None" = field(default=None, repr=False)
@@ -85,10 +92,10 @@ class ClipLoader:
     positions: NDArray[np.int64]
     """Ascending, without repetition."""
     batch_size: int
-    """Of this rank."""
+    """Clips a batch on this rank."""
     shuffle: bool = False
     balance: bool = False
-    """Every class equally often; with `shuffle`."""
+    """Every class comes equally often in an epoch; needs `shuffle`."""
     seed: int = 0
     num_draws: int = 0
     """Random numbers a clip."""
@@ -98,18 +105,18 @@ class ClipLoader:
     rank: int = 0
     num_ranks: int = 1
     epoch: int = 0
-    """Of the batch that comes next."""
+    """Epoch of the batch that comes next."""
     step: int = 0
-    """In the epoch, of the batch that comes next."""
+    """Number, within its epoch, of the batch that comes next."""
     wait_seconds: float = 0.0
-    """For which the consumer has waited for batches, altogether."""
+    """Time that the consumer has waited for batches, altogether."""
 
-    gradual: bool | None = None
+    streaming: bool | None = None
     """Whether shards are mixed so that they can come over a network; None: if the cache's do."""
 
     def __post_init__(self) -> None:
-        if self.gradual is None:
-            self.gradual = self.cache.is_streamed
+        if self.streaming is None:
+            self.streaming = self.cache.is_streamed
         self._prefetcher: Prefetcher | None = None
         self._announced = -1
         self._begin_prefetching()
@@ -130,22 +137,18 @@ class ClipLoader:
             return self.positions
         if self._order is None or self._order[0] != epoch:
             if self.balance:
-                order = balanced(self.positions, self._labels[self.positions], seed=self.seed, epoch=epoch)
-            elif self.gradual:
-                order = gradual(self.positions, self.cache.info.clips_per_shard, seed=self.seed, epoch=epoch)
+                order = balanced_order(self.positions, self._labels[self.positions], seed=self.seed, epoch=epoch)
             else:
-                order = shuffled(self.positions, self.cache.info.clips_per_shard, seed=self.seed, epoch=epoch)
+                mixed = streaming_order if self.streaming else shuffled_order
+                order = mixed(self.positions, self.cache.info.clips_per_shard, seed=self.seed, epoch=epoch)
             self._order = epoch, order
         return self._order[1]
 
     def state_dict(self) -> dict[str, int]:
-        """Return which batch comes next, in which kind of order, and among how many ranks an epoch is divided."""
-        return {
-            "epoch": self.epoch,
-            "step": self.step,
-            "gradual": int(bool(self.gradual)),
-            "num_ranks": self.num_ranks,
-        }
+        """Return the place of the next batch, the kind of the order, and the ranks that share an epoch."""
+        # "gradual" is the streaming order's name in checkpoints.
+        place = {"epoch": self.epoch, "step": self.step}
+        return place | {"gradual": int(bool(self.streaming)), "num_ranks": self.num_ranks}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on from another batch, in the order that it belongs to, wherever the cache lies now.
@@ -161,15 +164,16 @@ class ClipLoader:
             )
         self._drop_ahead()
         self.epoch, self.step = state["epoch"], state["step"]
-        self.gradual, self._order = bool(state.get("gradual", self.gradual)), None
+        self.streaming, self._order = bool(state.get("gradual", self.streaming)), None
         self._begin_prefetching()
         self._next_read = self.epoch, self.step
 
-    def __iter__(self) -> "_Epoch":
-        return _Epoch(self)
+    def __iter__(self) -> Iterator[Batch]:
+        """Return an iterator to the end of the present epoch."""
+        return (self.next_batch() for _ in range(len(self) - self.step))
 
     def next_batch(self) -> Batch:
-        """Return the next batch, of whatever epoch."""
+        """Return the next batch; after the last one of an epoch comes the first one of the next."""
         while len(self._ahead) <= PREFETCHED_BATCHES and self._may_read_ahead():
             self._submit()
         started = time.perf_counter()
@@ -181,7 +185,7 @@ class ClipLoader:
         return batch
 
     def _may_read_ahead(self) -> bool:
-        """In order, an epoch is read when it is asked for; shuffled, the next one is begun meanwhile."""
+        # In order, an epoch is read when it is asked for; shuffled, the next one is begun meanwhile.
         return self.shuffle or not self._ahead or self._next_read[0] == self.epoch
 
     def _submit(self) -> None:
@@ -199,6 +203,7 @@ class ClipLoader:
         first, last = self._plan.bounds(step, rank=self.rank)
         positions = order[first:last]
         buffer = self._take_buffer(len(positions))
+        # A view of its own: when it is collected, nobody holds the batch and the buffer is free again.
         clips = buffer.clips[: len(positions)]
         if self._prefetcher is not None:
             self._prefetcher.used(positions)
@@ -219,7 +224,7 @@ class ClipLoader:
             buffer = self._free.get_nowait()
             if len(buffer.clips) >= num_clips:
                 if buffer.copied is not None:
-                    buffer.copied.synchronize()
+                    buffer.copied.synchronize()  # the copy to the GPU may still be reading the memory
                 return buffer
         except Empty:
             pass
@@ -246,20 +251,3 @@ class ClipLoader:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
         self._begin_prefetching()
-
-
-class _Epoch:
-    """Iterator to the end of the loader's present epoch."""
-
-    def __init__(self, loader: ClipLoader) -> None:
-        self._next: Callable[[], Batch] = loader.next_batch
-        self._left = len(loader) - loader.step
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Batch:
-        if not self._left:
-            raise StopIteration
-        self._left -= 1
-        return self._next()

@@ -1,9 +1,8 @@
-"""ModelSpec: the one place for what a model wants of its input and how it is built.
+"""ModelSpec: the one place for the input of a model and the way it is built.
 
-In: a model's name, the number of classes and, where the model allows it, frames and crop of one's own. Out: a module
-that maps float clips [B, 3, T, H, W] to logits [B, classes]. X3D's own softmax is left out: with it, cross-entropy
-would see probabilities. slow_r50 and x3d pool with kernels of fixed size in their heads, so they are built for the
-frames and the crop in use; MViT's position embeddings too have one size.
+In: a model's name, the number of classes and, where the model allows it, other frames and crop than its usual ones.
+Out: a module that maps float clips [B, 3, T, H, W] to logits [B, classes]. Custom models come from the user's factory,
+`--model-name package.module:factory`, and are tried on one random clip, so that a mistake shows before the first epoch.
 """
 
 import math
@@ -17,7 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.runtime.text import first_line
 from signprep.training.runtime.custom_code import load_function
+
+SPATIAL_STRIDE = 32
+"""All models halve their input five times, so that 32 pixels are the smallest crop."""
+
+HEAD_ATTRIBUTE = "head_name"
+"""Attribute by which a custom model may say which of its layers is the head."""
+
+_PROJECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +33,14 @@ class ModelSpec:
     """A model and its input."""
 
     name: str
-    """One of `MODEL_SPECS`, or package.module:factory for a model of one's own."""
+    """One of `MODEL_SPECS`, or package.module:factory for a custom model."""
     num_frames: int
     """Frames a clip, T."""
     crop_size: int
     """Height and width of the input in pixels."""
     dropout_rate: float = 0.5
     mean: float = 0.45
-    """Of RGB in 0..1, the same for all channels. Source: PyTorchVideo's Kinetics-400 models, as is `std`."""
+    """Mean of RGB in 0..1 in all channels. Source: PyTorchVideo's Kinetics-400 models, as of `std`."""
     std: float = 0.225
 
     @property
@@ -53,6 +61,7 @@ class ModelSpec:
 def _build_slow(spec: ModelSpec, num_classes: int) -> nn.Module:
     from pytorchvideo.models.resnet import create_resnet
 
+    # Like X3D's, its head pools with a kernel of fixed size: it is built for the frames and the crop in use.
     cells = math.ceil(spec.crop_size / SPATIAL_STRIDE)
     model: nn.Module = create_resnet(
         stem_conv_kernel_size=(1, 7, 7),
@@ -71,7 +80,7 @@ def _build_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
         input_crop_size=spec.crop_size,
         model_num_class=num_classes,
         dropout_rate=spec.dropout_rate,
-        head_activation=None,
+        head_activation=None,  # with X3D's own softmax, cross-entropy would see probabilities
     )
     return model
 
@@ -116,47 +125,97 @@ def _initialise_residual_blocks(model: nn.Module) -> None:
     init_net_weights(model)
 
 
-def _build_own(spec: ModelSpec, num_classes: int) -> nn.Module:
-    return build_own_model(
-        spec.name,
-        num_classes=num_classes,
-        num_frames=spec.num_frames,
-        crop_size=spec.crop_size,
-        dropout_rate=spec.dropout_rate,
-    )
+def _build_custom(spec: ModelSpec, num_classes: int) -> nn.Module:
+    """Import a factory, call it and try the model that it returns.
+
+    Raises:
+        TrainingError: there is no such factory, it or its model fails, or the model does not map float
+            [1, 3, num_frames, crop_size, crop_size] to float logits [1, num_classes].
+    """
+    factory = load_function(spec.name, "model")
+    options = {
+        "num_classes": num_classes,
+        "num_frames": spec.num_frames,
+        "crop_size": spec.crop_size,
+        "dropout_rate": spec.dropout_rate,
+    }
+    try:
+        model = factory(**options)
+    except Exception as error:
+        arguments = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise TrainingError(f"{spec.name}({arguments}) failed: {_reason(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise TrainingError(f"{spec.name}: gives {type(model).__name__}; it must give a torch.nn.Module")
+    # Clips come to it contiguous, whatever layout the rest prefers: `view` works in its `forward`.
+    model.register_forward_pre_hook(_contiguous)
+    _try(model, spec, num_classes)
+    return model
 
 
-SPATIAL_STRIDE = 32
-"""All models halve their input five times, so that 32 pixels are the smallest crop."""
+def _contiguous(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
+
+
+def _try(model: nn.Module, spec: ModelSpec, num_classes: int) -> None:
+    """Raise TrainingError unless the model gives logits for a random clip; leave no trace in the model."""
+    clip = torch.randn((1, *spec.input_shape), generator=torch.Generator().manual_seed(0))
+    shape = list(clip.shape)
+    training = [module for module in model.modules() if module.training]
+    try:
+        with torch.no_grad():
+            logits = model.eval()(clip)
+    except Exception as error:
+        raise TrainingError(f"{spec.name}: its model fails on a clip {shape}: {_reason(error)}") from error
+    for module in training:
+        module.training = True
+    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes) or not logits.is_floating_point():
+        found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise TrainingError(
+            f"{spec.name}: its model gives {found} for a clip {shape}; it must give float [1, {num_classes}], "
+            "the logits of a batch of one"
+        )
+    if num_classes > 1 and bool((logits >= 0).all()) and abs(float(logits.double().sum()) - 1) < 1e-3:
+        raise TrainingError(
+            f"{spec.name}: its model gives probabilities, they sum to 1; leave out the softmax, it must give logits"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line, with the place in the user's own code."""
+    ours = (str(Path(torch.__file__).parent), __file__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {first_line(error)}{place}"
+
+
 MOST_FRAMES, LARGEST_CROP = 1024, 2048
-"""Far above anything that trains; a damaged or hostile checkpoint may not ask for more memory than that."""
+"""Limits far above anything that trains; a damaged or hostile checkpoint may not ask for more memory than that."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Family:
-    """What models of one architecture have in common."""
+class _Family:
+    """Models of one architecture."""
 
     build: Callable[[ModelSpec, int], nn.Module]
     head: str | None
     """Name of the linear layer that gives the logits; None where the model has to be asked."""
     frames: range = range(1, MOST_FRAMES + 1)
-    """Numbers of frames that it takes."""
     crops: range = range(SPATIAL_STRIDE, LARGEST_CROP + 1)
     weights_have_size: bool = False
-    """Whether trained weights fit one number of frames and one crop only."""
+    """Trained weights fit one number of frames and one crop only."""
 
 
-_SLOW = Family(build=_build_slow, head="blocks.5.proj")
-_X3D = Family(build=_build_x3d, head="blocks.5.proj")
-_EFFICIENT_X3D = Family(build=_build_efficient_x3d, head="projection.model")
-_MVIT = Family(
+_SLOW = _Family(build=_build_slow, head="blocks.5.proj")
+_X3D = _Family(build=_build_x3d, head="blocks.5.proj")
+_EFFICIENT_X3D = _Family(build=_build_efficient_x3d, head="projection.model")
+_MVIT = _Family(
     build=_build_mvit,
     head="head.proj",
     frames=range(2, MOST_FRAMES + 1, 2),
     crops=range(SPATIAL_STRIDE, LARGEST_CROP + 1, 4),
-    weights_have_size=True,
+    weights_have_size=True,  # its position embeddings
 )
-_OWN = Family(build=_build_own, head=None, crops=range(1, LARGEST_CROP + 1))
+_CUSTOM = _Family(build=_build_custom, head=None, crops=range(1, LARGEST_CROP + 1))
 
 _MODELS = {
     "efficient_x3d_xs": (_EFFICIENT_X3D, 4, 160, "efficient_x3d_xs_original_form.pyth"),
@@ -178,11 +237,18 @@ MODEL_SPECS = {
 K400_FILES = {name: file for name, (_, _, _, file) in _MODELS.items()}
 
 
-def _family(name: str) -> Family:
+def is_custom(name: str) -> bool:
+    """Return True for the name of a custom model's factory."""
+    return ":" in name
+
+
+def _family(name: str) -> _Family:
     """Return the family of a model, known by its name; raise TrainingError if there is none."""
     if is_custom(name):
-        check_own_name(name)
-        return _OWN
+        module, _, factory = name.partition(":")
+        if not factory.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise TrainingError(f"{name!r} does not name a model; expected package.module:factory, like mymodels:small")
+        return _CUSTOM
     if name not in _MODELS:
         raise TrainingError(
             f"there is no model {name!r}; the models are {', '.join(_MODELS)}, "
@@ -199,20 +265,20 @@ def model_spec(
     dropout_rate: float | None = None,
     pretrained: bool = False,
 ) -> ModelSpec:
-    """Return the spec of a model, with frames, crop and dropout of one's own where given.
+    """Return the spec of a model, with other frames, crop and dropout than its usual ones where given.
 
     Args:
         name: one of `MODEL_SPECS`, or package.module:factory; nothing is imported here.
-        num_frames: T; by default what the Kinetics-400 model was trained with, 16 for a model of one's own.
-        crop_size: likewise; 224 for a model of one's own.
-        dropout_rate: before the last layer.
-        pretrained: whether it is to begin with the Kinetics-400 weights.
+        num_frames: T; by default that of the Kinetics-400 model, 16 for a custom model.
+        crop_size: pixels; by default that of the Kinetics-400 model, 224 for a custom model.
+        dropout_rate: of the dropout before the last layer.
+        pretrained: the model is to begin with the Kinetics-400 weights.
 
     Raises:
         TrainingError: there is no such model, or it cannot take that input, or there are no such weights.
     """
     family = _family(name)
-    default = ModelSpec(name=name, num_frames=16, crop_size=224) if family is _OWN else MODEL_SPECS[name]
+    default = ModelSpec(name=name, num_frames=16, crop_size=224) if family is _CUSTOM else MODEL_SPECS[name]
     given: dict[str, Any] = {"num_frames": num_frames, "crop_size": crop_size, "dropout_rate": dropout_rate}
     spec = replace(default, **{field: value for field, value in given.items() if value is not None})
     _check_input(spec)
@@ -236,7 +302,7 @@ def _check_input(spec: ModelSpec) -> None:
 
 def check_k400(spec: ModelSpec) -> None:
     """Raise TrainingError unless there are Kinetics-400 weights for the model with its frames and crop."""
-    if _family(spec.name) is _OWN:
+    if is_custom(spec.name):
         raise TrainingError(f"{spec.name}: there are no Kinetics-400 weights for a model of one's own; give a path")
     trained = MODEL_SPECS[spec.name]
     is_resized = (spec.num_frames, spec.crop_size) != (trained.num_frames, trained.crop_size)
@@ -259,12 +325,12 @@ def _nearest(number: int, allowed: range) -> int:
 def build_model(spec: ModelSpec, num_classes: int) -> nn.Module:
     """Return a freshly initialised model: float [B, 3, T, H, W] -> logits [B, num_classes].
 
-    A model of one's own is imported by its name: code runs.
+    A custom model is imported by its name: code runs.
 
     Raises:
-        TrainingError: there is no such model, it cannot take that input, or one's own does not keep to the contract.
+        TrainingError: there is no such model, it cannot take that input, or a custom model breaks the contract.
     """
-    import signprep.training.runtime.torchvision_operators  # noqa: F401  (before pytorchvideo)
+    import signprep.training.runtime.torchvision_operators  # noqa: F401
 
     _check_input(spec)
     return _family(spec.name).build(spec, num_classes)
@@ -273,18 +339,39 @@ def build_model(spec: ModelSpec, num_classes: int) -> nn.Module:
 def head_name(model: nn.Module, spec: ModelSpec, num_classes: int) -> str:
     """Return the name, among the model's modules, of the layer that gives the logits.
 
+    In a custom model it is the only linear layer or convolution of that width, or the one that the model's attribute
+    `head_name` names.
+
     Raises:
-        TrainingError: in a model of one's own it cannot be told which one that is.
+        TrainingError: there is no such layer, or several, and the model does not say which.
     """
-    return _family(spec.name).head or own_head_name(model, spec.name, num_classes)
+    head = _family(spec.name).head
+    if head is not None:
+        return head
+    found = [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, _PROJECTIONS)
+        and (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels) == num_classes
+    ]
+    said = getattr(model, HEAD_ATTRIBUTE, None)
+    if said in found:
+        return str(said)
+    if said is None and len(found) == 1:
+        return found[0]
+    among = f"it has {', '.join(found) or 'none'}" + (f" and says {said!r}" if said is not None else "")
+    raise TrainingError(
+        f"{spec.name}: cannot tell which layer of the model is its head, a Linear or Conv that gives {num_classes} "
+        f"values ({among}); give the model an attribute {HEAD_ATTRIBUTE} with the layer's name"
+    )
 
 
 def channels_last(model: nn.Module) -> nn.Module:
     """Lay the weights out with channels last, for clips laid out so: the same numbers, sooner.
 
     A training step on two cores takes 0.53 to 0.60 of the time for X3D and EfficientX3D, 0.75 to 1 for slow_r50 and
-    0.97 for MViT (`python -m benchmarks models`). A model of one's own stays as it is: its layers may not allow it, as
-    Conv2d does not.
+    0.97 for MViT (`python -m benchmarks models`). A custom model stays as it is: its layers may not allow it, as Conv2d
+    does not.
     """
     if type(model).__module__.startswith("pytorchvideo."):
         model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -295,100 +382,3 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
     """Return the numbers of all and of trainable parameters."""
     counts = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return sum(count for count, _ in counts), sum(count for count, trainable in counts if trainable)
-
-
-_PROJECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-HEAD_ATTRIBUTE = "head_name"
-"""Attribute by which a model may say which of its layers is the head."""
-
-
-def is_custom(name: str) -> bool:
-    """Return whether a model's name is that of a factory."""
-    return ":" in name
-
-
-def check_own_name(name: str) -> None:
-    """Raise TrainingError unless the name is of the form package.module:factory."""
-    module, _, factory = name.partition(":")
-    if not factory.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        raise TrainingError(f"{name!r} does not name a model; expected package.module:factory, like mymodels:small")
-
-
-def build_own_model(name: str, *, num_classes: int, num_frames: int, crop_size: int, dropout_rate: float) -> nn.Module:
-    """Import a factory, call it and try what it gives on one random clip.
-
-    Raises:
-        TrainingError: there is no such factory, it or its model fails, or the model does not map float
-            [1, 3, num_frames, crop_size, crop_size] to float logits [1, num_classes].
-    """
-    factory = load_function(name, "model")
-    options: dict[str, Any] = {"num_frames": num_frames, "crop_size": crop_size, "dropout_rate": dropout_rate}
-    try:
-        model = factory(num_classes=num_classes, **options)
-    except Exception as error:
-        arguments = ", ".join(f"{key}={value}" for key, value in {"num_classes": num_classes, **options}.items())
-        raise TrainingError(f"{name}({arguments}) failed: {_reason(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise TrainingError(f"{name}: gives {type(model).__name__}; it must give a torch.nn.Module")
-    model.register_forward_pre_hook(_contiguous)
-    _try(model, name, torch.Size((1, 3, num_frames, crop_size, crop_size)), num_classes)
-    return model
-
-
-def _contiguous(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
-
-
-def _try(model: nn.Module, name: str, shape: torch.Size, num_classes: int) -> None:
-    """Raise TrainingError unless the model gives logits for a random clip; leave no trace in the model."""
-    clip = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    training = [module for module in model.modules() if module.training]
-    try:
-        with torch.no_grad():
-            logits = model.eval()(clip)
-    except Exception as error:
-        raise TrainingError(f"{name}: its model fails on a clip {list(shape)}: {_reason(error)}") from error
-    for module in training:
-        module.training = True
-    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes) or not logits.is_floating_point():
-        found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise TrainingError(
-            f"{name}: its model gives {found} for a clip {list(shape)}; it must give float [1, {num_classes}], "
-            "the logits of a batch of one"
-        )
-    if num_classes > 1 and bool((logits >= 0).all()) and abs(float(logits.double().sum()) - 1) < 1e-3:
-        raise TrainingError(
-            f"{name}: its model gives probabilities, they sum to 1; leave out the softmax, it must give logits"
-        )
-
-
-def own_head_name(model: nn.Module, name: str, num_classes: int) -> str:
-    """Return the name of the layer that gives the logits: the only linear layer or convolution of that width.
-
-    Raises:
-        TrainingError: there is none, or several and the model does not say which with its attribute `head_name`.
-    """
-    widths = {
-        layer_name: layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        for layer_name, layer in model.named_modules()
-        if isinstance(layer, _PROJECTIONS)
-    }
-    found = [layer_name for layer_name, width in widths.items() if width == num_classes]
-    said = getattr(model, HEAD_ATTRIBUTE, None)
-    if said in found:
-        return str(said)
-    if said is None and len(found) == 1:
-        return found[0]
-    among = f"it has {', '.join(found) or 'none'}" + (f" and says {said!r}" if said is not None else "")
-    raise TrainingError(
-        f"{name}: cannot tell which layer of the model is its head, a Linear or Conv that gives {num_classes} values "
-        f"({among}); give the model an attribute {HEAD_ATTRIBUTE} with the layer's name"
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return an error in one line, with the place in the user's own code."""
-    ours = (str(Path(torch.__file__).parent), __file__)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{place}"

@@ -1,24 +1,21 @@
-"""One training run: from a cache to checkpoints, TensorBoard logs and the run's record, as run_folder.py lists them."""
+"""One training run: from a cache to the checkpoints, logs and record that callbacks/checkpoints.py lists."""
 
 import logging
 import time
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import signprep.training.runtime.torchvision_operators  # noqa: F401
+
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-
-from lightning import Callback, Trainer, seed_everything  # isort: skip
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging  # isort: skip
-from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
@@ -29,16 +26,16 @@ from signprep.training.callbacks.checkpoints import (
     CHECKPOINTS_FOLDER,
     LAST,
     LOGS_FOLDER,
+    AtomicCheckpointIO,
     BestCheckpoint,
     BestEpochs,
-    WholeCheckpointIO,
     prepare_folder,
     remove_earlier_run,
     require_own,
 )
 from signprep.training.callbacks.guards import LossGuard, SaveLast, StopRequested, Throughput
 from signprep.training.callbacks.progress import EpochProgress
-from signprep.training.callbacks.record import METRICS, RUN, EpochTable, ValidationPictures, versions, write_run
+from signprep.training.callbacks.record import METRICS, RUN, EpochTable, ValidationImages, versions, write_run
 from signprep.training.config import Devices, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.data.splits import balanced_class_weights, require_frames, split_positions
@@ -57,18 +54,18 @@ MONITORED = "val/accuracy"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What came of a run."""
+    """Outcome of a run."""
 
     best_checkpoint: Path
     last_checkpoint: Path
     best_val_accuracy: float
-    """Of all validation clips, at the best epoch."""
+    """Accuracy over all validation clips at the best epoch."""
     epochs: int
     seconds: float
     clips_per_second: float
-    """Of training steps, in this run (not in those that it resumed)."""
+    """Rate of the training steps of this run, without those of a run that it resumed."""
     data_wait_percent: float
-    """Of the time of training steps that was spent waiting for clips."""
+    """Share of the time of training steps that was spent waiting for clips."""
 
 
 def train(
@@ -80,31 +77,34 @@ def train(
     devices: Devices = Devices(),  # noqa: B008  (frozen)
     resume: Path | None = None,
     overwrite: bool = False,
-    report: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
 
     Args:
         cache: open, finished.
-        spec: of the model.
+        spec: the model and its input.
         config: options.
         run_folder: gets checkpoints, logs and the record.
-        devices: to train on.
+        devices: GPUs or processes to train on.
         resume: the checkpoint to go on from, its last.ckpt.
         overwrite: take the place of a run that is there already.
-        report: takes the lines that tell people what is trained on what.
+        log: takes the lines that tell people what is trained on what.
 
     Raises:
         TrainingError: the cache cannot train this model, the run cannot start or go on, or its loss is no number.
         StoppedError: it was asked to stop; its checkpoint is saved.
         CheckpointError: weights to begin or go on with do not load or do not fit.
     """
-    train_positions, val_positions = split_positions(cache, report)
+    train_positions, val_positions = split_positions(cache, log)
     require_frames(cache, spec)
-    _require_clips(cache, train_positions, devices)
+    if len(train_positions) < devices.num_ranks:
+        raise TrainingError(
+            f"{cache}: has {len(train_positions)} training clips for {devices.num_ranks} processes; use fewer devices"
+        )
     if isinstance(cache, StreamedCache):
         cache.require_room(len(cache) if config.balanced_sampling else WINDOW_CLIPS)
-    card = ModelMetadata(
+    metadata = ModelMetadata(
         model_spec=spec,
         clip_spec=cache.clip_spec,
         vocabulary=cache.vocabulary,
@@ -113,37 +113,30 @@ def train(
     augment = load_function(config.augment, "augmentation") if config.augment else None
     if resume is not None:
         require_own(resume, run_folder)
-        check_resumable(resume, card, config)
+        check_resumable(resume, metadata, config)
     prepare_folder(run_folder, replace=overwrite or resume is not None)
     if not devices.gpus:
         keep_freed_memory()
     seed_everything(config.seed, verbose=False)
-    model = _prepare_model(spec, config, cache.vocabulary)
     plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)
     classifier = SignClassifier(
-        card,
+        metadata,
         config,
-        model,
+        _prepare_model(spec, config, cache.vocabulary),
         total_steps=config.epochs * -(-len(plan) // config.accumulate_batches),
         class_weights=balanced_class_weights(cache, train_positions) if config.class_weights == "balanced" else None,
         augment=augment,
     )
     if resume is not None:
-        report(f"going on from {resume}")
+        log(f"going on from {resume}")
     for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
-        report(line)
+        log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
-    run = _Run(run_folder, classifier, data, cache, devices, report)
-    return run.fit(resume, overwrite=overwrite)
+    return _Run(run_folder, classifier, data, cache, devices, log).fit(resume, overwrite=overwrite)
 
 
 def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:
-    """Return the model that a run trains.
-
-    Raises:
-        TrainingError: a model of one's own does not build.
-        CheckpointError: its first weights do not load or do not fit.
-    """
+    """Return the model of a run: built, filled with weights from elsewhere, frozen, laid out, compiled."""
     model = build_model(spec, len(vocabulary))
     if config.pretrained is not None:
         load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
@@ -155,15 +148,8 @@ def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary)
     return model
 
 
-def _require_clips(cache: Cache, positions: NDArray[np.int64], devices: Devices) -> None:
-    if len(positions) < devices.num_ranks:
-        raise TrainingError(
-            f"{cache}: has {len(positions)} training clips for {devices.num_ranks} processes; use fewer devices"
-        )
-
-
 def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: int, devices: Devices) -> list[str]:
-    spec, config = classifier.card.model_spec, classifier.config
+    spec, config = classifier.metadata.model_spec, classifier.config
     total, trainable = parameter_counts(classifier.model)
     glosses = list(cache.vocabulary.glosses)
     shown = str(glosses[:20])[:-1] + (f", ... {len(glosses) - 20} more]" if len(glosses) > 20 else "]")
@@ -192,19 +178,18 @@ class _Run:
         data: ClipData,
         cache: Cache,
         devices: Devices,
-        report: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         self._folder, self._classifier, self._data, self._cache = folder, classifier, data, cache
-        self._devices, self._report = devices, report
         self._checkpoints = folder / CHECKPOINTS_FOLDER
         self._throughput = Throughput(data)
-        self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, report)
+        self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, log)
         self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
         self._logger = TensorBoardLogger(str(folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
-        self._trainer = self._make_trainer()
+        self._trainer = self._make_trainer(devices)
         self._document = {
             "options": classifier.config.to_dict(),
-            "model": classifier.card.model_spec.to_dict(),
+            "model": classifier.metadata.model_spec.to_dict(),
             "parameters": dict(zip(("all", "trainable"), parameter_counts(classifier.model), strict=True)),
             "cache": {
                 "path": str(cache),
@@ -225,29 +210,19 @@ class _Run:
                 if overwrite and resume is None:
                     remove_earlier_run(self._folder)
                 write_run(self._folder / RUN, self._document | {"status": "running"})
-            with self._save_last.signals_restored(), warnings.catch_warnings():
+            with self._errors_for_users(), self._save_last.signals_restored(), warnings.catch_warnings():
                 _quieten()
                 self._trainer.fit(self._classifier, datamodule=self._data, ckpt_path=resume, weights_only=True)
             status = "finished"
-        except (StopRequested, SystemExit) as stop:
+        except StoppedError:
             status = "stopped"
-            saved = self._save_last.path.is_file()
-            how = f"--resume goes on from {self._save_last.path}" if saved else "nothing was saved yet"
-            raise StoppedError(f"stopped in epoch {self._trainer.current_epoch + 1}; {how}") from stop
+            raise
         except OSError as error:  # checkpoints, logs and the record are written as it runs
             place = error.filename or self._folder
             reason = error.strerror or error
             raise TrainingError(
                 f"{place}: cannot be written or read ({reason}); --resume goes on from the last epoch that was saved"
             ) from error
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            spec, batch_size = self._classifier.card.model_spec, self._classifier.config.batch_size
-            traceback.clear_frames(error.__traceback__)  # they hold the batch that did not fit
-            device = self._trainer.strategy.root_device  # the model is back in the computer's memory by now
-            model = self._classifier.model.to(device)
-            raise out_of_memory(model, spec.name, spec.input_shape, batch_size, device) from error
         finally:
             self._data.close()
             if self._trainer.is_global_zero and status != "finished":
@@ -258,6 +233,24 @@ class _Run:
         if self._trainer.is_global_zero:
             write_run(self._folder / RUN, self._document | {"status": status, "result": _plain(result)})
         return result
+
+    @contextmanager
+    def _errors_for_users(self) -> Iterator[None]:
+        """Turn a stop and missing memory into errors that say what to do."""
+        try:
+            yield
+        except (StopRequested, SystemExit) as stop:
+            saved = self._save_last.path.is_file()
+            how = f"--resume goes on from {self._save_last.path}" if saved else "nothing was saved yet"
+            raise StoppedError(f"stopped in epoch {self._trainer.current_epoch + 1}; {how}") from stop
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            spec, batch_size = self._classifier.metadata.model_spec, self._classifier.config.batch_size
+            traceback.clear_frames(error.__traceback__)  # they hold the batch that did not fit
+            device = self._trainer.strategy.root_device  # the model is back in the computer's memory by now
+            model = self._classifier.model.to(device)
+            raise out_of_memory(model, spec.name, spec.input_shape, batch_size, device) from error
 
     def _result(self, seconds: float) -> TrainResult:
         score = self._best.best_model_score
@@ -275,12 +268,12 @@ class _Run:
 
     def _log_options(self, result: TrainResult) -> None:
         """Put the options beside the result into TensorBoard's table of runs."""
-        options = {"model": self._classifier.card.model_spec.to_dict(), **self._classifier.config.to_dict()}
+        options = {"model": self._classifier.metadata.model_spec.to_dict(), **self._classifier.config.to_dict()}
         self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
         self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
 
-    def _make_trainer(self) -> Trainer:
-        config, devices = self._classifier.config, self._devices
+    def _make_trainer(self, devices: Devices) -> Trainer:
+        config = self._classifier.config
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         return Trainer(
@@ -294,7 +287,7 @@ class _Run:
             accumulate_grad_batches=config.accumulate_batches,
             deterministic=config.deterministic,
             logger=self._logger,
-            plugins=[WholeCheckpointIO()],
+            plugins=[AtomicCheckpointIO()],
             callbacks=self._callbacks(),
             enable_model_summary=False,
             enable_progress_bar=False,
@@ -312,7 +305,7 @@ class _Run:
             self._throughput,
             EpochProgress(self._throughput, len(self._cache.vocabulary)),
             EpochTable(self._folder / METRICS),
-            ValidationPictures(self._cache),
+            ValidationImages(self._cache),
         ]
         if config.early_stopping is not None:
             callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.early_stopping))

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from signprep.training.config import Augmentation
 from signprep.training.data.augmentation import (
-    Tones,
     erased_boxes,
     frame_positions,
     jittered_frame_positions,
@@ -24,22 +23,25 @@ from signprep.training.data.augmentation import (
 )
 from signprep.training.model_spec import ModelSpec
 
-AugmentFunction = Callable[[Tensor, Generator], Tensor]
-"""One's own augmentation: RGB clips in 0..1, float [B, 3, t, C, C], and a seeded generator -> clips of that shape."""
+_Tone = tuple[Tensor, Tensor, Tensor]
+"""Contrast, saturation and brightness of clips, float32 [B, 1, 1, 1] each."""
 
+AugmentFunction = Callable[[Tensor, Generator], Tensor]
+"""A custom augmentation: RGB clips in 0..1, float [B, 3, t, C, C], and a seeded generator -> clips of that shape."""
+
+# ITU-R BT.601, in the limited range of 8 bits.
 LUMA = (0.299, 0.587, 0.114)
-"""Of R, G and B. Source: ITU-R BT.601, as are the numbers below."""
+"""Shares of R, G and B in Y."""
 
 CHROMA = ((0.0, 1.402), (-0.344136, -0.714136), (1.772, 0.0))
-"""Parts of U and V in R, G and B."""
+"""Factors of U and V in R, G and B."""
 
 LUMA_BLACK, LUMA_RANGE, CHROMA_ZERO, CHROMA_RANGE = 16.0, 219.0, 128.0, 224.0
-"""Of limited range, in 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Scale:
-    """output = (rgb - mean) / std, and tones before it."""
+    """The normalisation of rgb in 0..1, after its tones were changed: (rgb - mean) / std."""
 
     mean: float
     std: float
@@ -53,7 +55,7 @@ def i420_planes(clips: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chroma_grid(grid: Tensor, size: int) -> Tensor:
-    """Return where to sample planes of half the size so that it is as if each of their pixels stood for 2 x 2.
+    """Return the grid that samples planes of half the size as if each of their pixels stood for 2 x 2.
 
     Bilinear sampling of a plane whose pixels were doubled is, along each axis, bilinear sampling of the plane itself
     at another coordinate: constant between the two copies of a pixel, linear between neighbours. So the doubled
@@ -83,9 +85,9 @@ class ClipTransform:
         """Make the transform of a model.
 
         Args:
-            spec: of the model.
+            spec: the model's frames, crop, mean and std.
             augmentation: limits; the defaults if None.
-            augment: one's own function, called after them.
+            augment: custom augmentation, called after the others.
         """
         self._spec = spec
         self._limits = augmentation or Augmentation()
@@ -98,32 +100,32 @@ class ClipTransform:
         Args:
             clips: as stored.
             draws: the clips' random numbers, on the CPU; without them, nothing is augmented.
-            seed: of the generator for one's own augmentation.
+            seed: seeds the generator of the custom augmentation.
         """
         spec = self._spec
-        own = self._augment if draws is not None else None
-        scale = _Scale(mean=0.0, std=1.0) if own else _Scale(mean=spec.mean, std=spec.std)
+        augment = self._augment if draws is not None else None
+        scale = _Scale(mean=0.0, std=1.0) if augment else _Scale(mean=spec.mean, std=spec.std)
         frames = self._frames(clips, draws)
-        tone = _on(tones(draws, self._limits), clips.device) if draws is not None else None
+        all_tones = None
+        if draws is not None:
+            all_tones = tones(draws, self._limits).to(clips.device, non_blocking=True)[..., None, None, None]
         grids = self._grids(clips, draws)
-        batch = torch.empty(
-            (len(clips), 3, spec.num_frames, spec.crop_size, spec.crop_size),
-            device=clips.device,
-            memory_format=torch.channels_last_3d,
-        )
+        shape = (len(clips), *spec.input_shape)
+        batch = torch.empty(shape, device=clips.device, memory_format=torch.channels_last_3d)
         fill = _fill_from_rgb if clips.dim() == 5 else _fill_from_i420
         # A processor's cache holds the planes of a clip but not of a batch: one by one takes half the time there.
         each = 1 if clips.device.type == "cpu" else len(clips)
         for first in range(0, len(clips), each):
             some = slice(first, first + each)
-            fill(batch[some], frames[some], (grids[0][some], grids[1][some]), tone and tone.of(some), scale)
+            tone = None if all_tones is None else (all_tones[0, some], all_tones[1, some], all_tones[2, some])
+            fill(batch[some], frames[some], (grids[0][some], grids[1][some]), tone, scale)
             batch[some].clamp_((0 - scale.mean) / scale.std, (1 - scale.mean) / scale.std)
         if draws is not None:
             grey = (spec.mean - scale.mean) / scale.std
             for place, rows, columns in erased_boxes(draws, self._limits, spec.crop_size):
                 batch[place, :, :, rows, columns] = grey
-        if own:
-            batch = own(batch, Generator(clips.device).manual_seed(seed)).sub(spec.mean).div(spec.std)
+        if augment:
+            batch = augment(batch, Generator(clips.device).manual_seed(seed)).sub(spec.mean).div(spec.std)
         return batch
 
     def _frames(self, clips: Tensor, draws: Tensor | None) -> Tensor:
@@ -153,51 +155,40 @@ class ClipTransform:
         return grid, chroma_grid(grid, size)
 
 
-def _on(tone: Tones, device: torch.device) -> Tones:
-    """Return the tones on a device, as [B, 1, 1, 1]."""
-    moved = (
-        value.to(device, non_blocking=True)[:, None, None, None]
-        for value in (tone.contrast, tone.saturation, tone.brightness)
-    )
-    contrast, saturation, brightness = moved
-    return Tones(contrast=contrast, saturation=saturation, brightness=brightness)
-
-
-def _neutral(like: Tensor) -> Tones:
-    one = torch.ones((1, 1, 1, 1), device=like.device)
-    return Tones(contrast=one, saturation=one, brightness=torch.zeros_like(one))
-
-
 def _fill_from_i420(
-    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: Tones | None, scale: _Scale
+    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, scale: _Scale
 ) -> None:
-    """Write channels of [B, 3, t, C, C] from I420 frames, uint8 [B, t, 3S/2, S]: RGB is linear in Y, U and V."""
-    tone = tone or _neutral(batch)
+    """Write [B, 3, t, C, C] from I420 frames, uint8 [B, t, 3S/2, S], and their tone: RGB is linear in Y, U and V."""
+    if tone is None:
+        one = torch.ones((1, 1, 1, 1), device=batch.device)
+        tone = (one, one, torch.zeros_like(one))
+    contrast, saturation, brightness = tone
     luma, chroma = i420_planes(frames)
     y = sampled(luma.float(), grids[0])
     uv = sampled(chroma.float().sub_(CHROMA_ZERO).flatten(1, 2), grids[1]).unflatten(1, (-1, 2))
     black = LUMA_BLACK / LUMA_RANGE
-    y.mul_(tone.contrast / (LUMA_RANGE * scale.std))
-    y.add_(((-black - 0.5) * tone.contrast + 0.5 + tone.brightness - scale.mean) / scale.std)
-    strength = tone.contrast * tone.saturation / (CHROMA_RANGE * scale.std)
-    for channel, parts in enumerate(CHROMA):
+    y.mul_(contrast / (LUMA_RANGE * scale.std))
+    y.add_(((-black - 0.5) * contrast + 0.5 + brightness - scale.mean) / scale.std)
+    strength = contrast * saturation / (CHROMA_RANGE * scale.std)
+    for channel, factors in enumerate(CHROMA):
         base = y
-        for plane, part in enumerate(parts):
-            if part:
-                base = torch.addcmul(base, uv[:, :, plane], part * strength, out=batch[:, channel])
+        for plane, factor in enumerate(factors):
+            if factor:
+                base = torch.addcmul(base, uv[:, :, plane], factor * strength, out=batch[:, channel])
 
 
 def _fill_from_rgb(
-    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: Tones | None, scale: _Scale
+    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, scale: _Scale
 ) -> None:
-    """Write channels of [B, 3, t, C, C] from RGB frames, uint8 [B, t, S, S, 3]."""
+    """Write [B, 3, t, C, C] from RGB frames, uint8 [B, t, S, S, 3], and their tone."""
     planes = sampled(frames.permute(0, 1, 4, 2, 3).flatten(1, 2).float(), grids[0]).unflatten(1, (-1, 3))
     if tone is None:
         batch.copy_(planes.transpose(1, 2)).mul_(1 / (255 * scale.std)).sub_(scale.mean / scale.std)
         return
-    offset = (0.5 - 0.5 * tone.contrast + tone.brightness - scale.mean) / scale.std
-    strength = tone.contrast / (255 * scale.std)
-    grey = sum(part * planes[:, :, channel] for channel, part in enumerate(LUMA))
-    shared = offset + strength * (1 - tone.saturation) * grey
+    contrast, saturation, brightness = tone
+    offset = (0.5 - 0.5 * contrast + brightness - scale.mean) / scale.std
+    strength = contrast / (255 * scale.std)
+    grey = sum(share * planes[:, :, channel] for channel, share in enumerate(LUMA))
+    shared = offset + strength * (1 - saturation) * grey
     for channel in range(3):
-        torch.addcmul(shared, planes[:, :, channel], strength * tone.saturation, out=batch[:, channel])
+        torch.addcmul(shared, planes[:, :, channel], strength * saturation, out=batch[:, channel])

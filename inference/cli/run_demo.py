@@ -44,9 +44,7 @@ def run_demo(out: Path) -> None:
     )
     _step(3, "Training on four signers")
     cache = open_cache(out / "demo.zarr")
-    result = train(
-        cache, MODEL, CONFIG, out / "training", overwrite=True, report=lambda line: click.echo(line, err=True)
-    )
+    result = train(cache, MODEL, CONFIG, out / "training", overwrite=True, log=lambda line: click.echo(line, err=True))
     _step(4, "Asking the model about a signer whom it has never seen")
     prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
     command = "signprep" if shutil.which("signprep") else sys.argv[0]  # as in an environment that is not active

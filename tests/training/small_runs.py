@@ -20,7 +20,7 @@ def quiet(line: str) -> None:
 def run(
     cache: Cache, folder: Path, config: TrainConfig = QUICK, spec: ModelSpec = TINY, **options: object
 ) -> TrainResult:
-    return train(cache, spec, config, folder, report=quiet, **options)  # type: ignore[arg-type]
+    return train(cache, spec, config, folder, log=quiet, **options)  # type: ignore[arg-type]
 
 
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:

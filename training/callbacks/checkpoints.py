@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-
-from lightning.fabric.plugins.io import TorchCheckpointIO  # isort: skip
-from lightning.pytorch.callbacks import ModelCheckpoint  # isort: skip
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.pipeline.runtime.atomic_files import atomic_write
@@ -27,7 +24,7 @@ CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
 
 
 def require_own(resume: Path, run_folder: Path) -> None:
-    """Raise TrainingError if a checkpoint is another run's: its best epochs lie there, and would be missing here."""
+    """Raise TrainingError for another run's checkpoint: that run's best epochs would be missing in this folder."""
     if resume.resolve().parent != (run_folder / CHECKPOINTS_FOLDER).resolve():
         raise TrainingError(
             f"{resume}: is not of the run in {run_folder}; a run goes on in its own folder: give its --output-dir and "
@@ -44,7 +41,7 @@ def remove_earlier_run(run_folder: Path) -> None:
 
 
 def prepare_folder(run_folder: Path, *, replace: bool) -> None:
-    """Make the folder. Raise TrainingError if it cannot be written, or has another run's checkpoints to be kept."""
+    """Make the folder. Raise TrainingError if it cannot be written, or holds checkpoints that are to be kept."""
     folder = run_folder / CHECKPOINTS_FOLDER
     found = [folder / name for name in (BEST, LAST) if (folder / name).is_file()]
     if found and not replace:
@@ -59,10 +56,10 @@ def prepare_folder(run_folder: Path, *, replace: bool) -> None:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """best.ckpt; it knows its score after the run's folder was moved, too, which Lightning would forget."""
+    """Keeps best.ckpt; knows its score even after the run's folder was moved, when Lightning would forget it."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the state of the run that goes on, its files sought in the folder where they are now."""
+        """Take the state of the run that goes on, with the paths that its files have now."""
 
         def here(path: str) -> str:
             return str(Path(str(self.dirpath), Path(path).name)) if path else path
@@ -75,11 +72,15 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class BestEpochs(BestCheckpoint):
-    """The best epochs beside best.ckpt; a class of its own, because Lightning tells callbacks apart by it."""
+    """Keeps the best epochs beside best.ckpt; Lightning tells two callbacks apart by their classes."""
 
 
-class WholeCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside the one that is there, and then in its place."""
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside the one that is there, and then in its place.
+
+    Lightning writes it to the folder of temporary files and moves it, which from one file system to another is a copy:
+    a full disk leaves the beginning of a checkpoint in the place of a good one.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None

@@ -1,6 +1,6 @@
-"""What happens around the steps of a run: stopping and saving, watching the loss, measuring the data's share.
+"""Guards of a run: against a loss that is no number, against lost work when it is stopped, against a slow loader.
 
-Order matters: the guard against a loss that is no number comes before anything is saved.
+Order matters: LossGuard comes before anything is saved.
 """
 
 import signal
@@ -13,12 +13,9 @@ from types import FrameType
 from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-
-from lightning import LightningModule, Trainer  # isort: skip
-from lightning.pytorch.callbacks import Callback  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import TrainingError
@@ -27,7 +24,7 @@ from signprep.training.loader import Batch
 from signprep.training.model.datamodule import ClipData
 
 STEPS_BETWEEN_CHECKS = 16
-"""On a GPU, and between ranks: each look waits for what was queued."""
+"""Steps between two looks at the loss on a GPU, or at the other ranks: each look waits for all queued work."""
 
 SHOWN_SEGMENTS = 8
 
@@ -48,17 +45,17 @@ class LossGuard(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Look at the loss, on a GPU at several at a time."""
+        """Check the loss, on a GPU several at a time."""
         self._seen.append((batch_idx, outputs["loss"].detach(), batch.positions))
         if pl_module.device.type == "cpu" or len(self._seen) >= STEPS_BETWEEN_CHECKS:
             self.check(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look before the epoch is saved."""
+        """Check before the epoch is saved."""
         self.check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look before anything is saved."""
+        """Check before anything is saved."""
         self.check(trainer)
 
     def check(self, trainer: Trainer) -> None:
@@ -80,7 +77,7 @@ class LossGuard(Callback):
 
 
 class Throughput(Callback):
-    """Logs clips/s and the part of the training time that was spent waiting for clips, epoch by epoch."""
+    """Logs clips/s and the share of the training time that was spent waiting for clips, epoch by epoch."""
 
     def __init__(self, data: ClipData) -> None:
         self._data = data
@@ -88,7 +85,7 @@ class Throughput(Callback):
         self._waited_before = 0.0
         self._num_clips = 0
         self.total_seconds = 0.0
-        """Of training steps, without validation."""
+        """Time of training steps, without validation."""
         self.total_wait_seconds = 0.0
         self.total_clips = 0
 
@@ -104,7 +101,7 @@ class Throughput(Callback):
         self._started, self._waited_before, self._num_clips = time.perf_counter(), self._data.wait_seconds, 0
 
     def rates(self) -> tuple[float, float]:
-        """Return clips/s and the percentage of waiting, of this epoch so far."""
+        """Return clips/s and the percentage of waiting in this epoch so far."""
         seconds = max(1e-9, time.perf_counter() - self._started)
         return self._num_clips / seconds, 100 * (self._data.wait_seconds - self._waited_before) / seconds
 
@@ -118,11 +115,12 @@ class Throughput(Callback):
         if pl_module.device.type == "cuda":
             torch.cuda.synchronize(pl_module.device)
         clips_per_second, wait_percent = self.rates()
-        pl_module.log("train/clips_per_second", clips_per_second, on_step=False, on_epoch=True, batch_size=1)
-        pl_module.log("train/data_wait_percent", wait_percent, on_step=False, on_epoch=True, batch_size=1)
-        pl_module.log(
-            "learning_rate", trainer.optimizers[0].param_groups[0]["lr"], on_step=False, on_epoch=True, batch_size=1
-        )
+        figures = {
+            "train/clips_per_second": clips_per_second,
+            "train/data_wait_percent": wait_percent,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=1)
         self.total_seconds += time.perf_counter() - self._started
         self.total_wait_seconds += self._data.wait_seconds - self._waited_before
         self.total_clips += self._num_clips
@@ -134,16 +132,16 @@ class SaveLast(Callback):
     Between two steps nothing is half done: a run that goes on from there takes the very steps it would have taken.
     """
 
-    def __init__(self, path: Path, minutes: float, report: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, minutes: float, log: Callable[[str], None]) -> None:
         self.path = path
         self._minutes = minutes
-        self._report = report
+        self._log = log
         self._saved = time.monotonic()
         self.stop_requested = False
 
     @contextmanager
     def signals_restored(self) -> Iterator[None]:
-        """Give signals back to whom they belonged when the block ends."""
+        """Give signals back to their former handlers when the block ends."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -166,7 +164,7 @@ class SaveLast(Callback):
         if self.stop_requested:
             raise KeyboardInterrupt
         self.stop_requested = True
-        self._report("stopping after this batch, and saving; once more to stop at once")
+        self._log("stopping after this batch, and saving; once more to stop at once")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -184,7 +182,7 @@ class SaveLast(Callback):
             raise StopRequested
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """End a run that was asked to during validation or at the end of an epoch."""
+        """End a run that was asked to stop during validation or at the end of an epoch."""
         if self._any(trainer, self.stop_requested):
             raise StopRequested
 

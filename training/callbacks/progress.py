@@ -1,46 +1,39 @@
-"""Progress of a run on stderr: a bar on a terminal while an epoch runs, else now and then a line; and a line for each
-epoch that has ended."""
+"""Progress of a run on stderr: a bar on a terminal, else a line a minute; and a line for each epoch that has ended."""
 
 import sys
 import time
 from typing import Any
 
 import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-
-from lightning import LightningModule, Trainer  # isort: skip
-from lightning.pytorch.callbacks import Callback  # isort: skip
 
 from signprep.training.callbacks.guards import Throughput
 from signprep.training.loader import Batch
 
 SECONDS_BETWEEN_UPDATES = 0.5
-"""Of loss and accuracy: on a GPU, to look at them is to wait for them."""
+"""Time between two looks at loss and accuracy: on a GPU, each look waits for all queued work."""
 SECONDS_BETWEEN_LINES = 60.0
-"""Within an epoch, where there is no terminal."""
+"""Time between two lines within an epoch, where there is no terminal."""
 
 
 class EpochProgress(Callback):
-    """Shows loss, accuracy, clips/s and the part of waiting."""
+    """Shows loss, accuracy, clips/s and the share of waiting."""
 
     def __init__(self, throughput: Throughput, num_classes: int) -> None:
         self._throughput = throughput
         self._num_classes = num_classes
-        self._console = Console(stderr=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._updated = time.monotonic()
-        self._started = time.monotonic()
-        self._right, self._clips = torch.zeros(()), 0
-        """Of this epoch, and in this process: to ask the others at every step would take time."""
+        self._updated = self._started = time.monotonic()
+        self._correct, self._clips = torch.zeros(()), 0
+        """Counts of this epoch on this rank: to ask the others at every step would take time."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar; a run that goes on within an epoch does not begin that one anew."""
-        self._started = time.monotonic()
-        self._right, self._clips = torch.zeros((), device=pl_module.device), 0
+        self._begin(pl_module)
         if not (trainer.is_global_zero and sys.stderr.isatty()):
             return
         columns = (
@@ -50,17 +43,20 @@ class EpochProgress(Callback):
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        self._bar = Progress(*columns, console=self._console)
+        self._bar = Progress(*columns, console=Console(stderr=True))
         self._task = self._bar.add_task("", total=None, figures="")
         self._bar.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin an epoch."""
-        self._started = time.monotonic()
-        self._right, self._clips = torch.zeros((), device=pl_module.device), 0
+        self._begin(pl_module)
         if self._bar is not None:
-            name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.reset(self._task, total=trainer.num_training_batches, description=name, figures="")
+            total = trainer.num_training_batches
+            self._bar.reset(self._task, total=total, description=_epoch_of(trainer), figures="")
+
+    def _begin(self, pl_module: LightningModule) -> None:
+        self._started = time.monotonic()
+        self._correct, self._clips = torch.zeros((), device=pl_module.device), 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -68,30 +64,28 @@ class EpochProgress(Callback):
         """Move on by a batch; show its figures now and then."""
         if not trainer.is_global_zero:
             return
-        self._right += outputs["right"]
+        self._correct += outputs["correct"]
         self._clips += len(batch)
-        now = time.monotonic()
+        now, total = time.monotonic(), trainer.num_training_batches
         since = now - self._updated
         if self._bar is None:
             if since > SECONDS_BETWEEN_LINES and not trainer.is_last_batch:  # whose epoch has a line of its own
                 self._updated = now
-                done = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}, batch {batch_idx + 1}"
-                line = f"{done}/{trainer.num_training_batches}: {self._figures(outputs)}"
-                print(line, file=sys.stderr, flush=True)  # noqa: T201
+                _say(f"{_epoch_of(trainer)}, batch {batch_idx + 1}/{total}: {self._figures(outputs)}")
             return
-        self._bar.update(self._task, completed=batch_idx + 1, total=trainer.num_training_batches)
+        self._bar.update(self._task, completed=batch_idx + 1, total=total)
         if since > SECONDS_BETWEEN_UPDATES or trainer.is_last_batch:
             self._updated = now
             self._bar.update(self._task, figures=self._figures(outputs))
 
     def _figures(self, outputs: Any) -> str:
         clips_per_second, wait_percent = self._throughput.rates()
-        accuracy = float(self._right) / self._clips
+        accuracy = float(self._correct) / self._clips
         loss = f"loss {float(outputs['loss']):.3f}, accuracy {accuracy:.3f}"
         return f"{loss}, {clips_per_second:.1f} clips/s, wait {wait_percent:.1f} %"
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that validation runs."""
+        """Begin the bar of a validation."""
         if self._bar is not None:
             self._bar.reset(self._task, description="validation", figures="", total=sum(trainer.num_val_batches))
 
@@ -107,17 +101,14 @@ class EpochProgress(Callback):
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        # Among five classes or fewer, every answer is among the first five.
+        # Among five classes or fewer, every prediction is among the first five.
         five = f"top-5 {figures['val/top5_accuracy']:.3f}, " if self._num_classes > 5 else ""
-        print(  # noqa: T201
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: "
-            f"loss {figures['train/loss']:.3f}, accuracy {figures['train/accuracy']:.3f}; "
+        _say(
+            f"{_epoch_of(trainer)}: loss {figures['train/loss']:.3f}, accuracy {figures['train/accuracy']:.3f}; "
             f"validation: loss {figures['val/loss']:.3f}, accuracy {figures['val/accuracy']:.3f}, "
             f"{five}by class {figures['val/mean_class_accuracy']:.3f}; "
             f"{figures['train/clips_per_second']:.1f} clips/s, wait {figures['train/data_wait_percent']:.1f} %, "
-            f"{time.monotonic() - self._started:.1f} s",
-            file=sys.stderr,
-            flush=True,
+            f"{time.monotonic() - self._started:.1f} s"
         )
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -133,3 +124,11 @@ class EpochProgress(Callback):
             self._bar.update(self._task, visible=False)
             self._bar.stop()
             self._bar = None
+
+
+def _epoch_of(trainer: Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201

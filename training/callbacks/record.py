@@ -1,6 +1,6 @@
-"""The record of a run as files that people and programs read: metrics.csv, a row an epoch, and run.json.
+"""The record of a run: metrics.csv with a row an epoch, run.json, and TensorBoard's images of the best validation.
 
-run.json has what the run was given (options, model, cache, versions) from its start, and what came of it at the end.
+run.json holds the run's options, model, cache and versions from its start, and its result from its end.
 """
 
 import csv
@@ -11,17 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
+from signprep.cache_builder.reader import Cache
 from signprep.pipeline.runtime.atomic_files import write_json
 from signprep.pipeline.runtime.machine import package_version
-
-from lightning import LightningModule, Trainer  # isort: skip
-from lightning.pytorch.callbacks import Callback  # isort: skip
-from lightning.pytorch.loggers import TensorBoardLogger  # isort: skip
-
-from signprep.cache_builder.reader import Cache
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model.metrics import Validation
 
@@ -29,23 +26,20 @@ METRICS, RUN = "metrics.csv", "run.json"
 RUN_VERSION = 1
 
 COLUMNS = (
-    "epoch",
-    "step",
-    "train/loss",
-    "train/accuracy",
-    "val/loss",
-    "val/accuracy",
-    "val/top5_accuracy",
-    "val/mean_class_accuracy",
-    "learning_rate",
-    "train/clips_per_second",
-    "train/data_wait_percent",
-)
+    "epoch", "step", "train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/top5_accuracy",
+    "val/mean_class_accuracy", "learning_rate", "train/clips_per_second", "train/data_wait_percent",
+)  # fmt: skip
+MATRIX_SIZE = 512
+"""Side of the confusion matrix's image in pixels, about."""
+DARK, BRIGHT = np.array([20, 24, 40]), np.array([255, 214, 92])
+"""Colours of none and of all of a class's clips."""
+LISTED_PAIRS = 20
+STRIP_CLIPS, STRIP_FRAMES, STRIP_SIZE = 8, 8, 96
 PACKAGES = ("signprep", "torch", "lightning", "pytorchvideo", "torchmetrics", "numpy", "zarr")
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of what a run depends on; None for what is not installed."""
+    """Return the versions of the packages that a run depends on; None where one is not installed."""
     found = {"python": platform.python_version()} | {name: package_version(name) for name in PACKAGES}
     if torch.cuda.is_available():
         found["cuda"] = torch.version.cuda
@@ -86,29 +80,19 @@ def write_run(path: Path, document: Mapping[str, Any]) -> None:
     write_json(path, {"run_version": RUN_VERSION, **document})
 
 
-STRIP_CLIPS, STRIP_FRAMES, STRIP_SIZE = 8, 8, 96
-MATRIX_SIZE = 512
-"""About the side of the matrix's picture in pixels."""
-
-DARK, BRIGHT = np.array([20, 24, 40]), np.array([255, 214, 92])
-"""Colours of none and all of a class's clips."""
-
-LISTED_PAIRS = 20
-
-
-def confusion_picture(matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the matrix as a picture, uint8 [H, H, 3]: rows are what was right, columns what was answered."""
-    parts = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+def confusion_image(matrix: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the matrix as an image, uint8 [H, H, 3]: rows are correct classes, columns predicted ones."""
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     each = max(1, MATRIX_SIZE // len(matrix))
-    # Small parts of a class are mistakes, which the picture is about: the root makes them visible.
-    pixels = DARK + np.sqrt(parts)[..., None] * (BRIGHT - DARK)
+    # Small shares of a class are mistakes, which the image is about: the root makes them visible.
+    pixels = DARK + np.sqrt(shares)[..., None] * (BRIGHT - DARK)
     return pixels.round().astype(np.uint8).repeat(each, axis=0).repeat(each, axis=1)
 
 
 def confused_table(matrix: NDArray[np.int64], glosses: Sequence[str]) -> str:
     """Return the most frequent mistakes as a table in Markdown."""
     wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
-    lines = ["| right | answered | times | of |", "|---|---|---|---|"]
+    lines = ["| correct | predicted | times | of |", "|---|---|---|---|"]
     for place in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_PAIRS]:
         row, column = divmod(int(place), len(matrix))
         if wrong[row, column]:
@@ -117,7 +101,7 @@ def confused_table(matrix: NDArray[np.int64], glosses: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def strip(cache: Cache, positions: Sequence[int]) -> NDArray[np.uint8]:
+def clip_strips(cache: Cache, positions: Sequence[int]) -> NDArray[np.uint8]:
     """Return clips as rows of frames, uint8 [rows, columns, 3]."""
     frames = np.linspace(0, cache.clip_spec.num_frames - 1, min(STRIP_FRAMES, cache.clip_spec.num_frames)).round()
     step = max(1, cache.clip_spec.size // STRIP_SIZE)
@@ -125,15 +109,15 @@ def strip(cache: Cache, positions: Sequence[int]) -> NDArray[np.uint8]:
     return np.concatenate(rows, axis=0)
 
 
-class ValidationPictures(Callback):
-    """Adds pictures of the validation that is the best so far."""
+class ValidationImages(Callback):
+    """Adds images of the validation that is the best so far: the confusion matrix and mistaken clips."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._best = -1.0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw, if this is the best epoch so far."""
+        """Add the images if this is the best epoch so far."""
         assert isinstance(pl_module, SignClassifier)
         validation = pl_module.validation
         if validation is None or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
@@ -142,17 +126,17 @@ class ValidationPictures(Callback):
         if accuracy <= self._best:
             return
         self._best = accuracy
-        self._draw(trainer.logger, validation, trainer.current_epoch + 1)
+        self._add(trainer.logger, validation, trainer.current_epoch + 1)
 
-    def _draw(self, logger: TensorBoardLogger, validation: Validation, epoch: int) -> None:
+    def _add(self, logger: TensorBoardLogger, validation: Validation, epoch: int) -> None:
         board, glosses, matrix = logger.experiment, self._cache.vocabulary.glosses, validation.confusion()
-        board.add_image("val/confusion", confusion_picture(matrix), epoch, dataformats="HWC")
+        board.add_image("val/confusion", confusion_image(matrix), epoch, dataformats="HWC")
         board.add_text("val/confused", confused_table(matrix, glosses), epoch)
         mistaken = validation.mistaken()[:STRIP_CLIPS]
         if not len(mistaken):
             return
         positions = [int(position) for position in validation.positions[mistaken]]
-        board.add_image("val/mistaken", strip(self._cache, positions), epoch, dataformats="HWC")
+        board.add_image("val/mistaken", clip_strips(self._cache, positions), epoch, dataformats="HWC")
         lines = [
             f"{row}. {glosses[validation.labels[place]]} was taken for {glosses[validation.predicted[place]]} "
             f"({validation.confidence[place]:.2f}): {self._cache.segment_id(position)}"

@@ -1,1 +1,1 @@
-"""Which clips are trained on, in which order, and what augments them."""
+"""Choice, order and augmentation of a run's clips; loader.py reads them, transforms.py changes their pixels."""

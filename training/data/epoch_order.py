@@ -1,9 +1,9 @@
-"""In which order an epoch takes its clips, and where its batches begin: arithmetic of a seed, nothing else.
+"""The order of an epoch's clips, and the bounds of its batches: arithmetic of a seed, nothing else.
 
-The order of an epoch depends on the seed and the epoch alone: never on the number of threads, nor of ranks (processes
-that train together). Step k of an epoch takes one stretch of the order, and each rank its own part of that stretch.
-Shuffling is shard-aware: the clips of a few thousand are mixed at a time, in whole shards drawn at random, so that a
-cache larger than memory is read a shard at a time; a cache of fewer clips is mixed as a whole.
+The order depends on the seed and the epoch alone: never on the number of threads, nor of ranks (processes that train
+together). Step k of an epoch takes one stretch of the order, and each rank its own share of that stretch. Shuffling is
+shard-aware: whole shards are drawn at random and the clips of a few thousand are mixed at a time, so that a cache
+larger than memory is read a shard at a time; a cache of fewer clips is mixed as a whole.
 """
 
 from dataclasses import dataclass
@@ -15,68 +15,60 @@ WINDOW_CLIPS = 8192
 """Clips that are mixed at a time: about 3 GB of the default codec, which the page cache holds between shards."""
 
 GROWTH = 0.5
-"""Of the stretch over which a shard's clips are spread, for each clip before it; see `gradual`."""
+"""Growth of the stretch over which a shard's clips are spread, for each clip before it; see `streaming_order`."""
 
 _ORDER, _DRAWS, _MIXING = range(3)
-"""What a generator is for, as a part of its key: no two of them give the same numbers."""
+"""Purposes of random generators; each is a part of its generator's key, so that no two give the same numbers."""
 
 
-def shuffled(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the positions in the order of an epoch, each exactly once.
-
-    Args:
-        positions: ascending.
-        clips_per_shard: of the cache.
-        seed: of the run.
-        epoch: from 0.
-    """
+def shuffled_order(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the positions, ascending before, in the order of an epoch: each of them exactly once."""
     generator = np.random.default_rng((seed, epoch, _ORDER))
     if len(positions) <= WINDOW_CLIPS:
         return generator.permutation(positions)
-    starts = np.flatnonzero(np.diff(positions // clips_per_shard, prepend=-1))
-    shards = np.split(positions, starts[1:])
     windows: list[list[NDArray[np.int64]]] = [[]]
     num_clips = 0
-    for number in generator.permutation(len(shards)):
+    for shard in _drawn_shards(positions, clips_per_shard, generator):
         if num_clips >= WINDOW_CLIPS:
             windows.append([])
             num_clips = 0
-        windows[-1].append(shards[number])
-        num_clips += len(shards[number])
+        windows[-1].append(shard)
+        num_clips += len(shard)
     return np.concatenate([generator.permutation(np.concatenate(window)) for window in windows])
 
 
-def gradual(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the positions in the order of an epoch that can begin with one shard, each exactly once.
+def streaming_order(positions: NDArray[np.int64], clips_per_shard: int, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the same as `shuffled_order` in an order that can begin as soon as one shard is there.
 
     For caches whose shards come over a network: shards are drawn at random, and each spreads its clips over what
     follows it, over a stretch that grows with the epoch up to `WINDOW_CLIPS`. A reader at full speed then needs shards
     no faster than ln(1 + a)/a of its own rate, a = `GROWTH`: 1.23 times it, where mixing a whole window from its first
     clip on would need all the window's shards at once.
-
-    Args: as of `shuffled`.
     """
     generator = np.random.default_rng((seed, epoch, _ORDER))
-    starts = np.flatnonzero(np.diff(positions // clips_per_shard, prepend=-1))
-    shards = np.split(positions, starts[1:])
-    ordered = [shards[number] for number in generator.permutation(len(shards))]
-    sizes = np.array([len(shard) for shard in ordered])
+    shards = _drawn_shards(positions, clips_per_shard, generator)
+    sizes = np.array([len(shard) for shard in shards])
     firsts = np.cumsum(sizes) - sizes
     stretches = np.minimum(sizes + GROWTH * firsts, max(WINDOW_CLIPS, sizes.max()))
     places = np.repeat(firsts, sizes) + np.repeat(stretches, sizes) * generator.random(len(positions))
-    return np.concatenate(ordered)[np.argsort(places, kind="stable")]
+    return np.concatenate(shards)[np.argsort(places, kind="stable")]
 
 
-def balanced(positions: NDArray[np.int64], labels: NDArray[np.integer], *, seed: int, epoch: int) -> NDArray[np.int64]:
+def _drawn_shards(
+    positions: NDArray[np.int64], clips_per_shard: int, generator: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Return the positions of each shard, the shards in random order."""
+    starts = np.flatnonzero(np.diff(positions // clips_per_shard, prepend=-1))
+    shards = np.split(positions, starts[1:])
+    return [shards[number] for number in generator.permutation(len(shards))]
+
+
+def balanced_order(
+    positions: NDArray[np.int64], labels: NDArray[np.integer], *, seed: int, epoch: int
+) -> NDArray[np.int64]:
     """Return as many positions in which every class comes equally often, give or take one.
 
-    Within a class, no clip comes a second time before all others have come once.
-
-    Args:
-        positions: of the clips.
-        labels: of the same clips, in the same order.
-        seed: of the run.
-        epoch: from 0.
+    Within a class, no clip comes a second time before all others have come once. `labels` are those of the positions.
     """
     generator = np.random.default_rng((seed, epoch, _ORDER))
     classes = generator.permutation(np.unique(labels))
@@ -97,22 +89,19 @@ def uniform_draws(first: int, num_clips: int, num_draws: int, *, seed: int, epoc
     (Philox, four numbers a count) is set to where they are.
     """
     counts = -(-num_draws // 4)
-    generator = np.random.Generator(np.random.Philox(key=_philox_key(seed, epoch), counter=first * counts))
+    key = np.random.SeedSequence((seed, epoch, _DRAWS)).generate_state(2, np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=first * counts))
     return generator.random((num_clips, 4 * counts))[:, :num_draws].astype(np.float32)
 
 
-def _philox_key(seed: int, epoch: int) -> NDArray[np.unsignedinteger]:
-    return np.random.SeedSequence((seed, epoch, _DRAWS)).generate_state(2, np.uint64)
-
-
 def mixing_seed(first: int, *, seed: int, epoch: int) -> int:
-    """Return the seed of what is drawn once a batch, for the batch that begins at place `first` of the order."""
+    """Return the seed of mixup and CutMix for the batch that begins at place `first` of the order."""
     return int(np.random.SeedSequence((seed, epoch, _MIXING, first)).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlan:
-    """Where the batches of an epoch begin and end, for every rank.
+    """The bounds of an epoch's batches, for every rank.
 
     >>> plan = BatchPlan(num_clips=10, batch_size=2, num_ranks=2)
     >>> len(plan), [plan.bounds(step, rank=0) for step in range(len(plan))]
@@ -123,7 +112,7 @@ class BatchPlan:
 
     num_clips: int
     batch_size: int
-    """Of one rank."""
+    """Clips a step on one rank."""
     num_ranks: int = 1
 
     @property
@@ -137,12 +126,12 @@ class BatchPlan:
         return whole + (rest >= self.num_ranks or (whole == 0 and rest > 0))
 
     def global_bounds(self, step: int) -> tuple[int, int]:
-        """Return which stretch of the order a step takes, half-open."""
+        """Return the stretch of the order that a step takes, half-open."""
         last = step == len(self) - 1
         return step * self.global_batch, self.num_clips if last else (step + 1) * self.global_batch
 
     def bounds(self, step: int, *, rank: int) -> tuple[int, int]:
-        """Return which part of the step's stretch a rank takes, half-open; the parts differ by one clip at most."""
+        """Return a rank's share of the step's stretch, half-open; the shares differ by one clip at most."""
         first, last = self.global_bounds(step)
         each, more = divmod(last - first, self.num_ranks)
         begin = first + rank * each + min(rank, more)

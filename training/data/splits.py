@@ -1,4 +1,4 @@
-"""The clips of a cache that a run trains on and validates on, and whether they can train its model."""
+"""The clips of a cache that a run trains on and validates on; a cache that cannot train the model is refused."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from signprep.pipeline.runtime.text import counted, first_of
 from signprep.training.model_spec import ModelSpec
 
 
-def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the positions to train on and to validate on.
 
     Raises:
@@ -37,11 +37,11 @@ def split_positions(cache: Cache, report: Callable[[str], None]) -> tuple[NDArra
     if forbidden:
         raise TrainingError(f"{cache}: training and validation overlap: {'; '.join(forbidden)}")
     for leak in found:
-        report(f"take care, accuracy will not tell of new people: {leak}")
+        log(f"take care, accuracy will not tell of new people: {leak}")
     unknown = np.setdiff1d(labels[val], known)
     if len(unknown):
         names = [cache.vocabulary.glosses[label] for label in unknown]
-        report(
+        log(
             f"warning: {counted(len(unknown), 'gloss', 'glosses')} to validate without a training clip, so they cannot "
             f"be learnt: {first_of(names, 5)}"
         )

@@ -1,1 +1,1 @@
-"""The model that is trained: classifier, metrics, weights, checkpoints."""
+"""The classifier that Lightning trains, its metrics and checkpoints; how a network is built is in model_spec.py."""

@@ -1,4 +1,4 @@
-"""A checkpoint's file, read without trust: tensors and plain data only."""
+"""Safe loading of checkpoints: tensors and plain data only; and the check that a run can go on from one."""
 
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from signprep.training.config import TrainConfig
 from signprep.training.model.metadata import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelMetadata
 
 _LIGHTNING_PREFIX = "model."
-_ZIP_BEGINS = b"PK\x03\x04"
-"""As every file of torch.save does."""
+_ZIP_BEGINS = b"PK\x03\x04"  # as every file of torch.save does
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:
-    """Return what a checkpoint of `signprep train` holds, and its model card.
+    """Return the contents of a checkpoint of `signprep train`, and its metadata.
 
     Tensors are mapped, not read, until they are used.
 
@@ -53,7 +52,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:
 
 
 def require_version(label: str, fields: dict[str, Any]) -> None:
-    """Raise CheckpointError unless a checkpoint's model card is of the version that is read here; `label` names it."""
+    """Raise CheckpointError unless a checkpoint's metadata are of the version that is read here; `label` names it."""
     version = fields["checkpoint_version"]
     if version != CHECKPOINT_VERSION:
         raise CheckpointError(
@@ -70,34 +69,34 @@ def model_weights(contents: dict[str, Any]) -> dict[str, torch.Tensor]:
     }
 
 
-def check_resumable(path: Path, card: ModelMetadata, config: TrainConfig) -> None:
+def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) -> None:
     """Raise CheckpointError unless the checkpoint is of a run with this model, these classes, clips and options."""
-    contents, before = read_checkpoint(path)
+    contents, earlier = read_checkpoint(path)
     try:
         options = TrainConfig.from_dict(contents[CHECKPOINT_KEY]["train_config"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its options are not those of this signprep ({error})") from error
-    anew = f"--pretrained {path} starts a new run with its weights"
-    if before.vocabulary != card.vocabulary:
-        ours, theirs = len(card.vocabulary), len(before.vocabulary)
-        raise CheckpointError(
-            f"{path}: was trained on {theirs} glosses and this cache has {ours}, not the same ones in the same order; "
-            f"{anew}"
-        )
-    if before.model_spec != card.model_spec:
-        raise CheckpointError(
-            f"{path}: is of {_described(before)}, this run of {_described(card)}; give the same options, or {anew}"
-        )
-    if before.cache_fingerprint != card.cache_fingerprint:
-        raise CheckpointError(
-            f"{path}: the cache has changed since it was written, and so has the order of its clips; {anew}"
-        )
-    changed = options.differences(config)
-    if changed:
-        shown = ", ".join(f"{name} {getattr(options, name)} -> {getattr(config, name)}" for name in changed)
-        raise CheckpointError(f"{path}: was written with other options ({shown}); give the same ones, or {anew}")
+    difference = _difference(earlier, metadata) or _changed_options(options, config)
+    if difference is not None:
+        raise CheckpointError(f"{path}: {difference} --pretrained {path} starts a new run with its weights")
 
 
-def _described(card: ModelMetadata) -> str:
-    spec = card.model_spec
-    return f"{spec.name} with {spec.num_frames} frames of {spec.crop_size}, dropout {spec.dropout_rate:g}"
+def _difference(earlier: ModelMetadata, metadata: ModelMetadata) -> str | None:
+    """Return why one run's model cannot go on as another's, up to the advice that follows; None if it can."""
+    if earlier.vocabulary != metadata.vocabulary:
+        sizes = f"{len(earlier.vocabulary)} glosses and this cache has {len(metadata.vocabulary)}"
+        return f"was trained on {sizes}, not the same ones in the same order;"
+    if earlier.model_spec != metadata.model_spec:
+        theirs, ours = (
+            f"{spec.name} with {spec.num_frames} frames of {spec.crop_size}, dropout {spec.dropout_rate:g}"
+            for spec in (earlier.model_spec, metadata.model_spec)
+        )
+        return f"is of {theirs}, this run of {ours}; give the same options, or"
+    if earlier.cache_fingerprint != metadata.cache_fingerprint:
+        return "the cache has changed since it was written, and so has the order of its clips;"
+    return None
+
+
+def _changed_options(earlier: TrainConfig, config: TrainConfig) -> str | None:
+    changed = [f"{name} {getattr(earlier, name)} -> {getattr(config, name)}" for name in earlier.differences(config)]
+    return f"was written with other options ({', '.join(changed)}); give the same ones, or" if changed else None

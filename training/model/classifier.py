@@ -1,18 +1,17 @@
-"""The Lightning module: a video model, its loss, its metrics, its optimiser, and what a checkpoint carries."""
+"""The Lightning module: a video model with its loss, its metrics, its optimiser and the contents of its checkpoints."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401
+
 import torch
+from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-
-from lightning import LightningModule  # isort: skip
-from torchmetrics.classification import MulticlassAccuracy  # isort: skip
+from torchmetrics.classification import MulticlassAccuracy
 
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import TrainingError
@@ -20,7 +19,7 @@ from signprep.training.config import TrainConfig
 from signprep.training.data.augmentation import flipped, mix
 from signprep.training.loader import Batch
 from signprep.training.model.metadata import CHECKPOINT_KEY, ModelMetadata
-from signprep.training.model.metrics import Validation, ValidationAnswers
+from signprep.training.model.metrics import Validation, ValidationPredictions
 from signprep.training.model.pretrained import keep_frozen_in_eval
 from signprep.training.transforms import AugmentFunction, ClipTransform
 
@@ -35,7 +34,7 @@ class SignClassifier(LightningModule):
 
     def __init__(
         self,
-        card: ModelMetadata,
+        metadata: ModelMetadata,
         config: TrainConfig,
         model: nn.Module,
         *,
@@ -46,26 +45,26 @@ class SignClassifier(LightningModule):
         """Wrap a model.
 
         Args:
-            card: what the checkpoint says of it.
-            config: of the run.
+            metadata: goes into the checkpoints.
+            config: options of the run.
             model: float [B, 3, t, C, C] -> logits [B, classes].
-            total_steps: of the optimiser, in the whole run.
+            total_steps: steps of the optimiser in the whole run.
             class_weights: factors on the losses, float [classes].
-            augment: one's own augmentation.
+            augment: custom augmentation.
         """
         super().__init__()
-        self.card = card
+        self.metadata = metadata
         self.config = config
         self.model = model
         self.total_steps = total_steps
-        self.transform = ClipTransform(card.model_spec, config.augmentation, augment)
-        num_classes = len(card.vocabulary)
+        self.transform = ClipTransform(metadata.model_spec, config.augmentation, augment)
+        num_classes = len(metadata.vocabulary)
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.register_buffer("flip_labels", flip_labels(card.vocabulary, config.flip_map or {}), persistent=False)
+        self.register_buffer("flip_labels", flip_labels(metadata.vocabulary, config.flip_map or {}), persistent=False)
         self.train_accuracy = MulticlassAccuracy(num_classes=num_classes, average="micro")
-        self.answers = ValidationAnswers(num_classes)
+        self.predictions = ValidationPredictions(num_classes)
         self.validation: Validation | None = None
-        """Of the last epoch."""
+        """Result of the last validation."""
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits [B, classes] of stored clips, uint8 [B, T, ...]."""
@@ -81,7 +80,7 @@ class SignClassifier(LightningModule):
         keep_frozen_in_eval(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the `loss` of one batch of augmented clips, and how many of them were answered `right`."""
+        """Return the `loss` of one batch of augmented clips, and how many predictions were `correct`."""
         clips = self.transform(batch.clips, batch.draws, seed=batch.mixing_seed)
         labels = batch.labels
         if self.config.augmentation.flip_probability:
@@ -93,7 +92,7 @@ class SignClassifier(LightningModule):
         self.train_accuracy(logits, labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(batch))
-        return {"loss": loss * batch.weight, "right": (logits.detach().argmax(1) == labels).sum()}
+        return {"loss": loss * batch.weight, "correct": (logits.detach().argmax(1) == labels).sum()}
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(
@@ -101,13 +100,13 @@ class SignClassifier(LightningModule):
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Answer one batch."""
-        self.answers.update(self(batch.clips), batch.labels, batch.positions)
+        """Predict one batch."""
+        self.predictions.update(self(batch.clips), batch.labels, batch.positions)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the figures of all answers."""
-        self.validation = self.answers.validation()
-        self.answers.reset()
+        """Log the figures of all predictions."""
+        self.validation = self.predictions.validation()
+        self.predictions.reset()
         for name, value in self.validation.figures().items():
             self.log(f"val/{name}", value)  # the same on all ranks
 
@@ -125,8 +124,8 @@ class SignClassifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the model card, the run's options and the random state into the checkpoint."""
-        checkpoint[CHECKPOINT_KEY] = self.card.to_dict() | {"train_config": self.config.to_dict()}
+        """Put the model's metadata, the run's options and the random state into the checkpoint."""
+        checkpoint[CHECKPOINT_KEY] = self.metadata.to_dict() | {"train_config": self.config.to_dict()}
         checkpoint[_RANDOM_STATE] = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             checkpoint[_RANDOM_STATE]["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -136,7 +135,7 @@ class SignClassifier(LightningModule):
         self._random_state = checkpoint.get(_RANDOM_STATE, {})
 
     def on_train_start(self) -> None:
-        """Set the random state of a run that goes on, maybe within an epoch: Lightning does not begin that one anew."""
+        """Set the random state of a run that goes on; within an epoch Lightning calls no `on_train_epoch_start`."""
         keep_frozen_in_eval(self.model)
         state = getattr(self, "_random_state", {})
         if "cpu" in state:
@@ -167,11 +166,10 @@ def flip_labels(vocabulary: Vocabulary, flip_map: Mapping[str, str]) -> Tensor:
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """Return the optimiser of the trainable parameters; norms and biases, of one dimension, do not decay."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trainable if parameter.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [parameter for parameter in trainable if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    weights = [parameter for parameter in trainable if parameter.ndim > 1]
+    others = [parameter for parameter in trainable if parameter.ndim <= 1]
+    decays = [(weights, config.weight_decay), (others, 0.0)]
+    groups = [{"params": group, "weight_decay": decay} for group, decay in decays if group]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW

@@ -2,13 +2,12 @@
 
 from typing import Any
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401
+
 import numpy as np
 import torch
+from lightning import LightningDataModule
 from numpy.typing import NDArray
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning)
-
-from lightning import LightningDataModule  # isort: skip
 
 from signprep.cache_builder.reader import Cache
 from signprep.training.config import TrainConfig
@@ -18,16 +17,10 @@ from signprep.training.model_spec import ModelSpec
 
 
 class ClipData(LightningDataModule):
-    """Makes the loaders once the rank is known."""
+    """Makes the loaders of the positions to train and to validate on, once the rank is known."""
 
     def __init__(
-        self,
-        cache: Cache,
-        spec: ModelSpec,
-        config: TrainConfig,
-        *,
-        train: NDArray[np.int64],
-        val: NDArray[np.int64],
+        self, cache: Cache, spec: ModelSpec, config: TrainConfig, *, train: NDArray[np.int64], val: NDArray[np.int64]
     ) -> None:
         super().__init__()
         self._cache, self._config = cache, config
@@ -37,7 +30,7 @@ class ClipData(LightningDataModule):
 
     @property
     def wait_seconds(self) -> float:
-        """For which training has waited for batches."""
+        """Time that training has waited for batches."""
         return self._loaders["train"].wait_seconds
 
     def setup(self, stage: str) -> None:
@@ -68,7 +61,7 @@ class ClipData(LightningDataModule):
         return self._loaders["val"]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which training batch comes next; Lightning itself restores it within an epoch only."""
+        """Return the place of the next training batch; Lightning itself restores it within an epoch only."""
         return self._loaders["train"].state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

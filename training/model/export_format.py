@@ -1,4 +1,4 @@
-"""Formats of exported models, known before a training that is to end in one."""
+"""Formats of exported models; a training that ends in an export checks them before it begins."""
 
 from pathlib import Path
 
@@ -8,15 +8,13 @@ from signprep.pipeline.runtime.machine import require_extra
 TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
 FORMATS = (TORCHSCRIPT, ONNX, EXECUTORCH)
 ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH}
-"""Of a file's name."""
 _TORCHSCRIPT_ENDINGS = ("", ".pt", ".pth", ".ptl", ".ts", ".torchscript")
-
 _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
-"""Extra of signprep, and what it installs."""
+"""Names of the extra of signprep and of the packages that it installs."""
 
 
 def format_of(output: Path, asked: str | None = None) -> str:
-    """Return the format of a file that is to be written: the one asked for, else by its ending.
+    """Return the format of a file to be written: the one asked for, else the one of its ending.
 
     Raises SignprepError if none is asked for, and the ending is of no format.
 

@@ -1,4 +1,4 @@
-"""ModelMetadata: what a checkpoint says of its model, beside the weights."""
+"""ModelMetadata: the part of a checkpoint that says what its weights are for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ CHECKPOINT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
-    """What must travel with the weights, as plain data under the checkpoint's key "signprep"."""
+    """All that must travel with the weights; plain data under the checkpoint's key "signprep"."""
 
     model_spec: ModelSpec
     clip_spec: ClipSpec
     vocabulary: Vocabulary
     cache_fingerprint: str
-    """Of the cache that the model was trained on."""
+    """Fingerprint of the cache that the model was trained on."""
     temperature: float = 1.0
-    """By which logits are divided so that confidences are right on average; `signprep evaluate --calibrate` fits it."""
+    """Divisor of the logits that makes confidences true on average; `signprep evaluate --calibrate` fits it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, which torch.load(weights_only=True) takes."""

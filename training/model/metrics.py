@@ -1,23 +1,24 @@
-"""What validation measures: accuracies over clips and classes, the confusion matrix, the clips that were mistaken."""
+"""Metrics of validation: accuracies over clips and classes, the confusion matrix, the clips that were mistaken."""
 
 from dataclasses import dataclass
 from typing import Any
+
+import signprep.training.runtime.torchvision_operators  # noqa: F401
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torchmetrics import Metric
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchmetrics)
-
-from torchmetrics import Metric  # isort: skip
-from torchmetrics.functional.classification import multiclass_confusion_matrix  # isort: skip
+_COLUMNS = ("positions", "labels", "predicted", "confidence", "ranks", "losses")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """Answers for the validation clips, in the order of their positions; arrays of [N]."""
+    """Predictions for the validation clips, in the order of their positions; arrays of [N]."""
 
     positions: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -25,17 +26,17 @@ class Validation:
     confidence: NDArray[np.float32]
     """Probability of the predicted class."""
     ranks: NDArray[np.int64]
-    """How many classes were rated above the right one."""
+    """Number of classes that were rated above the correct one."""
     losses: NDArray[np.float32]
     num_classes: int
 
     def figures(self) -> dict[str, float]:
         """Return accuracies, 0 to 1, and the mean loss; the mean over classes is over those that have clips."""
-        right = self.ranks == 0
+        correct = self.ranks == 0
         counts = np.bincount(self.labels, minlength=self.num_classes)
-        hits = np.bincount(self.labels[right], minlength=self.num_classes)
+        hits = np.bincount(self.labels[correct], minlength=self.num_classes)
         return {
-            "accuracy": float(right.mean()),
+            "accuracy": float(correct.mean()),
             "top5_accuracy": float((self.ranks < 5).mean()),
             "mean_class_accuracy": float((hits[counts > 0] / counts[counts > 0]).mean()),
             "loss": float(self.losses.mean()),
@@ -49,13 +50,13 @@ class Validation:
         return matrix.numpy()
 
     def mistaken(self) -> NDArray[np.int64]:
-        """Return which answers are wrong, as places in the arrays, the surest first."""
+        """Return the places, in the arrays, of the wrong predictions, the surest first."""
         wrong = np.flatnonzero(self.ranks > 0)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
 
-class ValidationAnswers(Metric):
-    """Gathers the answers of all batches and all ranks."""
+class ValidationPredictions(Metric):
+    """Gathers the predictions of all batches and all ranks."""
 
     full_state_update = False
 
@@ -70,32 +71,22 @@ class ValidationAnswers(Metric):
         scores = logits.float()
         confidence, predicted = torch.softmax(scores, dim=1).max(dim=1)
         own = scores.gather(1, labels[:, None])
-        columns: dict[str, Tensor] = {
-            "positions": positions.to(labels.device),
-            "labels": labels,
-            "predicted": predicted,
-            "confidence": confidence,
-            # "Not below or equal", so that no answer (NaN) is a wrong one; of equal ones, the answer's comes first.
-            "ranks": (~(scores <= own)).sum(dim=1) + ((predicted != labels) & (scores.amax(dim=1) == own[:, 0])),
-            "losses": functional.cross_entropy(scores, labels, reduction="none"),
-        }
-        for name, values in columns.items():
-            getattr(self, name).append(values)
+        # "Not below or equal", so that no score (NaN) is a wrong one; of equal scores, the predicted class comes first.
+        ranks = (~(scores <= own)).sum(dim=1) + ((predicted != labels) & (scores.amax(dim=1) == own[:, 0]))
+        losses = functional.cross_entropy(scores, labels, reduction="none")
+        values = (positions.to(labels.device), labels, predicted, confidence, ranks, losses)
+        for name, value in zip(_COLUMNS, values, strict=True):
+            getattr(self, name).append(value)
 
     def compute(self) -> dict[str, NDArray[Any]]:
-        """Return the columns of all answers, in the order of their positions."""
-        columns = {name: _joined(getattr(self, name)).cpu().numpy() for name in _COLUMNS}
+        """Return the columns of all predictions, in the order of their positions."""
+        values = {name: getattr(self, name) for name in _COLUMNS}
+        # Between ranks torchmetrics has joined the batches already.
+        joined = {name: torch.cat(found) if isinstance(found, list) else found for name, found in values.items()}
+        columns = {name: value.cpu().numpy() for name, value in joined.items()}
         order = np.argsort(columns["positions"])
-        return {name: values[order] for name, values in columns.items()}
+        return {name: column[order] for name, column in columns.items()}
 
     def validation(self) -> Validation:
-        """Return all answers of all ranks."""
+        """Return all predictions of all ranks."""
         return Validation(num_classes=self.num_classes, **self.compute())
-
-
-_COLUMNS = ("positions", "labels", "predicted", "confidence", "ranks", "losses")
-
-
-def _joined(values: Tensor | list[Tensor]) -> Tensor:
-    """Return one tensor: between ranks torchmetrics has joined the batches already."""
-    return values if isinstance(values, Tensor) else torch.cat(values)

@@ -1,4 +1,4 @@
-"""A model that begins with weights from elsewhere, all but the head; and one of which only the head is trained.
+"""Weights from elsewhere to begin with, for all of a model but its head; and training of the head only.
 
 In: a freshly built model and "k400" (PyTorchVideo's Kinetics-400 weights, downloaded once into torch.hub's folder) or
 the path of weights: PyTorchVideo's files, state dicts, signprep's own checkpoints. Out: the same model, filled. Every
@@ -29,43 +29,40 @@ K400_CLASSES = 400
 K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
 _COUNTER = "num_batches_tracked"
-"""Of BatchNorm, absent in files of old versions of torch; nothing depends on it."""
+"""BatchNorm's counter, absent in files of old versions of torch; nothing depends on it."""
 
 
-def load_pretrained(model: nn.Module, spec: ModelSpec, source: str, *, vocabulary: Vocabulary) -> None:
+def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: str, *, vocabulary: Vocabulary) -> None:
     """Fill a model with weights from elsewhere, in place.
 
     The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses.
 
     Args:
         model: from `build_model(spec, len(vocabulary))`.
-        spec: of the model.
-        source: "k400" or a path.
-        vocabulary: that the model is to be trained on.
+        spec: the model's spec.
+        weights_from: "k400" or a path.
+        vocabulary: the glosses that the model is to be trained on.
 
     Raises:
         CheckpointError: the weights cannot be downloaded or read, or do not fit the model.
-        TrainingError: in a model of one's own it cannot be told which layer is the head.
+        TrainingError: it cannot be told which layer of a custom model is the head.
     """
-    contents, label = _download(spec) if source == K400 else (_read(Path(source)), source)
+    contents, label = _download(spec) if weights_from == K400 else (_read(Path(weights_from)), weights_from)
     weights, glosses = _weights(contents, label)
     own = model.state_dict()
     head = [name for name in own if name.startswith(f"{head_name(model, spec, len(vocabulary))}.")]
     shapes = {name: value.shape for name, value in own.items()}
     for name in head:
-        classes = (K400_CLASSES,) if source == K400 else weights.get(name, own[name]).shape[:1]
+        classes = (K400_CLASSES,) if weights_from == K400 else weights.get(name, own[name]).shape[:1]
         shapes[name] = torch.Size((*classes, *shapes[name][1:]))
-    _check_fit(weights, shapes, f"{label}: its weights do not fit {_described(spec)}")
+    described = f"{spec.name} with {spec.num_frames} frames of {spec.crop_size} pixels"
+    _check_fit(weights, shapes, f"{label}: its weights do not fit {described}")
     takes_head = glosses == vocabulary.glosses
     taken = {name: value for name, value in weights.items() if takes_head or name not in head}
     try:
         model.load_state_dict({**own, **taken})
     except RuntimeError as error:
         raise CheckpointError(f"{label}: its weights cannot be copied ({_reason(error)})") from error
-
-
-def _described(spec: ModelSpec) -> str:
-    return f"{spec.name} with {spec.num_frames} frames of {spec.crop_size} pixels"
 
 
 def _download(spec: ModelSpec) -> tuple[Any, str]:
@@ -112,9 +109,9 @@ def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, .
         raise CheckpointError(f"{label}: holds no weights by name (it holds a {type(contents).__name__}); {EXPECTED}")
     try:
         if CHECKPOINT_KEY in contents:
-            card = contents[CHECKPOINT_KEY]
-            require_version(label, card)
-            glosses = tuple(card["glosses"])
+            metadata = contents[CHECKPOINT_KEY]
+            require_version(label, metadata)
+            glosses = tuple(metadata["glosses"])
             named = model_weights(contents)
         else:
             named = dict(contents.get("model_state", contents))
@@ -153,7 +150,7 @@ def freeze_backbone(model: nn.Module, spec: ModelSpec, num_classes: int) -> None
     """Leave only the head trainable; call `keep_frozen_in_eval` whenever the model was set to training mode.
 
     Raises:
-        TrainingError: in a model of one's own it cannot be told which layer is the head.
+        TrainingError: it cannot be told which layer of a custom model is the head.
     """
     head = model.get_submodule(head_name(model, spec, num_classes))
     model.requires_grad_(False)

@@ -1,1 +1,1 @@
-"""What the machine needs for training: torchvision's operators, memory, health checks."""
+"""Fixes and probes of the machine and of foreign code, below everything that knows of clips or models."""

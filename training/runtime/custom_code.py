@@ -1,4 +1,4 @@
-"""Models and augmentations of one's own: functions named on the command line as package.module:function."""
+"""Custom models and augmentations: the user's functions, named on the command line as package.module:function."""
 
 import importlib
 import sys
@@ -10,14 +10,11 @@ from signprep.pipeline.errors import TrainingError
 
 
 def load_function(name: str, purpose: str) -> Callable[..., Any]:
-    """Return the function that a name means; modules in the current folder are found as well.
-
-    Args:
-        name: package.module:function.
-        purpose: what it is for, in the words of an error.
+    """Import and return the function package.module:function; modules in the current folder are found as well.
 
     Raises:
-        TrainingError: the name is none, or there is no such module or function, or the module does not import.
+        TrainingError: the name has another form, there is no such module or function, or the module does not import;
+            `purpose` says in its text what the function is for.
     """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:

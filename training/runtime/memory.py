@@ -1,9 +1,5 @@
-"""Memory that a step has freed is kept for the next one: a fifth less time for a training step on a CPU.
-
-By default glibc gives large blocks back to the system at once, and the system hands them out again page by page, each
-filled with zeros: for a model's activations that takes as long as much of the arithmetic. The price is that the memory
-of the largest step stays with the process.
-"""
+"""Memory of training steps: freed memory is kept for the next step, and a batch that does not fit is answered with one
+that does, found by trying."""
 
 import ctypes
 import gc
@@ -15,12 +11,16 @@ from torch.nn import functional
 
 from signprep.pipeline.errors import TrainingError
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-"""Source: malloc.h of glibc."""
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # source: malloc.h of glibc
 
 
 def keep_freed_memory() -> bool:
-    """Have the C library keep what is freed; returns whether it is one that can (glibc is, others are left alone)."""
+    """Have glibc keep what is freed: a fifth less time for a training step on a CPU. Return False elsewhere.
+
+    By default glibc gives large blocks back to the system at once, and the system hands them out again page by page,
+    each filled with zeros: for a model's activations that takes as long as much of the arithmetic. The price is that
+    the memory of the largest step stays with the process.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
@@ -29,12 +29,12 @@ def keep_freed_memory() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that there was no memory: the GPU's, or the machine's."""
+    """Return True for an error that says that memory was missing, the GPU's or the machine's."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def fits(model: nn.Module, input_shape: Sequence[int], batch_size: int, device: torch.device) -> bool:
-    """Return whether a training step of this many clips has memory enough."""
+    """Return True if there is memory for a training step of this many clips of [3, T, H, W]."""
     shape = (batch_size, *input_shape)
     try:
         clips = torch.zeros(shape, device=device).to(memory_format=torch.channels_last_3d)
@@ -55,7 +55,7 @@ def fits(model: nn.Module, input_shape: Sequence[int], batch_size: int, device: 
 def out_of_memory(
     model: nn.Module, name: str, input_shape: Sequence[int], batch_size: int, device: torch.device
 ) -> TrainingError:
-    """Return the error that names a batch size that fits, half, a quarter, ... of the one that did not."""
+    """Return the error that names a batch size that fits: a half, a quarter, ... of the one that did not."""
     where = "the GPU's memory" if device.type == "cuda" else "memory"
     smaller = batch_size // 2
     while smaller and not fits(model, input_shape, smaller, device):

@@ -2,22 +2,22 @@ import numpy as np
 import pytest
 
 from signprep.training.data import epoch_order as order
-from signprep.training.data.epoch_order import BatchPlan, balanced, mixing_seed, shuffled, uniform_draws
+from signprep.training.data.epoch_order import BatchPlan, balanced_order, mixing_seed, shuffled_order, uniform_draws
 
 
 def test_an_epoch_has_every_position_once_and_differs_by_seed_and_epoch() -> None:
     positions = np.arange(5, 1000, 3)
-    first = shuffled(positions, 32, seed=0, epoch=0)
+    first = shuffled_order(positions, 32, seed=0, epoch=0)
     assert sorted(first) == list(positions) and list(first) != list(positions)
-    assert np.array_equal(first, shuffled(positions, 32, seed=0, epoch=0))
-    assert not np.array_equal(first, shuffled(positions, 32, seed=0, epoch=1))
-    assert not np.array_equal(first, shuffled(positions, 32, seed=1, epoch=0))
+    assert np.array_equal(first, shuffled_order(positions, 32, seed=0, epoch=0))
+    assert not np.array_equal(first, shuffled_order(positions, 32, seed=0, epoch=1))
+    assert not np.array_equal(first, shuffled_order(positions, 32, seed=1, epoch=0))
 
 
 def test_a_large_cache_is_read_a_few_shards_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order, "WINDOW_CLIPS", 100)
     positions = np.delete(np.arange(1000), slice(40, 60))  # a validation stretch in between
-    shuffle = shuffled(positions, 20, seed=3, epoch=7)
+    shuffle = shuffled_order(positions, 20, seed=3, epoch=7)
     assert sorted(shuffle) == list(positions)
     for first in range(0, 900, 100):
         assert len(np.unique(shuffle[first : first + 100] // 20)) <= 7
@@ -28,13 +28,13 @@ def test_a_large_cache_is_read_a_few_shards_at_a_time(monkeypatch: pytest.Monkey
 def test_balanced_sampling_shows_classes_equally_and_repeats_as_little_as_it_can() -> None:
     labels = np.array([0] * 50 + [1] * 10 + [2] * 3)
     positions = np.arange(100, 163)
-    sampled = balanced(positions, labels, seed=0, epoch=0)
+    sampled = balanced_order(positions, labels, seed=0, epoch=0)
     assert len(sampled) == 63
     counts = np.bincount(labels[sampled - 100])
     assert counts.tolist() == [21, 21, 21]
     repeats = np.bincount(sampled - 100)
     assert repeats[:50].max() == 1 and set(repeats[50:60]) == {2, 3} and set(repeats[60:]) == {7}
-    assert not np.array_equal(sampled, balanced(positions, labels, seed=0, epoch=1))
+    assert not np.array_equal(sampled, balanced_order(positions, labels, seed=0, epoch=1))
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 4])

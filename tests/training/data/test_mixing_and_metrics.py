@@ -3,35 +3,39 @@ import pytest
 import torch
 from torch.nn import functional
 
-from signprep.training.callbacks.record import confused_table, confusion_picture
+from signprep.training.callbacks.record import confused_table, confusion_image
 from signprep.training.data.augmentation import mix
-from signprep.training.model.metrics import ValidationAnswers
+from signprep.training.model.metrics import ValidationPredictions
 
 CLIPS = torch.rand((3, 3, 2, 8, 8), generator=torch.Generator().manual_seed(0))
 
 
 def test_nothing_is_mixed_unless_asked_for_or_alone() -> None:
     assert mix(CLIPS, mixup=0, cutmix=0, seed=1).clips is CLIPS
-    assert mix(CLIPS[:1], mixup=1, cutmix=1, seed=1).own_part == 1
+    assert mix(CLIPS[:1], mixup=1, cutmix=1, seed=1).own_fraction == 1
 
 
 def test_mixup_blends_each_clip_with_its_neighbour_and_the_loss_with_its_label() -> None:
     mixed = mix(CLIPS, mixup=0.4, cutmix=0, seed=1)
-    part = mixed.own_part
+    part = mixed.own_fraction
     assert 0 < part < 1
     assert torch.allclose(mixed.clips[1], part * CLIPS[1] + (1 - part) * CLIPS[0])
     logits, labels = torch.randn(3, 4), torch.tensor([0, 1, 2])
     loss = mixed.loss(functional.cross_entropy, logits, labels)
     targets = part * functional.one_hot(labels, 4) + (1 - part) * functional.one_hot(labels.roll(1), 4)
     assert loss == pytest.approx(float(functional.cross_entropy(logits, targets)))
-    assert mix(CLIPS, mixup=0.4, cutmix=0, seed=1).own_part == part != mix(CLIPS, mixup=0.4, cutmix=0, seed=2).own_part
+    assert (
+        mix(CLIPS, mixup=0.4, cutmix=0, seed=1).own_fraction
+        == part
+        != mix(CLIPS, mixup=0.4, cutmix=0, seed=2).own_fraction
+    )
 
 
 def test_cutmix_pastes_a_square_of_the_neighbour_and_counts_its_area() -> None:
     for seed in range(20):
         mixed = mix(CLIPS, mixup=0, cutmix=1.0, seed=seed)
         pasted = (mixed.clips[1] != CLIPS[1]).all(0).all(0)
-        assert float(pasted.float().mean()) == pytest.approx(1 - mixed.own_part)
+        assert float(pasted.float().mean()) == pytest.approx(1 - mixed.own_fraction)
         assert torch.equal(mixed.clips[1][:, :, pasted], CLIPS[0][:, :, pasted])
 
 
@@ -40,17 +44,17 @@ def test_both_kinds_take_turns_by_chance() -> None:
     assert kinds == {True, False}
 
 
-def answers_of(logits: list[list[float]], labels: list[int], num_classes: int) -> ValidationAnswers:
-    answers = ValidationAnswers(num_classes)
-    scores, right = torch.tensor(logits), torch.tensor(labels)
-    answers.update(scores[2:], right[2:], torch.arange(len(labels))[2:])
-    answers.update(scores[:2], right[:2], torch.arange(len(labels))[:2])
-    return answers
+def predictions_of(logits: list[list[float]], labels: list[int], num_classes: int) -> ValidationPredictions:
+    predictions = ValidationPredictions(num_classes)
+    scores, correct = torch.tensor(logits), torch.tensor(labels)
+    predictions.update(scores[2:], correct[2:], torch.arange(len(labels))[2:])
+    predictions.update(scores[:2], correct[:2], torch.arange(len(labels))[:2])
+    return predictions
 
 
 def test_figures_are_over_clips_and_over_classes() -> None:
     logits = [[3.0, 1, 0], [3, 1, 0], [3, 1, 0], [0, 2, 1]]
-    validation = answers_of(logits, [0, 0, 0, 2], 3).validation()
+    validation = predictions_of(logits, [0, 0, 0, 2], 3).validation()
     assert validation.positions.tolist() == [0, 1, 2, 3]
     figures = validation.figures()
     assert figures["accuracy"] == 0.75
@@ -65,29 +69,29 @@ def test_figures_are_over_clips_and_over_classes() -> None:
 
 def test_top_5_counts_classes_above_the_right_one() -> None:
     scores = torch.arange(10.0).repeat(10, 1)
-    validation = answers_of(scores.tolist(), list(range(10)), 10).validation()
+    validation = predictions_of(scores.tolist(), list(range(10)), 10).validation()
     assert validation.ranks.tolist() == list(range(9, -1, -1))
     assert validation.figures()["top5_accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("value", [float("nan"), 0.0])
 def test_a_model_that_says_nothing_is_not_right(value: float) -> None:
-    validation = answers_of([[value] * 4] * 4, [0, 1, 2, 3], 4).validation()
+    validation = predictions_of([[value] * 4] * 4, [0, 1, 2, 3], 4).validation()
     assert validation.figures()["accuracy"] <= 0.25
     assert ((validation.predicted == validation.labels) >= (validation.ranks == 0)).all()
 
 
 def test_the_surest_mistakes_come_first_and_pairs_are_listed() -> None:
     logits = [[3.0, 0, 0], [9, 0, 0], [0, 0, 5], [0, 4, 0]]
-    validation = answers_of(logits, [1, 1, 2, 0], 3).validation()
+    validation = predictions_of(logits, [1, 1, 2, 0], 3).validation()
     assert validation.mistaken().tolist() == [1, 3, 0]
     table = confused_table(validation.confusion(), ["가", "나", "다|라"]).splitlines()
     assert table[2] == "| 나 | 가 | 2 | 2 |" and table[3] == "| 가 | 나 | 1 | 1 |" and len(table) == 4
 
 
-def test_the_confusion_picture_is_bright_where_answers_are() -> None:
-    picture = confusion_picture(np.array([[4, 0], [1, 3]]))
+def test_the_confusion_image_is_bright_where_answers_are() -> None:
+    picture = confusion_image(np.array([[4, 0], [1, 3]]))
     assert picture.dtype == np.uint8 and picture.shape == (512, 512, 3)
     assert picture[0, 0].tolist() == [255, 214, 92] and picture[0, -1].tolist() == [20, 24, 40]
     assert 100 < picture[-1, 0, 0] < 255
-    assert confusion_picture(np.eye(2771, dtype=np.int64)).shape == (2771, 2771, 3)
+    assert confusion_image(np.eye(2771, dtype=np.int64)).shape == (2771, 2771, 3)

@@ -11,7 +11,7 @@ from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 from signprep.training.data import epoch_order as order
-from signprep.training.data.epoch_order import GROWTH, gradual
+from signprep.training.data.epoch_order import GROWTH, streaming_order
 from signprep.training.loader import ClipLoader
 from tests.cache_builder.made_caches import clip_of, make_cache
 from tests.cache_builder.servers import web_server
@@ -19,17 +19,17 @@ from tests.cache_builder.servers import web_server
 SMALL = ["--num-frames", "2", "--crop-size", "32", "--epochs", "2", "--batch-size", "4"]
 
 
-def test_a_gradual_epoch_has_every_position_once_and_differs_by_seed_and_epoch() -> None:
+def test_a_streamed_epoch_has_every_position_once_and_differs_by_seed_and_epoch() -> None:
     positions = np.flatnonzero(np.arange(1000) % 7)
-    epochs = [gradual(positions, 8, seed=seed, epoch=epoch) for seed in range(2) for epoch in range(2)]
+    epochs = [streaming_order(positions, 8, seed=seed, epoch=epoch) for seed in range(2) for epoch in range(2)]
     assert all(np.array_equal(np.sort(epoch), positions) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
-    np.testing.assert_array_equal(epochs[1], gradual(positions, 8, seed=0, epoch=1))
+    np.testing.assert_array_equal(epochs[1], streaming_order(positions, 8, seed=0, epoch=1))
 
 
-def test_a_gradual_epoch_never_needs_shards_much_faster_than_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_streamed_epoch_never_needs_shards_much_faster_than_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(order, "WINDOW_CLIPS", 2000)
-    found = gradual(np.arange(20_000), 50, seed=0, epoch=0)
+    found = streaming_order(np.arange(20_000), 50, seed=0, epoch=0)
     firsts = np.sort(np.unique(found // 50, return_index=True)[1])
     needed = 50 * np.arange(1, len(firsts) + 1)
     rate = np.log(1 + GROWTH) / GROWTH
