@@ -23,7 +23,7 @@ from signprep.inference.videos.run import video_timeline
 from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
-from signprep.pipeline.datasets.no_sign import IDLE_GLOSS, idle_segments
+from signprep.pipeline.datasets.no_sign import NO_SIGN_GLOSS, no_sign_segments
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.synthetic.dataset import render_dataset
 from signprep.pipeline.synthetic.options import SampleSpec
@@ -51,7 +51,7 @@ def trained(folder: Path, size: Size) -> Path:
     """Return the checkpoint of a model that was trained on words and on no sign, as `signprep demo` trains."""
     words = read_data_root(folder / "data", SourceOptions(kinds=frozenset({"WORD"})))
     with_idle = Annotations(
-        roots=words.roots, segments=(*words.segments, *idle_segments(words.segments)), problems=words.problems
+        roots=words.roots, segments=(*words.segments, *no_sign_segments(words.segments)), problems=words.problems
     )
     build_from_annotations(with_idle, folder / "words.zarr", BuildOptions(clip_spec=ClipSpec(size=128)))
     config = TrainConfig(
@@ -69,7 +69,7 @@ def scored(checkpoint: Path, data_root: Path) -> None:
     options = InferOptions(windows=windows, with_probabilities=True, batch_size=16, num_workers=2)
     segments, words, num_signs = SegmentScores(), WordErrors(), 0
     for found in predict_videos(recognizer, videos, options):
-        signs = video_timeline(recognizer.glosses, found, TimelineOptions(idle_gloss=IDLE_GLOSS))
+        signs = video_timeline(recognizer.glosses, found, TimelineOptions(idle_gloss=NO_SIGN_GLOSS))
         truth = labelled(data_root, found.video.name)
         num_signs += len(truth)
         segments += segment_scores(signs, truth)

@@ -73,7 +73,7 @@ class ShelfUse:
 def needs_of(plan: BuildPlan, *paths: Path) -> Needs:
     """Return what a worker on another machine needs for a plan; it must find some further paths too."""
     roots = plan.roots.absolute()
-    return Needs(paths=(*roots.witnesses(plan.videos()), *paths), versions=plan.info.provenance["versions"])
+    return Needs(paths=(*roots.sample_paths(plan.videos()), *paths), versions=plan.info.provenance["versions"])
 
 
 def run_tasks(

@@ -126,10 +126,10 @@ def build_cache(
 
     annotations = read(sources)
     if idle_class is not None:
-        from signprep.pipeline.datasets.no_sign import idle_segments
+        from signprep.pipeline.datasets.no_sign import no_sign_segments
 
         occupied = read(replace(sources, glosses=frozenset())).segments if sources.glosses else None
-        idle = idle_segments(annotations.segments, idle_class, occupied=occupied)
+        idle = no_sign_segments(annotations.segments, idle_class, occupied=occupied)
         annotations = replace(annotations, segments=(*annotations.segments, *idle))
     options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
     if dry_run:

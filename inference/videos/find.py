@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from signprep.pipeline.datasets.annotations import VIDEO_SUFFIXES
-from signprep.pipeline.datasets.files import FoundFile, open_file, walk_archive, walk_files
+from signprep.pipeline.datasets.files import FoundFile, Problem, open_file, walk_archive, walk_files
 from signprep.pipeline.errors import SignprepError
 
 
@@ -65,14 +65,14 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _videos_at(path: Path, report: Callable[[str], None]) -> Iterator[Video]:
-    def problem(name: str, message: str) -> None:
-        report(message)
+    def on_problem(problem: Problem) -> None:
+        report(problem.message)
 
     if path.is_dir():
-        for file in walk_files(path, problem, wanted=_is_video):
+        for file in walk_files(path, on_problem, wanted=_is_video):
             yield _video(path, file)
     elif path.suffix.lower() == ".zip":
-        for file in walk_archive(path, path.name, problem, _is_video):
+        for file in walk_archive(path, path.name, on_problem, _is_video):
             yield _video(path.parent, file)
     elif path.exists():
         yield Video.at(path)

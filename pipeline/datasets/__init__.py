@@ -1,1 +1,1 @@
-"""Data sets as people have them, read into labelled segments: AIHub, tables, class folders, zips. No decoding here."""
+"""Data sets as people have them, in folders, tables and zips, read into labelled segments. No video is decoded here."""

@@ -1,13 +1,13 @@
-"""What all sources share: the options that choose and name segments, the problems they meet, and their result."""
+"""What all readers of data sets share: the options that choose and name segments, names of files, and the result."""
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.files import DataRoots, Problem
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import check_options, option
@@ -20,18 +20,9 @@ AIHUB_NAME = re.compile(
 NAME_FIELDS = ("item", "source", "signer", "view")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Something in a data set that cost or may cost segments."""
-
-    kind: str
-    """A short word for counting: `label-unreadable`, `video-without-label`, ..."""
-    path: str
-    """Relative to the data root."""
-    message: str
-
-
-Report = Callable[[Problem], None]
+def is_video(name: str) -> bool:
+    """Return True for the name of a video file, by its suffix."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
 
 def normal_gloss(text: str) -> str:
@@ -149,18 +140,18 @@ class SourceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class NameParts:
-    """What a base name tells."""
+    """The fields of a segment that a base name tells."""
 
     take: str
     item: str | None = None
     source: str | None = None
     signer: str | None = None
-    """With its source before it, `REAL17`: numbers are local to their source."""
+    """Source and number, `REAL17`, as in `Segment`."""
     view: str | None = None
 
 
 def parse_name(base_name: str, pattern: re.Pattern[str] = AIHUB_NAME) -> NameParts:
-    """Return what a base name tells; one that does not match is a take of its own.
+    """Return the fields that a base name tells; a name that does not match is a take of its own.
 
     >>> parse_name("NIA_SL_WORD0001_REAL17_F").take
     'REAL17_WORD0001'
@@ -177,18 +168,20 @@ def parse_name(base_name: str, pattern: re.Pattern[str] = AIHUB_NAME) -> NamePar
     return NameParts(**(parts | {"take": take or base_name, "signer": signer}))
 
 
+def is_selected(names: NameParts | Segment, options: SourceOptions) -> bool:
+    """Return True for a file or a segment that the options' filters by name let through."""
+    return (
+        (not options.kinds or parse_kind(names.item) in options.kinds)
+        and (not options.sources or names.source in options.sources)
+        and (not options.views or names.view in options.views)
+        and (not options.signers or names.signer in options.signers)
+    )
+
+
 def selected(segments: Iterator[Segment], options: SourceOptions) -> Iterator[Segment]:
-    """Yield the segments that the options' filters let through, named as `class_by` asks."""
+    """Yield the segments that the options' filters let through, with glosses as `class_by` asks."""
     for segment in segments:
-        kind = parse_kind(segment.item)
-        wanted = (
-            (not options.kinds or kind in options.kinds)
-            and (not options.sources or segment.source in options.sources)
-            and (not options.views or segment.view in options.views)
-            and (not options.signers or segment.signer in options.signers)
-            and (not options.glosses or segment.gloss in options.glosses)
-        )
-        if wanted:
+        if is_selected(segment, options) and (not options.glosses or segment.gloss in options.glosses):
             by_item = options.class_by == "item" and segment.item
             yield replace(segment, gloss=f"{segment.gloss} ({segment.item})") if by_item else segment
 
@@ -200,7 +193,7 @@ def parse_kind(item: str | None) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """What a data root holds."""
+    """The segments of a data set, and the problems met while reading it."""
 
     roots: DataRoots
     """Where the segments' videos are."""

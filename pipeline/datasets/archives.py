@@ -1,8 +1,8 @@
 """Zip archives of videos and labels, read in place.
 
-In: a zip. Out: its members by the names that their authors wrote, and their bytes. Stored members are seekable parts of
-the archive itself, so a video in it decodes as one on disk does, but without the zip's checksum; compressed members
-are read whole, verified, in memory.
+In: a zip. Out: its members by the names that their authors wrote, and their bytes. The trade-off: an uncompressed
+member is read where it lies, so that a video in it decodes as one on disk does, but the zip's checksum is not looked
+at. A compressed member is read into memory as a whole and verified.
 """
 
 import io
@@ -110,37 +110,29 @@ class Archive:
 
 @lru_cache(maxsize=8)
 def open_archive(path: Path) -> Archive:
-    """Keep the last few archives open: their directories can list 100,000 members."""
+    """Open a zip, or return it from the last few; they stay open because a zip can list 100,000 members."""
     return Archive(path)
 
 
 class _FilePart(io.RawIOBase):
-    """A range of a file as a file."""
+    """A range of a file, to be read as a file of its own."""
 
     def __init__(self, path: Path, start: int, num_bytes: int) -> None:
         self._file = path.open("rb", buffering=0)
         self._start, self._num_bytes, self._position = start, num_bytes, 0
 
     def readable(self) -> bool:
-        """True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move within the range and return the new position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._num_bytes}[whence]
         self._position = max(0, base + offset)
         return self._position
 
-    def tell(self) -> int:
-        """Return the position within the range."""
-        return self._position
-
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read up to the range's end."""
         view = memoryview(buffer)[: max(0, self._num_bytes - self._position)]
         self._file.seek(self._start + self._position)
         num_read = self._file.readinto(view) or 0
@@ -148,6 +140,5 @@ class _FilePart(io.RawIOBase):
         return num_read
 
     def close(self) -> None:
-        """Close the underlying file."""
         self._file.close()
         super().close()

@@ -1,8 +1,8 @@
 """Files of a data root, in folders and in zip archives, by one kind of name.
 
 In: a folder. Out: `FoundFile`s whose `name` is the path relative to it, `folder/a.zip!/member/b.mp4` inside archives,
-and a way to open them again by that name. Nothing is unpacked to disk. Names never leave the root, and sizes are
-checked before memory is taken.
+a way to open them again by that name, and content hashes, which are the identity of a video. Nothing is unpacked to
+disk. Names never leave the root, and sizes are checked before memory is taken.
 """
 
 import hashlib
@@ -21,8 +21,22 @@ from signprep.pipeline.datasets.archives import ENCRYPTED_FLAG, open_archive
 from signprep.pipeline.errors import AnnotationError
 
 _APPLE_DOUBLE = "._"
-"""Begins the name of what macOS writes beside a file on other disks: its attributes, no video."""
+"""The start of the names of files that macOS writes beside others on foreign disks; they hold no video."""
 _MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something in a data set that cost or may cost segments."""
+
+    kind: str
+    """A short word for counting: `label-unreadable`, `video-without-label`, ..."""
+    path: str
+    """Relative to the data root."""
+    message: str
+
+
+OnProblem = Callable[[Problem], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,29 +44,33 @@ class FoundFile:
     """One file of a data root."""
 
     name: str
-    """Relative to the root, with forward slashes; opens it again."""
+    """Relative to the root, with forward slashes, as `open_file` takes it."""
     num_bytes: int
-    """Uncompressed."""
+    """Size without compression."""
 
     @property
     def file_name(self) -> str:
-        """Last part of the name in Unicode NFC, for comparing: macOS writes Korean names in NFD."""
+        """Last part of the name in Unicode NFC for comparisons, since macOS writes Korean names in NFD."""
         return unicodedata.normalize("NFC", self.name.rpartition("/")[2])
 
 
-def walk_files(root: Path, report: Callable[[str, str], None], *, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
+def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield the wanted files below a folder and inside its zips, in a fixed order.
 
     Args:
         root: an existing folder.
-        report: is told (name, message) of what could not be looked into.
-        wanted: whether a file name (its last part) is of interest.
+        on_problem: is called with each folder, file or archive that cannot be read.
+        wanted: takes a file name (the last part of a path) and returns True if it is of interest.
     """
 
-    def unreadable(error: OSError) -> None:
-        report(_relative(root, Path(error.filename or root)), f"{error.filename}: cannot be listed ({error.strerror})")
+    def unreadable(path: str, message: str) -> None:
+        on_problem(Problem(kind="unreadable", path=path, message=message))
 
-    for folder, folders, names in os.walk(root, onerror=unreadable):
+    def unlisted(error: OSError) -> None:
+        path = _relative(root, Path(error.filename or root))
+        unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
+
+    for folder, folders, names in os.walk(root, onerror=unlisted):
         folders[:] = sorted(name for name in folders if not name.endswith(".zarr") and not _is_hidden(name))
         for name in sorted(names):
             path = Path(folder) / name
@@ -60,28 +78,28 @@ def walk_files(root: Path, report: Callable[[str, str], None], *, wanted: Callab
             if name.startswith(_APPLE_DOUBLE):
                 continue
             if not relative.isprintable() and (named := _readable(relative)) != relative:
-                report(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
+                unreadable(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
                 continue
             if name.lower().endswith(".zip"):
-                yield from walk_archive(path, relative, report, wanted)
+                yield from walk_archive(path, relative, on_problem, wanted)
             elif wanted(name):
                 try:
                     status = path.stat()
                 except OSError as error:
-                    report(relative, f"{path}: cannot be read ({error.strerror})")
+                    unreadable(relative, f"{path}: cannot be read ({error.strerror})")
                     continue
                 if stat.S_ISREG(status.st_mode):
                     yield FoundFile(name=relative, num_bytes=status.st_size)
 
 
 def walk_archive(
-    path: Path, relative: str, report: Callable[[str, str], None], wanted: Callable[[str], bool]
+    path: Path, relative: str, on_problem: OnProblem, wanted: Callable[[str], bool]
 ) -> Iterator[FoundFile]:
-    """Yield the wanted members of a zip, which is called `relative` in their names; otherwise as `walk_files`."""
+    """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
     try:
         archive = open_archive(path)
     except AnnotationError as error:
-        report(relative, str(error))
+        on_problem(Problem(kind="unreadable", path=relative, message=str(error)))
         return
     for name in sorted(archive.members):
         parts = name.split("/")
@@ -89,13 +107,14 @@ def walk_archive(
             continue
         info = archive.members[name]
         if info.flag_bits & ENCRYPTED_FLAG:
-            report(f"{relative}!/{name}", f"{path}: its member {name} is encrypted")
+            message = f"{path}: its member {name} is encrypted"
+            on_problem(Problem(kind="unreadable", path=f"{relative}!/{name}", message=message))
             continue
         yield FoundFile(name=f"{relative}!/{name}", num_bytes=info.file_size)
 
 
 def split_member(name: str) -> tuple[str, str | None]:
-    """Return the file on disk and, for a member of a zip, its name in there.
+    """Return the path of the file on disk and, for a member of a zip, its name in the zip.
 
     >>> split_member("a/b.zip!/c/d.mp4"), split_member("a/b.mp4")
     (('a/b.zip', 'c/d.mp4'), ('a/b.mp4', None))
@@ -115,9 +134,7 @@ def _path_on_disk(root: Path, name: str) -> tuple[Path, str | None]:
 def open_file(root: Path, name: str) -> Path | BinaryIO:
     """Return a file of a data root: its path, or a seekable stream for a member of a zip.
 
-    Raises:
-        AnnotationError: the name leaves the root, the archive or its member is missing or damaged, or the member
-            is too large to be read whole.
+    Raises AnnotationError if the name leaves the root, or if a zip's member is missing, damaged or too large.
     """
     path, member = _path_on_disk(root, name)
     return path if member is None else open_archive(path).open(member)
@@ -141,11 +158,11 @@ def read_bytes(root: Path, name: str, limit: int) -> bytes:
 
 
 class FileStamp(NamedTuple):
-    """By which a file is taken for unchanged."""
+    """Size and time of change: a file that still has both is taken for unchanged."""
 
     num_bytes: int
     mtime_ns: int
-    """Of the archive, for a member of a zip."""
+    """The archive's time for a member of a zip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +181,8 @@ class DataRoots:
         """Return the same folders for a process that is elsewhere."""
         return replace(self, folders=tuple((prefix, folder.absolute()) for prefix, folder in self.folders))
 
-    def witnesses(self, videos: Iterable[str]) -> tuple[Path, ...]:
-        """Return of each folder one file that these videos are in: who finds them there sees the data."""
+    def sample_paths(self, videos: Iterable[str]) -> tuple[Path, ...]:
+        """Return one existing file of these videos for each folder: a machine that has these files sees the data."""
         found: dict[Path, Path] = {}
         for video in videos:
             folder, name = self.locate(video)
@@ -188,7 +205,7 @@ class DataRoots:
 
     @contextmanager
     def opened(self, video: str) -> Iterator[Path | BinaryIO]:
-        """Give a video's path, or a stream that is closed at the end; see `open_file`."""
+        """Yield a video's path or stream, as of `open_file`; a stream is closed after the block."""
         file = open_file(*self.locate(video))
         try:
             yield file
@@ -197,7 +214,7 @@ class DataRoots:
                 file.close()
 
     def display_name(self, video: str) -> str:
-        """Return what messages call a video."""
+        """Return a video's name for messages."""
         folder, name = self.locate(video)
         return str(folder / name)
 
@@ -266,5 +283,5 @@ def _is_hidden(folder: str) -> bool:
 
 
 def _readable(name: str) -> str:
-    """Return a name with what is not UTF-8 in it shown as such."""
+    """Return a name in which bytes that are not UTF-8 are shown as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,13 +1,15 @@
-"""A table of segments, CSV or Parquet, for data sets such as WLASL.
+"""Data sets of any make: a table of segments, CSV or Parquet, as WLASL has it, or a folder of videos for each gloss.
 
-Columns `video` (path relative to the table's folder), `start`, `end` (seconds) and `gloss`; optionally `item`,
-`source`, `signer`, `view`, `take` and `split` (train, val or test). Empty `start` and `end` mean the whole video.
+A table has the columns `video` (path relative to the table's folder), `start`, `end` (seconds) and `gloss`, and perhaps
+`item`, `source`, `signer`, `view`, `take` and `split` (train, val or test). Empty `start` and `end` mean the whole
+video. In folders `GLOSS/clip.mp4` each video is one segment.
 """
 
 import math
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,15 +17,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from signprep.pipeline.datasets.annotations import (
-    VIDEO_SUFFIXES,
-    Problem,
-    Report,
-    SourceOptions,
-    normal_gloss,
-    parse_name,
-)
-from signprep.pipeline.datasets.files import split_member, walk_files
+from signprep.pipeline.datasets.annotations import SourceOptions, is_video, normal_gloss, parse_name
+from signprep.pipeline.datasets.files import OnProblem, Problem, split_member, walk_files
 from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END, Segment
 from signprep.pipeline.errors import AnnotationError
 
@@ -33,11 +28,10 @@ OPTIONAL = ("item", "source", "signer", "view", "take", "split")
 SPLITS = ("train", "val", "test")
 
 
-def table_segments(path: Path, report: Report) -> Iterator[Segment]:
-    """Yield the segments of a table; rows that make no segment are reported with their number.
+def table_segments(path: Path, on_problem: OnProblem) -> Iterator[Segment]:
+    """Yield the segments of a table; a row that makes no segment is a problem that tells its number.
 
-    Raises:
-        AnnotationError: the table cannot be read or lacks a column.
+    Raises AnnotationError if the table cannot be read or lacks a column.
     """
     table = _read_table(path)
     missing = [name for name in REQUIRED if name not in table.column_names]
@@ -55,7 +49,7 @@ def table_segments(path: Path, report: Report) -> Iterator[Segment]:
                 yield _segment(row, number, path.parent)
             except ValueError as error:
                 message = f"{path}: row {number}: {error}"
-                report(Problem(kind="row-unusable", path=path.name, message=message))
+                on_problem(Problem(kind="row-unusable", path=path.name, message=message))
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -73,7 +67,7 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _segment(row: dict[str, Any], number: int, root: Path) -> Segment:
-    """Return a row's segment. Raises ValueError with what is wrong."""
+    """Return a row's segment. Raises ValueError if it makes none."""
     text = {name: str(value).strip() for name, value in row.items() if value is not None and str(value).strip()}
     video, gloss = text.get("video"), text.get("gloss")
     if not video or not gloss:
@@ -95,12 +89,8 @@ def _segment(row: dict[str, Any], number: int, root: Path) -> Segment:
         start_seconds=start_seconds,
         end_seconds=end_seconds,
         gloss=normal_gloss(gloss),
-        item=text.get("item"),
-        source=text.get("source"),
-        signer=text.get("signer"),
-        view=text.get("view"),
         take=text.get("take") or name.with_suffix("").as_posix(),
-        split=split,
+        **{column: text.get(column) for column in OPTIONAL if column != "take"},
     )
 
 
@@ -113,41 +103,28 @@ def _seconds(text: dict[str, str], column: str, otherwise: float) -> float:
         raise ValueError(f"its {column} {text[column]!r} is no number of seconds") from None
 
 
-def class_folder_segments(root: Path, options: SourceOptions, report: Report) -> Iterator[Segment]:
-    """Yield a segment for each video below a folder named by its gloss.
-
-    Raises:
-        AnnotationError: there is no such video.
-    """
-
-    def unreadable(path: str, message: str) -> None:
-        report(Problem(kind="unreadable", path=path, message=message))
-
+def class_folder_segments(root: Path, options: SourceOptions, on_problem: OnProblem) -> Iterator[Segment]:
+    """Yield a segment for each video below a folder named by its gloss. Raises AnnotationError if there is none."""
     empty = True
-    for file in walk_files(root, unreadable, wanted=lambda name: Path(name).suffix.lower() in VIDEO_SUFFIXES):
+    for file in walk_files(root, on_problem, wanted=is_video):
         name = PurePosixPath(file.name)
         if len(name.parts) < 2:
             message = f"{root / file.name}: lies in no class folder"
-            report(Problem(kind="video-without-label", path=file.name, message=message))
+            on_problem(Problem(kind="video-without-label", path=file.name, message=message))
             continue
         empty = False
-        base_name = Path(file.file_name).stem
-        parts = parse_name(base_name, options.pattern)
+        names = parse_name(Path(file.file_name).stem, options.pattern)
         folder = re.sub(r"\.zip!$", "", name.parts[-2], flags=re.IGNORECASE)
         # Two folders may hold files of one name: the whole path makes ids and takes unique.
         path = unicodedata.normalize("NFC", name.with_suffix("").as_posix())
-        take = parts.take if parts.signer else path
+        names = names if names.signer else replace(names, take=path)
         yield Segment(
             segment_id=f"{path}#0",
             video=file.name,
             start_seconds=0.0,
             end_seconds=WHOLE_VIDEO_END,
             gloss=normal_gloss(folder),
-            item=parts.item,
-            source=parts.source,
-            signer=parts.signer,
-            view=parts.view,
-            take=take,
+            **asdict(names),
         )
     if empty:
         raise AnnotationError(f"{root}: holds no video in a class folder; expected GLOSS/clip.mp4")

@@ -1,8 +1,8 @@
-"""Clips of people who are not signing, from the unlabelled time before and between the signs of their videos.
+"""A class for "no sign": segments of people who are not signing, before and between the signs of their videos.
 
-In: a data set's segments. Out: further segments, of a class that means "no sign", so that a model of continuous
-signing learns what is none. They are as long as the median sign and as many as the most frequent gloss has. Time behind
-the last sign is left alone: labels do not tell reliably where a video ends.
+In: a data set's segments. Out: further segments, from which a model of continuous signing learns to tell signs from
+rests. They are as long as the median sign and as many as the most frequent gloss has. The time after the last sign is
+not used, because labels do not tell reliably where a video ends.
 """
 
 import hashlib
@@ -14,22 +14,21 @@ from dataclasses import replace
 from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END, Segment
 from signprep.pipeline.errors import AnnotationError
 
-IDLE_GLOSS = "(쉼)"
-"""A rest. In brackets, so that no word is meant."""
+NO_SIGN_GLOSS = "(쉼)"
+"""The word for a rest, in brackets because it is not a sign."""
 
 
-def idle_segments(
-    segments: Sequence[Segment], gloss: str = IDLE_GLOSS, *, occupied: Sequence[Segment] | None = None
+def no_sign_segments(
+    segments: Sequence[Segment], gloss: str = NO_SIGN_GLOSS, *, occupied: Sequence[Segment] | None = None
 ) -> list[Segment]:
     """Return segments without a sign, in the order of the data set's.
 
     Args:
         segments: of the data set.
         gloss: name of their class.
-        occupied: all signs of the videos, where `segments` are only some of them: one that was not chosen is no rest.
+        occupied: all signs of the videos if `segments` are only some of them, since the others are no rests either.
 
-    Raises:
-        AnnotationError: the name is that of a gloss, or no video has unlabelled time enough.
+    Raises AnnotationError if the data have that gloss already, or if no video has enough time without a sign.
     """
     if any(segment.gloss == gloss for segment in segments):
         raise AnnotationError(f"the data have a gloss {gloss!r} already; give the idle class another name")
@@ -58,7 +57,7 @@ def _by_video(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
 
 
 def _between(signs: Sequence[Segment], length: float, gloss: str) -> Iterator[Segment]:
-    """Yield one segment in the middle of each gap that is long enough: there the movements into a sign are farthest."""
+    """Yield a segment in the middle of each long gap, as far from the movements into signs as possible."""
     free_from = 0.0
     for number, sign in enumerate(signs):
         if sign.start_seconds - free_from >= length:
@@ -76,5 +75,5 @@ def _between(signs: Sequence[Segment], length: float, gloss: str) -> Iterator[Se
 
 
 def _chance(segment: Segment) -> bytes:
-    """Return a key whose order is random but the same at every build."""
+    """Return a key that gives a random order, the same in every build."""
     return hashlib.sha256(segment.segment_id.encode()).digest()

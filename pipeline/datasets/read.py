@@ -1,4 +1,4 @@
-"""The one function behind which all sources lie: a root and options to Segments and Problems."""
+"""One function for all kinds of data sets: a data root and options in, segments and problems out."""
 
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,13 +9,11 @@ from signprep.pipeline.datasets.aihub import aihub_segments
 from signprep.pipeline.datasets.annotations import (
     Annotations,
     DataRootOptions,
-    Problem,
-    Report,
     SourceOptions,
     parse_kind,
     selected,
 )
-from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.datasets.files import DataRoots, OnProblem, Problem
 from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, class_folder_segments, table_segments
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
@@ -23,10 +21,9 @@ from signprep.pipeline.runtime.text import first_of
 
 
 def layout_of(root: Path, options: SourceOptions) -> str:
-    """Return aihub, table or classes: what was asked for, or what is there.
+    """Return aihub, table or classes: the layout that was asked for, or the one that is there.
 
-    Raises:
-        AnnotationError: there is nothing at this path, or a file that is no table.
+    Raises AnnotationError if there is nothing at this path, or a file that is no table.
     """
     if not root.exists():
         raise AnnotationError(f"{root}: there is no such data root; expected a folder with video/ and label/ in it")
@@ -41,19 +38,18 @@ def layout_of(root: Path, options: SourceOptions) -> str:
     return "aihub" if options.layout == "auto" else options.layout
 
 
-def iterate_segments(root: Path, options: SourceOptions, report: Report) -> Iterator[Segment]:
-    """Yield the segments of a data root that the options let through, and report every problem on the way.
+def iterate_segments(root: Path, options: SourceOptions, on_problem: OnProblem) -> Iterator[Segment]:
+    """Yield the segments of a data root that the options let through.
 
-    Raises:
-        AnnotationError: the root is missing, or is not of its layout.
+    Raises AnnotationError if the root is missing or not of its layout; all other problems go to `on_problem`.
     """
     layout = layout_of(root, options)
     if layout == "table":
-        found = table_segments(root, report)
+        found = table_segments(root, on_problem)
     elif layout == "classes":
-        found = class_folder_segments(root, options, report)
+        found = class_folder_segments(root, options, on_problem)
     else:
-        found = aihub_segments(root, options, report)
+        found = aihub_segments(root, options, on_problem)
     return selected(found, options)
 
 
@@ -65,8 +61,7 @@ def video_root(root: Path) -> Path:
 def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Annotations:
     """Read all segments of a data root.
 
-    Raises:
-        AnnotationError: the root is missing, is not of its layout, or no segment is left.
+    Raises AnnotationError if the root is missing or not of its layout, or if no segment is left.
     """
     problems: list[Problem] = []
     segments = tuple(iterate_segments(root, options, problems.append))
@@ -76,10 +71,9 @@ def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Anno
 
 
 def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = SourceOptions()) -> Annotations:
-    """Read a data root for each split, `train` and `val`: their segments belong to it, whatever they say.
+    """Read a data root for each split, `train` and `val`. Their segments belong to it, whatever their own split is.
 
-    Raises:
-        AnnotationError: as `read_data_root`.
+    Raises AnnotationError as `read_data_root` does.
     """
     segments: list[Segment] = []
     problems: list[Problem] = []
@@ -110,7 +104,7 @@ def videos_of(roots: DataRootOptions) -> DataRoots:
 
 
 def _is_take_of_file_name(segment: Segment) -> bool:
-    """Whether nothing but its file's name tells a take: another folder may have a file of that name."""
+    """Return True if only its file's name tells a take, since another folder may have a file of that name."""
     path = unicodedata.normalize("NFC", PurePosixPath(segment.video).with_suffix("").as_posix())
     return segment.signer is None and f"/{path}".endswith(f"/{segment.take}")
 
@@ -122,11 +116,11 @@ _FILTERS: dict[str, tuple[str, Callable[[Segment], str | None]]] = {
     "signers": ("--signer", lambda segment: segment.signer),
     "glosses": ("--gloss-file", lambda segment: segment.gloss),
 }
-"""Of `SourceOptions`: the option of each, and what it chooses by."""
+"""By the fields of `SourceOptions`: the option of each filter, and the value of a segment that it looks at."""
 
 
 def _why_none(root: Path, options: SourceOptions, problems: Sequence[Problem]) -> str:
-    """Return which filter leaves no segment, or the first problem if there was none before the filters either."""
+    """Name the filter that leaves no segment, or the first problem if there was none before the filters either."""
     given = {name: values for name in _FILTERS if (values := getattr(options, name))}
     everything: list[Segment] = []
     if given:

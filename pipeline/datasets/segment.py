@@ -1,11 +1,11 @@
-"""The two things a data set is made of: labelled segments of videos, and the ordered list of their glosses."""
+"""A data set in two parts: labelled segments of videos, and the ordered list of their glosses."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 WHOLE_VIDEO_END = 86_400.0
-"""End of a segment that is its whole video, in seconds: the build clips every span to the video."""
+"""End in seconds of a segment that is its whole video; the build clips every span to the video."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,21 +13,21 @@ class Segment:
     """One annotated span of one video: [start_seconds, end_seconds), during which `gloss` is signed."""
 
     segment_id: str
-    """Unique in its data set: the video's base name and the segment's number, `NIA_SL_WORD0001_REAL01_F#0`."""
+    """The video's base name and the segment's number, `NIA_SL_WORD0001_REAL01_F#0`; unique in its data set."""
     video: str
     """Path of the video relative to its data root, with forward slashes."""
     start_seconds: float
-    """From the first presented frame, >= 0."""
+    """Seconds from the first presented frame, >= 0."""
     end_seconds: float
     """Exclusive, > start_seconds. May lie past the video's end: labels do."""
     gloss: str
     """Class name, Unicode NFC, without spaces around it."""
     item: str | None = None
-    """What was asked to be signed, `WORD0001`. Several items may share one gloss."""
+    """AIHub's number of the word or sentence, `WORD0001`. Several items may share one gloss."""
     source: str | None = None
     """REAL, SYN or CROWD."""
     signer: str | None = None
-    """Source and number, `REAL17`: numbers are local to their source."""
+    """Source and number, `REAL17`, since every source counts from 1."""
     view: str | None = None
     """Camera: F, U, D, L or R."""
     take: str = ""
@@ -47,7 +47,7 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Ordered glosses; a label is a gloss's place among them. Stored with data and models, never derived again."""
+    """Ordered glosses; a label is a gloss's index among them. It is stored with data and models, not derived again."""
 
     glosses: tuple[str, ...]
 

@@ -1,9 +1,9 @@
-"""Which segments train and which validate, so that no take, no signer and no video content is on both sides.
+"""Training and validation segments, split so that no take, no signer and no video content is on both sides.
 
-AIHub's five views of a take are filmed at once and share their times: a split by file leaks. Signers must be apart
-too, or accuracy says nothing about people whom the model has not seen. Groups are whole: a group goes to validation
-or stays in training, in an order fixed by hash, each gloss to its own fraction as nearly as groups allow, and no
-gloss loses its last training clip.
+AIHub's five views of a take are filmed at once and share their times, so that a split by file leaks. Signers are kept
+apart too, or accuracy would say nothing about people whom the model has not seen. Segments that share a take, a signer
+or a content are one group, and a group validates or trains as a whole, in an order fixed by hash. Each gloss gets its
+fraction as nearly as groups allow, and no gloss loses its last training clip.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from signprep.pipeline.options import check_options, option
 from signprep.pipeline.runtime.text import counted, first_of
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
-"""AIHub's own validation signers; 01-16 train."""
+"""AIHub's own validation signers; signers 01-16 train."""
 
 SPLIT_BY = ("auto", "official", "signer", "take", "column")
 
@@ -59,10 +59,9 @@ def assign_splits(
     Args:
         segments: of one data set.
         options: how to split.
-        content_hashes: hash of each video that may have a twin, by `Segment.video`.
+        content_hashes: by `Segment.video`, the hash of each video that may equal another one.
 
-    Raises:
-        AnnotationError: the data cannot be split as asked.
+    Raises AnnotationError if the data cannot be split as asked.
     """
     by = options.by if options.by != "auto" else _automatic(segments)
     if by == "column":
@@ -106,7 +105,7 @@ def _automatic(segments: Sequence[Segment]) -> str:
 def _stratified_groups(
     segments: Sequence[Segment], groups: Sequence[int], fraction: float, *, by_signer: bool
 ) -> set[int]:
-    """Return the groups that validate: each is taken if at least half of its clips are still wanted there."""
+    """Return the groups that validate. A group is taken if at least half of its clips are still wanted."""
     members: dict[int, Counter[str]] = {}
     names: dict[int, str] = {}
     for segment, group in zip(segments, groups, strict=True):
@@ -135,7 +134,7 @@ def _stratified_groups(
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """Things of one kind that are in training and in validation."""
+    """Takes, video contents or signers that are in training and in validation."""
 
     kind: str
     """`take`, `video content` or `signer`."""
@@ -143,24 +142,23 @@ class Leak:
 
     @property
     def forbidden(self) -> bool:
-        """Whether training refuses it. Known signers only make accuracy say less."""
+        """True if training refuses it. Signers on both sides only make accuracy say less."""
         return self.kind != "signer"
 
     @property
     def warning(self) -> str:
-        """What people are told who build a cache that has it."""
+        """The message to people who build a cache that has it."""
         return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}"
 
     def __str__(self) -> str:
-        shown = first_of(self.names, 3)
-        return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {shown}"
+        return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {first_of(self.names, 3)}"
 
 
 def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:
-    """Return what is both in `train` and in `val`.
+    """Return the takes, contents and signers that are both in `train` and in `val`.
 
     Args:
-        segments: (split, take, content hash, signer) of each; empty values do not count.
+        segments: split, take, content hash and signer of each; empty values do not count.
     """
     sides: dict[str, dict[str, set[str]]] = {"take": {}, "video content": {}, "signer": {}}
     for split, *values in segments:
@@ -182,7 +180,7 @@ def _rank(name: str) -> bytes:
 def _connected_groups(
     segments: Sequence[Segment], content_hashes: Mapping[str, str], *, with_signers: bool
 ) -> list[int]:
-    """Return a group number for each segment; those that share a take, content or a signer share it (union-find)."""
+    """Return a group number for each segment, the same for all that share a take, content or signer (union-find)."""
     parents: list[int] = []
     keys: dict[tuple[str, str], int] = {}
 
@@ -200,6 +198,7 @@ def _connected_groups(
 
     first_nodes = []
     for segment in segments:
+        # The first node of a segment stands for it; the others are joined with it.
         nodes = [group_of(("take", segment.take)), group_of(("video", segment.video))]
         if segment.signer and with_signers:
             nodes.append(group_of(("signer", segment.signer)))

@@ -1,1 +1,1 @@
-"""What every floor asks of the machine: files written whole, progress, wording, cores, checks. Nothing about signs."""
+"""The machine, for all floors: files written whole, progress, text, processes, checks. Nothing about signs here."""

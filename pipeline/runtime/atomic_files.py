@@ -1,5 +1,4 @@
-"""Files that commands leave: a path that cannot be written is found before the work, and a file is there whole or not
-at all."""
+"""Files that commands leave: whole or not there at all; a path that cannot be written is found before the work."""
 
 import os
 import tempfile
@@ -29,7 +28,10 @@ def require_writable(path: Path) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; after the block its file is renamed to `path`, after an error it is removed."""
+    """Yield a path beside `path` to write to. After the block it is renamed to `path`; after an error it is removed.
+
+    Raises SignprepError if the file cannot be written.
+    """
     if _is_device(path):
         yield path
         return
@@ -45,12 +47,12 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a document as `json_text` with a newline at its end, whole or not at all; errors as of `atomic_write`."""
+    """Write a document as `json_text` and a newline, through `atomic_write`."""
     text = json_text(document) + "\n"
     with atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def _is_device(path: Path) -> bool:
-    """Whether it is there and is neither file nor folder: /dev/stdout, a pipe."""
+    """Return True for what is there and is neither file nor folder, as /dev/stdout or a pipe."""
     return path.exists() and not path.is_file() and not path.is_dir()

@@ -1,7 +1,7 @@
-"""What of this machine signprep needs: what is there, what is missing or slow, and what to do about it.
+"""Checks of this machine: what works, what is missing or slow, and what to do about it.
 
-In: nothing. Out: `Check`s, each of one thing. Every check looks at the thing itself, a video is really decoded and a
-file really written, and none takes more than a second or so. What needs torch is in `training/runtime/doctor.py`.
+In: nothing. Out: a `Check` for each thing. Every check tries the thing itself: a video is really decoded and a file
+really written, in about a second at most. Checks of what needs torch are in `training`.
 """
 
 import os
@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from signprep.pipeline.runtime.machine import processor, usable_cores
 
 OK, SLOW, MISSING, BROKEN = "ok", "slow", "missing", "broken"
-"""What a check can find: all is well; it works, slowly; something optional is not there; something needed fails."""
+"""Results of a check: all is well; it works, but slowly; an optional thing is not there; a needed thing fails."""
 
 CODECS = {"h264": "AIHub's videos", "hevc": "phones", "av1": "downloads", "vp9": "downloads", "mpeg4": "old cameras"}
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "sftp": "sshfs", "http": "aiohttp", "hf": "huggingface_hub"}
@@ -35,45 +35,52 @@ FEW_OPEN_FILES = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What was found of one thing."""
+    """The result of one check."""
 
     name: str
     state: str
     """`ok`, `slow`, `missing` or `broken`."""
     found: str
     advice: str = ""
-    """What to do, where there is something to do."""
+    """What to do, if there is something to do."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
         return asdict(self)
 
 
+class _Result(NamedTuple):
+    """A `Check` without its name."""
+
+    state: str
+    found: str
+    advice: str = ""
+
+
 def check_machine() -> Iterator[Check]:
     """Yield the checks of everything below training."""
     yield Check(name="signprep", state=OK, found=f"{version('signprep')}, Python {platform.python_version()}")
     yield Check(name="machine", state=OK, found=f"{usable_cores()} of {os.cpu_count()} cores, {processor()}{_memory()}")
-    yield _encoding()
-    yield from _guarded("videos, PyAV", _decode_pyav)
-    yield from _guarded("videos, decord", _decode_decord)
-    yield from _guarded("formats", _codecs)
-    yield from _guarded("compression", _compression)
-    yield _checksums()
-    yield from _guarded("disk", _disk)
-    yield from _guarded("open files", _open_files)
-    yield from _extras()
-
-
-def _guarded(name: str, check: Callable[[], Check]) -> Iterator[Check]:
-    """Yield a check; what it raises is what it found."""
-    try:
-        yield check()
-    except OSError as error:
-        yield Check(name=name, state=BROKEN, found=str(error), advice="see that the place can be written to and read")
-    except Exception as error:
-        yield Check(
-            name=name, state=BROKEN, found=f"{type(error).__name__}: {error}", advice="pip install signprep again"
-        )
+    checks: dict[str, Callable[[], _Result]] = {
+        "Korean names": _encoding,
+        "videos, PyAV": _decode_pyav,
+        "videos, decord": _decode_decord,
+        "formats": _codecs,
+        "compression": _compression,
+        "checksums": _checksums,
+        "disk": _disk,
+        "open files": _open_files,
+        "places": lambda: _extras(DRIVERS, "://"),
+        "clusters": lambda: _extras(CLUSTERS, ""),
+    }
+    for name, check in checks.items():
+        try:
+            result = check()
+        except OSError as error:
+            result = _Result(BROKEN, str(error), "see that the place can be written to and read")
+        except Exception as error:
+            result = _Result(BROKEN, f"{type(error).__name__}: {error}", "pip install signprep again")
+        yield Check(name=name, **result._asdict())
 
 
 def _memory() -> str:
@@ -83,13 +90,12 @@ def _memory() -> str:
         return ""
 
 
-def _encoding() -> Check:
+def _encoding() -> _Result:
     names, output = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "none"
     found = f"file names {names}, output {output}"
     if names.lower().replace("-", "") == "utf8" and output.lower().replace("-", "") in ("utf8", "none"):
-        return Check(name="Korean names", state=OK, found=found)
-    advice = "set PYTHONUTF8=1, or LANG=C.UTF-8"
-    return Check(name="Korean names", state=BROKEN, found=f"{found}: not all names can be written", advice=advice)
+        return _Result(OK, found)
+    return _Result(BROKEN, f"{found}: not all names can be written", "set PYTHONUTF8=1, or LANG=C.UTF-8")
 
 
 def _sample_video(folder: Path) -> Path:
@@ -118,65 +124,58 @@ def _has_codec(name: str, mode: str) -> bool:
     return True
 
 
-def _decode_pyav() -> Check:
+def _decode_pyav() -> _Result:
     import av
 
     with tempfile.TemporaryDirectory() as folder, av.open(str(_sample_video(Path(folder)))) as container:
         num_frames = sum(1 for _ in container.decode(video=0))
     if num_frames != 10:
-        return Check(name="videos, PyAV", state=BROKEN, found=f"{num_frames} of 10 frames", advice="pip install -U av")
+        return _Result(BROKEN, f"{num_frames} of 10 frames", "pip install -U av")
     major, minor, _ = av.library_versions["libavcodec"]
-    return Check(name="videos, PyAV", state=OK, found=f"av {version('av')}, libavcodec {major}.{minor}")
+    return _Result(OK, f"av {version('av')}, libavcodec {major}.{minor}")
 
 
-def _decode_decord() -> Check:
+def _decode_decord() -> _Result:
     if find_spec("decord") is None:
-        return Check(
-            name="videos, decord", state=MISSING, found="not installed", advice="needed by --decoder decord only"
-        )
+        return _Result(MISSING, "not installed", "needed by --decoder decord only")
     import decord
 
     with tempfile.TemporaryDirectory() as folder:
         num_frames = len(decord.VideoReader(str(_sample_video(Path(folder)))))
-    state = OK if num_frames == 10 else BROKEN
-    return Check(name="videos, decord", state=state, found=f"decord {version('decord')}, {num_frames} of 10 frames")
+    return _Result(OK if num_frames == 10 else BROKEN, f"decord {version('decord')}, {num_frames} of 10 frames")
 
 
-def _codecs() -> Check:
+def _codecs() -> _Result:
     missing = [f"{name} ({use})" for name, use in CODECS.items() if not _has_codec(name, "r")]
     if missing:
         advice = "pip install --force-reinstall av: its own wheels have all of them"
-        return Check(name="formats", state=BROKEN, found=f"cannot be read: {', '.join(missing)}", advice=advice)
+        return _Result(BROKEN, f"cannot be read: {', '.join(missing)}", advice)
     if not _has_codec("libx264", "w"):
         advice = "make-sample and --render need an av with libx264: its own wheels have it"
-        return Check(
-            name="formats", state=MISSING, found=f"{', '.join(CODECS)}; H.264 cannot be written", advice=advice
-        )
-    return Check(name="formats", state=OK, found=f"{', '.join(CODECS)}; H.264 is written")
+        return _Result(MISSING, f"{', '.join(CODECS)}; H.264 cannot be written", advice)
+    return _Result(OK, f"{', '.join(CODECS)}; H.264 is written")
 
 
-def _compression() -> Check:
+def _compression() -> _Result:
     from numcodecs import blosc
 
     clip = np.arange(2**20, dtype=np.uint8)
     for name in ("lz4hc", "zstd"):
         if not np.array_equal(np.frombuffer(blosc.decompress(blosc.compress(clip, name.encode(), 1)), np.uint8), clip):
-            return Check(
-                name="compression", state=BROKEN, found=f"{name} gives other bytes", advice="pip install -U numcodecs"
-            )
-    return Check(name="compression", state=OK, found=f"numcodecs {version('numcodecs')}, zarr {version('zarr')}")
+            return _Result(BROKEN, f"{name} gives other bytes", "pip install -U numcodecs")
+    return _Result(OK, f"numcodecs {version('numcodecs')}, zarr {version('zarr')}")
 
 
-def _checksums() -> Check:
+def _checksums() -> _Result:
     import google_crc32c
 
     if google_crc32c.implementation == "c":
-        return Check(name="checksums", state=OK, found="in C")
+        return _Result(OK, "in C")
     advice = "pip install --force-reinstall google-crc32c: reading clips is many times slower without its C part"
-    return Check(name="checksums", state=SLOW, found="in Python", advice=advice)
+    return _Result(SLOW, "in Python", advice)
 
 
-def _disk() -> Check:
+def _disk() -> _Result:
     free = shutil.disk_usage(Path.cwd()).free
     block = os.urandom(2**20)
     started = time.perf_counter()
@@ -188,38 +187,29 @@ def _disk() -> Check:
     rate = 32 * 2**20 / 1e6 / (time.perf_counter() - started)
     found = f"{free / 1e9:,.0f} GB free here, {rate:,.0f} MB/s written"
     if free < SMALL_DISK_BYTES:
-        return Check(
-            name="disk",
-            state=SLOW,
-            found=found,
-            advice="all of AIHub takes 219 GB; build-cache --dry-run says what yours takes",
-        )
+        return _Result(SLOW, found, "all of AIHub takes 219 GB; build-cache --dry-run says what yours takes")
     if rate < SLOW_WRITE_MB_PER_SECOND:
-        return Check(
-            name="disk", state=SLOW, found=found, advice="build on a local disk, and push the cache afterwards"
-        )
-    return Check(name="disk", state=OK, found=found)
+        return _Result(SLOW, found, "build on a local disk, and push the cache afterwards")
+    return _Result(OK, found)
 
 
-def _open_files() -> Check:
+def _open_files() -> _Result:
     try:
         import resource
     except ImportError:
-        return Check(name="open files", state=OK, found="no limit is known")
+        return _Result(OK, "no limit is known")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < FEW_OPEN_FILES:
-        advice = f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}"
-        return Check(name="open files", state=SLOW, found=f"{soft} at most", advice=advice)
-    return Check(name="open files", state=OK, found=f"{soft:,} at most")
+        return _Result(SLOW, f"{soft} at most", f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
+    return _Result(OK, f"{soft:,} at most")
 
 
-def _extras() -> Iterator[Check]:
-    for kind, names in (("places", DRIVERS), ("clusters", CLUSTERS)):
-        there = [f"{name}{'://' if kind == 'places' else ''}" for name, module in names.items() if find_spec(module)]
-        missing = [name for name, module in names.items() if not find_spec(module)]
-        yield Check(
-            name=kind,
-            state=OK if there else MISSING,
-            found=", ".join(there) or "none beside folders and this machine",
-            advice=f"optional, not installed: pip install 'signprep[{','.join(missing)}]'" if missing else "",
-        )
+def _extras(modules: dict[str, str], suffix: str) -> _Result:
+    """Check optional modules; those that are there are told by their names and the suffix."""
+    there = [f"{name}{suffix}" for name, module in modules.items() if find_spec(module)]
+    missing = [name for name, module in modules.items() if not find_spec(module)]
+    return _Result(
+        OK if there else MISSING,
+        ", ".join(there) or "none beside folders and this machine",
+        f"optional, not installed: pip install 'signprep[{','.join(missing)}]'" if missing else "",
+    )

@@ -1,4 +1,4 @@
-"""The machine and the versions that figures were taken with, as far as the system tells."""
+"""This machine: its processor and cores, the versions installed on it, and worker processes."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ def usable_cores() -> int:
 
 
 def load_average() -> float | None:
-    """Return how many processes wanted a core over the last minute; more than there are cores spoil timings."""
+    """Return how many processes wanted a core over the last minute; with more than there are cores, timings lie."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
@@ -74,10 +74,7 @@ Result = TypeVar("Result")
 
 
 def start_workers(num_workers: int) -> None:
-    """Start joblib's processes, -1 for all cores, so that Ctrl-C is for this process alone, which ends them.
-
-    They inherit that it is blocked: one that came while they import would show its traceback.
-    """
+    """Start joblib's processes, -1 for all cores, with Ctrl-C blocked in them: this process gets it and ends them."""
     if num_workers == 1 or not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not _MAIN:
         return
     from joblib import Parallel, delayed, effective_n_jobs
@@ -85,6 +82,7 @@ def start_workers(num_workers: int) -> None:
 
     for tracker in (resource_tracker, lokys_tracker):
         tracker.ensure_running()  # which would unblock the signal, were it started later
+    # A Ctrl-C that comes while the workers import would show their tracebacks, so they inherit that it is blocked.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         Parallel(n_jobs=num_workers)(delayed(os.getpid)() for _ in range(effective_n_jobs(num_workers)))
@@ -96,18 +94,21 @@ _MAIN = threading.main_thread()
 
 
 def run_in(folder: Path, work: Callable[..., Result], *arguments: object) -> Result:
-    """Call `work` in a folder: relative paths mean that of the caller, not that of the worker's first call."""
+    """Call `work` in the caller's folder, which relative paths are meant from; a worker stays where it was before."""
     if Path.cwd() != folder:
         os.chdir(folder)
     return work(*arguments)
 
 
 CHUNKS_A_WORKER = 8
-"""In one batch: enough that a slow chunk does not leave other workers idle for long."""
+"""Chunks in one batch: enough that a slow one does not leave other workers idle for long."""
 
 
 def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
-    """Yield the results of all calls in order; what makes a single chunk runs in this process."""
+    """Yield the results of all calls in order, with few of them in memory; a single call runs in this process.
+
+    The next batch starts when the last call of the one before is done, so that only this process touches a database.
+    """
     calls = iter(calls)
     first = list(islice(calls, 2))
     if workers == 1 or len(first) < 2:

@@ -22,7 +22,7 @@ PLAIN_LINE_SECONDS = 10.0
 
 @contextmanager
 def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Show progress while the block runs; yields a function that takes the number done so far."""
+    """Show progress while the block runs. Yields a function to be called with the number done so far."""
     if sys.stderr.isatty():
         rate = TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
         with _bar(description, total, MofNCompleteColumn(), rate) as show:
@@ -33,7 +33,7 @@ def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[
 
 @contextmanager
 def byte_progress_bar(description: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-    """Show how many bytes have passed while the block runs; yields a function that takes their number so far."""
+    """Show progress in bytes while the block runs. Yields a function to be called with their number so far."""
     if sys.stderr.isatty():
         with _bar(description, num_bytes, DownloadColumn(), TransferSpeedColumn()) as show:
             yield show
@@ -56,7 +56,7 @@ def _bar(description: str, total: int, *amounts: ProgressColumn) -> Iterator[Cal
 
 
 def _plain_lines(description: str, total: int, unit: str, scale: int) -> Callable[[int], None]:
-    """Return a function that takes the number done and writes a line now and then, and one at the end."""
+    """Return a function that is called with the number done, and writes a line now and then and one at the end."""
     started = time.monotonic()
     next_line, last_done = started + PLAIN_LINE_SECONDS, 0
 
@@ -76,7 +76,7 @@ def _plain_lines(description: str, total: int, unit: str, scale: int) -> Callabl
 
 
 class CountLine:
-    """Tells on stderr now and then how far something without a known end has come."""
+    """Progress of work without a known end: a line on stderr now and then."""
 
     def __init__(self, description: str) -> None:
         self._description, self._count = description, 0

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun, in the plural where there are several: the noun with an s, unless it is given.
+    """Return a number with its noun, in the plural if there are several: the noun with an s unless it is given.
 
     >>> counted(1, "clip"), counted(2_500, "clip"), counted(2, "gloss", "glosses")
     ('1 clip', '2,500 clips', '2 glosses')
@@ -15,7 +15,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 
 
 def byte_size(num_bytes: float) -> str:
-    """Return a number of bytes in the unit that a person would take, of 1000 each.
+    """Return a number of bytes in kB, MB, GB or TB, each 1000 of the one before.
 
     >>> byte_size(0), byte_size(12_300), byte_size(4_600_000), byte_size(2.5e12)
     ('0.0 kB', '12.3 kB', '4.6 MB', '2.5 TB')
@@ -27,7 +27,7 @@ def byte_size(num_bytes: float) -> str:
 
 
 def time_span(seconds: float) -> str:
-    """Return a time in the unit that fits.
+    """Return a time in seconds, minutes or hours.
 
     >>> time_span(0.31), time_span(59.4), time_span(7_000)
     ('0.3 s', '59 s', '1.9 h')
@@ -39,7 +39,7 @@ def time_span(seconds: float) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says: libraries add pages to it.
+    """Return the first line of an error's message; libraries add pages to it.
 
     >>> first_line(RuntimeError("no memory\\nat frame 1"))
     'no memory'
@@ -48,7 +48,7 @@ def first_line(error: BaseException) -> str:
 
 
 def first_of(names: Sequence[str], limit: int, rest: str = ", ...") -> str:
-    """Return the first names as a list with commas; `rest` follows if there are more, `{}` in it is their number.
+    """Return the first names with commas between them. If there are more, `rest` follows; `{}` in it is their number.
 
     >>> first_of(["a", "b", "c"], 2), first_of(["a", "b", "c"], 1, " and {} more"), first_of(["a"], 1)
     ('a, b, ...', 'a and 2 more', 'a')
@@ -68,5 +68,5 @@ def first_lines(lines: Sequence[str], limit: int) -> list[str]:
 
 
 def json_text(document: Any, *, allow_nan: bool = True) -> str:
-    """Return a document as indented JSON with its Korean readable. Raises ValueError at NaN unless it is allowed."""
+    """Return a document as indented JSON with readable Korean. Raises ValueError at NaN unless it is allowed."""
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=allow_nan)

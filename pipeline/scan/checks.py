@@ -235,12 +235,12 @@ def check_homonyms(database: ScanDatabase) -> None:
 def check_duplicates(database: ScanDatabase) -> None:
     """Videos with the same bytes; the first one of the walk is the original."""
     database.run(
-        "CREATE TEMP TABLE twins AS SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL"
+        "CREATE TEMP TABLE duplicates AS SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL"
         " GROUP BY hash HAVING COUNT(*) > 1"
     )
     database.find(
         "duplicate-video",
-        """SELECT v.name AS path, 'has the content of ' || f.name AS message FROM twins t
+        """SELECT v.name AS path, 'has the content of ' || f.name AS message FROM duplicates t
         JOIN videos v ON v.hash = t.hash JOIN videos f ON f.id = t.first_id WHERE v.id <> t.first_id""",
     )
 

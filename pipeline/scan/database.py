@@ -1,7 +1,7 @@
-"""Where a scan keeps what it has met: a temporary SQLite file, so that memory stays flat and findings are queries.
+"""The files, labels and segments of a scan in a temporary SQLite file: memory stays flat, and findings are queries.
 
 In: rows, in chunks. Out: rows. The trade-off: everything is written to disk once (about 1 KB a video), which costs
-some seconds for 100,000 labels and lets 3 TB of videos be scanned in the memory of a small set.
+some seconds for 100,000 labels, and a data set of 3 TB is scanned in the memory that a small one takes.
 """
 
 import sqlite3

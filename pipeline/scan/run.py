@@ -1,4 +1,8 @@
-"""A whole scan: a data root in, a database of facts and problems out, from which reports are written."""
+"""A whole scan: a data root in, a database of facts and problems out, from which reports are written.
+
+The stages follow each other: find the files, pair labels and videos, read labels, open videos, compare contents, check.
+Each one streams, with one batch of chunks for the workers in memory.
+"""
 
 import re
 import time
@@ -7,16 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.aihub import LABEL_SUFFIX
-from signprep.pipeline.datasets.annotations import (
-    VIDEO_SUFFIXES,
-    NameParts,
-    Problem,
-    SourceOptions,
-    parse_kind,
-    parse_name,
-)
-from signprep.pipeline.datasets.files import open_file, walk_files
+from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, require_files
+from signprep.pipeline.datasets.annotations import SourceOptions, is_selected, is_video, parse_kind, parse_name
+from signprep.pipeline.datasets.files import Problem, open_file, walk_files
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
@@ -51,7 +48,7 @@ class Scan:
 
     @property
     def split_rule(self) -> str:
-        """By what the audited splits were told; `none` without splits."""
+        """The rule that tells the audited splits apart; `none` without splits."""
         return str(self.database.value("SELECT value FROM facts WHERE name = 'split_rule'"))
 
     def found(self) -> list[tuple[Finding, int]]:
@@ -68,7 +65,7 @@ class Scan:
 
     @property
     def num_failing(self) -> int:
-        """Problems that `--strict` fails on: errors and warnings."""
+        """The number of problems that `--strict` fails on: errors and warnings."""
         counts = self.num_by_severity()
         return counts[ERROR] + counts[WARNING]
 
@@ -77,8 +74,7 @@ class Scan:
 def scanned(data_root: Path, source: SourceOptions, options: ScanOptions) -> Iterator[Scan]:
     """Scan a data root, with progress on stderr.
 
-    Raises:
-        AnnotationError: the root is missing, or holds nothing of its layout.
+    Raises AnnotationError if the root is missing or holds nothing of its layout.
     """
     started = time.monotonic()
     layout, videos_root = layout_of(data_root, source), video_root(data_root)
@@ -102,7 +98,7 @@ def scanned(data_root: Path, source: SourceOptions, options: ScanOptions) -> Ite
 
 
 def split_of_path(name: str) -> str | None:
-    """Return the split that the folders of a path tell, the innermost one first.
+    """Return the split that the folders of a path name; the innermost folder counts.
 
     >>> split_of_path("1.Training/REAL/01_train_video.zip!/01/a.mp4")
     'train'
@@ -117,13 +113,6 @@ def split_of_path(name: str) -> str | None:
 
 def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) -> None:
     """Note the videos and labels of an AIHub root. Raises AnnotationError as `build-cache` does if there are none."""
-    pattern = options.pattern
-
-    def unreadable(path: str, message: str) -> None:
-        database.add_problems([("unreadable", path, without_name(message, root, path))])
-
-    def is_video(name: str) -> bool:
-        return Path(name).suffix.lower() in VIDEO_SUFFIXES
 
     def wanted(name: str) -> bool:
         odd = PARTIAL_DOWNLOAD.search(name) or OTHER_ARCHIVE.search(name)
@@ -131,11 +120,11 @@ def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) ->
 
     num_labels = num_named = num_videos = 0
     counted = CountLine("Finding files")
-    for file in walk_files(root, unreadable, wanted=wanted):
+    for file in walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted):
         counted.add()
         if file.file_name.endswith(LABEL_SUFFIX):
             base_name = file.file_name.removesuffix(LABEL_SUFFIX)
-            parts = parse_name(base_name, pattern)
+            parts = parse_name(base_name, options.pattern)
             num_labels += 1
             # Labels with names of their own may be paired by their metaData: those stay.
             if parts.item is None or is_selected(parts, options):
@@ -143,7 +132,7 @@ def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) ->
                 database.run("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
         elif is_video(file.file_name):
             base_name = Path(file.file_name).stem
-            parts = parse_name(base_name, pattern)
+            parts = parse_name(base_name, options.pattern)
             num_videos, num_named = num_videos + 1, num_named + (parts.item is not None)
             if is_selected(parts, options):
                 names = (parts.item, known_kind(parts.item), parts.source, parts.signer, parts.view)
@@ -152,29 +141,14 @@ def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) ->
         else:
             kind = "partial-download" if PARTIAL_DOWNLOAD.search(file.file_name) else "unread-archive"
             database.add_problems([(kind, file.name, f"{file.num_bytes:,} bytes")])
-    _require_files(root, num_videos, num_labels, num_named, database)
+    first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
+    reason = f"; the first problem: {first}" if first else ""
+    # Videos with names of AIHub's are worth a scan before their labels are there.
+    require_files(root, num_videos, num_labels or num_named, reason)
 
 
-def _require_files(root: Path, num_videos: int, num_labels: int, num_named: int, database: ScanDatabase) -> None:
-    if not num_videos and not num_labels:
-        first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
-        reason = f"; the first problem: {first}" if first else ""
-        raise AnnotationError(f"{root}: holds neither videos (*.mp4) nor labels (*{LABEL_SUFFIX}){reason}")
-    if not num_labels and not num_named:
-        raise AnnotationError(
-            f"{root}: {num_videos} videos but no labels; expected files named *{LABEL_SUFFIX}, "
-            "or --layout classes for folders named by their gloss"
-        )
-
-
-def is_selected(parts: NameParts, options: SourceOptions) -> bool:
-    """Whether the options' filters by name let a file through."""
-    return (
-        (not options.kinds or parse_kind(parts.item) in options.kinds)
-        and (not options.sources or parts.source in options.sources)
-        and (not options.views or parts.view in options.views)
-        and (not options.signers or parts.signer in options.signers)
-    )
+def _add_problem(problem: Problem, root: Path, database: ScanDatabase) -> None:
+    database.add_problems([(problem.kind, problem.path, without_name(problem.message, root, problem.path))])
 
 
 def known_kind(item: str | None) -> str | None:
@@ -206,14 +180,10 @@ def collect_labels(root: Path, options: SourceOptions, workers: int, database: S
         done = 0
         for rows in in_processes(read_labels, calls, workers):
             database.run_many("UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", rows.labels)
-            database.run_many(
-                "INSERT INTO segments (label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                rows.segments,
-            )
+            columns = "label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss"
+            database.run_many(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows.segments)
             database.add_problems(rows.problems)
-            done += len(rows.labels)
-            progress(done)
+            progress(done := done + len(rows.labels))
     for name in ("base", "named_base"):
         database.run(
             f"UPDATE labels SET video_id = (SELECT MIN(id) FROM videos WHERE base = labels.{name})"
@@ -236,23 +206,17 @@ def _keep_glosses(options: SourceOptions, database: ScanDatabase) -> None:
 
 def collect_segments(root: Path, videos_root: Path, options: SourceOptions, database: ScanDatabase) -> None:
     """Note the segments and videos of a table or of class folders."""
-
-    def report(problem: Problem) -> None:
-        database.add_problems([(problem.kind, problem.path, without_name(problem.message, root, problem.path))])
-
     database.run("CREATE UNIQUE INDEX videos_name ON videos (name)")
     counted = CountLine("Reading segments")
-    for number, segment in enumerate(iterate_segments(root, options, report)):
+    segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
+    for number, segment in enumerate(segments):
         counted.add()
         video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
         if video_id is None:
             video_id = _add_video(videos_root, segment, database)
         row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
-        database.run(
-            "INSERT INTO segments (video_id, number, place, start_seconds, end_seconds, gloss, split)"
-            " VALUES (?, ?, 0, ?, ?, ?, ?)",
-            row,
-        )
+        columns = "video_id, number, place, start_seconds, end_seconds, gloss, split"
+        database.run(f"INSERT INTO segments ({columns}) VALUES (?, ?, 0, ?, ?, ?, ?)", row)
     database.index()
 
 
@@ -266,7 +230,7 @@ def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int:
 
 
 def _num_bytes(root: Path, name: str) -> int | None:
-    """Return a video's size; None if it does not open, and then its probe tells why."""
+    """Return a video's size, or None if it does not open; its probe then tells why."""
     try:
         file = open_file(root, name)
         if isinstance(file, Path):
@@ -292,5 +256,4 @@ def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase
         for rows in in_processes(probe_videos, calls, options.workers):
             database.run_many(update, rows.videos)
             database.add_problems(rows.problems)
-            done += len(rows.videos)
-            progress(done)
+            progress(done := done + len(rows.videos))

@@ -1,9 +1,9 @@
-"""Videos to facts, in worker processes: from the container alone, or with `deep` from every frame.
+"""Videos to facts, in worker processes: from the container alone, or with `deep` from every frame; and equal videos.
 
-In: names. Out: plain tuples. Without `deep` a video costs 1 to 2 ms: its header and index are read, and no frame. An
-MP4's index lists every frame with time, place and size, which already tells variable rates and truncation; other
-containers tell less, and only `deep` finds damaged pictures. `deep` decodes as `build-cache` does, so that it finds
-what would fail there, at about a tenth of a second for each second of 1080p.
+In: names. Out: plain tuples. Without `deep` a video costs 1 to 2 ms, since its header and index are read but no frame.
+An MP4's index lists every frame with time, place and size, which tells variable rates and truncation; other containers
+tell less. Only `deep` finds damaged pictures. It decodes as `build-cache` does and so finds the clips that would fail
+there, at about a tenth of a second for each second of 1080p.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.datasets.files import DataRoots, open_file
+from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
@@ -27,12 +27,12 @@ from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
 
 UNEVEN_FRACTION = 0.05
-"""Frame durations that differ by more than this from their median make a rate variable; less is rounding."""
+"""A rate is variable if frame durations differ by more than this from their median; less is rounding."""
 
 
 @dataclass(kw_only=True)
 class VideoFacts:
-    """What is known about one video; None: unknown."""
+    """The facts about one video, None where they are unknown."""
 
     codec: str | None = None
     width: int | None = None
@@ -43,7 +43,7 @@ class VideoFacts:
     seconds: float | None = None
     num_frames: int | None = None
     problems: list[tuple[str, str]] = field(default_factory=list)
-    """kind, message."""
+    """Kind and message of each."""
 
 
 COLUMNS = ("codec", "width", "height", "orientation", "rate", "variable_rate", "seconds", "num_frames")
@@ -51,7 +51,7 @@ COLUMNS = ("codec", "width", "height", "orientation", "rate", "variable_rate", "
 
 @dataclass(kw_only=True)
 class VideoRows:
-    """What a chunk of videos holds."""
+    """The facts about some videos, as rows of the database's tables."""
 
     videos: list[tuple[object, ...]] = field(default_factory=list)
     """`COLUMNS`, then id."""
@@ -70,35 +70,23 @@ def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: boo
 
 
 def video_facts(root: Path, name: str, num_bytes: int | None, deep: bool) -> VideoFacts:
-    """Return what is known about one video and what is wrong with it; never raises for a bad one."""
+    """Return the facts about one video and its problems; a bad video raises nothing."""
     facts = VideoFacts()
     if num_bytes == 0:
         facts.problems.append(("video-unreadable", "the file is empty"))
         return facts
     try:
-        source = open_file(root, name)
-    except (AnnotationError, OSError) as error:
-        facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
-        return facts
-    try:
-        if num_bytes is None:
-            raise AnnotationError("did not open at first; scan again")
-        _fill(facts, source, name, num_bytes, deep)
+        with DataRoots.single(root).opened(name) as source:
+            if num_bytes is None:
+                raise AnnotationError("did not open at first; scan again")
+            _fill(facts, source, name, num_bytes, deep)
     except (AnnotationError, DecodeError, OSError) as error:
         facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
-    finally:
-        if not isinstance(source, Path):
-            source.close()
     return facts
 
 
 def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int, deep: bool) -> None:
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            boxes = mp4_boxes(file)
-    else:
-        boxes = mp4_boxes(source)
-        source.seek(0)
+    boxes = mp4_boxes(source)
     if (missing := missing_index(boxes, num_bytes)) is not None:
         facts.problems.append(("video-truncated", missing))
         return
@@ -142,7 +130,7 @@ def _from_container(facts: VideoFacts, container: InputContainer, stream: VideoS
 
 
 def _from_index(facts: VideoFacts, stream: VideoStream, num_bytes: int) -> None:
-    """Use the list of frames in an MP4's index: decode times, places in the file, and which ones are shown."""
+    """Take facts from the list of frames in an MP4's index: decode times, places in the file, and hidden frames."""
     entries = stream.index_entries
     num_entries = len(entries)
     if not num_entries:
@@ -201,11 +189,11 @@ def uneven(starts: NDArray[np.floating], tick_seconds: float) -> str | None:
 _HASHED_A_CHUNK = 32
 
 HEAD_BYTES = 2**16
-"""Of files of equal size, hashed before whole files are: among 500,000 videos most sizes come twice by chance."""
+"""Files of equal size are first compared by so many bytes: among 500,000 videos most sizes come twice by chance."""
 
 
 def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
-    """Hash the videos that may have a twin: equal sizes first, then equal heads, then whole files."""
+    """Hash the videos that may equal another one: equal sizes first, then equal heads, then whole files."""
     _hash(root, "head_hash", "num_bytes > 0 AND num_bytes IN (%s)", "num_bytes", HEAD_BYTES, workers, database)
     database.run(f"UPDATE videos SET hash = head_hash WHERE num_bytes <= {HEAD_BYTES}")
     condition = f"num_bytes > {HEAD_BYTES} AND (num_bytes, head_hash) IN (%s)"
@@ -216,9 +204,9 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
 def _hash(
     root: Path, column: str, condition: str, same: str, limit: int | None, workers: int, database: ScanDatabase
 ) -> None:
-    twins = f"SELECT {same} FROM videos GROUP BY {same} HAVING COUNT(*) > 1"
+    equal = f"SELECT {same} FROM videos GROUP BY {same} HAVING COUNT(*) > 1"
     database.run("DROP TABLE IF EXISTS candidates")
-    database.run(f"CREATE TEMP TABLE candidates AS SELECT id, name FROM videos WHERE {condition % twins} ORDER BY id")
+    database.run(f"CREATE TEMP TABLE candidates AS SELECT id, name FROM videos WHERE {condition % equal} ORDER BY id")
     total = database.value("SELECT COUNT(*) FROM candidates")
     if not total:
         return
@@ -228,8 +216,7 @@ def _hash(
         done = 0
         for rows in in_processes(hash_videos, calls, workers):
             database.run_many(f"UPDATE videos SET {column} = ? WHERE id = ?", rows)
-            done += len(rows)
-            progress(done)
+            progress(done := done + len(rows))
 
 
 def hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:

@@ -204,8 +204,11 @@ class Mp4Boxes:
     """`90`, `180` or `270` degrees clockwise, with `mirrored ` before it for reflections; None if shown as stored."""
 
 
-def mp4_boxes(file: BinaryIO) -> Mp4Boxes | None:
+def mp4_boxes(file: Path | BinaryIO) -> Mp4Boxes | None:
     """Read the boxes of an MP4 or MOV; None for other files."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return mp4_boxes(opened)
     num_bytes = file.seek(0, 2)
     top = list(_boxes(file, 0, num_bytes))
     if not top or top[0].kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):

@@ -29,7 +29,9 @@ def write_zip(path: Path, members: dict[str, bytes], *, compress: bool = False, 
 
 def walk(root: Path) -> tuple[list[str], list[str]]:
     problems: list[str] = []
-    found = walk_files(root, lambda name, message: problems.append(message), wanted=lambda name: name.endswith(".txt"))
+    found = walk_files(
+        root, lambda problem: problems.append(problem.message), wanted=lambda name: name.endswith(".txt")
+    )
     return [file.name for file in found], problems
 
 

@@ -94,6 +94,6 @@ def test_walking_reports_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_bytes(b"PK\x05\x06" + b"\xff" * 18)
     (tmp_path / "good_morpheme.json").write_text("{}")
     told: list[str] = []
-    found = list(walk_files(tmp_path, lambda name, message: told.append(name), wanted=lambda name: True))
+    found = list(walk_files(tmp_path, lambda problem: told.append(problem.path), wanted=lambda name: True))
     assert [file.name for file in found] == ["good_morpheme.json"]
     assert told == ["bad.zip"]
