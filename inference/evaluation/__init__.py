@@ -1,1 +1,1 @@
-"""How good a model is: logits of a split or of videos, metrics, calibration and their reports."""
+"""Evaluation of a model on labelled clips or videos: logits, metrics, calibration and their reports; no training."""

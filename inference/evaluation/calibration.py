@@ -1,8 +1,8 @@
-"""How far a model's confidence can be believed, and the one number that mends it: a temperature.
+"""Calibration: how far a model's confidence can be believed, and the temperature that mends it.
 
 In: logits, float32 [N, classes], and labels, int64 [N]. Out: plain numbers. Dividing logits by a temperature changes no
-answer, only how sure it sounds. Confidence, expected calibration error (ECE) and the temperature itself are those of
-Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017.
+prediction, only how sure it sounds. Confidence, expected calibration error (ECE) and the temperature itself are defined
+as by Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", 2017.
 """
 
 from pathlib import Path
@@ -17,16 +17,16 @@ from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.training.model.metadata import CHECKPOINT_KEY
 
 NUM_BINS = 15
-"""Of equal width, (0, 1/15] to (14/15, 1]: those of Guo et al."""
+"""Bins of equal width, (0, 1/15] to (14/15, 1], as Guo et al. have them."""
 
 TEMPERATURES = (0.05, 20.0)
-"""Within which one is sought. Where all answers are right, the best is 0: surer without end."""
+"""The best temperature is sought between these. Where all predictions are correct it is 0: surer without end."""
 
 THRESHOLDS = (*(round(0.05 * k, 2) for k in range(20)), 0.99)
-"""Of confidence, for the table of coverage."""
+"""Confidences in the table of coverage."""
 
 _ROWS = 1024
-"""Of logits in 64 bits at a time: the probabilities of all clips and classes would take twice the logits' memory."""
+"""Clips at a time in 64 bits: the probabilities of all clips and classes would take twice the logits' memory."""
 
 
 def probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -43,20 +43,18 @@ def probabilities(logits: NDArray[np.float32], temperature: float = 1.0) -> NDAr
 
 
 def confidences(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Return the probability of each clip's answer, float64 [N]."""
-    parts = [
-        probabilities(logits[first : first + _ROWS], temperature).max(axis=1) for first in range(0, len(logits), _ROWS)
-    ]
-    return np.concatenate(parts)
+    """Return the probability of each clip's prediction, float64 [N]."""
+    blocks = (logits[first : first + _ROWS] for first in range(0, len(logits), _ROWS))
+    return np.concatenate([probabilities(block, temperature).max(axis=1) for block in blocks])
 
 
 def nll(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> float:
-    """Return the mean negative log likelihood of the right classes, in nats."""
+    """Return the mean negative log likelihood of the correct classes, in nats."""
     return _nll_and_slope(logits, labels, temperature)[0]
 
 
 def _nll_and_slope(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float) -> tuple[float, float]:
-    """Return the mean NLL, and its slope over 1 / temperature: the expected logit less the right one's."""
+    """Return the mean NLL, and its slope over 1 / temperature: the expected logit less the correct one's."""
     total = slope = 0.0
     for first in range(0, len(logits), _ROWS):
         rows = logits[first : first + _ROWS].astype(np.float64)
@@ -88,13 +86,13 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     return float(np.exp((low + high) / 2))
 
 
-def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Return, for each of `NUM_BINS` bins, its clips, their mean confidence and accuracy (None where it has none)."""
     place = np.clip(np.ceil(confidence * NUM_BINS).astype(np.int64) - 1, 0, NUM_BINS - 1)
     rows = []
     for number in range(NUM_BINS):
         inside = place == number
-        count, hits = int(inside.sum()), int(right[inside].sum())
+        count, hits = int(inside.sum()), int(correct[inside].sum())
         rows.append(
             {
                 "from": number / NUM_BINS,
@@ -114,8 +112,8 @@ def expected_error(bins: list[dict[str, Any]]) -> float:
     return sum(row["clips"] / clips * abs(row["confidence"] - row["accuracy"]) for row in bins if row["clips"])
 
 
-def coverage(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Return, for each of `THRESHOLDS`, the share of clips answered at least so surely, and their accuracy.
+def coverage(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Return, for each of `THRESHOLDS`, the share of clips predicted at least so surely, and their accuracy.
 
     >>> coverage(np.array([0.9, 0.4]), np.array([True, False]))[10]
     {'threshold': 0.5, 'clips': 1, 'coverage': 0.5, 'accuracy': 1.0}
@@ -124,30 +122,24 @@ def coverage(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[
     for threshold in THRESHOLDS:
         kept = confidence >= threshold
         count = int(kept.sum())
-        rows.append(
-            {
-                "threshold": threshold,
-                "clips": count,
-                "coverage": count / len(right),
-                "accuracy": int(right[kept].sum()) / count if count else None,
-            }
-        )
+        accuracy = int(correct[kept].sum()) / count if count else None
+        rows.append({"threshold": threshold, "clips": count, "coverage": count / len(correct), "accuracy": accuracy})
     return rows
 
 
 def describe_calibration(
-    logits: NDArray[np.float32], labels: NDArray[np.int64], right: NDArray[np.bool_], temperature: float
+    logits: NDArray[np.float32], labels: NDArray[np.int64], correct: NDArray[np.bool_], temperature: float
 ) -> dict[str, Any]:
     """Return ECE, NLL, reliability and coverage at a temperature, as plain JSON types."""
     confidence = confidences(logits, temperature)
-    bins = reliability(confidence, right)
+    bins = reliability(confidence, correct)
     return {
         "temperature": temperature,
         "ece": expected_error(bins),
         "nll": nll(logits, labels, temperature),
         "mean_confidence": float(confidence.mean()),
         "bins": bins,
-        "coverage": coverage(confidence, right),
+        "coverage": coverage(confidence, correct),
     }
 
 

@@ -1,13 +1,13 @@
-"""How good a model is on a split of a cache: everything that `signprep evaluate` says, as one plain dictionary.
+"""Everything that `signprep evaluate` says of a split of a cache, as one plain dictionary.
 
-In: a recognizer, a cache, the answers for its clips. Out: plain JSON types; docs/evaluation.md explains each key.
-Every table comes from the same answers, and confidences are those that `infer` gives: the checkpoint's temperature is
-applied.
+In: a recognizer, a cache, the logits of its clips. Out: plain JSON types; docs/evaluation.md explains each key. Every
+table comes from the same logits, and confidences are those that `infer` gives: the checkpoint's temperature is applied.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.evaluation.calibration import (
-    confidences,
-    describe_calibration,
-    probabilities,
-)
-from signprep.inference.evaluation.logits import Answers
+from signprep.inference.evaluation.calibration import confidences, describe_calibration, probabilities
+from signprep.inference.evaluation.logits import SplitClips
 from signprep.inference.evaluation.metrics import (
     Shown,
     accuracy_by,
@@ -36,66 +32,71 @@ from signprep.inference.recognizer import Recognizer
 EVALUATION_VERSION = 1
 LISTED_PAIRS, LISTED_MISTAKES = 50, 100
 
+_COLUMNS = ("segment_id", "video", "start_seconds", "item", "source", "signer", "view", "take")
 _BY_ITEM = re.compile(r"(?P<word>.+) \((?P<item>[^()]+)\)")
-"""How `--class-by item` names a class: `걷다 (WORD0012)`."""
+"""The name that `--class-by item` gives a class: `걷다 (WORD0012)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluated:
-    """The answers, and the columns of their clips' index rows."""
+    """The predictions of a model, beside the columns of its clips' index rows."""
 
     cache: Cache
     glosses: Sequence[str]
-    """The model's."""
-    answers: Answers
+    """The model's glosses."""
+    clips: SplitClips
+    logits: NDArray[np.float32]
     temperature: float
-    predicted: NDArray[np.int64]
-    ranks: NDArray[np.int64]
     columns: dict[str, list[Any]]
 
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """The model's, [N]."""
-        return self.answers.clips.labels
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """The predicted labels, [N]."""
+        return self.logits.argmax(axis=1)
+
+    @cached_property
+    def ranks(self) -> NDArray[np.int64]:
+        """The places of the correct classes, [N]."""
+        return ranks(self.logits, self.clips.labels)
 
     @property
-    def right(self) -> NDArray[np.bool_]:
-        """[N]."""
+    def correct(self) -> NDArray[np.bool_]:
+        """True where the prediction is correct, [N]."""
         return self.ranks == 0
 
 
 def describe_evaluation(
-    recognizer: Recognizer, cache: Cache, split: str, answers: Answers, *, top_k: int = 5
+    recognizer: Recognizer, cache: Cache, split: str, clips: SplitClips, logits: NDArray[np.float32], *, top_k: int = 5
 ) -> dict[str, Any]:
     """Return all figures of an evaluation.
 
     Args:
-        recognizer: that answered.
-        cache: whose clips they are.
-        split: of the cache.
-        answers: for the split's clips.
-        top_k: an answer counts as right among so many.
+        recognizer: made the predictions.
+        cache: stores the clips.
+        split: the name of the cache's split.
+        clips: of the split.
+        logits: for the clips, [N, classes].
+        top_k: a prediction also counts as correct among so many.
     """
-    card, clips = recognizer.metadata, answers.clips
-    rows = cache.index.take(pa.array(clips.positions))
+    metadata, rows = recognizer.metadata, cache.index.take(pa.array(clips.positions))
     evaluated = _Evaluated(
         cache=cache,
-        glosses=card.vocabulary.glosses,
-        answers=answers,
-        temperature=card.temperature,
-        predicted=answers.logits.argmax(axis=1),
-        ranks=ranks(answers.logits, clips.labels),
+        glosses=metadata.vocabulary.glosses,
+        clips=clips,
+        logits=logits,
+        temperature=metadata.temperature,
         columns={name: rows[name].to_pylist() for name in _COLUMNS},
     )
+    correct = evaluated.correct
     return {
         "evaluation_version": EVALUATION_VERSION,
         "checkpoint": None,
         "cache": str(cache),
         "cache_fingerprint": cache.fingerprint,
-        "trained_on_this_cache": cache.fingerprint == card.cache_fingerprint,
+        "trained_on_this_cache": cache.fingerprint == metadata.cache_fingerprint,
         "split": split,
-        "model_name": card.model_spec.name,
-        "classes": len(card.vocabulary),
+        "model_name": metadata.model_spec.name,
+        "classes": len(metadata.vocabulary),
         "classes_with_clips": len(np.unique(clips.labels)),
         "clips": len(clips.labels),
         "takes": len(set(evaluated.columns["take"])),
@@ -109,40 +110,37 @@ def describe_evaluation(
         "homonyms": _homonyms(evaluated),
         "views": _views(evaluated),
         "by": {
-            **{name: accuracy_by(evaluated.columns[name], evaluated.right) for name in ("signer", "view", "source")},
-            "gloss": accuracy_by([evaluated.glosses[label] for label in evaluated.labels], evaluated.right),
+            **{name: accuracy_by(evaluated.columns[name], correct) for name in ("signer", "view", "source")},
+            "gloss": accuracy_by([evaluated.glosses[label] for label in clips.labels], correct),
         },
         "confused": _confused(evaluated),
         "mistaken": _mistaken(evaluated),
-        "calibration": describe_calibration(answers.logits, clips.labels, evaluated.right, card.temperature),
+        "calibration": describe_calibration(logits, clips.labels, correct, metadata.temperature),
         "calibrated": None,
     }
 
 
-_COLUMNS = ("segment_id", "video", "start_seconds", "item", "source", "signer", "view", "take")
-
-
 def _figures(evaluated: _Evaluated, top_k: int) -> dict[str, Any]:
     """Return the headline: accuracies over clips and classes, with their intervals."""
-    right, labels = evaluated.right, evaluated.labels
+    correct, labels = evaluated.correct, evaluated.clips.labels
     takes = np.unique(np.array(evaluated.columns["take"]), return_inverse=True)[1]
     near = evaluated.ranks < top_k
-    first, among = bootstrap_over_takes(right, labels, takes), bootstrap_over_takes(near, labels, takes)
+    first, among = bootstrap_over_takes(correct, labels, takes), bootstrap_over_takes(near, labels, takes)
     means_little = top_k >= len(evaluated.glosses)
     return {
-        "top_1": share_of(right) | {"take_interval": list(first[0]) if first else None},
+        "top_1": share_of(correct) | {"take_interval": list(first[0]) if first else None},
         "top_k": None
         if means_little
         else {"k": top_k} | share_of(near) | {"take_interval": list(among[0]) if among else None},
         "mean_over_classes": {
-            "accuracy": mean_over_classes(right, labels),
+            "accuracy": mean_over_classes(correct, labels),
             "take_interval": list(first[1]) if first else None,
         },
     }
 
 
 def _homonyms(evaluated: _Evaluated) -> dict[str, Any] | None:
-    """Return the accuracy if a class of the same word counts as right; None unless classes are items that share words.
+    """Return the accuracy if a class of the same word is correct too; None unless classes are items that share words.
 
     A class is taken for an item's only where the cache's rows say so: its name ends with the item of every clip.
     """
@@ -160,22 +158,22 @@ def _homonyms(evaluated: _Evaluated) -> dict[str, Any] | None:
         return None
     word_of = np.array([numbers[word] for word in words])
     unknown = sum(gloss not in items for gloss in evaluated.glosses)
-    right = word_of[evaluated.predicted] == word_of[evaluated.labels]
-    return {"words": len(numbers), "classes_not_in_cache": unknown} | share_of(right)
+    correct = word_of[evaluated.predicted] == word_of[evaluated.clips.labels]
+    return {"words": len(numbers), "classes_not_in_cache": unknown} | share_of(correct)
 
 
 def _views(evaluated: _Evaluated) -> dict[str, Any] | None:
     """Return the accuracy of the views' mean probabilities beside that of single views; None without several views."""
     names = ("take", "view", "video", "start_seconds")
-    rows = zip(*(evaluated.columns[name] for name in names), evaluated.labels.tolist(), strict=True)
+    rows = zip(*(evaluated.columns[name] for name in names), evaluated.clips.labels.tolist(), strict=True)
     shown = [Shown(take, view, label, video, start) for take, view, video, start, label in rows]
     groups = performances(shown)
     if not groups:
         return None
-    logits = evaluated.answers.logits
+    logits = evaluated.logits
     means = [probabilities(logits[group], evaluated.temperature).mean(axis=0).argmax() for group in groups]
-    together = np.array(means) == evaluated.labels[[group[0] for group in groups]]
-    single = [float(evaluated.right[group].mean()) for group in groups]
+    together = np.array(means) == evaluated.clips.labels[[group[0] for group in groups]]
+    single = [float(evaluated.correct[group].mean()) for group in groups]
     return {
         "performances": len(groups),
         "clips": sum(map(len, groups)),
@@ -187,22 +185,22 @@ def _views(evaluated: _Evaluated) -> dict[str, Any] | None:
 
 
 def _confused(evaluated: _Evaluated) -> list[dict[str, Any]]:
-    glosses = evaluated.glosses
+    glosses, pairs = evaluated.glosses, confused_pairs(evaluated.clips.labels, evaluated.predicted, most=LISTED_PAIRS)
     return [
-        {"right": glosses[right], "answered": glosses[answered], "times": times, "of": of}
-        for right, answered, times, of in confused_pairs(evaluated.labels, evaluated.predicted, most=LISTED_PAIRS)
+        {"right": glosses[correct], "answered": glosses[predicted], "times": times, "of": of}
+        for correct, predicted, times, of in pairs
     ]
 
 
 def _mistaken(evaluated: _Evaluated) -> list[dict[str, Any]]:
-    """Return the clips that were answered wrong, the surest first."""
-    sure = confidences(evaluated.answers.logits, evaluated.temperature)
-    wrong = np.flatnonzero(~evaluated.right)
+    """Return the clips whose prediction is wrong, the surest first."""
+    sure = confidences(evaluated.logits, evaluated.temperature)
+    wrong = np.flatnonzero(~evaluated.correct)
     rows = []
     for place in wrong[np.argsort(-sure[wrong], kind="stable")][:LISTED_MISTAKES].tolist():
-        row = {"position": int(evaluated.answers.clips.positions[place])}
+        row = {"position": int(evaluated.clips.positions[place])}
         row |= {name: evaluated.columns[name][place] for name in ("segment_id", "signer", "view", "take")}
-        row["right"] = evaluated.glosses[evaluated.labels[place]]
+        row["right"] = evaluated.glosses[evaluated.clips.labels[place]]
         row["answered"] = evaluated.glosses[evaluated.predicted[place]]
         rows.append(row | {"confidence": float(sure[place])})
     return rows

@@ -1,7 +1,8 @@
-"""A model's answers for the clips of a cache's split, and what of the split it cannot be asked about.
+"""The logits of a model for the clips of a cache's split, and the part of the split that it cannot be asked about.
 
-In: a recognizer and a cache. Out: `Answers`, whose labels are the model's, whatever the order of the cache's glosses.
-Logits of all clips stay in memory (30,000 clips of 3,000 classes: 360 MB), since calibration and views need them whole.
+In: a recognizer and a cache. Out: clips whose labels are the model's, whatever the order of the cache's glosses, and
+logits. Logits of all clips stay in memory (30,000 clips of 3,000 classes: 360 MB), since calibration and views need
+them whole.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from signprep.pipeline.errors import CacheError, CheckpointError
 from signprep.pipeline.runtime.text import first_of
 
 NAMED_GLOSSES = 3
-"""Of each side, in the error where none are the same."""
+"""Glosses of the cache, and of the model, that are named where none are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +28,14 @@ class SplitClips:
     """The clips of a split that a model can be asked about, and how many others there are."""
 
     positions: NDArray[np.int64]
-    """In the cache, ascending, [N]."""
+    """Positions in the cache, ascending, [N]."""
     labels: NDArray[np.int64]
-    """The model's, of the clips' glosses, [N]."""
+    """The model's labels of the clips' glosses, [N]."""
     num_failed: int
     """Rows of the split whose clips could not be decoded when the cache was built."""
     num_removed: int
     unknown_glosses: dict[str, int]
-    """How many clips have each gloss that the model does not know; most first."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """What the model said."""
-
-    clips: SplitClips
-    logits: NDArray[np.float32]
-    """[N, classes], not divided by a temperature."""
+    """Numbers of clips by gloss, for glosses that the model does not know; most first."""
 
 
 def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
@@ -84,7 +76,7 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
     )
 
 
-def answer(
+def predict_logits(
     recognizer: Recognizer,
     cache: Cache,
     clips: SplitClips,
@@ -92,12 +84,14 @@ def answer(
     batch_size: int,
     num_workers: int,
     advance: Callable[[int], None],
-) -> Answers:
-    """Return the model's logits for clips, as training's validation computes them: whole batches, nothing augmented.
+) -> NDArray[np.float32]:
+    """Return the model's logits for clips, float32 [N, classes], not divided by a temperature.
+
+    They are computed as training's validation does: in whole batches, nothing augmented.
 
     Args:
         recognizer: an opened checkpoint.
-        cache: whose clips they are.
+        cache: stores the clips.
         clips: to ask about.
         batch_size: clips that go through the model together.
         num_workers: threads that read.
@@ -114,11 +108,11 @@ def answer(
         logits[done : done + len(batch)] = batch.cpu()
         done += len(batch)
         advance(done)
-    wrong = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-    if len(wrong):
-        name = cache.segment_id(int(clips.positions[wrong[0]]))
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(broken):
+        name = cache.segment_id(int(clips.positions[broken[0]]))
         raise CheckpointError(
-            f"the model gives no numbers for {len(wrong):,} of {len(logits):,} clips, {name} among them: its weights "
+            f"the model gives no numbers for {len(broken):,} of {len(logits):,} clips, {name} among them: its weights "
             "are damaged, or its training diverged; evaluate another checkpoint"
         )
-    return Answers(clips=clips, logits=logits)
+    return logits

@@ -1,12 +1,12 @@
 """Arithmetic of an evaluation: ranks, accuracies with their intervals, confusion, and views of one performance.
 
-In: arrays of answers, [N] or [N, classes]. Out: plain numbers. Nothing here knows of models, caches or files.
+In: arrays of predictions, [N] or [N, classes]. Out: plain numbers. Nothing here knows of models, caches or files.
 
 Two kinds of 95 % interval. Wilson's, for a share of clips (E. B. Wilson, 1927; it stays inside 0 to 1 and holds for few
 clips and for shares near 0 and 1, as Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion", 2001,
 show), takes every clip as a trial of its own. The bootstrap over takes (resampling whole clusters: Davison and Hinkley,
 "Bootstrap Methods and Their Application", 1997, section 3.8; percentiles: Efron, 1979) does not: five views of one take
-are right or wrong together, and five of them tell little more than one. It also serves means, which Wilson's does not.
+are correct or wrong together, and tell little more than one. It also serves means, which Wilson's does not.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Z_95 = 1.959964
 """Normal quantile of a two-sided 95 % interval."""
 
 RESAMPLES, SEED = 1000, 0
-"""Of the bootstrap: percentiles of a thousand are good to about a tenth of the interval."""
+"""The bootstrap's: percentiles of a thousand resamples are good to about a tenth of the interval."""
 
 
 class Interval(NamedTuple):
@@ -29,29 +29,29 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson(right: int, total: int) -> Interval:
-    """Return Wilson's score interval for `right` of `total`, total > 0.
+def wilson(correct: int, total: int) -> Interval:
+    """Return Wilson's score interval for `correct` of `total`, total > 0.
 
     >>> [round(end, 4) for end in wilson(8, 10)]
     [0.4902, 0.9433]
     """
-    share, z = right / total, Z_95
+    share, z = correct / total, Z_95
     scale = 1 + z * z / total
     middle = (share + z * z / (2 * total)) / scale
     half = z / scale * float(np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)))
     return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
-def share_of(right: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return clips, right ones, their share and its interval, [N] -> plain JSON types; N > 0."""
-    total, hits = len(right), int(right.sum())
+def share_of(correct: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return clips, correct ones, their share and its interval, [N] -> plain JSON types; N > 0."""
+    total, hits = len(correct), int(correct.sum())
     return {"clips": total, "right": hits, "accuracy": hits / total, "interval": list(wilson(hits, total))}
 
 
 def ranks(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many classes are rated above the right one, int64 [N]; 0 is a right answer.
+    """Return how many classes are rated above the correct one, int64 [N]; 0 is a correct prediction.
 
-    Of equal ratings the first class counts as the answer, as `argmax` has it.
+    Of equal ratings the first class counts as the prediction, as `argmax` has it.
 
     >>> ranks(np.float32([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]]), np.array([2, 1])).tolist()
     [1, 1]
@@ -63,19 +63,19 @@ def ranks(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.
     return above + tied
 
 
-def mean_over_classes(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
+def mean_over_classes(correct: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
     """Return the mean of the classes' accuracies, over those that have clips.
 
     >>> mean_over_classes(np.array([True, True, False, True]), np.array([0, 0, 0, 2]))
     0.8333333333333333
     """
     clips = np.bincount(labels)
-    hits = np.bincount(labels[right], minlength=len(clips))
+    hits = np.bincount(labels[correct], minlength=len(clips))
     return float((hits[clips > 0] / clips[clips > 0]).mean())
 
 
 def bootstrap_over_takes(
-    right: NDArray[np.bool_], labels: NDArray[np.int64], takes: NDArray[np.int64]
+    correct: NDArray[np.bool_], labels: NDArray[np.int64], takes: NDArray[np.int64]
 ) -> tuple[Interval, Interval] | None:
     """Return the intervals of the accuracy over clips and of the mean over classes; None for fewer than two takes.
 
@@ -83,7 +83,7 @@ def bootstrap_over_takes(
     whose takes was drawn is no part of that resample's mean.
 
     Args:
-        right: [N].
+        correct: [N].
         labels: [N], of each clip's class.
         takes: [N], of each clip's take, 0 to the number of takes - 1.
     """
@@ -92,7 +92,7 @@ def bootstrap_over_takes(
         return None
     # By take and class: a take's clips are mostly of one class, so cells are about as many as takes.
     cells, cell = np.unique(takes * (labels.max() + 1) + labels, return_inverse=True)
-    clips, hits = np.bincount(cell), np.bincount(cell, weights=right)
+    clips, hits = np.bincount(cell), np.bincount(cell, weights=correct)
     cell_take, cell_class = np.divmod(cells, labels.max() + 1)
     generator = np.random.default_rng(SEED)
     over_clips, over_classes = np.empty(RESAMPLES), np.empty(RESAMPLES)
@@ -111,7 +111,7 @@ def _percentiles(values: NDArray[np.float64]) -> Interval:
     return Interval(float(low), float(high))
 
 
-def accuracy_by(values: Sequence[str | None], right: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def accuracy_by(values: Sequence[str | None], correct: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Return the accuracy of the clips of each value, by value; those without one, None, come last.
 
     >>> [(row["value"], row["right"], row["clips"]) for row in accuracy_by(["F", None, "F"], np.array([1, 1, 0], bool))]
@@ -120,13 +120,13 @@ def accuracy_by(values: Sequence[str | None], right: NDArray[np.bool_]) -> list[
     names = sorted({value for value in values if value is not None})
     numbers: dict[str | None, int] = {name: number for number, name in enumerate([*names, None])}
     group = np.array([numbers[value] for value in values])
-    return [{"value": name} | share_of(right[group == number]) for name, number in numbers.items() if number in group]
+    return [{"value": name} | share_of(correct[group == number]) for name, number in numbers.items() if number in group]
 
 
 def confused_pairs(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], *, most: int
 ) -> list[tuple[int, int, int, int]]:
-    """Return the most frequent mistakes: right class, answered class, how often, of how many clips of the right one.
+    """Return the most frequent mistakes: correct class, predicted class, times, and number of clips of the correct one.
 
     >>> confused_pairs(np.array([0, 0, 0, 1]), np.array([1, 1, 0, 0]), most=5)
     [(0, 1, 2, 3), (1, 0, 1, 1)]
@@ -139,7 +139,7 @@ def confused_pairs(
 
 
 class Shown(NamedTuple):
-    """What tells whether two clips show the same moment."""
+    """The facts that tell whether two clips show the same moment."""
 
     take: str
     view: str | None

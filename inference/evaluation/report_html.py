@@ -14,8 +14,11 @@ from markupsafe import Markup
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_images import animated_webp, clip_frames, clip_seconds
 from signprep.inference.evaluation.report_text import (
+    CALIBRATION_COLUMNS,
+    CONFUSED_COLUMNS,
     calibration_rows,
     calibrations,
+    confused_rows,
     facts,
     headline,
     percent,
@@ -56,7 +59,7 @@ def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
     """
     data = Path(document["cache"] or document["data_root"]).name
     groups = [(f"By {name}", rows) for name, rows in several_groups(document)]
-    if worst := [row for row in worst_glosses(document) if row["right"] < row["clips"]]:
+    if worst := worst_glosses(document):
         groups.append(("Hardest glosses", worst))
     found = calibrations(document)
     return render_page(
@@ -68,13 +71,12 @@ def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
         figures=_cards(document),
         groups=groups,
         shown_rows=SHOWN_ROWS,
+        calibration_columns=CALIBRATION_COLUMNS,
         calibrations=[(name or "now", *numbers) for name, *numbers in calibration_rows(document)],
         reliability=[(name, reliability_chart(row["bins"], "Reliability diagram")) for name, row in found],
         coverage=coverage_chart(found[-1][1]["coverage"], "Coverage and accuracy"),
-        confused=[
-            (row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}")
-            for row in document["confused"][:SHOWN_ROWS]
-        ],
+        confused_columns=CONFUSED_COLUMNS,
+        confused=confused_rows(document)[:SHOWN_ROWS],
         mistaken=list(zip(document["mistaken"], pictures, strict=False)),
         percent=percent,
         span=span,

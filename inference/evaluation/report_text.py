@@ -1,4 +1,4 @@
-"""The report of an evaluation as people read it on a terminal.
+"""The report of an evaluation on a terminal, and the rows of its tables, which the page has too.
 
 In: the dictionary of `describe_evaluation`. Out: tables on a console. Names come from label files: text, never markup.
 """
@@ -13,8 +13,10 @@ from rich.table import Table
 from signprep.pipeline.runtime.text import counted
 
 SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+CONFUSED_COLUMNS = ("correct gloss", "predicted", "times", "of clips")
+CALIBRATION_COLUMNS = ("", "temperature", "ECE", "NLL", "mean confidence")
 MANY = 20
-"""Values of a signer, view or source that are shown; all are in the JSON."""
+"""Rows of a table of signers, views or sources that are shown; all are in the JSON."""
 
 
 def percent(share: float | None) -> str:
@@ -67,7 +69,7 @@ def remarks(document: dict[str, Any]) -> list[str]:
         found.append("the split is one to train on: its accuracy does not tell of new people")
     if document["takes"] < document["clips"]:
         found.append(
-            "clips of one take are right or wrong together, so intervals over clips are too narrow: "
+            "clips of one take are correct or wrong together, so intervals over clips are too narrow: "
             "believe those over takes"
         )
     if document["calibrated"]:
@@ -82,21 +84,16 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what was evaluated, as names and values."""
     return [
         ("checkpoint", f"{document['checkpoint']}, {document['model_name']}"),
-        _evaluated_data(document),
+        ("cache", f"{document['cache']}, split {document['split']}")
+        if document["cache"] is not None
+        else ("data root", document["data_root"]),
         ("evaluated", f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}"),
         ("classes", f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"),
     ]
 
 
-def _evaluated_data(document: dict[str, Any]) -> tuple[str, str]:
-    """Return what kind of data an evaluation is of, and which."""
-    if document["cache"] is None:
-        return "data root", document["data_root"]
-    return "cache", f"{document['cache']}, split {document['split']}"
-
-
 def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 10) -> None:
-    """Print an evaluation as tables; of confusions the `most` frequent."""
+    """Print an evaluation as tables, with the `most` hardest glosses and most frequent mistakes."""
     overview = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts(document):
         overview.add_row(f"[bold]{name}", escape(value))
@@ -111,37 +108,43 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         _table(console, title, ("", "", "95 %"), rows_of_views)
     for name, groups in several_groups(document):
         _print_groups(console, name, groups)
-    worst = [row for row in worst_glosses(document)[:most] if row["right"] < row["clips"]]
-    if worst:
+    if worst := worst_glosses(document)[:most]:
         _print_groups(console, "hardest glosses", worst)
-    pairs = [(row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}") for row in document["confused"]]
-    if pairs:
-        _table(
-            console,
-            f"most frequent mistakes ({len(pairs)})",
-            ("true gloss", "answered", "times", "of clips"),
-            pairs[:most],
-        )
+    if pairs := confused_rows(document):
+        _table(console, f"most frequent mistakes ({len(pairs)})", CONFUSED_COLUMNS, pairs[:most])
     _print_calibration(document, console)
     for remark in remarks(document):
         console.print(f"note: {remark}", markup=False, highlight=False)
 
 
 def several_groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the accuracies by signer, view and source; what has one value only says nothing new."""
+    """Return the accuracies by signer, view and source, as far as there are several of them."""
     return [(name, document["by"][name]) for name in ("signer", "view", "source") if len(document["by"][name]) > 1]
 
 
 def worst_glosses(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the glosses' accuracies, lowest first, of equal ones those with more clips."""
-    return sorted(document["by"]["gloss"], key=lambda row: (row["accuracy"], -row["clips"]))
+    """Return the accuracies of glosses with mistakes, lowest first, of equal ones those with more clips."""
+    mistaken = [row for row in document["by"]["gloss"] if row["right"] < row["clips"]]
+    return sorted(mistaken, key=lambda row: (row["accuracy"], -row["clips"]))
+
+
+def confused_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the most frequent mistakes, as the rows of a table with `CONFUSED_COLUMNS`."""
+    return [(row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}") for row in document["confused"]]
 
 
 def calibrations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the calibration with its name; after a fit, that before and that after."""
-    if document["calibrated"] is None:
-        return [("", document["calibration"])]
-    return [("before", document["calibration"]), ("after", document["calibrated"])]
+    """Return the calibration behind an empty name; after a fit, the ones before and after it."""
+    now, fitted = document["calibration"], document["calibrated"]
+    return [("", now)] if fitted is None else [("before", now), ("after", fitted)]
+
+
+def calibration_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Return the calibrations, as the rows of a table with `CALIBRATION_COLUMNS`."""
+    return [
+        (name, f"{row['temperature']:.3f}", percent(row["ece"]), f"{row['nll']:.4f}", percent(row["mean_confidence"]))
+        for name, row in calibrations(document)
+    ]
 
 
 def _print_groups(console: Console, name: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -153,28 +156,20 @@ def _print_groups(console: Console, name: str, rows: Sequence[dict[str, Any]]) -
     _table(console, title, ("", "", "95 % over clips", "correct"), lines[:MANY])
 
 
-def calibration_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return temperature, ECE, NLL and mean confidence of each calibration, behind its name."""
-    return [
-        (name, f"{row['temperature']:.3f}", percent(row["ece"]), f"{row['nll']:.4f}", percent(row["mean_confidence"]))
-        for name, row in calibrations(document)
-    ]
-
-
 def _print_calibration(document: dict[str, Any], console: Console) -> None:
-    _table(console, "calibration", ("", "temperature", "ECE", "NLL", "mean confidence"), calibration_rows(document))
+    _table(console, "calibration", CALIBRATION_COLUMNS, calibration_rows(document))
     kept = [
         (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"]), f"{row['clips']:,}")
         for row in calibrations(document)[-1][1]["coverage"]
         if row["threshold"] in SHOWN_THRESHOLDS
     ]
-    _table(console, "answers at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
+    _table(console, "predictions at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
 
 
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns))
     for number, name in enumerate(columns):
-        text = number == 0 or name == "answered"
+        text = number == 0 or name == CONFUSED_COLUMNS[1]
         table.add_column(
             name, justify="left" if text else "right", overflow="fold", min_width=12 if not number else None
         )

@@ -1,7 +1,7 @@
-"""A model on a split of a cache: its clips are read and answered, and it is calibrated if that is wanted.
+"""Evaluation of a model on a split of a cache, on all clips of a data root, or on the timelines of whole videos.
 
-In: a checkpoint's file, a cache, options. Out: the dictionary that docs/evaluation.md explains; with `calibrate`, a
-temperature in the file.
+In: an opened checkpoint and a cache or annotations. Out: the dictionary that docs/evaluation.md explains; with
+`calibrate`, a temperature in the checkpoint's file.
 """
 
 from collections import defaultdict
@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.open import open_cache
@@ -21,7 +24,7 @@ from signprep.inference.evaluation.calibration import (
     write_temperature,
 )
 from signprep.inference.evaluation.document import describe_evaluation
-from signprep.inference.evaluation.logits import Answers, answer, split_clips
+from signprep.inference.evaluation.logits import predict_logits, split_clips
 from signprep.inference.evaluation.metrics import ranks
 from signprep.inference.options import EvaluationOptions, InferOptions, TimelineOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer
@@ -37,11 +40,16 @@ from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.progress import progress_bar
 
+SPLIT = "test"
+"""The split of all segments of a data root that is evaluated."""
+MATCHING_IOU = 0.5
+"""Least intersection over union at which a segment of the correct gloss is the labelled one."""
+
 
 def evaluate_checkpoint(
     recognizer: Recognizer, checkpoint: Path, cache: Cache, options: EvaluationOptions
 ) -> dict[str, Any]:
-    """Ask a checkpoint's opened model about a split, calibrate it if that is wanted, and return all figures.
+    """Return all figures of a model on a split of a cache, and calibrate its checkpoint if that is asked for.
 
     Raises:
         CheckpointError: the model is for other clips or glosses, or an exported file was to be calibrated.
@@ -52,24 +60,23 @@ def evaluate_checkpoint(
         raise CheckpointError(f"{checkpoint}: is an exported file; calibrate its checkpoint, and export that again")
     clips = split_clips(cache, options.split, recognizer)
     with progress_bar("Evaluating", len(clips.positions), "clips") as advance:
-        answers = answer(
+        logits = predict_logits(
             recognizer, cache, clips, batch_size=options.batch_size, num_workers=options.num_workers, advance=advance
         )
-    document = describe_evaluation(recognizer, cache, options.split, answers, top_k=options.top_k)
+    document = describe_evaluation(recognizer, cache, options.split, clips, logits, top_k=options.top_k)
     document["checkpoint"] = str(checkpoint)
     if options.calibrate:
-        document["calibrated"] = _calibrate(checkpoint, answers)
+        document["calibrated"] = _calibrate(checkpoint, logits, clips.labels)
     return document
 
 
-def _calibrate(checkpoint: Path, answers: Answers) -> dict[str, Any] | None:
+def _calibrate(checkpoint: Path, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any] | None:
     """Write the best temperature into a checkpoint; return its calibration, None if there is no best one."""
-    labels = answers.clips.labels
-    temperature = fit_temperature(answers.logits, labels)
+    temperature = fit_temperature(logits, labels)
     if temperature is None:
         return None
     write_temperature(checkpoint, temperature)
-    return describe_calibration(answers.logits, labels, ranks(answers.logits, labels) == 0, temperature)
+    return describe_calibration(logits, labels, ranks(logits, labels) == 0, temperature)
 
 
 def require_calibrated(document: dict[str, Any]) -> None:
@@ -80,12 +87,6 @@ def require_calibrated(document: dict[str, Any]) -> None:
             f"{TEMPERATURES[1]} fits these {document['clips']:,} clips best, as where every answer is right; calibrate "
             "on a split with more clips"
         )
-
-
-SPLIT = "test"
-"""Of all segments of a data root that is evaluated."""
-MATCHING_IOU = 0.5
-"""Least intersection over union at which a segment of the right gloss is the labelled one."""
 
 
 def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path) -> Cache:
@@ -108,15 +109,15 @@ def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineEvaluation:
-    """Timelines of labelled videos, held against their labels."""
+    """The agreement of labelled videos' timelines with their labels."""
 
     segments: SegmentScores
     words: WordErrors
     num_videos: int
     num_left_out: int
-    """Labelled segments whose middle no answered window shows: what could not be read says nothing of the model."""
+    """Labelled segments whose middle no predicted window shows: what could not be read says nothing of the model."""
     unanswered: tuple[str, ...]
-    """Why windows, or whole videos, have no answer."""
+    """The reasons why windows, or whole videos, have no prediction."""
     without_signs: tuple[str, ...]
     """Videos whose timeline is empty, with their surest window."""
 
@@ -180,7 +181,7 @@ def evaluate_timelines(
         for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
             signs = video_timeline(recognizer.glosses, answers, options)
             asked = sorted(truth, key=lambda segment: segment.start_seconds)
-            truth = [segment for segment in asked if _was_answered(segment, answers)]
+            truth = [segment for segment in asked if _is_predicted(segment, answers)]
             left_out += len(asked) - len(truth)
             segments += segment_scores(signs, truth, MATCHING_IOU)
             words += word_errors(_glosses(signs), _glosses(truth))
@@ -201,9 +202,9 @@ def evaluate_timelines(
     )
 
 
-def _was_answered(segment: Segment, found: VideoPredictions) -> bool:
+def _is_predicted(segment: Segment, found: VideoPredictions) -> bool:
     middle = (segment.start_seconds + segment.end_seconds) / 2
-    return any(answer.span.start_seconds <= middle <= answer.span.end_seconds for answer in found.windows)
+    return any(window.span.start_seconds <= middle <= window.span.end_seconds for window in found.windows)
 
 
 def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:

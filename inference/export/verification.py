@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.calibration import probabilities
-from signprep.inference.evaluation.logits import answer, split_clips
+from signprep.inference.evaluation.logits import predict_logits, split_clips
 from signprep.inference.export.deployable import Preprocessing, RgbFrames, sample_positions
 from signprep.inference.export.metadata import ExportMetadata
 from signprep.inference.export.runtime import open_exported
@@ -121,8 +121,9 @@ class ComparisonClips:
     def logits(self, recognizer: Recognizer, advance: Callable[[int], None]) -> NDArray[np.float32]:
         """Return the logits of a recognizer, float32 [N, classes]."""
         if self._cache is not None:
-            stored = self._stored
-            return answer(recognizer, self._cache, stored, batch_size=_BATCH, num_workers=1, advance=advance).logits
+            return predict_logits(
+                recognizer, self._cache, self._stored, batch_size=_BATCH, num_workers=1, advance=advance
+            )
         logits = torch.cat([recognizer.logits_of_inputs(one) for one in self._synthetic.split(1)])
         advance(len(logits))
         return np.asarray(logits, np.float32)

@@ -15,7 +15,7 @@ from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation import run as evaluation
 from signprep.inference.evaluation.document import describe_evaluation
-from signprep.inference.evaluation.logits import Answers, SplitClips, split_clips
+from signprep.inference.evaluation.logits import SplitClips, split_clips
 from signprep.inference.evaluation.metrics import share_of
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.cli import cli
@@ -154,12 +154,12 @@ def test_calibration_is_written_and_told_of(
     copy = tmp_path / "best.ckpt"
     copy.write_bytes(checkpoint.read_bytes())
 
-    def made_up(recognizer: Recognizer, cache: Cache, clips: SplitClips, **_: object) -> Answers:
+    def made_up(recognizer: Recognizer, cache: Cache, clips: SplitClips, **_: object) -> np.ndarray:
         logits = np.zeros((4, 2), np.float32)
         logits[np.arange(4), clips.labels] = [3 * math.log(3)] * 3 + [-3 * math.log(3)]
-        return Answers(clips=clips, logits=logits)
+        return logits
 
-    monkeypatch.setattr(evaluation, "answer", made_up)
+    monkeypatch.setattr(evaluation, "predict_logits", made_up)
     document = evaluated(copy, cache, "--calibrate")
     assert document["calibration"]["temperature"] == 1.0
     assert document["calibrated"]["temperature"] == pytest.approx(3.0, rel=1e-4)  # 3/4 right: log 3 apart
@@ -240,8 +240,8 @@ def test_rows_that_failed_are_counted_and_not_answered(tmp_path: Path) -> None:
     cache = build_test_cache(root, tmp_path / "failed.zarr")
     clips = split_clips(cache, "val", untrained(cache))
     assert (clips.num_failed, len(clips.positions)) == (1, 3)
-    answers = Answers(clips=clips, logits=np.eye(2, dtype=np.float32)[clips.labels])
-    document = describe_evaluation(untrained(cache), cache, "val", answers)
+    logits = np.eye(2, dtype=np.float32)[clips.labels]
+    document = describe_evaluation(untrained(cache), cache, "val", clips, logits)
     assert document["left_out"]["failed"] == 1 and document["clips"] == 3
     assert document["views"]["performances"] == 1
 
@@ -261,7 +261,7 @@ def test_an_item_of_the_same_word_is_right_where_classes_are_items(tmp_path: Pat
     recognizer = untrained(cache, Vocabulary(glosses=(*cache.vocabulary.glosses, "위 (WORD0009)")))
     clips = split_clips(cache, "val", recognizer)
     logits = np.eye(4, dtype=np.float32)[[1, 1, 3]]
-    document = describe_evaluation(recognizer, cache, "val", Answers(clips=clips, logits=logits))
+    document = describe_evaluation(recognizer, cache, "val", clips, logits)
     assert document["figures"]["top_1"]["right"] == 1
     assert document["homonyms"] == {"words": 3, "classes_not_in_cache": 1} | share_of(np.array([True, True, False]))
     assert document["views"] is None
