@@ -7,14 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import until
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -26,25 +28,25 @@ def free_port() -> int:
         return port
 
 
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, "the server has ended"
-        time.sleep(0.1)
-    raise AssertionError("the server does not answer")
+_MOTO = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """An S3-compatible server with an empty memory; yields its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-c", _MOTO]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes) as process:
         try:
-            wait_for(port, process)
-            yield f"http://127.0.0.1:{port}"
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
         finally:
             process.kill()
 
@@ -64,28 +66,45 @@ def sftp_server(folder: Path) -> Iterator[tuple[str, Path]]:
     if not Path(sshd).exists():
         assert not os.environ.get("CI"), "CI has OpenSSH's server"
         pytest.skip("OpenSSH's server is not installed")
-    home, port = folder / "home", free_port()
+    home = folder / "home"
     (home / ".ssh").mkdir(parents=True)
     (home / ".ssh").chmod(0o700)
     for key in (folder / "host_key", home / ".ssh" / "id_ed25519"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     (folder / "authorized_keys").write_text((home / ".ssh" / "id_ed25519.pub").read_text())
-    host_key = (folder / "host_key.pub").read_text()
-    (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}")
     (folder / "sshd_config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\nStrictModes no\n"
+        f"ListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile none\nStrictModes no\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nPermitRootLogin yes\nPasswordAuthentication no\nUsePAM no\n"
         "MaxStartups 100\nSubsystem sftp internal-sftp\n"
     )
     Path("/run/sshd").mkdir(exist_ok=True)
-    command = [sshd, "-D", "-e", "-f", str(folder / "sshd_config")]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    process, port = _listening(sshd, folder)
+    with process:
         try:
-            wait_for(port, process)
+            host_key = (folder / "host_key.pub").read_text()
+            (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}")
             user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
             yield f"sftp://{user}@127.0.0.1:{port}", home
         finally:
             process.kill()
+
+
+def _listening(sshd: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start OpenSSH's server, which does not choose a free port itself: another program may be quicker at one."""
+    while True:
+        port = free_port()
+        log = folder / f"sshd-{port}.log"
+        log.touch()
+        command = [sshd, "-D", "-f", str(folder / "sshd_config"), "-p", str(port), "-E", str(log)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until(partial(_has_said_or_ended, process, log, "Server listening"))
+        if process.poll() is None:
+            return process, port
+        assert "Address already in use" in log.read_text(), log.read_text()
+
+
+def _has_said_or_ended(process: subprocess.Popen[bytes], log: Path, words: str) -> bool:
+    return process.poll() is not None or words in log.read_text()
 
 
 @dataclass
@@ -129,8 +148,8 @@ def web_server(folder: Path, *, ranges: bool = True) -> Iterator[WebServer]:
                 self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(len(part)))
             self.end_headers()
+            served.requests.append((self.path, len(part)))  # before the last byte: who has it may look at once
             self.wfile.write(part)
-            served.requests.append((self.path, len(part)))
 
         def log_message(self, *arguments: object) -> None:
             pass

@@ -1,14 +1,17 @@
 """Real Dask clusters on loopback: a scheduler and workers, each a process that a test may kill."""
 
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.cache_builder.servers import free_port, wait_for
+from tests.waiting import HANG_SECONDS, until
 
 SCHEDULER, WORKER = "distributed.cli.dask_scheduler", "distributed.cli.dask_worker"
 
@@ -41,8 +44,6 @@ def dask_cluster(
         environment: of all processes; None for the caller's.
     """
     distributed = pytest.importorskip("distributed")
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(python: str, *command: str) -> "subprocess.Popen[bytes]":
@@ -56,15 +57,19 @@ def dask_cluster(
         return process
 
     try:
-        scheduler = start(sys.executable, SCHEDULER, "--host", "127.0.0.1", "--port", str(port))
-        wait_for(port, scheduler)
+        with tempfile.TemporaryDirectory() as folder:
+            told = Path(folder, "scheduler.json")  # written when it listens, at a port that it has chosen
+            where = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(told))
+            scheduler = start(sys.executable, SCHEDULER, *where)
+            until(lambda: told.exists() and told.read_text().endswith("}"), alive=lambda: scheduler.poll() is None)
+            address = json.loads(told.read_text())["address"]
         one = ("--nworkers", "1", "--nthreads", "1", "--no-nanny")
         workers = [start(python, WORKER, address, *one) for _ in range(num_workers)]
         if workers:
             with distributed.Client(address, set_as_default=False) as client:
-                client.wait_for_workers(num_workers, timeout=30)
+                client.wait_for_workers(num_workers, timeout=HANG_SECONDS)
         yield DaskCluster(address=address, scheduler=scheduler, workers=workers)
     finally:
         for process in processes:
             process.kill()
-            process.wait(timeout=30)
+            process.wait(timeout=HANG_SECONDS)

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -29,6 +28,7 @@ from signprep.pipeline.datasets.splits import leaks
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, CacheVersionError, DecodeError
 from tests.conftest import CLIP_SPEC, GLOSSES, build_test_cache, plan_of, write_data_root, write_label
 from tests.generated_videos import write_video
+from tests.waiting import HANG_SECONDS, Hold, until
 
 
 def test_plain_zarr_reads_the_true_frames(cache: Cache) -> None:
@@ -149,11 +149,11 @@ def test_a_stopped_build_goes_on_where_it_was(
 def test_a_second_builder_is_refused_and_a_dead_one_is_not_waited_for(data_root: Path, tmp_path: Path) -> None:
     plan, out = plan_of(data_root), tmp_path / "c.zarr"
     script = (
-        "import sys, time; from pathlib import Path\n"
+        "import sys; from pathlib import Path\n"
         "from signprep.cache_builder.folder.transaction import builder_lock\n"
-        f"with builder_lock(Path({str(out)!r})): print('locked', flush=True); time.sleep(60)"
+        f"with builder_lock(Path({str(out)!r})): print('locked', flush=True); sys.stdin.read()"
     )
-    other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout is not None
     with other:
         assert other.stdout.readline() == b"locked\n"
@@ -167,16 +167,18 @@ def test_a_second_builder_is_refused_and_a_dead_one_is_not_waited_for(data_root:
 def test_ctrl_c_is_one_line_and_the_build_goes_on_later(data_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "c.zarr"
     command = [sys.executable, "-c", "from signprep.pipeline.cli import main; main()", "build-cache"]
-    command += ["--data-root", str(data_root), "--out", str(out), "--workers", "2", "--size", "512", "--frames", "64"]
-    # A group of its own, so that workers get the signal too, as in a terminal.
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not list(out.glob(".build/*.progress")) and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    command += ["--data-root", str(data_root), "--out", str(out), "--workers", "2", "--size", "64", "--frames", "4"]
+    with Hold(tmp_path / "hold") as hold:
+        # A group of its own, so that workers get the signal too, as in a terminal.
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=hold.environment
+        )
+        until(hold.held, alive=lambda: process.poll() is None)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130
     assert "Traceback" not in errors and "c.zarr: stopped; the same command goes on from here" in errors
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert again.returncode == 0, again.stderr
     assert len(open_cache(out).positions()) == 12
 

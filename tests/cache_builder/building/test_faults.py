@@ -1,5 +1,6 @@
 """What a build and a cache do when they are killed, have no room, are raced, or rot."""
 
+import itertools
 import os
 import random
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from tests.conftest import build_test_cache, plan_of, write_label
 from tests.generated_videos import write_video
+from tests.waiting import HANG_SECONDS, Hold, until
 
 LONG_SPEC = ClipSpec(num_frames=16, size=128)
 
@@ -59,26 +62,18 @@ def command_of(data_root: Path, out: Path, spec: ClipSpec, workers: int = WORKER
 
 
 def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
 
 
 def begun(process: subprocess.Popen[str], out: Path) -> None:
     """Wait until a build has its folder, or has ended."""
-    while not (out / ".build").is_dir() and process.poll() is None:
-        time.sleep(0.002)
-
-
-def clips_in_flight(process: subprocess.Popen[str], out: Path) -> None:
-    """Wait until a build's workers are at their clips."""
-    while not list(out.glob(".build/*.progress")):
-        assert process.poll() is None
-        time.sleep(0.002)
+    until(lambda: (out / ".build").is_dir() or process.poll() is not None)
 
 
 def kill_group(process: subprocess.Popen[str]) -> None:
     """Kill a build and its workers."""
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG_SECONDS)
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -114,28 +109,25 @@ def test_a_build_killed_at_any_moment_goes_on_and_loses_the_shards_in_flight_onl
     long_root: Path, long_cache: Cache, tmp_path: Path, num_kills: int, seed: int
 ) -> None:
     rng = random.Random(seed)
-    command = command_of(long_root, tmp_path / "timed.zarr", LONG_SPEC)
-    timed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    begun(timed, tmp_path / "timed.zarr")
-    started = time.monotonic()
-    assert timed.wait(timeout=120) == 0
-    undisturbed_seconds = time.monotonic() - started
-
+    longest_seconds = 60.0  # that a whole build takes at most: what it takes here is found on the way
     num_killed = 0
-    for number in range(20 * num_kills):
+    for number in itertools.count():
         if num_killed == num_kills:
             break
         out = tmp_path / f"{number}.zarr"
         command = command_of(long_root, out, LONG_SPEC)
         for _ in range(rng.randrange(1, 4)):
-            counters = touched_counters(out)
+            counters, is_whole = touched_counters(out), not out.exists()
             process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
             )
             begun(process, out)
-            time.sleep(rng.random() * undisturbed_seconds)
+            started = time.monotonic()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=rng.random() * longest_seconds)
+                longest_seconds = time.monotonic() - started if is_whole else longest_seconds
             if process.poll() is not None or num_killed == num_kills:
-                _, errors = process.communicate(timeout=120)
+                _, errors = process.communicate(timeout=HANG_SECONDS)
                 assert process.returncode == 0, errors
                 break
             kill_group(process)
@@ -154,20 +146,21 @@ def test_a_build_killed_at_any_moment_goes_on_and_loses_the_shards_in_flight_onl
         assert open_cache(out).fingerprint == long_cache.fingerprint
         assert verify_cache(out, deep=True) == []
         shutil.rmtree(out)
-    assert num_killed == num_kills
 
 
 def test_a_build_goes_on_while_workers_of_a_killed_one_still_run(
     long_root: Path, long_cache: Cache, tmp_path: Path
 ) -> None:
-    rng, out = random.Random(2), tmp_path / "c.zarr"
+    out = tmp_path / "c.zarr"
     command = command_of(long_root, out, LONG_SPEC)
-    for _ in range(2):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        clips_in_flight(process, out)
-        time.sleep(0.1 * rng.random())
-        process.kill()
-        process.wait(timeout=60)
+    with Hold(tmp_path / "first", after=1) as first, Hold(tmp_path / "second", after=2) as second:
+        for hold in (first, second):
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=hold.environment
+            )
+            until(hold.held, alive=lambda process=process: process.poll() is None)
+            process.kill()
+            process.wait(timeout=HANG_SECONDS)
     done = ended(command)
     assert done.returncode == 0, done.stderr
     assert open_cache(out).fingerprint == long_cache.fingerprint
@@ -203,7 +196,7 @@ def test_a_build_killed_at_each_of_its_writes_goes_on_to_the_same_cache(
     cache: Cache, data_root: Path, tmp_path: Path, moment: str
 ) -> None:
     command = [sys.executable, "-c", _DIES_AT_EVERY_WRITE, str(data_root), str(tmp_path), moment]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
     num_writes = int(done.stdout)
     assert num_writes >= 2 * 3 + 4
@@ -274,16 +267,14 @@ def test_a_second_build_is_refused_at_once_and_the_first_one_ends_well(
 ) -> None:
     out = tmp_path / "c.zarr"
     command = command_of(long_root, out, LONG_SPEC)
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    clips_in_flight(first, out)
-    # Held still, so that it cannot have ended before the second one comes.
-    os.killpg(first.pid, signal.SIGSTOP)
-    try:
+    with Hold(tmp_path / "hold") as hold:
+        first = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=hold.environment
+        )
+        until(hold.held, alive=lambda: first.poll() is None)
         for more in ([], ["--overwrite"]):
             assert f"{out}: another build-cache is writing it" in error_line(ended([*command, *more]))
-    finally:
-        os.killpg(first.pid, signal.SIGCONT)
-    _, errors = first.communicate(timeout=120)
+    _, errors = first.communicate(timeout=HANG_SECONDS)
     assert first.returncode == 0, errors
     assert open_cache(out).fingerprint == long_cache.fingerprint
     assert verify_cache(out, deep=True) == []

@@ -20,10 +20,11 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.disk_cache import _locked
 from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder
-from signprep.cache_builder.remote.streaming import StreamedCache
+from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from tests.cache_builder.made_caches import clip_of, make_cache
 from tests.cache_builder.servers import WebServer, web_server
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_the_folder_keeps_its_bound_and_what_was_used_last(
     for position in (0, 4, 8, 12, 8, 16):
         opened.read([position])
         assert bytes_of_shards(tmp_path / "stream") <= bound
-        time.sleep(0.02)
+        time.sleep(0.02)  # so that the files' times tell which was used last
     server.requests.clear()
     opened.read([8])
     assert shard_requests(server) == []
@@ -103,7 +104,7 @@ def test_the_bound_holds_while_many_processes_read(served: tuple[Cache, WebServe
     watched, stop = [], threading.Event()
 
     def watch() -> None:
-        while not stop.wait(0.002):
+        while not stop.wait(0.002) or not watched:
             watched.append(bytes_of_shards(tmp_path / "stream"))
 
     thread = threading.Thread(target=watch)
@@ -136,17 +137,20 @@ def test_processes_that_want_the_same_shard_fetch_it_once(served: tuple[Cache, W
     assert len(shard_requests(server)) == 10
 
 
+def is_idle(prefetcher: Prefetcher) -> bool:
+    """Whether all its threads wait to be told of more: nothing else will come."""
+    with prefetcher._changed:
+        return len(prefetcher._changed._waiters) == len(prefetcher._threads)  # type: ignore[attr-defined]
+
+
 def test_announced_shards_come_before_they_are_needed(served: tuple[Cache, WebServer, str], tmp_path: Path) -> None:
     cache, server, url = served
     opened = streamed(url, tmp_path / "stream", 40, cache)
     prefetcher = opened.prefetcher()
     order = np.random.default_rng(0).permutation(40)
     prefetcher.announce(order)
-    for _ in range(200):
-        if len(set(shard_requests(server))) == 10:
-            break
-        time.sleep(0.05)
-    assert len(shard_requests(server)) == 10
+    until(lambda: is_idle(prefetcher))
+    assert len(set(shard_requests(server))) == len(shard_requests(server)) == 10
     server.requests.clear()
     opened.read(order)
     assert shard_requests(server) == []
@@ -160,10 +164,10 @@ def test_no_more_is_fetched_ahead_than_a_quarter_of_the_bound(
     opened = streamed(url, tmp_path / "stream", 20, cache)
     prefetcher = opened.prefetcher()
     prefetcher.announce(np.arange(40))
-    time.sleep(0.5)
+    until(lambda: is_idle(prefetcher))
     assert len(shard_requests(server)) == 5
     prefetcher.used(np.arange(0, 8))
-    time.sleep(0.5)
+    until(lambda: is_idle(prefetcher))
     assert len(shard_requests(server)) == 7
     prefetcher.close()
 
