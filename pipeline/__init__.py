@@ -1,1 +1,1 @@
-"""From video files and labels to preprocessed clips. No torch here, nor below `signprep.training`."""
+"""Video files and labels in, preprocessed clips out. No torch here or in `cache_builder`, and no cache."""

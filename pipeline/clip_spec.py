@@ -12,12 +12,12 @@ PREPROCESSING_VERSION = 1
 SEGMENT_SPAN = "segment"
 
 MAX_CLIP_BYTES = 2**30
-"""As raw RGB: what Blosc takes as one chunk is less than twice that."""
+"""The limit of a clip as raw RGB; Blosc takes less than twice that as one chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """How a span of a video becomes a clip of fixed shape. Raises ValueError on values that make no clip."""
+    """The way from a span of a video to a clip of fixed shape. Raises ValueError on values that make no clip."""
 
     OPTION_GROUP: ClassVar[str] = "Clips"
 

@@ -1,7 +1,7 @@
 """One function from (video, span, ClipSpec) to a clip. The cache build and inference both call it.
 
-In: a video and spans of it, overlapping or not. Out: for each span its clip or the reason why there is none. Every
-frame of the video is decoded at most once and scaled at most once, however many spans show it.
+In: a video and spans of it, overlapping or not. Out: for each span its clip, or the reason why there is none. Every
+frame of the video is decoded and scaled at most once, however many spans show it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from signprep.pipeline.video.preprocess import FramePreprocessor
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 _BEFORE_THE_END_SECONDS = 1e-6
-"""A moment at which the last frame is certainly shown."""
+"""So long before the video's end its last frame is certainly shown."""
 
 
 class Span(NamedTuple):
@@ -36,7 +36,7 @@ class Clip:
     frames: NDArray[np.uint8]
     """uint8 of shape `ClipSpec.clip_shape`."""
     span: Span
-    """What was sampled, after clipping to the video."""
+    """The sampled span, after clipping to the video."""
     sampled_seconds: NDArray[np.float64]
     """Timestamps of the T frames, float64."""
 
@@ -64,8 +64,8 @@ def extract_clips(
     Args:
         source: a path, or a seekable binary file, which is read from its start and left there.
         spans: in any order.
-        spec: how to cut and scale.
-        name: what errors call the video; the path by default.
+        spec: the shape of the clips and the way to cut and scale them.
+        name: the video's name in errors; the path by default.
         decoder: as in `open_video`.
     """
     try:
@@ -77,7 +77,7 @@ def extract_clips(
 
 
 def read_clips(reader: VideoReader, spans: Sequence[Span], spec: ClipSpec) -> list[Clip | DecodeError]:
-    """`extract_clips` on an open video."""
+    """Do as `extract_clips` on an open video."""
     results = dict(iterate_clips(reader, spans, spec))
     return [results[number] for number in range(len(spans))]
 
@@ -92,11 +92,10 @@ def iterate_clips(
     Args:
         reader: an open video.
         spans: in any order.
-        spec: how to cut and scale.
-        hold_last_frame: show the last frame for what lies behind the video's end, in place of clipping spans to it.
+        spec: the shape of the clips and the way to cut and scale them.
+        hold_last_frame: show the last frame for times after the video's end, instead of clipping spans to it.
 
-    Raises:
-        DecodeError: with `hold_last_frame`, where the video ends cannot be told.
+    Raises DecodeError with `hold_last_frame` if the end of the video is not known.
     """
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
@@ -113,26 +112,28 @@ def iterate_clips(
 def _sampled(
     reader: VideoReader, spans: dict[int, Span], spec: ClipSpec, shown_spans: dict[int, Span], latest: float
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
-    """Yield the clips of spans, from one pass over the video; later times than `latest` see what that one sees."""
+    """Yield the clips of spans from one pass over the video; times after `latest` show the frame that it shows."""
     times = np.concatenate([sample_times(*span, spec.num_frames) for span in shown_spans.values()]).clip(max=latest)
     owners = np.repeat(list(spans), spec.num_frames)
-    places = np.tile(np.arange(spec.num_frames), len(spans))
+    frame_numbers = np.tile(np.arange(spec.num_frames), len(spans))
     order = np.argsort(times, kind="stable")
     waiting = dict(spans)
-    begun: dict[int, _Begun] = {}
+    begun: dict[int, _UnfinishedClip] = {}
     preprocess = FramePreprocessor(spec)
     last: tuple[object, NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
     failure: DecodeError | None = None
     try:
         for shown in reader.frames_at(times[order]):
-            number, place = int(owners[order[shown.time_index]]), places[order[shown.time_index]]
+            which = order[shown.time_index]
+            number, frame_number = int(owners[which]), frame_numbers[which]
+            # Neighbouring times often show the same frame, which is preprocessed once.
             if shown.frame is not last[0]:
                 last = (shown.frame, preprocess(shown.frame))
             if number not in begun:
-                begun[number] = _Begun(np.empty(spec.clip_shape, np.uint8), np.empty(spec.num_frames, np.float64))
+                begun[number] = _UnfinishedClip(spec)
             clip = begun[number]
-            clip.frames[place] = last[1]
-            clip.seconds[place] = shown.timestamp_seconds
+            clip.frames[frame_number] = last[1]
+            clip.seconds[frame_number] = shown.timestamp_seconds
             clip.num_missing -= 1
             if not clip.num_missing:
                 del begun[number]
@@ -145,9 +146,9 @@ def _sampled(
         yield from ((number, failure) for number in waiting)
 
 
-class _Begun:
-    """A clip some of whose frames are there."""
+class _UnfinishedClip:
+    """A clip of which some frames are still missing."""
 
-    def __init__(self, frames: NDArray[np.uint8], seconds: NDArray[np.float64]) -> None:
-        self.frames, self.seconds = frames, seconds
-        self.num_missing = len(seconds)
+    def __init__(self, spec: ClipSpec) -> None:
+        self.frames, self.seconds = np.empty(spec.clip_shape, np.uint8), np.empty(spec.num_frames, np.float64)
+        self.num_missing = spec.num_frames

@@ -1,4 +1,4 @@
-"""What all readers of data sets share: the options that choose and name segments, names of files, and the result."""
+"""Types and options that all readers of data sets share: filters, names of files, glosses, and the result."""
 
 import re
 import unicodedata
@@ -80,7 +80,7 @@ class DataRootOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """Which segments are taken, and what they are called. Raises ValueError on values that mean nothing.
+    """The segments to take, and the names of their classes. Raises ValueError on values that mean nothing.
 
     An empty set takes all.
     """
@@ -196,7 +196,7 @@ class Annotations:
     """The segments of a data set, and the problems met while reading it."""
 
     roots: DataRoots
-    """Where the segments' videos are."""
+    """The folders that the segments' videos lie in."""
     segments: tuple[Segment, ...]
     """In the order of their videos' base names and their starts."""
     problems: tuple[Problem, ...]

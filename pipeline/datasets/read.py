@@ -89,17 +89,13 @@ def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = Source
 
 
 def read_roots(roots: DataRootOptions, options: SourceOptions = SourceOptions()) -> Annotations:
-    """Read the one data root, or that of each split.
-
-    Raises:
-        AnnotationError: as `read_data_root`.
-    """
+    """Read the one data root, or that of each split. Raises AnnotationError as `read_data_root` does."""
     by_split = roots.by_split
     return read_data_root(by_split[""], options) if "" in by_split else read_split_roots(by_split, options)
 
 
 def videos_of(roots: DataRootOptions) -> DataRoots:
-    """Return where the videos are that `read_roots` names."""
+    """Return the folders of the videos that `read_roots` names."""
     return DataRoots(folders=tuple((split, video_root(root)) for split, root in roots.by_split.items()))
 
 
@@ -116,7 +112,7 @@ _FILTERS: dict[str, tuple[str, Callable[[Segment], str | None]]] = {
     "signers": ("--signer", lambda segment: segment.signer),
     "glosses": ("--gloss-file", lambda segment: segment.gloss),
 }
-"""By the fields of `SourceOptions`: the option of each filter, and the value of a segment that it looks at."""
+"""The filters of `SourceOptions` by field: the option, and the value of a segment that it looks at."""
 
 
 def _why_none(root: Path, options: SourceOptions, problems: Sequence[Problem]) -> str:

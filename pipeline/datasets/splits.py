@@ -25,7 +25,7 @@ SPLIT_BY = ("auto", "official", "signer", "take", "column")
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions:
-    """How segments are split. Raises ValueError on values that split nothing."""
+    """The way to split segments. Raises ValueError on values that split nothing."""
 
     OPTION_GROUP: ClassVar[str] = "Data"
 

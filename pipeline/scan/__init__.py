@@ -1,1 +1,1 @@
-"""What a data root holds and what is wrong with it, in minutes and in memory that does not grow with the data."""
+"""Facts and problems of a data root, found before a build, in memory that does not grow with the data. No clips."""

@@ -1,4 +1,4 @@
-"""What can only be seen across files, as queries over the scan's database: each adds problems, a row a file."""
+"""Checks that look across files, as queries over the scan's database. Each adds problems, one row for a file."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -8,25 +8,72 @@ from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
 from signprep.pipeline.scan.database import ScanDatabase
 
 MAX_DURATION_DIFFERENCE_SECONDS = 0.5
-"""Between label and video; 1 s for labels that state whole seconds."""
+"""The largest difference between label and video that is no problem; 1 s for labels that state whole seconds."""
 
 PAST_END_FRAMES = 1.5
-"""A segment may end so many frames after its video: labels round up."""
+"""A segment may end so many frames after its video, because labels round up."""
 
 SHOWN_NAMES = 8
-"""Of words, ids and views in one message."""
+"""Words and ids named in one message."""
+
+_QUERIES_OF_NAMES = {
+    "label-without-video": """
+        SELECT name AS path, 'there is no video named ' || base AS message FROM labels
+        WHERE readable AND video_id IS NULL""",
+    "video-without-label": """
+        SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM videos
+        WHERE used AND base NOT IN (SELECT base FROM labels)
+            AND id NOT IN (SELECT video_id FROM labels WHERE video_id IS NOT NULL)""",
+    "duration-mismatch": f"""
+        SELECT l.name AS path, printf('states %.3f s, the video lasts %.3f s', l.seconds, v.seconds) AS message
+        FROM labels l JOIN videos v ON v.id = l.video_id
+        WHERE ABS(l.seconds - v.seconds) >
+            CASE WHEN l.seconds = ROUND(l.seconds) THEN 1 ELSE {MAX_DURATION_DIFFERENCE_SECONDS} END""",
+    "unknown-name": """
+        SELECT name AS path, base || ' does not match the name pattern' AS message FROM videos
+        WHERE item IS NULL AND signer IS NULL""",
+}
+"""Problems of AIHub's pairs of files, whose names tell item, signer and view."""
+
+_SPAN = "printf('segment %d runs from %.3f to %.3f s', number, start_seconds, end_seconds)"
+_GOOD = f"place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds AND end_seconds < {WHOLE_VIDEO_END}"
+# The label's own statement of the duration is the next best if the video was not opened.
+_END = "COALESCE(video_seconds, label_seconds)"
+_BOTH = f"""{_SPAN} || printf(', %s %.3f s',
+    CASE WHEN video_seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END, {_END})"""
+
+_QUERIES_OF_SPANS = {
+    "segment-inverted": f"""
+        SELECT path, {_SPAN} AS message FROM cuts
+        WHERE place = 0 AND (end_seconds < start_seconds OR start_seconds < 0)""",
+    "segment-empty": f"""
+        SELECT path, {_SPAN} AS message FROM cuts
+        WHERE place = 0 AND end_seconds = start_seconds AND start_seconds >= 0""",
+    "segment-outside": f"SELECT path, {_BOTH} AS message FROM cuts WHERE {_GOOD} AND start_seconds >= {_END}",
+    "segment-past-end": f"""
+        SELECT path, {_BOTH} AS message FROM cuts
+        WHERE {_GOOD} AND start_seconds < {_END} AND end_seconds > {_END} + {PAST_END_FRAMES} / COALESCE(rate, 30)""",
+    "segment-overlap": """
+        SELECT path, printf('segment %d starts at %.3f s, before segment %d ends at %.3f s',
+                            number, start_seconds, before, before_end) AS message
+        FROM (SELECT path, number, start_seconds, LAG(number) OVER same AS before,
+                     LAG(end_seconds) OVER same AS before_end
+              FROM cuts WHERE place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds
+              WINDOW same AS (PARTITION BY label_id, video_id ORDER BY start_seconds, end_seconds, number))
+        WHERE before_end > start_seconds + 0.0005""",
+}
+"""Problems of segments' times. They are compared within a label or, without labels, within a video."""
 
 
 def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> None:
-    """Run every check. `layout` is aihub, table or classes; `by_gloss` whether glosses are the classes."""
+    """Run every check. `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes."""
+    queries = _QUERIES_OF_SPANS | (_QUERIES_OF_NAMES if layout == "aihub" else {})
+    for kind, query in queries.items():
+        database.find(kind, query)
     if layout == "aihub":
-        check_pairs(database)
-        check_durations(database)
         check_missing_views(database)
         check_missing_words(database)
-        check_names(database)
-    check_spans(database, num_frames)
-    check_overlaps(database)
+    check_num_frames(database, num_frames)
     check_glosses(database)
     if by_gloss:
         check_homonyms(database)
@@ -35,45 +82,8 @@ def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss:
     check_leaks(database)
 
 
-def check_pairs(database: ScanDatabase) -> None:
-    """Labels without video, and the reverse."""
-    database.find(
-        "label-without-video",
-        "SELECT name AS path, 'there is no video named ' || base AS message FROM labels"
-        " WHERE readable AND video_id IS NULL",
-    )
-    database.find(
-        "video-without-label",
-        "SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM videos WHERE used"
-        " AND base NOT IN (SELECT base FROM labels)"
-        " AND id NOT IN (SELECT video_id FROM labels WHERE video_id IS NOT NULL)",
-    )
-
-
-def check_spans(database: ScanDatabase, num_frames: int) -> None:
-    """Segments that are inverted, empty, outside, too long or too short."""
-    span = "printf('segment %d runs from %.3f to %.3f s', number, start_seconds, end_seconds)"
-    database.find(
-        "segment-inverted",
-        f"SELECT path, {span} AS message FROM cuts"
-        " WHERE place = 0 AND (end_seconds < start_seconds OR start_seconds < 0)",
-    )
-    database.find(
-        "segment-empty",
-        f"SELECT path, {span} AS message FROM cuts"
-        " WHERE place = 0 AND end_seconds = start_seconds AND start_seconds >= 0",
-    )
-    good = f"place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds AND end_seconds < {WHOLE_VIDEO_END}"
-    # Where the video was not opened, its label's own statement of the duration is the next best.
-    ends = "COALESCE(video_seconds, label_seconds)"
-    of = "CASE WHEN video_seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END"
-    message = f"{span} || printf(', %s %.3f s', {of}, {ends}) AS message"
-    database.find("segment-outside", f"SELECT path, {message} FROM cuts WHERE {good} AND start_seconds >= {ends}")
-    database.find(
-        "segment-past-end",
-        f"SELECT path, {message} FROM cuts WHERE {good} AND start_seconds < {ends}"
-        f" AND end_seconds > {ends} + {PAST_END_FRAMES} / COALESCE(rate, 30)",
-    )
+def check_num_frames(database: ScanDatabase, num_frames: int) -> None:
+    """Find segments that have fewer frames than a clip."""
     # A frame that begins before the end is shown, hence the half.
     frames = "CAST((MIN(end_seconds, video_seconds) - start_seconds) * rate + 0.5 AS INTEGER)"
     database.find(
@@ -85,33 +95,8 @@ def check_spans(database: ScanDatabase, num_frames: int) -> None:
     )
 
 
-def check_overlaps(database: ScanDatabase) -> None:
-    """Segments that start before the one before has ended, by label (or by video, without labels)."""
-    database.find(
-        "segment-overlap",
-        """SELECT path, printf('segment %d starts at %.3f s, before segment %d ends at %.3f s',
-                               number, start_seconds, before, before_end) AS message
-        FROM (SELECT path, number, start_seconds, LAG(number) OVER same AS before,
-                     LAG(end_seconds) OVER same AS before_end
-              FROM cuts WHERE place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds
-              WINDOW same AS (PARTITION BY label_id, video_id ORDER BY start_seconds, end_seconds, number))
-        WHERE before_end > start_seconds + 0.0005""",
-    )
-
-
-def check_durations(database: ScanDatabase) -> None:
-    """Labels that state another duration than the container."""
-    database.find(
-        "duration-mismatch",
-        f"""SELECT l.name AS path, printf('states %.3f s, the video lasts %.3f s', l.seconds, v.seconds) AS message
-        FROM labels l JOIN videos v ON v.id = l.video_id
-        WHERE ABS(l.seconds - v.seconds) >
-            CASE WHEN l.seconds = ROUND(l.seconds) THEN 1 ELSE {MAX_DURATION_DIFFERENCE_SECONDS} END""",
-    )
-
-
 def check_missing_views(database: ScanDatabase) -> None:
-    """Takes without a view that at least half of the takes of their kind and source have."""
+    """Find takes without a view that at least half of the takes of their kind and source have."""
     database.run(
         """CREATE TEMP TABLE takes AS
         SELECT take, MIN(kind) AS kind, MIN(source) AS source, MIN(id) AS first_id FROM videos
@@ -138,7 +123,7 @@ def check_missing_views(database: ScanDatabase) -> None:
 
 
 def check_missing_words(database: ScanDatabase) -> None:
-    """Signers without an item that at least half of the signers of the same kind and source have."""
+    """Find signers without an item that at least half of the signers of their kind and source have."""
     database.run(
         """CREATE TEMP TABLE signed AS
         SELECT kind, source, signer, item, MIN(id) AS first_id FROM videos
@@ -167,17 +152,8 @@ def check_missing_words(database: ScanDatabase) -> None:
     )
 
 
-def check_names(database: ScanDatabase) -> None:
-    """Videos whose names do not tell who signs what."""
-    database.find(
-        "unknown-name",
-        "SELECT name AS path, base || ' does not match the name pattern' AS message FROM videos"
-        " WHERE item IS NULL AND signer IS NULL",
-    )
-
-
 def gloss_key(gloss: str) -> str:
-    """Return what glosses share that differ only by spaces or Unicode form.
+    """Return a key that is the same for glosses that differ only by spaces or Unicode form.
 
     >>> gloss_key("어쩔 수 없다") == gloss_key("어쩔수없다 ")
     True
@@ -188,17 +164,13 @@ def gloss_key(gloss: str) -> str:
 
 
 def check_glosses(database: ScanDatabase) -> None:
-    """Glosses that differ from a more frequent one by spaces or Unicode form only."""
-    database.find(
-        "gloss-form",
-        "SELECT path, printf('segment %d: %s is not in NFC', number, gloss) AS message FROM cuts"
-        " WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) <> gloss",
-    )
-    database.find(
-        "gloss-form",
-        "SELECT path, printf('segment %d: %s has spaces around it', number, gloss) AS message FROM cuts"
-        " WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) = gloss",
-    )
+    """Find glosses of another form than read, and those that differ from a more frequent one by their form only."""
+    for problem, compared in (("is not in NFC", "<>"), ("has spaces around it", "=")):
+        database.find(
+            "gloss-form",
+            f"SELECT path, printf('segment %d: %s {problem}', number, gloss) AS message FROM cuts"
+            f" WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) {compared} gloss",
+        )
     database.run("CREATE TABLE glosses (gloss TEXT PRIMARY KEY, spelling TEXT, num_segments INTEGER)")
 
     def keyed() -> Iterator[tuple[str, str, int]]:
@@ -219,7 +191,7 @@ def check_glosses(database: ScanDatabase) -> None:
 
 
 def check_homonyms(database: ScanDatabase) -> None:
-    """Glosses of words that have several ids."""
+    """Find glosses of words that have several ids."""
     database.find(
         "homonym",
         f"""WITH words AS (SELECT gloss, item, MIN(path) AS path FROM cuts
@@ -233,7 +205,7 @@ def check_homonyms(database: ScanDatabase) -> None:
 
 
 def check_duplicates(database: ScanDatabase) -> None:
-    """Videos with the same bytes; the first one of the walk is the original."""
+    """Find videos with the bytes of another one; the first one in the order of the walk is the original."""
     database.run(
         "CREATE TEMP TABLE duplicates AS SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL"
         " GROUP BY hash HAVING COUNT(*) > 1"
@@ -246,8 +218,7 @@ def check_duplicates(database: ScanDatabase) -> None:
 
 
 def assign_sides(database: ScanDatabase) -> None:
-    """Decide which splits to audit: a table's column, else folders named so, else AIHub's validation signers."""
-    kinds = "SELECT COUNT(DISTINCT side) FROM cuts"
+    """Choose the splits to audit: a table's column, else folders named so, else AIHub's validation signers."""
     if database.value("SELECT COUNT(*) FROM segments WHERE split IS NOT NULL"):
         database.run("UPDATE videos SET split = NULL")
         rule = "the table's column split"
@@ -260,12 +231,12 @@ def assign_sides(database: ScanDatabase) -> None:
         if database.value(f"SELECT COUNT(*) FROM videos WHERE {official}"):
             database.run(f"UPDATE videos SET split = CASE WHEN {official} THEN 'val' ELSE 'train' END")
         rule = "AIHub's signers 17 and 18"
-    rule = rule if database.value(kinds) > 1 else "none"
+    rule = rule if database.value("SELECT COUNT(DISTINCT side) FROM cuts") > 1 else "none"
     database.run("INSERT INTO facts VALUES ('split_rule', ?)", (rule,))
 
 
 def check_leaks(database: ScanDatabase) -> None:
-    """Takes, contents and signers on more than one side; each is named with the files of its smaller sides."""
+    """Find takes, contents and signers on several sides; each is named with the first file of its smallest side."""
     for kind, column, shown in (("take", "take", "take "), ("content", "hash", ""), ("signer", "signer", "signer ")):
         what = "'this content'" if kind == "content" else f"'{shown}' || c.{column}"
         database.find(

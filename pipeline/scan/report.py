@@ -1,4 +1,7 @@
-"""The tables of a scan: what is there, as plain rows for reports and JSON."""
+"""The tables of a scan as plain rows, and the whole scan as one JSON document.
+
+The document is written piece by piece, so that a list of a million files never is in memory.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -109,7 +112,7 @@ def signers(database: ScanDatabase) -> Iterator[dict[str, Any]]:
 
 
 def files_of(database: ScanDatabase, kind: str, limit: int = -1) -> Iterator[dict[str, Any]]:
-    """Yield path and message of the problems of a kind, in order of their paths; -1: all."""
+    """Yield path and message of the problems of a kind, in order of their paths; -1 yields all."""
     return database.dicts(
         "SELECT path, message FROM problems WHERE kind = ? ORDER BY path, rowid LIMIT ?", (kind, limit)
     )

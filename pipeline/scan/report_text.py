@@ -1,9 +1,9 @@
 """A scan for people: tables of what is there, then the problems, worst first, each with meaning and cure.
 
-Written for 100 columns. Long tables are cut to the rows that miss most; `--json` has all of them.
+It is written for 100 columns. Long tables are cut to the rows that miss most; `--json` has all of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -19,7 +19,31 @@ from signprep.pipeline.scan.findings import print_finding
 from signprep.pipeline.scan.run import Scan
 
 SHOWN_ROWS = 8
-"""Of a table of formats, signers or words."""
+"""Rows of the tables of formats, signers and words."""
+
+Row = dict[str, Any]
+Columns = dict[str, Callable[[Row], str]]
+"""The header of each column, with a function from a row to the column's text."""
+
+
+def _word(name: str) -> Callable[[Row], str]:
+    return lambda row: row[name] or "-"
+
+
+def _number(name: str) -> Callable[[Row], str]:
+    return lambda row: "-" if row[name] is None else f"{row[name]:,}"
+
+
+def _numbers(*headers: str) -> Columns:
+    """Return columns of numbers; `views missing` shows `missing_views` of a row, `variable rate` `variable_rate`."""
+    names = {"words missing": "missing_words", "views missing": "missing_views"}
+    return {header: _number(names.get(header, header.replace(" ", "_"))) for header in headers}
+
+
+_TIME_AND_SIZE: Columns = {
+    "time": lambda row: "-" if row["hours"] is None else time_span(row["hours"] * 3600),
+    "size": lambda row: byte_size(row["bytes"]),
+}
 
 
 def print_report(scan: Scan, console: Console, *, num_shown: int) -> None:
@@ -57,35 +81,22 @@ def _print_overview(scan: Scan, console: Console) -> None:
 
 
 def _print_coverage(scan: Scan, console: Console) -> None:
-    rows = [
-        (
-            " ".join(name for name in (row["kind"], row["source"]) if name) or "-",
-            *(f"{row[name]:,}" for name in ("items", "signers")),
-            row["views"] or "-",
-            *(f"{row[name]:,}" for name in ("takes", "videos", "labels", "segments")),
-            "-" if row["hours"] is None else time_span(row["hours"] * 3600),
-            byte_size(row["bytes"]),
-            _count(row["missing_words"]),
-            _count(row["missing_views"]),
-        )
-        for row in tables.coverage(scan.database)
-    ]
-    names = ["data", "items", "signers", "views", "takes", "videos", "labels", "segments", "time", "size"]
-    names += ["words missing", "views missing"]
-    _print_table(console, "Coverage", names, rows, left=("data", "views"), gap=1)
+    columns: Columns = {
+        "data": lambda row: " ".join(name for name in (row["kind"], row["source"]) if name) or "-",
+        **_numbers("items", "signers"),
+        "views": _word("views"),
+        **_numbers("takes", "videos", "labels", "segments"),
+        **_TIME_AND_SIZE,
+        **_numbers("words missing", "views missing"),
+    }
+    _print_table(console, "Coverage", columns, tables.coverage(scan.database), left=("data", "views"), gap=1)
 
 
 def _print_signers(scan: Scan, console: Console) -> None:
     incomplete = (row for row in tables.signers(scan.database) if row.get("missing_words") or row.get("missing_views"))
-    rows = [
-        (row["signer"], row["kind"] or "-", *(f"{row[name]:,}" for name in names))
-        for names in [("items", "videos", "missing_words", "missing_views")]
-        for row in islice(incomplete, SHOWN_ROWS)
-    ]
-    if rows:
-        names = ["signer", "kind", "items", "videos", "words missing", "views missing"]
-        _print_table(console, "Signers who miss most", names, rows, left=("signer", "kind"))
-        _print_more(console, sum(1 for _ in incomplete), "signers")
+    columns: Columns = {"signer": _word("signer"), "kind": _word("kind")}
+    columns |= _numbers("items", "videos", "words missing", "views missing")
+    _print_first(console, "Signers who miss most", columns, incomplete, "signers", left=("signer", "kind"))
 
 
 def _print_words(scan: Scan, console: Console) -> None:
@@ -93,43 +104,30 @@ def _print_words(scan: Scan, console: Console) -> None:
     if not most or most < 2:
         return
     rare = (row for row in scan.database.dicts(tables.WORDS) if 2 * row["signers"] < most)
-    rows = [
-        (row["gloss"], row["item"] or "-", *(f"{row[name]:,}" for name in ("signers", "views", "videos", "segments")))
-        for row in islice(rare, SHOWN_ROWS)
-    ]
-    if rows:
-        names = ["gloss", "item", "signers", "views", "videos", "segments"]
-        _print_table(console, f"Words of the fewest signers (of {most})", names, rows, left=("gloss", "item"))
-        _print_more(console, sum(1 for _ in rare), "words")
+    columns: Columns = {"gloss": _word("gloss"), "item": _word("item")}
+    columns |= _numbers("signers", "views", "videos", "segments")
+    _print_first(console, f"Words of the fewest signers (of {most})", columns, rare, "words", left=("gloss", "item"))
 
 
 def _print_formats(scan: Scan, console: Console) -> None:
-    found = scan.database.dicts(tables.FORMATS)
-    rows = [
-        (
-            row["codec"],
-            f"{row['width']}x{row['height']}",
-            "-" if row["frames_per_second"] is None else f"{row['frames_per_second']:g}",
-            row["orientation"] or "-",
-            f"{row['videos']:,}",
-            f"{row['variable_rate']:,}",
-            "-" if row["hours"] is None else time_span(row["hours"] * 3600),
-            byte_size(row["bytes"]),
-        )
-        for row in islice(found, SHOWN_ROWS)
-    ]
-    if rows:
-        names = ["codec", "pixels", "frames/s", "turned", "videos", "variable rate", "time", "size"]
-        _print_table(console, "Video formats", names, rows, left=("codec", "pixels"))
-        _print_more(console, sum(1 for _ in found), "formats")
+    columns: Columns = {
+        "codec": _word("codec"),
+        "pixels": lambda row: f"{row['width']}x{row['height']}",
+        "frames/s": lambda row: "-" if row["frames_per_second"] is None else f"{row['frames_per_second']:g}",
+        "turned": _word("orientation"),
+        **_numbers("videos", "variable rate"),
+        **_TIME_AND_SIZE,
+    }
+    rows = scan.database.dicts(tables.FORMATS)
+    _print_first(console, "Video formats", columns, rows, "formats", left=("codec", "pixels"))
 
 
 def _print_splits(scan: Scan, console: Console) -> None:
     if scan.split_rule == "none":
         return
-    names = ["split", "segments", "videos", "takes", "signers", "glosses"]
-    rows = [(row["split"], *(f"{row[name]:,}" for name in names[1:])) for row in scan.database.dicts(tables.SPLITS)]
-    _print_table(console, f"Splits, by {scan.split_rule}", names, rows, left=("split",))
+    columns: Columns = {"split": _word("split"), **_numbers("segments", "videos", "takes", "signers", "glosses")}
+    rows = scan.database.dicts(tables.SPLITS)
+    _print_table(console, f"Splits, by {scan.split_rule}", columns, rows, left=("split",))
     if not scan.database.value("SELECT COUNT(*) FROM problems WHERE kind LIKE 'leak-%'"):
         console.print("  No take, signer or video content is on two sides.", style="dim")
 
@@ -161,24 +159,27 @@ def _print_file(console: Console, path: str, message: str) -> None:
     console.print(line, soft_wrap=True, highlight=False)
 
 
+def _print_first(
+    console: Console, title: str, columns: Columns, rows: Iterator[Row], what: str, *, left: tuple[str, ...]
+) -> None:
+    """Print a table of the first rows, if there are any, and how many more there are."""
+    if first := list(islice(rows, SHOWN_ROWS)):
+        _print_table(console, title, columns, first, left=left)
+        _print_more(console, sum(1 for _ in rows), what)
+
+
 def _print_table(
-    console: Console,
-    title: str,
-    names: list[str],
-    rows: Iterable[tuple[Any, ...]],
-    *,
-    left: tuple[str, ...],
-    gap: int = 2,
+    console: Console, title: str, columns: Columns, rows: Iterable[Row], *, left: tuple[str, ...], gap: int = 2
 ) -> None:
     padding = (0, gap - 1, 0, 0)
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=padding)
     table.show_edge, table.pad_edge = False, False
-    for name in names:
+    for name in columns:
         header = name.replace(" missing", "\nmissing")  # over two lines, so that the column is narrow
         table.add_column(header, justify="left" if name in left else "right", overflow="fold")
     for row in rows:
         # Text, not str: a gloss `[b]` is no markup.
-        table.add_row(*(Text(_shown(str(value))) for value in row))
+        table.add_row(*(Text(_shown(cell(row))) for cell in columns.values()))
     console.print()
     console.print(table)
 
@@ -189,10 +190,6 @@ def _print_more(console: Console, count: int, what: str) -> None:
 
 
 def _shown(text: str) -> str:
-    """Return a name from the data without what would move the cursor or cannot be encoded."""
+    """Return a name from the data without characters that move the cursor or cannot be encoded."""
     safe = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
     return safe.encode("utf-8", "replace").decode("utf-8")
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"

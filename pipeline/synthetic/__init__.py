@@ -1,1 +1,1 @@
-"""Generated signing videos in AIHub's form: figures with known motion, since real footage may not be shipped."""
+"""Generated signing videos in AIHub's form, for trials and tests: real footage may not be shipped. No reading here."""

@@ -1,8 +1,8 @@
 """A generated data set in AIHub's shape: `video/*.mp4` and `label/*_morpheme.json`.
 
-In: a `SampleSpec`. Out: files, and a `SampleSummary`. The same spec gives the same bytes, on any number of workers:
-each video draws from its own generator, seeded by what it shows. A label is written before its video, and both by
-rename, so that a video in the folder is complete and known to be generated: nothing else is ever overwritten.
+In: a `SampleSpec`. Out: files, and a `SampleSummary`. The same spec gives the same bytes on any number of workers:
+each video draws from its own generator, seeded by item, signer and view. A label is written before its video, and both
+by rename, so that a video in the folder is complete and known to be generated: nothing else is ever overwritten.
 """
 
 import json
@@ -25,21 +25,20 @@ from signprep.pipeline.synthetic.signers import signer_look, signer_numbers
 from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES
 
 GENERATED_URL = "signprep:make-sample"
-"""`metaData.url` of generated labels: how they are told from real ones."""
+"""`metaData.url` of generated labels; real ones have another."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSummary:
-    """What was written."""
+    """The number of written videos, and the bytes of videos and labels."""
 
     num_videos: int
     num_bytes: int
-    """Of videos and labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoTask:
-    """One video to render: everything a worker needs, as plain values."""
+    """One video to render, with all that a worker needs as plain values."""
 
     out: Path
     item: str
@@ -58,21 +57,20 @@ class VideoTask:
 
     @property
     def video(self) -> Path:
-        """Where the video goes."""
+        """Path of the video."""
         return self.out / "video" / f"{self.base_name}.mp4"
 
     @property
     def label(self) -> Path:
-        """Where its label goes."""
+        """Path of its label."""
         return self.out / "label" / f"{self.base_name}_morpheme.json"
 
 
 def render_dataset(spec: SampleSpec, out: Path, *, workers: int = -1) -> SampleSummary:
     """Render all videos and labels of a spec below `out`, in parallel; -1 workers are all cores.
 
-    Raises:
-        AnnotationError: `out` cannot be written, or holds files that this did not generate.
-        ValueError: `workers` is neither -1 nor positive.
+    Raises AnnotationError if `out` cannot be written or holds files that this did not generate, ValueError if
+    `workers` is neither -1 nor positive.
     """
     if workers < 1 and workers != -1:
         raise ValueError(f"workers is {workers}; expected -1 for all cores, or at least 1")
@@ -125,7 +123,7 @@ def render_task(task: VideoTask) -> int:
     performance = _perform(task)
     rng = np.random.default_rng([*_seeds(task), sorted(VIEW_DEGREES).index(task.view)])
     signer = signer_look(task.seed, task.signer_number)
-    # Hidden, so that nobody takes what a stopped rendering left for an unfinished download.
+    # The names are hidden, so that the rest of a stopped rendering is not taken for an unfinished download.
     beside = task.video.with_name(f".{task.video.name}.part")
     label_beside = task.label.with_name(f".{task.label.name}.part")
     try:

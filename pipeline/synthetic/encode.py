@@ -1,7 +1,8 @@
 """Rendered frames to an MP4 like AIHub's: H.264 High, 30 fps, one keyframe, B-pyramid, moov last, no audio.
 
-In: a take as one view sees it. Out: the file's bytes, the same on every run: one thread, no dates. The trade-off is
-x264's preset: superfast needs half the time of veryfast at the same size, and keeps B-frames and the 8 x 8 transform.
+In: a take as one view sees it. Out: the file's bytes, the same in every run because there is one thread and no date.
+The trade-off is x264's preset: superfast needs half the time of veryfast at the same size, and keeps B-frames and the
+8 x 8 transform.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from signprep.pipeline.synthetic.person import Canvas, Plane, draw_figure, noise
 from signprep.pipeline.synthetic.signers import Signer
 from signprep.pipeline.synthetic.skeleton import film
 
-# 8 Mbit/s at 1920x1080 as in AIHub; small pictures need more a pixel.
+# 8 Mbit/s at 1920x1080 as in AIHub. Small pictures need more bits a pixel, hence the least rate.
 _BITS_PER_PIXEL = 8e6 / (1920 * 1080)
 _LEAST_BITS_PER_SECOND = 150_000
 _X264 = (

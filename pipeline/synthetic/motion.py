@@ -1,7 +1,13 @@
-"""What happens when: the timeline of a take, and the palms at every frame.
+"""Signs as hand paths, and the timeline of a take: the palms at every frame.
 
-In: seed, signer, item and its motions. Out: a `Performance`, the same for all views, whose spans are exactly the
-label's, and arrays of palm positions. Raising, lowering and changing hands happen outside the labelled spans.
+In: a seed, a signer and glosses. Out: a `Performance`, the same for all views, with exactly the spans of the label, and
+arrays of palm positions: x to the picture's right, y down, z to the camera, in sides of the picture's largest square,
+about a point before the chest. Hands are raised, lowered and changed outside the labelled spans.
+
+The trade-off: stylised strokes over 30-45 % of the picture instead of real signs, so that four frames of 112 x 112
+tell them apart and time matters: the pairs 왼쪽/오른쪽 and 위/아래 pass through the same poses in opposite order. The
+direction is the picture's for every signer; handedness only chooses the arm. From the sixth gloss on the motions are
+made up: nobody should learn sign language from them.
 """
 
 from collections.abc import Callable, Mapping
@@ -94,7 +100,7 @@ _SAME_AS_ANOTHER = {
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """How one gloss is signed."""
+    """The motion that signs one gloss."""
 
     gloss: str
     path: str
@@ -108,7 +114,7 @@ class Motion:
 
 
 def ease(u: Floats) -> Floats:
-    """Progress along a path at time u: starts and ends at rest, the same forwards and backwards.
+    """Return the progress along a path at time u; it starts and ends at rest, the same forwards and backwards.
 
     >>> ease(np.array([0.0, 0.5, 1.0])).tolist()
     [0.0, 0.5, 1.0]
@@ -117,7 +123,7 @@ def ease(u: Floats) -> Floats:
 
 
 def palm_positions(motion: Motion, u: Floats, *, dominant_arm: int) -> Floats:
-    """Palms [N, 2, 3] at times u [N]; arm 0 is the one at the picture's left. An arm left hanging is NaN."""
+    """Return the palms [N, 2, 3] at times u [N], NaN for a hanging arm; arm 0 is at the picture's left."""
     s = ease(u)
     place_y, extent = PLACES[motion.place]
     moving = np.stack(PATHS[motion.path](s), axis=-1)
@@ -140,14 +146,8 @@ def palm_positions(motion: Motion, u: Floats, *, dominant_arm: int) -> Floats:
 
 
 def _all_motions() -> tuple[Motion, ...]:
-    fixed = [
-        ("left", "one"),
-        ("right", "one"),
-        ("up", "one"),
-        ("down", "one"),
-        ("there-and-back", "mirrored"),
-    ]
-    chosen = [(path, "chest", hands) for path, hands in fixed]
+    chosen = [(path, "chest", "one") for path in ("left", "right", "up", "down")]
+    chosen.append(("there-and-back", "chest", "mirrored"))
     for number in range(len(PATHS) * len(PLACES) * len(HANDS)):
         # Neighbours in the list differ in everything; 3 places and 5 uses of hands are coprime, so none comes twice.
         path = tuple(PATHS)[number % len(PATHS)]
@@ -168,7 +168,7 @@ MOTIONS = _all_motions()
 
 FRAMES_PER_SECOND = 30
 REST_PALMS = np.array([[-0.215, 0.33, 0.05], [0.215, 0.33, 0.05]])
-"""Palms [2, 3] of hanging arms, in the coordinates of `motions`."""
+"""Palms [2, 3] of hanging arms."""
 _TRANSITION_SECONDS = 0.42
 
 
@@ -178,7 +178,7 @@ class Stroke:
 
     motion: Motion
     start_seconds: float
-    """To the millisecond, as the label says it."""
+    """Rounded to milliseconds, as in the label."""
     end_seconds: float
     amplitude: float
     """Size of the motion, about 1."""
@@ -188,7 +188,7 @@ class Stroke:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """One take: what its five views film."""
+    """One take, as all five views film it."""
 
     num_frames: int
     strokes: tuple[Stroke, ...]
@@ -210,11 +210,11 @@ class Poses:
     raised: Floats
     """[N, 2] in [0, 1]: 0 hanging with the fingers along the arm, 1 signing with the fingers up."""
     shapes: tuple[tuple[str, str], ...]
-    """N pairs of a key of `motions.SHAPES`."""
+    """N pairs of values of `SHAPES`."""
 
 
 def perform_word(rng: np.random.Generator, signer: Signer, motion: Motion) -> Performance:
-    """One sign of 0.7-1.5 s over 20-40 % of a video of 90-150 frames, starting at 1-2 s."""
+    """Return one sign of 0.7-1.5 s over 20-40 % of a video of 90-150 frames, starting at 1-2 s."""
     sign_seconds = float(np.clip(1.06 * signer.tempo * rng.uniform(0.88, 1.12), 0.75, 1.45))
     seconds = np.clip(sign_seconds / rng.uniform(0.24, 0.37), 3.0, 5.0)
     num_frames = int(np.ceil(seconds * FRAMES_PER_SECOND))
@@ -225,7 +225,7 @@ def perform_word(rng: np.random.Generator, signer: Signer, motion: Motion) -> Pe
 
 
 def perform_sentence(rng: np.random.Generator, signer: Signer, motions: tuple[Motion, ...]) -> Performance:
-    """Several signs, a little quicker, with pauses of 0.25-0.5 s between them."""
+    """Return several signs, a little quicker, with pauses of 0.25-0.5 s between them."""
     strokes: list[Stroke] = []
     now = float(rng.uniform(1.0, 1.6))
     for motion in motions:
@@ -252,7 +252,7 @@ def _stroke(rng: np.random.Generator, motion: Motion, start_seconds: float, sign
 
 
 def poses(performance: Performance, *, dominant_arm: int) -> Poses:
-    """Hands at every frame: rest, the strokes, and the quickest smooth way between them."""
+    """Return the hands at every frame: at rest, in the strokes, and on the quickest smooth way between them."""
     seconds = np.arange(performance.num_frames) / FRAMES_PER_SECOND
     palms = np.broadcast_to(REST_PALMS, (len(seconds), 2, 3)).copy()
     raised = np.zeros((len(seconds), 2))
@@ -274,7 +274,7 @@ def poses(performance: Performance, *, dominant_arm: int) -> Poses:
 
 
 def _stroke_palms(stroke: Stroke, u: Floats, dominant_arm: int) -> tuple[Floats, Floats]:
-    """Palms [N, 2, 3] at times u of a stroke, and which arms are raised [2]."""
+    """Return the palms [N, 2, 3] at times u of a stroke, and 1 for each raised arm [2]."""
     palms = palm_positions(stroke.motion, u, dominant_arm=dominant_arm) * stroke.amplitude + stroke.shift
     palms[..., 2] += 0.16  # hands are held before the body
     up = ~np.isnan(palms[0, :, 0])
@@ -287,14 +287,12 @@ def _hand_shapes(motion: Motion, dominant_arm: int) -> tuple[str, str]:
     return (motion.shape, SHAPES[0]) if dominant_arm == 0 else (SHAPES[0], motion.shape)
 
 
-def _move(
-    seconds: Floats,
-    palms: Floats,
-    raised: Floats,
-    before: tuple[float, Floats, Floats],
-    after: tuple[float, Floats, Floats],
-) -> None:
-    """Fill the frames between two (seconds, palms [2, 3], raised [2]), in place."""
+_Moment = tuple[float, Floats, Floats]
+"""Seconds, palms [2, 3] and raised arms [2]."""
+
+
+def _move(seconds: Floats, palms: Floats, raised: Floats, before: _Moment, after: _Moment) -> None:
+    """Fill the frames between two moments, in place."""
     start_seconds, end_seconds = before[0], after[0]
     if np.isinf(start_seconds):
         start_seconds = end_seconds - _TRANSITION_SECONDS

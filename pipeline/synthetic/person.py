@@ -1,10 +1,13 @@
-"""The picture: a studio background, and a figure over it.
+"""The picture of a signing person: a studio background, and a figure of anti-aliased shapes over it.
 
-In: joints of a frame and a signer's colours. Out: painted planes. Everything is given in sides of the picture's
-largest centred square, which is what models see, so that hands stay inside it at any frame size.
+In: joints of a frame and a signer's colours. Out: painted planes, Y and half-size U and V. The figure is given in sides
+of the picture's largest centred square, which is what models see, so that hands stay inside it at any frame size. A
+shape's coverage comes from signed distances inside its bounding box; chroma takes every second pixel's coverage. The
+trade-off: numpy only, about 1 ms for a figure at 640 x 360, without any drawing library.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +23,20 @@ Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels: even, half-open, inside the picture."""
 
 
+class Paint(NamedTuple):
+    """A colour that becomes darker by `rim` over the last `rim_pixels` before a shape's edge."""
+
+    colour: Colour
+    rim: float = 0
+    rim_pixels: float = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """Planes that shapes are painted into."""
+    """Planes that shapes are painted into: y [H, W], u and v [H/2, W/2]."""
 
     y: Plane
-    """[H, W]."""
     u: Plane
-    """[H/2, W/2]."""
     v: Plane
 
     def box(self, low: Points, high: Points) -> Box | None:
@@ -38,20 +47,8 @@ class Canvas:
         x1, y1 = min(width, x1), min(height, y1)
         return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
 
-    def capsules(
-        self,
-        starts: Points,
-        ends: Points,
-        radii: Points,
-        colour: Colour,
-        *,
-        rim: float = 0,
-        rim_pixels: float = 1,
-    ) -> None:
-        """Paint the union of K capsules: starts and ends [K, 2], radii [K, 2] at both ends.
-
-        `rim` is how much darker the last `rim_pixels` before the edge become.
-        """
+    def capsules(self, starts: Points, ends: Points, radii: Points, paint: Paint) -> None:
+        """Paint the union of K capsules: starts and ends [K, 2], radii [K, 2] at both ends."""
         reach = radii.max()
         box = self.box(np.minimum(starts, ends).min(0) - reach, np.maximum(starts, ends).max(0) + reach)
         if box is None:
@@ -77,17 +74,9 @@ class Canvas:
             distance -= r0
             nearest = distance if nearest is None else np.minimum(nearest, distance, out=nearest)
         assert nearest is not None
-        self._paint(box, nearest, colour, rim, rim_pixels)
+        self._paint(box, nearest, paint)
 
-    def ellipse(
-        self,
-        centre: Points,
-        radii: tuple[float, float],
-        colour: Colour,
-        *,
-        rim: float = 0,
-        rim_pixels: float = 1,
-    ) -> None:
+    def ellipse(self, centre: Points, radii: tuple[float, float], paint: Paint) -> None:
         """Paint an upright ellipse with its centre (x, y) and radii (x, y)."""
         box = self.box(centre - np.array(radii), centre + np.array(radii))
         if box is None:
@@ -97,9 +86,9 @@ class Canvas:
         distance = np.sqrt((across + down).astype(np.float32))
         distance -= 1
         distance *= min(radii)
-        self._paint(box, distance, colour, rim, rim_pixels)
+        self._paint(box, distance, paint)
 
-    def convex(self, corners: Points, colour: Colour, *, rim: float = 0, rim_pixels: float = 1) -> None:
+    def convex(self, corners: Points, paint: Paint) -> None:
         """Paint a convex polygon with its corners [K, 2] clockwise."""
         box = self.box(corners.min(0), corners.max(0))
         if box is None:
@@ -111,9 +100,10 @@ class Canvas:
         distance = np.full((y.shape[0], x.shape[1]), -np.inf, np.float32)
         for (normal_x, normal_y), offset in zip(normals, offsets, strict=True):
             np.maximum(distance, (x * normal_x - offset).astype(np.float32) + y * np.float32(normal_y), out=distance)
-        self._paint(box, distance, colour, rim, rim_pixels)
+        self._paint(box, distance, paint)
 
-    def _paint(self, box: Box, distance: Distances, colour: Colour, rim: float, rim_pixels: float) -> None:
+    def _paint(self, box: Box, distance: Distances, paint: Paint) -> None:
+        colour, rim, rim_pixels = paint
         x0, y0, x1, y1 = box
         coverage = np.clip(np.float32(0.5) - distance, 0, 1)
         luma: Distances | float = colour[0]
@@ -129,7 +119,7 @@ class Canvas:
 
 
 def _grid(box: Box) -> tuple[Distances, Distances]:
-    """Centres of a box's pixels: x [1, w] and y [h, 1]."""
+    """Return the centres of a box's pixels: x [1, w] and y [h, 1]."""
     x0, y0, x1, y1 = box
     return np.arange(x0, x1, dtype=np.float32)[None] + 0.5, np.arange(y0, y1, dtype=np.float32)[:, None] + 0.5
 
@@ -165,9 +155,9 @@ def studio(background: Colour, frame_size: tuple[int, int], rng: np.random.Gener
 
 
 def noise_field(frame_size: tuple[int, int], seed: int) -> Plane:
-    """Sensor noise, 64 pixels larger than the picture each way: frames take a window at a random offset.
+    """Return sensor noise, 64 pixels larger than the picture each way, so that frames take windows at random offsets.
 
-    Signed values in two's complement: added to a uint8 plane, the sum wraps to what is meant.
+    Values are signed, in two's complement: added to a uint8 plane, the sum wraps to the right value.
     """
     width, height = frame_size
     rng = np.random.default_rng([seed, 3])
@@ -194,14 +184,8 @@ def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> N
         wrist = palm + (elbow - palm) * (0.045 * size / max(float(np.linalg.norm(elbow - palm)), 0.045 * size))
         # Each part of the sleeve on its own, so that the rim shows the elbow.
         for start, end, radii in ((shoulder, elbow, (0.043, 0.039)), (elbow, wrist, (0.039, 0.027))):
-            canvas.capsules(
-                start[None],
-                end[None],
-                np.array([radii]) * size,
-                signer.clothes,
-                rim=16,
-                rim_pixels=0.022 * size,
-            )
+            sleeve = Paint(signer.clothes, 16, 0.022 * size)
+            canvas.capsules(start[None], end[None], np.array([radii]) * size, sleeve)
         _draw_hand(canvas, wrist, palm, tip, joints.shapes[frame][arm], arm, signer.skin, size)
 
 
@@ -210,28 +194,28 @@ def _draw_trunk(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: 
         skull = trunk["skull"]
         starts = np.stack([skull + (trunk[lock] - skull) * (0.9, 0.1) for lock in ("lock_0", "lock_1")])
         ends = np.stack([trunk["lock_0"], trunk["lock_1"]])
-        canvas.capsules(starts, ends, np.full((2, 2), 0.034 * size), signer.hair)
+        canvas.capsules(starts, ends, np.full((2, 2), 0.034 * size), Paint(signer.hair))
     # Clockwise in a picture whose y goes down; a shoulder's ball is the top of the sleeve.
     corners = [trunk[name] for name in ("collar_0", "collar_1", "shoulder_1", "hip_1", "hip_0", "shoulder_0")]
     outwards = np.array([(0, 0), (0, 0), (0.03, -0.03), (0.03, 0), (-0.03, 0), (-0.03, -0.03)]) * size
-    canvas.convex(np.stack(corners) + outwards, signer.clothes, rim=14, rim_pixels=0.03 * size)
-    shadow = (signer.skin[0] * 0.86, signer.skin[1], signer.skin[2])
+    canvas.convex(np.stack(corners) + outwards, Paint(signer.clothes, 14, 0.03 * size))
+    shadow = Paint((signer.skin[0] * 0.86, signer.skin[1], signer.skin[2]))
     canvas.capsules(trunk["neck_top"][None], trunk["neck_base"][None], np.array([[0.042, 0.048]]) * size, shadow)
 
 
 def _draw_head(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: float) -> None:
-    canvas.ellipse(trunk["skull"], (0.092 * size, 0.11 * size), signer.hair, rim=8, rim_pixels=0.02 * size)
-    canvas.ellipse(trunk["head"], (0.075 * size, 0.096 * size), signer.skin, rim=18, rim_pixels=0.025 * size)
-    canvas.ellipse(trunk["fringe"], (0.064 * size, 0.03 * size), signer.hair)
+    canvas.ellipse(trunk["skull"], (0.092 * size, 0.11 * size), Paint(signer.hair, 8, 0.02 * size))
+    canvas.ellipse(trunk["head"], (0.075 * size, 0.096 * size), Paint(signer.skin, 18, 0.025 * size))
+    canvas.ellipse(trunk["fringe"], (0.064 * size, 0.03 * size), Paint(signer.hair))
     starts = np.stack([trunk["eye_0"], trunk["eye_1"], trunk["brow_0"], trunk["brow_1"]])
     spread = np.array([(0.006, 0), (0.006, 0), (0.014, -0.002), (0.014, 0.002)]) * size
-    dark = (34.0, 126.0, 131.0)
+    dark = Paint((34.0, 126.0, 131.0))
     radii = np.array([(0.008, 0.008)] * 2 + [(0.0035, 0.0035)] * 2) * size
     canvas.capsules(starts - spread, starts + spread, radii, dark)
-    lips = (signer.skin[0] * 0.68, 120.0, 160.0)
+    lips = Paint((signer.skin[0] * 0.68, 120.0, 160.0))
     mouth = np.stack([trunk["mouth_0"], trunk["mouth"], trunk["mouth_1"]])
     canvas.capsules(mouth[:2], mouth[1:], np.full((2, 2), 0.005 * size), lips)
-    nose = (signer.skin[0] * 0.84, signer.skin[1], signer.skin[2])
+    nose = Paint((signer.skin[0] * 0.84, signer.skin[1], signer.skin[2]))
     canvas.capsules((trunk["nose"] - (0, 0.02 * size))[None], trunk["nose"][None], np.full((1, 2), 0.006 * size), nose)
 
 
@@ -253,5 +237,5 @@ def _draw_hand(
         starts.append(palm + inwards * sideways * 0.03 * size)
         ends.append(palm + inwards * sideways * 0.052 * size + along * reach * length)
         radii.append((0.0115, 0.0095))
-    bright = (min(skin[0] + 10, 225.0), skin[1], skin[2])
-    canvas.capsules(np.stack(starts), np.stack(ends), np.array(radii) * size, bright, rim=42, rim_pixels=0.011 * size)
+    bright = Paint((min(skin[0] + 10, 225.0), skin[1], skin[2]), 42, 0.011 * size)
+    canvas.capsules(np.stack(starts), np.stack(ends), np.array(radii) * size, bright)

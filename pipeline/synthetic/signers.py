@@ -1,7 +1,7 @@
-"""Who signs: numbers as in AIHub, and a look that depends on nothing but the seed and the number.
+"""Signers: numbers as in AIHub, and a look that depends only on the seed and the number.
 
 In: a seed and a signer's number. Out: a `Signer` of plain numbers. Colours are limited-range BT.601 YUV. Clothes
-and backgrounds avoid skin's colours, so that hands stay visible.
+and backgrounds avoid the colours of skin, so that hands stay visible.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Signer:
 
 
 def signer_numbers(count: int) -> tuple[int, ...]:
-    """Numbers of so many signers; the last two are 17 and 18, AIHub's validation signers.
+    """Return the numbers of so many signers; the last two are 17 and 18, AIHub's validation signers.
 
     >>> signer_numbers(6)
     (1, 2, 3, 4, 17, 18)
@@ -88,7 +88,7 @@ def signer_look(seed: int, number: int) -> Signer:
 
 
 def yuv_from_rgb(red: float, green: float, blue: float) -> Colour:
-    """Limited-range BT.601 of full-range RGB.
+    """Return full-range RGB as limited-range BT.601.
 
     >>> yuv_from_rgb(255, 255, 255)
     (235.0, 128.0, 128.0)

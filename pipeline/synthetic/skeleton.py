@@ -1,8 +1,8 @@
-"""From palms to pixels' places: arms by inverse kinematics, then a camera per view.
+"""The joints of the figure in the picture: arms by inverse kinematics from the palms, then a camera for each view.
 
 In: poses of a take, a signer and a view. Out: `Joints`, every point of the figure at every frame in sides of the
-picture's square about its centre, x right, y down. Whole takes are computed at once: a frame costs
-nothing here. The camera is weakly perspective, about 4 squares away.
+picture's square about its centre, x right, y down. A whole take is computed at once, so that a frame costs next to
+nothing. The camera is weakly perspective, about 4 squares away.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ VIEW_DEGREES = {"F": (0, 0), "U": (0, 25), "D": (0, -25), "L": (35, 0), "R": (-3
 
 _CAMERA_DISTANCE = 4.0
 _PIVOT_Y = 0.07
-"""Where the point before the chest is below the picture's centre."""
+"""Height of the point before the chest, below the picture's centre."""
 _UPPER_ARM, _FOREARM = 0.235, 0.255
 """Lengths of a figure of scale 1, the second to the middle of the palm."""
 
@@ -47,7 +47,7 @@ class Joints:
     elbows: Floats
     palms: Floats
     fingers: Floats
-    """Where the fingers' tips are."""
+    """The tips of the fingers."""
     nearer_arm: int
     """The arm that is drawn last."""
     shapes: tuple[tuple[str, str], ...]
@@ -57,7 +57,7 @@ class Joints:
 
 
 def film(performance: Performance, signer: Signer, view: str) -> Joints:
-    """Return what a view's camera sees of a performance."""
+    """Return the joints of a performance as a view's camera sees them."""
     hands = poses(performance, dominant_arm=signer.dominant_arm)
     sway = _sway(performance)
     wide = np.array([signer.shoulder_scale, 1, 1])
@@ -97,7 +97,7 @@ def _nearer_arm(view: str, signer: Signer) -> int:
 
 
 def _sway(performance: Performance) -> Floats:
-    """Slow shift of the whole figure [N, 3], so that idle is not still."""
+    """Return a slow shift of the whole figure [N, 3], so that a resting figure is not frozen."""
     seconds = np.arange(performance.num_frames) / FRAMES_PER_SECOND
     phase = performance.sway_phase
     x = 0.004 * np.sin(2 * np.pi * 0.22 * seconds + phase)

@@ -1,1 +1,1 @@
-"""Video files to preprocessed frames: demuxing, order of presentation, decoding, cropping. No label is read here."""
+"""One video file to frames: containers, packets, decoders, preprocessing. Labels and data sets are not known here."""

@@ -1,10 +1,10 @@
-"""The same frames with decord: a second `VideoReader`, to check the first with and to compare speeds.
+"""The same frames with decord: a second `VideoReader`, to check the first one and to compare speeds.
 
-In and out as in `decode.py`. Which frame is shown when is read from the packets, since decord's own timestamps are
-float32 and, after discarded frames, wrong; decord only decodes, by position. The trade-off: decord 0.6 (2021) gives
-RGB, so that frames are converted twice and differ by rounding; it opens no AV1 and cannot tell damage: it
-replaces frames that fail by the last good one. Where it is known to give other frames, this reader raises
-DecodeError instead. It reads ahead without bound (350 MiB after one 1080p frame): a fresh reader for every video.
+In and out as in `pyav_reader.py`. The times of frames come from the packets, since decord's own timestamps are float32
+and wrong after discarded frames; decord only decodes, by position. The trade-off: decord 0.6 (2021) gives RGB, so that
+frames are converted twice and differ by rounding. It opens no AV1, and it does not notice damage: it replaces frames
+that fail by the last good one. If it is known to give other frames, this reader raises DecodeError instead. decord
+reads ahead without bound (350 MiB after one 1080p frame), so that every video gets a fresh reader.
 """
 
 import os
@@ -136,7 +136,7 @@ class DecordReader:
             self._copy = None
 
     def ends_after(self, seconds: float) -> bool:
-        """Whether a frame starts after that."""
+        """Return True if a frame starts after that."""
         return bool(self._times.starts_ns[-1] > seconds * 1e9)
 
     @property
@@ -210,7 +210,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _abandon_readers() -> None:
-    """After a fork: forget the parent's readers. Their threads are gone, and freeing them would wait forever."""
+    """Forget the parent's readers after a fork. Their threads are gone, and freeing them would wait forever."""
     for reader in _open_readers:
         if reader._reader is not None:
             reader._reader._handle = None

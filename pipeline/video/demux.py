@@ -1,8 +1,12 @@
-"""A video file's container: opening it, choosing its stream, and what its packets tell without decoding.
+"""A video file's container: its video stream, its packets' times without decoding, and an MP4's boxes.
 
 In: a path, or a seekable binary file such as a member of a zip file. Out: a stream to decode, and times. The
-trade-off: when a video ends is read from all its packets, not from the container, which may be wrong by seconds; that
-costs a pass over the file, but no decoding.
+trade-off: the end of a video is read from all its packets, since the container may be wrong by seconds; that costs a
+pass over the file, but no decoding.
+
+The boxes say two things that FFmpeg does not tell before it decodes: the display matrix, and whether the index is
+there at all. Only the boxes needed for that are read, a few hundred bytes; anything odd gives None rather than an
+error, because FFmpeg has the last word on what is readable. Source: ISO/IEC 14496-12.
 """
 
 import math
@@ -27,7 +31,7 @@ MAX_FRAME_PIXELS = 8192 * 8192
 
 
 GET_AGAIN = "; get the file again"
-"""Ends what is said of a file whose bytes are to blame."""
+"""The end of a message about a file whose bytes are to blame."""
 
 
 class FileView:
@@ -67,7 +71,7 @@ class FileView:
 
 
 def video_name(source: Path | BinaryIO, name: str | None) -> str:
-    """Return what errors call a video."""
+    """Return a video's name for errors."""
     return name if name is not None else str(source if isinstance(source, Path) else getattr(source, "name", "video"))
 
 
@@ -78,9 +82,9 @@ def open_stream(source: Path | BinaryIO, name: str, *, decodes: bool = True) -> 
     told not to; other containers, and decoders that are not told how far frames are reordered, need it.
 
     Args:
-        source: where the video is.
-        name: what errors call it.
-        decodes: whether frames are going to be decoded; False if its packets and its header are enough.
+        source: the video.
+        name: its name in errors.
+        decodes: False if frames are not going to be decoded, so that packets and the header are enough.
     """
     container, stream = _open_stream(source, name, _WITHOUT_DECODING)
     if "mp4" not in container.format.name or (decodes and not stream.codec_context.has_b_frames):
@@ -90,7 +94,7 @@ def open_stream(source: Path | BinaryIO, name: str, *, decodes: bool = True) -> 
 
 
 _WITHOUT_DECODING: list[Any] = [{"skip_frame": "all"}] * 64
-"""For the first 64 streams of a file. PyAV takes dictionaries, whatever its type hints say."""
+"""Options for the first 64 streams of a file. PyAV takes dictionaries, whatever its type hints say."""
 
 
 def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) -> tuple[InputContainer, VideoStream]:
@@ -138,16 +142,16 @@ def _why_closed(source: Path | BinaryIO, error: BaseException) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PacketTimes:
-    """When the frames of a video are shown, from its packets alone."""
+    """The times at which the frames of a video are shown, from its packets alone."""
 
     starts_ns: NDArray[np.int64]
     """In nanoseconds from the first presented frame, ascending."""
     duration_seconds: float
     """End of the last presented frame."""
     cut: str | None
-    """Why the file ends before its end, or None if it is whole as far as its packets tell."""
+    """The reason why the file ends too early, or None if it is whole as far as its packets tell."""
     cut_ns: int
-    """If it was cut: the time before which every frame is known."""
+    """The time before which every frame is known, if the file was cut off."""
 
 
 def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
@@ -190,13 +194,13 @@ _MATRIX = struct.Struct(">9i")
 class _Box(NamedTuple):
     kind: bytes
     start: int
-    """Of its contents."""
+    """Start and end are those of the contents."""
     end: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mp4Boxes:
-    """What the boxes of a file say."""
+    """The facts that are read from the boxes of a file."""
 
     has_index: bool
     """A `moov` box; without one nothing can be decoded."""
@@ -223,7 +227,7 @@ def mp4_boxes(file: Path | BinaryIO) -> Mp4Boxes | None:
 
 
 def missing_index(boxes: Mp4Boxes | None, num_bytes: int) -> str | None:
-    """Return what is wrong with an MP4 or MOV that ends before its index, None with other files."""
+    """Return a message if this is an MP4 or MOV that ends before its index, else None."""
     if boxes is None or boxes.has_index:
         return None
     return f"is cut off: no index (moov) in its {num_bytes:,} bytes"

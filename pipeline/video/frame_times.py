@@ -1,7 +1,7 @@
-"""When to look: spans, the times of a clip's frames, and which frame of a video is shown at a time.
+"""Times: the span of a clip, the times of its frames, and the frame of a video that is shown at a time.
 
-Always by timestamps, never by index times average rate: a variable-rate file read by index was 13 frames off.
-Times are compared in whole nanoseconds, so that 45/30 s and 1.5 s are the same moment whatever their rounding.
+Frames are found by timestamps, never by index times average rate: a variable-rate file read by index was 13 frames
+off. Times are compared in whole nanoseconds, so that 45/30 s and 1.5 s are the same moment whatever their rounding.
 """
 
 from collections.abc import Sequence

@@ -24,7 +24,7 @@ CUT_OFF_SECONDS: Final = 0.5
 """A container that declares so much more than it holds has been cut off; smaller differences are rounding."""
 
 READ_ERRORS = (av.error.FFmpegError, OSError, ValueError)
-"""What reading or decoding a damaged file may raise."""
+"""Errors that reading or decoding a damaged file may raise."""
 
 
 class PacketQueue:
@@ -44,11 +44,11 @@ class PacketQueue:
         self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self.packets_read = 0
         self.cut: str | None = None
-        """Why the file ends before its end, once that is known."""
+        """The reason why the file ends too early, once that is known."""
         self.first_pts = 0
         self._fill()
         self.first_pts = min(self._known_pts(), default=0)
-        """Of the first presented frame, as far as the packets tell."""
+        """Timestamp of the first presented frame, as far as the packets tell."""
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -73,14 +73,14 @@ class PacketQueue:
         return self.to_ns(self._last_dts) + 1 if self._last_dts is not None else 0
 
     def is_past(self, last_ns: int) -> bool:
-        """Whether no packet in the queue or behind it can hold a frame that starts at or before that time."""
+        """Return True if no packet in the queue or behind it can hold a frame that starts at or before that time."""
         if any(packet.pts is None or self.to_ns(packet.pts) <= last_ns for packet in self._queue):
             return False
         dts = self._queue[-1].dts
         return dts is not None and self.to_ns(dts) >= last_ns
 
     def is_wanted(self, packet: av.Packet, times_ns: NDArray[np.int64]) -> bool:
-        """Whether a time may fall on this packet's frame: True unless a known later frame starts before any does."""
+        """Return True if a time may fall on this packet's frame: no known later frame starts before any time does."""
         if packet.pts is None:
             return True
         # A frame that is shown next may have been decoded before: others refer to it.
@@ -122,7 +122,7 @@ class PacketQueue:
                 self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._stream))
 
     def _missing(self) -> str | None:
-        """Return what the container promises and does not hold."""
+        """Return in words how much the container promises and does not hold, or None."""
         index_size = len(self._stream.index_entries)
         if self._num_seen < index_size:
             return f"{index_size} frames are listed but {self._num_seen} are there"
@@ -138,7 +138,7 @@ class PacketQueue:
         return None
 
     def _has_hole(self, last_dts: int) -> bool:
-        """Whether the frames that are shown after the last dts have a gap, in which frames after the cut belong."""
+        """Return True if the frames that are shown after the last dts have a gap, where frames after a cut belong."""
         starts = np.sort(np.array(self._latest_pts, np.int64))
         if len(starts) < 3:
             return False
@@ -147,7 +147,7 @@ class PacketQueue:
 
 
 def matroska_is_whole(source: Path | BinaryIO) -> bool | None:
-    """Whether a Matroska file is as long as its head says; None if it does not say, or is no Matroska file.
+    """Return True if a Matroska file is as long as its head says; None if it does not say, or is no Matroska file.
 
     Source: RFC 8794 (EBML), 4 and 5, and RFC 9559 (Matroska), 5.1.
     """
@@ -193,12 +193,12 @@ def nanoseconds_of(pts: int, stream: VideoStream) -> int:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return FFmpeg's or the system's own words, without its numbers and the path that we name ourselves."""
+    """Return FFmpeg's or the system's own words, without error numbers and the path, which our messages name."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def is_disposable(packet: av.Packet, extradata: bytes | None) -> bool:
-    """Whether no other frame refers to this H.264 packet's: all its slices have nal_ref_idc 0. False when in doubt.
+    """Return True if no other frame refers to this H.264 packet's, False when in doubt: all slices have nal_ref_idc 0.
 
     Source: ITU-T H.264, 7.4.1 (NAL units) and ISO/IEC 14496-15 (their length prefixes).
     """

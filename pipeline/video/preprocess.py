@@ -1,8 +1,9 @@
 """One decoded frame to one stored frame: upright, cropped, area-scaled, in the cache's pixel layout.
 
-Rotation and reflection by the display matrix, then the crop, then the resize, so that only the square is scaled; one
-FFmpeg filter graph a kind of frame does all of it. `bitexact` and `accurate_rnd` make the result the same on every
-processor, for about 0.4 ms more a 1080p frame: colleagues' caches of the same videos are equal byte for byte.
+Rotation and reflection by the display matrix come first, then the crop, then the resize, so that only the square is
+scaled. One FFmpeg filter graph for each kind of frame does all of it. `bitexact` and `accurate_rnd` make the result
+the same on every processor, for about 0.4 ms more a 1080p frame, so that colleagues' caches of the same videos are
+equal byte for byte.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""Decoded frames, as they come out, to answers: which frame is shown at each asked time.
+"""Decoded frames, as they come out of the decoder, to the frame that is shown at each asked time.
 
-In: what the decoder was given, and the frames that it gives back in presentation order. Out: a `ShownFrame` for each
-asked time, or a DecodeError at the first time that lies at or after damage. The trade-off: a decoder conceals damage
-and marks a frame only when it comes out, after the B-frames that were predicted from it. So a frame is held back
+In: the packets that the decoder gets, and the frames that it gives back in presentation order. Out: a `ShownFrame` for
+each asked time, or a DecodeError at the first time that lies at or after damage. The trade-off: a decoder conceals
+damage and marks a frame only when it comes out, after the B-frames that were predicted from it. So a frame is held back
 until everything decoded before it has come out clean: at most 16 frames are held, and nothing more is decoded.
 """
 
@@ -21,11 +21,11 @@ class ShownFrame(NamedTuple):
     """The answer for one asked time."""
 
     time_index: int
-    """Which of the asked times this answers."""
+    """Index of the asked time."""
     timestamp_seconds: float
-    """When the frame starts to be shown, from the first presented frame."""
+    """Start of the frame, from the first presented frame."""
     frame: av.VideoFrame
-    """As decoded: before rotation, crop and scaling. The same object for neighbouring times that show it."""
+    """The frame as decoded, before rotation, crop and scaling; the same object for neighbouring times that show it."""
 
 
 class _Held(NamedTuple):
@@ -34,7 +34,7 @@ class _Held(NamedTuple):
     frame: av.VideoFrame
 
 
-class Presentation:
+class PresentationOrder:
     """Answers ascending times from frames in presentation order; all times are nanoseconds from the first frame."""
 
     def __init__(self, name: str, times_ns: NDArray[np.int64], *, every_packet_shows: bool) -> None:
@@ -52,11 +52,11 @@ class Presentation:
         self._limit_ns: int | None = None
         self._reason: str | None = None
         self.damage_found = False
-        """Whether a packet was damaged, so that decoding on is of no use."""
+        """True once a packet was damaged, so that decoding further is of no use."""
 
     @property
     def done(self) -> bool:
-        """Whether every time has its answer."""
+        """True if every time has its frame."""
         return self._next == len(self._times_ns)
 
     def sent(self, start_ns: int) -> None:
@@ -67,7 +67,7 @@ class Presentation:
         self._num_sent += 1
 
     def damaged(self, reason: str, upcoming_ns: Iterable[int], *, decode_index: int | None = None) -> None:
-        """Note that the packet sent last, or the one with that index, is damaged: it and all behind it give nothing.
+        """Note that the packet sent last, or the one with that index, is damaged: frames from it on are not shown.
 
         Args:
             reason: in a few words.

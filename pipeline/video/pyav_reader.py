@@ -34,7 +34,7 @@ from signprep.pipeline.video.packets import (
     is_disposable,
     reason_of,
 )
-from signprep.pipeline.video.presentation_order import Presentation, ShownFrame
+from signprep.pipeline.video.presentation_order import PresentationOrder, ShownFrame
 
 DECODERS = ("pyav", "decord")
 """Readers that `open_video` offers, the default first."""
@@ -47,8 +47,8 @@ HIDES_FRAMES = frozenset({"vp8", "vp9", "mpeg4"})
 """Codecs in which a packet may lawfully give no frame: alternate references, and MPEG-4's frames "not coded"."""
 
 ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
-"""FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
-CABAC streams, and might refuse what odd encoders write."""
+"""FFmpeg's checks that no good file seen in the wild fails. `compliant` and `aggressive` found no further damage in
+CABAC streams, and might refuse good files of odd encoders."""
 
 
 class VideoReader(Protocol):
@@ -62,7 +62,7 @@ class VideoReader(Protocol):
         """End of the last presented frame, from the first presented frame."""
 
     def ends_after(self, seconds: float) -> bool:
-        """Whether the video certainly lasts longer than that; cheap, False when in doubt."""
+        """Return True if the video certainly lasts longer than that, False when in doubt. It is cheap."""
 
     def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         """Yield the frame shown at each of the ascending times; raise DecodeError at the first without one."""
@@ -79,11 +79,11 @@ class VideoReader(Protocol):
 
 @dataclass(kw_only=True)
 class DecodeCounts:
-    """What a reader has done so far, for tests and benchmarks."""
+    """The work that a reader has done so far, for tests and benchmarks."""
 
     packets_read: int = 0
     packets_unwanted: int = 0
-    """Skipped by the decoder: not asked for, and no other frame refers to them."""
+    """Packets that the decoder skipped: no time asks for them, and no other frame refers to them."""
     frames_decoded: int = 0
 
 
@@ -119,7 +119,7 @@ class PyAVReader:
             self._source.seek(0)
 
     def ends_after(self, seconds: float) -> bool:
-        """Whether the container declares half a second more than that, or else a frame starts after it."""
+        """Return True if the container declares half a second more than that, or if a frame starts after it."""
         if declared_seconds(self._container, self._stream) > seconds + CUT_OFF_SECONDS:
             return True
         return bool(self._packet_times().starts_ns[-1] > seconds * 1e9)
@@ -166,7 +166,7 @@ class PyAVReader:
         packets = PacketQueue(self._container, self._stream, self._source)
         packets.first_pts = self._first_pts = packets.first_pts if self._first_pts is None else self._first_pts
         hides_frames = codec.name in HIDES_FRAMES or codec.codec.canonical_name in HIDES_FRAMES
-        presentation = Presentation(self.name, times_ns, every_packet_shows=not hides_frames)
+        presentation = PresentationOrder(self.name, times_ns, every_packet_shows=not hides_frames)
         last_ns = int(times_ns[-1])
         while packets and not presentation.done and not presentation.damage_found and not packets.is_past(last_ns):
             packet = packets.popleft()
@@ -194,7 +194,7 @@ class PyAVReader:
         yield from presentation.end(packets.starts_ns())
 
     def _received(
-        self, packet: av.Packet | None, packets: PacketQueue, presentation: Presentation
+        self, packet: av.Packet | None, packets: PacketQueue, presentation: PresentationOrder
     ) -> Iterator[ShownFrame]:
         """Decode a packet, or with None what the decoder holds back; yield the answers that its frames make certain."""
         try:
@@ -222,8 +222,8 @@ def open_video(source: Path | BinaryIO, *, name: str | None = None, decoder: str
     """Open a video: a path, or a seekable binary file such as a member of a zip file.
 
     Args:
-        source: where the video is.
-        name: what errors call it; the path by default.
+        source: the video.
+        name: the video's name in errors; the path by default.
         decoder: one of `DECODERS`.
 
     Raises:
