@@ -82,13 +82,13 @@ def inspect(
         from signprep.cache_builder.report.statistics import describe, describe_findings
         from signprep.cache_builder.report.terminal import print_cache
 
-        description, columns = describe(cache), clip_table(cache)
-        findings = index_findings(columns, cache.clip_spec)
+        description, table = describe(cache), clip_table(cache)
+        findings = index_findings(table)
         if as_json:
-            document = description | describe_findings(columns, findings)
+            document = description | describe_findings(table, findings)
             click.echo(json_text(document))
         else:
-            print_cache(cache, description, columns, findings, Console())
+            print_cache(description, table, findings, Console())
 
 
 @click.command("play", short_help="Write one clip of a cache as a moving picture.")

@@ -1,1 +1,1 @@
-"""What a cache holds, made visible: statistics, findings, pictures, the page that shows them. No torch, no Pillow."""
+"""Reports on the contents of a cache: statistics, findings, pictures, and the page that shows them; no torch."""

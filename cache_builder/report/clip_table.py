@@ -1,7 +1,7 @@
 """The label index of a cache as arrays that are quick to count.
 
-In: a cache. Out: `ClipTable`, a row for each clip that is or should be there: failed ones are in, removed ones are
-not. Columns of repeating names are numbers into a tuple of names, so that half a million rows are counted by
+In: a cache. Out: `ClipTable`, a row for each clip that is or should be there: failed ones are in, removed ones are not.
+Columns of repeating names are numbers into a tuple of names, so that half a million rows are counted by
 `numpy.bincount` and no row becomes a Python object.
 """
 
@@ -19,7 +19,7 @@ from signprep.cache_builder.reader import Cache
 
 SPLITS_FIRST = ("train", "val", "test")
 VIEWS_FIRST = ("F", "U", "D", "L", "R")
-"""AIHub's: from the front, from above, from below, left and right."""
+"""AIHub's views: from the front, from above, from below, left and right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Named:
 
     codes: NDArray[np.int32]
     names: tuple[str | None, ...]
-    """Each once; None, where rows have no name, comes last."""
+    """Each name once; None, if rows have no name, comes last."""
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -39,6 +39,10 @@ class Named:
         """Return the name of one row."""
         return self.names[self.codes[row]]
 
+    def sorted_names(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the names that these rows have, each once, sorted."""
+        return sorted({self.of(row) or "" for row in rows.tolist()})
+
     def counts(self, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many of these rows have each name, int64 [names]."""
         return np.bincount(self.codes[rows], minlength=len(self.names))
@@ -48,9 +52,10 @@ class Named:
 class ClipTable:
     """The rows of an index whose clips were not removed, in the order of their positions; N of them."""
 
+    cache: Cache
     positions: NDArray[np.int64]
     is_ok: NDArray[np.bool_]
-    """Where there is a clip to look at; the others failed."""
+    """False where the clip failed."""
     gloss: Named
     """Names in the order of the labels, classes without a clip among them."""
     source: Named
@@ -65,10 +70,10 @@ class ClipTable:
     label_start_seconds: NDArray[np.float64]
     label_end_seconds: NDArray[np.float64]
     start_seconds: NDArray[np.float64]
-    """Of what was sampled; of the label where the clip failed."""
+    """The start of the sampled span; of the label where the clip failed."""
     end_seconds: NDArray[np.float64]
     is_repeating: NDArray[np.bool_]
-    """Where a frame of the video is shown more than once: the span has fewer frames than the clip."""
+    """True where a frame of the video is shown more than once: the span has fewer frames than the clip."""
     num_removed: int
 
     def __len__(self) -> int:
@@ -76,8 +81,13 @@ class ClipTable:
 
     @cached_property
     def durations_seconds(self) -> NDArray[np.float64]:
-        """How long what was sampled lasts, float64 [N]."""
+        """The lengths of the sampled spans, float64 [N]."""
         return self.end_seconds - self.start_seconds
+
+    def named(self, name: str) -> Named:
+        """Return a column of names by its own name."""
+        column: Named = getattr(self, name)
+        return column
 
     def where(self, row: int) -> str:
         """Return the video of a row and the seconds in it, for people."""
@@ -85,7 +95,7 @@ class ClipTable:
 
 
 def clip_table(cache: Cache) -> ClipTable:
-    """Return the columns of a cache's index that reports are made of."""
+    """Return the clips of a cache for a report."""
     everything = cache.index
     status = everything["status"].cast(pa.string())
     table = everything.filter(pc.not_equal(status, REMOVED))
@@ -93,6 +103,7 @@ def clip_table(cache: Cache) -> ClipTable:
     start, end = _floats(table["clip_start_seconds"]), _floats(table["clip_end_seconds"])
     video, video_hash = table["video"], table["video_hash"]
     return ClipTable(
+        cache=cache,
         positions=table["position"].to_numpy(),
         is_ok=pc.equal(table["status"].cast(pa.string()), OK).to_numpy(),
         gloss=_named(table["gloss"], cache.vocabulary.glosses),

@@ -6,15 +6,14 @@ knowing.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signprep.cache_builder.report.clip_table import ClipTable
-from signprep.cache_builder.report.duplicate_videos import same_spans, same_videos
-from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
+from signprep.pipeline.clip_spec import SEGMENT_SPAN
 from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END
 from signprep.pipeline.datasets.splits import leaks
 from signprep.pipeline.runtime.text import counted
@@ -28,6 +27,62 @@ FAR_FROM_MEDIAN = 3.0
 """A clip so many times longer or shorter than the median is worth a look."""
 RARE = 10
 """A class with a tenth of the median class's clips is called rare."""
+SAME_SPAN = 0.5
+"""Two labels claim the same seconds if they share at least this part of the time that either covers."""
+
+_LEAKING = (
+    ERROR,
+    "Training refuses this cache: validation would ask about what was learnt by heart.",
+    "Build it with --split-by auto, or correct the splits in the table it was built from.",
+)
+_LOOK_AT_PAIRS = "Look at them: a sign repeated very exactly may look so too."
+_SHOWS_NOTHING = (WARNING, "A frozen or covered camera, or a label in a pause: look at a few of them.", "")
+_ODD_LENGTH = (NOTE, "The label may be wrong: look at a few of them.", "")
+CATALOGUE = {
+    "failed": (ERROR, "Not in the cache.", "Get the videos again, then run the same build-cache."),
+    "leak-take": _LEAKING,
+    "leak-video-content": _LEAKING,
+    "two-glosses": (
+        ERROR,
+        "A model cannot be right about both.",
+        "It is meant so only where a segment has several names (--attributes all).",
+    ),
+    "class-empty": (ERROR, "A model never sees it.", ""),
+    "damaged": (ERROR, "`signprep verify` tells which files; with --repair it makes them again from the videos.", ""),
+    "alike-across-splits": (ERROR, "Validation asks about what was learnt by heart.", _LOOK_AT_PAIRS),
+    "leak-signer": (
+        WARNING,
+        "Accuracy says nothing about people not seen in training; --split-by signer keeps them apart.",
+        "",
+    ),
+    "labelled-twice": (WARNING, "The same clip counts twice.", ""),
+    "same-video": (
+        WARNING,
+        "The same footage counts more than once.",
+        "Delete the copies, or find the video that belongs there.",
+    ),
+    "class-not-in-train": (WARNING, "A model cannot learn it, and is asked about it.", ""),
+    "class-not-in-val": (WARNING, "Nobody can say whether the model knows it.", ""),
+    "class-rare": (WARNING, "A model will hardly ever answer it.", ""),
+    "views-missing": (
+        WARNING,
+        "Others of their source have them: a download may be incomplete, or a video failed.",
+        "",
+    ),
+    "cut-short": (WARNING, "What was asked for lies partly outside the video; the clip shows the part inside.", ""),
+    "alike-across-glosses": (WARNING, "One of the two labels may be wrong.", _LOOK_AT_PAIRS),
+    "alike": (WARNING, "The same performance counts twice.", _LOOK_AT_PAIRS),
+    "still": _SHOWS_NOTHING,
+    "dark": _SHOWS_NOTHING,
+    "frames-repeat": (NOTE, "Their spans have fewer frames than a clip.", ""),
+    "very-short": _ODD_LENGTH,
+    "very-long": _ODD_LENGTH,
+    "no-signer": (NOTE, "Nothing can tell whether the same person is in both splits.", ""),
+    "no-split": (NOTE, "They are neither trained on nor validated with.", ""),
+    "removed": (NOTE, "Their videos or labels are gone from the data.", "`signprep compact` gives back their bytes."),
+    "compared": (NOTE, "--compare N compares N of them.", ""),
+}
+"""Severity, meaning and cure by kind of finding."""
 
 
 def no_rows() -> NDArray[np.int64]:
@@ -54,7 +109,22 @@ class ClipFinding(Finding):
         return list(self.lines[:most]) or [table.where(row) for row in self.rows[:most].tolist()]
 
 
-def index_findings(table: ClipTable, spec: ClipSpec) -> list[ClipFinding]:
+def found(kind: str, title: str, *, rows: NDArray[np.int64] | None = None, lines: Sequence[str] = ()) -> ClipFinding:
+    """Return a finding of a kind of `CATALOGUE`."""
+    severity, meaning, cure = CATALOGUE[kind]
+    rows = no_rows() if rows is None else rows
+    return ClipFinding(
+        kind=kind, severity=severity, title=title, meaning=meaning, cure=cure, rows=rows, lines=tuple(lines)
+    )
+
+
+def found_in_clips(rows: NDArray[np.int64], kind: str, what: str) -> Iterator[ClipFinding]:
+    """Yield the finding that the clips of these rows are `what`, if there are any."""
+    if len(rows):
+        yield found(kind, f"{counted(len(rows), 'clip')} {what}", rows=rows)
+
+
+def index_findings(table: ClipTable) -> list[ClipFinding]:
     """Return everything that the index tells, the worst first."""
     return worst_first(
         [
@@ -64,20 +134,11 @@ def index_findings(table: ClipTable, spec: ClipSpec) -> list[ClipFinding]:
             *_same_videos(table),
             *_uneven_classes(table),
             *_missing_views(table),
-            *_odd_spans(table, spec),
+            *_odd_spans(table),
             *_unknown_names(table),
             *_removed(table),
         ]
     )
-
-
-def findings_of_rows(
-    rows: NDArray[np.int64], kind: str, severity: str, what: str, meaning: str
-) -> Iterator[ClipFinding]:
-    """Yield the finding that the clips of these rows are `what`, if there are any."""
-    if len(rows):
-        title = f"{counted(len(rows), 'clip')} {what}"
-        yield ClipFinding(kind=kind, severity=severity, title=title, meaning=meaning, rows=rows)
 
 
 def _failures(table: ClipTable) -> Iterator[ClipFinding]:
@@ -86,15 +147,8 @@ def _failures(table: ClipTable) -> Iterator[ClipFinding]:
     for row in np.flatnonzero(~table.is_ok).tolist():
         by_reason.setdefault(_failure_reason(table, row), []).append(row)
     for reason, rows in sorted(by_reason.items(), key=lambda pair: -len(pair[1])):
-        yield ClipFinding(
-            kind="failed",
-            severity=ERROR,
-            title=f"{counted(len(rows), 'clip')} could not be decoded ({reason})",
-            meaning="Not in the cache.",
-            cure="Get the videos again, then run the same build-cache.",
-            rows=np.array(rows, np.int64),
-            lines=tuple(table.error.of(row) or "" for row in rows),
-        )
+        title = f"{counted(len(rows), 'clip')} could not be decoded ({reason})"
+        yield found("failed", title, rows=np.array(rows, np.int64), lines=[table.error.of(row) or "" for row in rows])
 
 
 def _failure_reason(table: ClipTable, row: int) -> str:
@@ -114,26 +168,9 @@ def _leaks(table: ClipTable) -> Iterator[ClipFinding]:
         column, leaked = named[leak.kind], set(leak.names)
         codes = [code for code, name in enumerate(column.names) if name in leaked]
         rows = np.flatnonzero(np.isin(column.codes, codes))
-        meaning, cure = (
-            (
-                "Training refuses this cache: validation would ask about what was learnt by heart.",
-                "Build it with --split-by auto, or correct the splits in the table it was built from.",
-            )
-            if leak.forbidden
-            else (
-                "Accuracy says nothing about people not seen in training; --split-by signer keeps them apart.",
-                "",
-            )
-        )
-        yield ClipFinding(
-            kind=f"leak-{leak.kind.replace(' ', '-')}",
-            severity=ERROR if leak.forbidden else WARNING,
-            title=f"{counted(len(leak.names), leak.kind)} both in train and in val",
-            meaning=meaning,
-            cure=cure,
-            rows=rows,
-            lines=_videos(table, rows) if column is table.content else leak.names,
-        )
+        lines = _videos(table, rows) if column is table.content else leak.names
+        title = f"{counted(len(leak.names), leak.kind)} both in train and in val"
+        yield found(f"leak-{leak.kind.replace(' ', '-')}", title, rows=rows, lines=lines)
 
 
 def _videos(table: ClipTable, rows: NDArray[np.int64]) -> tuple[str, ...]:
@@ -145,81 +182,81 @@ def _videos(table: ClipTable, rows: NDArray[np.int64]) -> tuple[str, ...]:
 
 
 def _same_labels(table: ClipTable) -> Iterator[ClipFinding]:
-    """Find labels that claim the same seconds of the same video."""
-    pairs = same_spans(table)
-    for is_contradiction, kind, severity, title, meaning, cure in (
-        (
-            True,
-            "two-glosses",
-            ERROR,
-            " for two glosses",
-            "A model cannot be right about both.",
-            "It is meant so only where a segment has several names (--attributes all).",
-        ),
-        (False, "labelled-twice", WARNING, "", "The same clip counts twice.", ""),
-    ):
-        if chosen := [pair for pair in pairs if pair.is_contradiction == is_contradiction]:
-            yield ClipFinding(
-                kind=kind,
-                severity=severity,
-                title=f"{counted(len(chosen), 'pair')} of labels claim the same seconds of the same video{title}",
-                meaning=meaning,
-                cure=cure,
-                rows=np.unique([row for pair in chosen for row in pair.rows]),
-                lines=tuple(
-                    f"{' / '.join(dict.fromkeys(pair.glosses))}: "
-                    f"{' = '.join(dict.fromkeys(table.where(row) for row in pair.rows))}"
-                    for pair in chosen
-                ),
+    """Find labels that claim the same seconds of the same bytes."""
+    same = [pair for rows in _rows_by_content(table) for pair in _same_spans(table, rows)]
+    codes = table.gloss.codes
+    for kind, differ, what in (("two-glosses", True, " for two glosses"), ("labelled-twice", False, "")):
+        if pairs := [pair for pair in same if (codes[pair[0]] != codes[pair[1]]) == differ]:
+            yield found(
+                kind,
+                f"{counted(len(pairs), 'pair')} of labels claim the same seconds of the same video{what}",
+                rows=np.unique(pairs),
+                lines=[
+                    f"{' / '.join(dict.fromkeys(str(table.gloss.of(row)) for row in pair))}: "
+                    f"{' = '.join(dict.fromkeys(table.where(row) for row in pair))}"
+                    for pair in pairs
+                ],
             )
 
 
+def _rows_by_content(table: ClipTable) -> list[NDArray[np.int64]]:
+    """Return the rows of each video's bytes that have more than one row, in their order."""
+    order = np.argsort(table.content.codes, kind="stable")
+    starts = np.flatnonzero(np.diff(table.content.codes[order])) + 1
+    return [rows for rows in np.split(order, starts) if len(rows) > 1]
+
+
+def _same_spans(table: ClipTable, rows: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of these rows whose labels share `SAME_SPAN` of their time."""
+    starts, ends = table.label_start_seconds, table.label_end_seconds
+    ordered = rows[np.argsort(starts[rows], kind="stable")].tolist()
+    for place, row in enumerate(ordered):
+        for other in ordered[place + 1 :]:
+            if starts[other] >= ends[row]:
+                break
+            covered = max(ends[row], ends[other]) - starts[row]
+            shared = min(ends[row], ends[other]) - starts[other]
+            if covered > 0 and shared / covered >= SAME_SPAN:
+                yield row, other
+
+
 def _same_videos(table: ClipTable) -> Iterator[ClipFinding]:
-    """Find videos of the same bytes under several names."""
-    if groups := same_videos(table):
-        yield ClipFinding(
-            kind="same-video",
-            severity=WARNING,
-            title=f"{counted(len(groups), 'video')} under several names, byte for byte",
-            meaning="The same footage counts more than once.",
-            cure="Delete the copies, or find the video that belongs there.",
-            rows=np.unique(np.concatenate([group.rows for group in groups])),
-            lines=tuple(f"{' = '.join(group.videos)} ({', '.join(group.glosses)})" for group in groups),
+    """Find videos of the same bytes under several names, those with the most clips first."""
+    groups = [rows for rows in _rows_by_content(table) if len(np.unique(table.video.codes[rows])) > 1]
+    groups.sort(key=len, reverse=True)
+    if groups:
+        yield found(
+            "same-video",
+            f"{counted(len(groups), 'video')} under several names, byte for byte",
+            rows=np.unique(np.concatenate(groups)),
+            lines=[
+                f"{' = '.join(table.video.sorted_names(rows))} ({', '.join(table.gloss.sorted_names(rows))})"
+                for rows in groups
+            ],
         )
 
 
 def _uneven_classes(table: ClipTable) -> Iterator[ClipFinding]:
     """Find classes without clips, without clips in a split, and with few."""
     clips = table.gloss.counts(table.is_ok)
-    yield from _of_classes(table, clips == 0, "class-empty", ERROR, "without any clip", "A model never sees it.")
-    meanings = {
-        "train": "A model cannot learn it, and is asked about it.",
-        "val": "Nobody can say whether the model knows it.",
-    }
-    for split, meaning in meanings.items():
+    yield from _of_classes(table, clips == 0, "class-empty", "without any clip")
+    for split in ("train", "val"):
         if split in table.split.names:
             in_split = table.is_ok & (table.split.codes == table.split.names.index(split))
             lacks = (table.gloss.counts(in_split) == 0) & (clips > 0)
-            yield from _of_classes(table, lacks, f"class-not-in-{split}", WARNING, f"without a {split} clip", meaning)
+            yield from _of_classes(table, lacks, f"class-not-in-{split}", f"without a {split} clip")
     if (clips > 0).any():
         rare = (clips > 0) & (clips * RARE <= np.median(clips[clips > 0]))
-        what = "with a tenth of the median class's clips or fewer"
-        yield from _of_classes(table, rare, "class-rare", WARNING, what, "A model will hardly ever answer it.")
+        yield from _of_classes(table, rare, "class-rare", "with a tenth of the median class's clips or fewer")
 
 
-def _of_classes(
-    table: ClipTable, chosen: NDArray[np.bool_], kind: str, severity: str, what: str, meaning: str
-) -> Iterator[ClipFinding]:
+def _of_classes(table: ClipTable, chosen: NDArray[np.bool_], kind: str, what: str) -> Iterator[ClipFinding]:
+    """Yield the finding that the chosen classes, bool [classes], are `what`, if there are any."""
     codes = np.flatnonzero(chosen)
     if len(codes):
-        yield ClipFinding(
-            kind=kind,
-            severity=severity,
-            title=f"{counted(len(codes), 'class', 'classes')} {what}",
-            meaning=meaning,
-            rows=np.flatnonzero(np.isin(table.gloss.codes, codes) & table.is_ok),
-            lines=tuple(str(table.gloss.names[code]) for code in codes),
-        )
+        rows = np.flatnonzero(np.isin(table.gloss.codes, codes) & table.is_ok)
+        title = f"{counted(len(codes), 'class', 'classes')} {what}"
+        yield found(kind, title, rows=rows, lines=[str(table.gloss.names[code]) for code in codes])
 
 
 def _missing_views(table: ClipTable) -> Iterator[ClipFinding]:
@@ -238,42 +275,32 @@ def _missing_views(table: ClipTable) -> Iterator[ClipFinding]:
     takes = np.flatnonzero(lacks.any(axis=1))
     if len(takes):
         missing = [", ".join(str(views.names[code]) for code in np.flatnonzero(lacks[take])) for take in takes]
-        yield ClipFinding(
-            kind="views-missing",
-            severity=WARNING,
-            title=f"{counted(len(takes), 'take')} without all views",
-            meaning="Others of their source have them: a download may be incomplete, or a video failed.",
+        yield found(
+            "views-missing",
+            f"{counted(len(takes), 'take')} without all views",
             rows=np.flatnonzero(np.isin(table.take.codes, takes)),
-            lines=tuple(f"{table.take.names[take]}: no {names}" for take, names in zip(takes, missing, strict=True)),
+            lines=[f"{table.take.names[take]}: no {names}" for take, names in zip(takes, missing, strict=True)],
         )
 
 
-def _odd_spans(table: ClipTable, spec: ClipSpec) -> Iterator[ClipFinding]:
+def _odd_spans(table: ClipTable) -> Iterator[ClipFinding]:
     """Find clips that the end of their video cut short, that show frames twice, or that last oddly long."""
-    ok, durations = table.is_ok, table.durations_seconds
-    yield from findings_of_rows(
-        np.flatnonzero(ok & _is_cut(table, spec)),
-        "cut-short",
-        WARNING,
-        "cut short by the start or end of the video",
-        "What was asked for lies partly outside the video; the clip shows the part inside.",
-    )
-    meaning = f"Their spans have fewer than {spec.num_frames} frames."
-    repeating = np.flatnonzero(ok & table.is_repeating)
-    yield from findings_of_rows(repeating, "frames-repeat", NOTE, "with frames shown twice", meaning)
+    ok, durations, spec = table.is_ok, table.durations_seconds, table.cache.clip_spec
+    cut = np.flatnonzero(ok & _is_cut(table))
+    yield from found_in_clips(cut, "cut-short", "cut short by the start or end of the video")
+    for finding in found_in_clips(np.flatnonzero(ok & table.is_repeating), "frames-repeat", "with frames shown twice"):
+        yield replace(finding, meaning=f"Their spans have fewer than {spec.num_frames} frames.")
     if spec.span == SEGMENT_SPAN and ok.any():
         median = float(np.median(durations[ok]))
-        for kind, chosen, what in (
-            ("very-short", durations * FAR_FROM_MEDIAN < median, "less than a third of"),
-            ("very-long", durations > FAR_FROM_MEDIAN * median, "over three times"),
-        ):
-            meaning = "The label may be wrong: look at a few of them."
-            rows, what = np.flatnonzero(ok & chosen), f"{what} the median {median:.2f} s"
-            yield from findings_of_rows(rows, kind, NOTE, what, meaning)
+        short = np.flatnonzero(ok & (durations * FAR_FROM_MEDIAN < median))
+        yield from found_in_clips(short, "very-short", f"less than a third of the median {median:.2f} s")
+        long = np.flatnonzero(ok & (durations > FAR_FROM_MEDIAN * median))
+        yield from found_in_clips(long, "very-long", f"over three times the median {median:.2f} s")
 
 
-def _is_cut(table: ClipTable, spec: ClipSpec) -> NDArray[np.bool_]:
+def _is_cut(table: ClipTable) -> NDArray[np.bool_]:
     """Return where a clip lacks a part of the span that was asked for."""
+    spec = table.cache.clip_spec
     before, after = span_of_segment(0.0, 0.0, spec)
     starts, ends = table.label_start_seconds, table.label_end_seconds
     if spec.span != SEGMENT_SPAN:
@@ -285,22 +312,14 @@ def _is_cut(table: ClipTable, spec: ClipSpec) -> NDArray[np.bool_]:
 
 def _unknown_names(table: ClipTable) -> Iterator[ClipFinding]:
     """Find clips of which nobody knows the signer or the split."""
-    for name, column, meaning in (
-        ("signer", table.signer, "Nothing can tell whether the same person is in both splits."),
-        ("split", table.split, "They are neither trained on nor validated with."),
-    ):
+    for name in ("signer", "split"):
+        column = table.named(name)
         if None in column.names:
             rows = np.flatnonzero(table.is_ok & (column.codes == len(column.names) - 1))
-            yield from findings_of_rows(rows, f"no-{name}", NOTE, f"of no known {name}", meaning)
+            yield from found_in_clips(rows, f"no-{name}", f"of no known {name}")
 
 
 def _removed(table: ClipTable) -> Iterator[ClipFinding]:
     """Find clips that an update removed."""
     if table.num_removed:
-        yield ClipFinding(
-            kind="removed",
-            severity=NOTE,
-            title=f"{counted(table.num_removed, 'clip')} removed since the cache was built",
-            meaning="Their videos or labels are gone from the data.",
-            cure="`signprep compact` gives back their bytes.",
-        )
+        yield found("removed", f"{counted(table.num_removed, 'clip')} removed since the cache was built")

@@ -14,7 +14,7 @@ clips take 25 s to read and 15 s to compare on one core, 300,000 take 25 minutes
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.options import COMPARED_CLIPS
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.clip_table import ClipTable, Named
-from signprep.cache_builder.report.findings import ClipFinding, findings_of_rows, no_rows
+from signprep.cache_builder.report.clip_table import ClipTable
+from signprep.cache_builder.report.findings import ClipFinding, found, found_in_clips, no_rows
 from signprep.pipeline.errors import CacheCorruptError
 from signprep.pipeline.runtime.text import counted
-from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING
 
 COARSE_LIKENESS, LIKENESS = 0.985, 0.992
 """Correlations of what moves, in coarse and in fine fields, from which on two clips are called alike."""
@@ -40,14 +39,10 @@ STILL_LUMA = 0.25
 _BLOCK = 512
 """Clips on one side of a product of matrices, and fine signatures kept in memory."""
 
-_ALIKE = {
-    "split": ("alike-across-splits", ERROR, " in two splits", "Validation asks about what was learnt by heart."),
-    "gloss": ("alike-across-glosses", WARNING, " under two glosses", "One of the two labels may be wrong."),
-    "": ("alike", WARNING, "", "The same performance counts twice."),
-}
-"""Kind, severity, end of the title and meaning of the finding, by the worst thing that two clips do not share."""
-ALIKE_KINDS = {difference: kind for difference, (kind, *_) in _ALIKE.items()}
-"""Kinds of findings about pairs, by `AlikePair.difference`."""
+ALIKE_KINDS = {"split": "alike-across-splits", "gloss": "alike-across-glosses", "": "alike"}
+"""Kinds of findings about pairs, by `AlikePair.difference`, the worst first."""
+_WHERE = {"split": " in two splits", "gloss": " under two glosses", "": ""}
+"""Ends of their titles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +73,6 @@ class Comparison:
 
 
 def compare_clips(
-    cache: Cache,
     table: ClipTable,
     *,
     most: int = COMPARED_CLIPS,
@@ -88,8 +82,7 @@ def compare_clips(
     """Compare the clips of a cache with one another.
 
     Args:
-        cache: that is compared.
-        table: of its clips.
+        table: of the cache.
         most: clips that are compared; of more, so many are drawn, the same ones every time.
         threads: that read.
         progress: is told how many clips have been read.
@@ -98,59 +91,50 @@ def compare_clips(
     num_all = len(rows)
     if num_all > most:
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-    if not len(rows) or cache.clip_spec.num_frames < 2:
+    if not len(rows) or table.cache.clip_spec.num_frames < 2:
         return Comparison(num_all=num_all)
-    found = _signatures(cache, table.positions[rows], progress, threads=threads)
-    is_moving = found.motion >= STILL_LUMA
-    candidates, is_cut_off = _candidates(found.moving[is_moving], table.content.codes[rows[is_moving]])
+    seen = _signatures(table.cache, table.positions[rows], progress, threads=threads)
+    is_moving = seen.motion >= STILL_LUMA
+    candidates, is_cut_off = _candidates(seen.moving[is_moving], table.content.codes[rows[is_moving]])
     return Comparison(
         num_clips=len(rows),
         num_all=num_all,
-        pairs=tuple(_decided(cache, table, rows[is_moving][candidates])),
+        pairs=tuple(_decided(table, rows[is_moving][candidates])),
         is_cut_off=is_cut_off,
-        still_rows=rows[~is_moving & found.is_intact],
-        dark_rows=rows[(found.brightness < DARK_LUMA) & found.is_intact],
-        damaged_rows=rows[~found.is_intact],
+        still_rows=rows[~is_moving & seen.is_intact],
+        dark_rows=rows[(seen.brightness < DARK_LUMA) & seen.is_intact],
+        damaged_rows=rows[~seen.is_intact],
     )
 
 
 def footage_findings(table: ClipTable, comparison: Comparison) -> Iterator[ClipFinding]:
     """Find what a comparison of clips shows."""
-    covered = "A frozen or covered camera, or a label in a pause: look at a few of them."
-    verify = "`signprep verify` tells which files; with --repair it makes them again from the videos."
-    yield from findings_of_rows(comparison.damaged_rows, "damaged", ERROR, "of damaged bytes", verify)
-    yield from _alike_findings(table, comparison)
-    yield from findings_of_rows(comparison.still_rows, "still", WARNING, "in which nothing moves", covered)
-    yield from findings_of_rows(comparison.dark_rows, "dark", WARNING, "in which hardly anything can be seen", covered)
-    if comparison.num_clips < comparison.num_all:
-        yield _sampled(comparison)
-
-
-def _alike_findings(table: ClipTable, comparison: Comparison) -> Iterator[ClipFinding]:
+    yield from found_in_clips(comparison.damaged_rows, "damaged", "of damaged bytes")
     least = "at least " if comparison.is_cut_off else ""
-    for difference, (kind, severity, where, meaning) in _ALIKE.items():
+    for difference, kind in ALIKE_KINDS.items():
         if pairs := [pair for pair in comparison.pairs if pair.difference == difference]:
-            named = [" = ".join(f"{table.where(row)} ({table.gloss.of(row)})" for row in pair.rows) for pair in pairs]
-            yield ClipFinding(
-                kind=kind,
-                severity=severity,
-                title=f"{least}{counted(len(pairs), 'pair')} of clips look like the same footage{where}",
-                meaning=meaning,
-                cure="Look at them: a sign repeated very exactly may look so too.",
+            yield found(
+                kind,
+                f"{least}{counted(len(pairs), 'pair')} of clips look like the same footage{_WHERE[difference]}",
                 rows=np.unique([row for pair in pairs for row in pair.rows]),
-                lines=tuple(f"likeness {pair.likeness:.3f}: {both}" for pair, both in zip(pairs, named, strict=True)),
+                lines=[
+                    f"likeness {pair.likeness:.3f}: "
+                    + " = ".join(f"{table.where(row)} ({table.gloss.of(row)})" for row in pair.rows)
+                    for pair in pairs
+                ],
             )
-
-
-def _sampled(comparison: Comparison) -> ClipFinding:
-    if not comparison.num_clips:
-        title, meaning, cure = "clips were not compared with one another", "--compare N compares N of them.", ""
-    else:
-        share = (comparison.num_clips / comparison.num_all) ** 2
+    yield from found_in_clips(comparison.still_rows, "still", "in which nothing moves")
+    yield from found_in_clips(comparison.dark_rows, "dark", "in which hardly anything can be seen")
+    if not comparison.num_clips and comparison.num_all:
+        yield found("compared", "clips were not compared with one another")
+    elif comparison.num_clips < comparison.num_all:
+        percent = 100 * (comparison.num_clips / comparison.num_all) ** 2
         title = f"{comparison.num_clips:,} of {counted(comparison.num_all, 'clip')} compared with one another"
-        meaning = f"So about {100 * share:.0f} % of all pairs were looked at."
-        cure = f"--compare {comparison.num_all} compares all."
-    return ClipFinding(kind="compared", severity=NOTE, title=title, meaning=meaning, cure=cure)
+        yield replace(
+            found("compared", title),
+            meaning=f"So about {percent:.0f} % of all pairs were looked at.",
+            cure=f"--compare {comparison.num_all} compares all.",
+        )
 
 
 def _candidates(moving: NDArray[np.float32], contents: NDArray[np.int32]) -> tuple[NDArray[np.int64], bool]:
@@ -167,7 +151,7 @@ def _candidates(moving: NDArray[np.float32], contents: NDArray[np.int32]) -> tup
     return np.concatenate(found), False
 
 
-def _decided(cache: Cache, table: ClipTable, candidates: NDArray[np.int64]) -> list[AlikePair]:
+def _decided(table: ClipTable, candidates: NDArray[np.int64]) -> list[AlikePair]:
     """Return the pairs of rows that are alike in fine fields too, in the order of `Comparison.pairs`."""
     fine: dict[int, NDArray[np.float32]] = {}
     pairs = []
@@ -176,18 +160,14 @@ def _decided(cache: Cache, table: ClipTable, candidates: NDArray[np.int64]) -> l
             if each not in fine:
                 if len(fine) >= _BLOCK:
                     fine.clear()
-                fine[each] = _fine_signature(cache, int(table.positions[each]))
+                fine[each] = _fine_signature(table.cache, int(table.positions[each]))
         likeness = float(fine[row] @ fine[other])
         if likeness >= LIKENESS:
-            difference = next((name for name in ("split", "gloss") if _differ(table, name, row, other)), "")
+            codes = {name: table.named(name).codes for name in ("split", "gloss")}
+            difference = next((name for name, of in codes.items() if of[row] != of[other]), "")
             pairs.append(AlikePair(rows=(row, other), likeness=min(1.0, likeness), difference=difference))
-    worst = list(_ALIKE)
+    worst = list(ALIKE_KINDS)
     return sorted(pairs, key=lambda pair: (worst.index(pair.difference), -pair.likeness, pair.rows))
-
-
-def _differ(table: ClipTable, name: str, row: int, other: int) -> bool:
-    column: Named = getattr(table, name)
-    return bool(column.codes[row] != column.codes[other])
 
 
 class _Signatures(NamedTuple):

@@ -211,7 +211,7 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
         ],
     }
     for name in ("gloss", *FILTERS, "video", "error"):
-        document[name] = _named(getattr(table, name), rows, keep_all=name in ("gloss", *FILTERS))
+        document[name] = _named(table.named(name), rows, keep_all=name in ("gloss", *FILTERS))
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
 

@@ -1,7 +1,7 @@
 """The whole way from a cache to its report: figures, findings, comparison, pictures, one file.
 
-In: a cache. Out: an HTML file of 20 MB at most, and what it has. Figures and lists come first; pictures get the room
-that they leave. A cache behind a URL, whose shards would all be fetched for them, shows none unless asked.
+In: a cache. Out: an HTML file of at most 20 MB, and a summary of it. Figures and lists come first; pictures get what
+room they leave. A cache behind a URL, whose shards would all be fetched for them, shows none unless asked.
 """
 
 import shlex
@@ -65,23 +65,23 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     require_writable(path)
     table = clip_table(cache)
     classes = class_codes(table, options.classes)
-    comparison = _compared(cache, table, options)
-    findings = worst_first([*index_findings(table, cache.clip_spec), *footage_findings(table, comparison)])
+    comparison = _compared(table, options)
+    findings = worst_first([*index_findings(table), *footage_findings(table, comparison)])
     listed = listed_rows(table, classes)
     page = Page(
         title=cache_name(cache),
         about=about_cache(cache),
-        figures=main_figures(cache, table),
+        figures=main_figures(table),
         table=table,
         findings=findings,
         pairs=_pairs_to_show(comparison, listed),
         clips=packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
     )
     room = MAX_BYTES - len(page.html().encode()) - _ROOM_FOR_LISTS
-    pictures, num_left_out = _pictures(cache, table, classes, comparison, options, room)
+    pictures, num_left_out = _pictures(table, classes, comparison, options, room)
     page = replace(
         page,
-        notes=_notes(cache, table, listed, len(pictures.by_row), num_left_out),
+        notes=_notes(table, listed, len(pictures.by_row), num_left_out),
         pictures=packed_pictures(listed, pictures.side, pictures.by_row),
     )
     html = page.html().encode()
@@ -121,13 +121,13 @@ def _threads(options: ReportOptions) -> int:
     return options.threads or min(8, usable_cores())
 
 
-def _compared(cache: Cache, table: ClipTable, options: ReportOptions) -> Comparison:
+def _compared(table: ClipTable, options: ReportOptions) -> Comparison:
     most = options.compare
     if most is None:
-        most = COMPARED_CLIPS if _is_read_freely(cache) else 0
+        most = COMPARED_CLIPS if _is_read_freely(table.cache) else 0
     num_compared = min(most, int(table.is_ok.sum()))
     with progress_bar("Comparing", num_compared, "clips") as progress:
-        return compare_clips(cache, table, most=most, threads=_threads(options), progress=progress)
+        return compare_clips(table, most=most, threads=_threads(options), progress=progress)
 
 
 def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[str, list[tuple[int, int]]]:
@@ -141,29 +141,24 @@ def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[st
 
 
 def _pictures(
-    cache: Cache,
-    table: ClipTable,
-    classes: NDArray[np.int64],
-    comparison: Comparison,
-    options: ReportOptions,
-    room: int,
+    table: ClipTable, classes: NDArray[np.int64], comparison: Comparison, options: ReportOptions, room: int
 ) -> tuple[Pictures, int]:
     """Return the pictures of a report, and how many more would be shown if there were room."""
     most = options.clips_per_class
     if most is None:
         default = CLIPS_A_CHOSEN_CLASS if options.classes else CLIPS_A_CLASS
-        most = default if options.classes or _is_read_freely(cache) else 0
+        most = default if options.classes or _is_read_freely(table.cache) else 0
     in_pairs = [row for pair in comparison.pairs[:SHOWN_PAIRS] for row in pair.rows] if most else []
-    plan = plan_pictures(cache, table, shown_rows(table, classes, most), room, always=in_pairs)
+    plan = plan_pictures(table, shown_rows(table, classes, most), room, always=in_pairs)
     with progress_bar("Making pictures", len(plan.rows), "pictures") as progress:
-        pictures = make_pictures(cache, table, plan, room, threads=_threads(options), progress=progress)
+        pictures = make_pictures(table, plan, room, threads=_threads(options), progress=progress)
     return pictures, plan.num_asked - len(pictures.by_row)
 
 
-def _notes(cache: Cache, table: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left_out: int) -> list[str]:
-    """Return what the lists leave out."""
+def _notes(table: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left_out: int) -> list[str]:
+    """Return remarks on what the lists leave out."""
     notes = []
-    if not num_shown and not _is_read_freely(cache):
+    if not num_shown and not _is_read_freely(table.cache):
         notes.append("No pictures: the clips lie behind a URL. --clips-per-class 1, or --classes, fetches them.")
     elif num_left_out:
         notes.append(

@@ -1,7 +1,7 @@
-"""How many clips there are of what: by split, source, signer, view and class, by duration, and where there are none.
+"""Numbers of clips by split, source, signer, view, class and duration, and the description of a cache.
 
-In: a clip table. Out: small tables of whole numbers, which text and page draw as they like. Only clips that
-are there count: a failed one is a hole.
+In: a clip table. Out: small tables of whole numbers, which text and page draw as they like, and plain JSON types. Only
+clips that are there count: a failed one is a hole.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, counts_by_value
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.clip_table import ClipTable, Named
+from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import ClipFinding
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.runtime.text import byte_size, counted, time_span
@@ -26,7 +26,7 @@ _STEPS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60
 GRAVITIES = {ERROR: "wrong", WARNING: "look", NOTE: "note"}
 """Names of severities under the JSON key `gravity`, which programs written before `severity` read."""
 LONG_TAIL_PERCENT = 99.5
-"""Of the clips have a bin of their own; the last bin holds the longer ones too."""
+"""Percentage of clips for whose durations there are bins; the last bin holds the longer ones too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Balance:
     column: str
     names: tuple[str | None, ...]
     clips: NDArray[np.int64]
-    """int64 [names, splits]."""
+    """Numbers of clips, int64 [names, splits]."""
 
     @property
     def totals(self) -> NDArray[np.int64]:
@@ -46,10 +46,10 @@ class Balance:
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """How long clips last."""
+    """Numbers of clips by their lengths."""
 
     edges_seconds: NDArray[np.float64]
-    """float64 [bins + 1]; a bin is half-open, and the last one holds what is longer too."""
+    """Edges of half-open bins, float64 [bins + 1]; the last bin holds longer clips too."""
     clips: NDArray[np.int64]
     quantiles_seconds: tuple[float, ...]
     """Least, 5 %, median, 95 %, greatest."""
@@ -57,12 +57,12 @@ class Durations:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """Which word there is by which signer from which view."""
+    """Words by signer and view."""
 
     signers: tuple[str | None, ...]
     views: tuple[str | None, ...]
     words: NDArray[np.int64]
-    """int64 [signers, views]: how many words have clips."""
+    """Numbers of words that have clips, int64 [signers, views]."""
     num_words: int
     num_unsigned: int
     """Pairs of a word and a signer without any clip."""
@@ -72,19 +72,12 @@ class Coverage:
 
 def balances(table: ClipTable) -> dict[str, Balance]:
     """Return the clips by split, source, signer, view and gloss; columns in which nothing is known are left out."""
-    named = {
-        "split": table.split,
-        "source": table.source,
-        "signer": table.signer,
-        "view": table.view,
-        "gloss": table.gloss,
-    }
-    return {name: balance(table, name, column) for name, column in named.items() if column.known}
+    names = ("split", "source", "signer", "view", "gloss")
+    return {name: _balance(table, name) for name in names if table.named(name).known}
 
 
-def balance(table: ClipTable, name: str, column: Named) -> Balance:
-    """Return the clips that are there by the names of a column and by split."""
-    num_splits = len(table.split.names)
+def _balance(table: ClipTable, name: str) -> Balance:
+    column, num_splits = table.named(name), len(table.split.names)
     both = column.codes[table.is_ok].astype(np.int64) * num_splits + table.split.codes[table.is_ok]
     clips = np.bincount(both, minlength=len(column.names) * num_splits)
     return Balance(column=name, names=column.names, clips=clips.reshape(len(column.names), num_splits))
@@ -100,7 +93,7 @@ def durations(table: ClipTable) -> Durations | None:
     return Durations(
         edges_seconds=edges,
         clips=clips,
-        quantiles_seconds=tuple(float(value) for value in np.quantile(seconds, (0, 0.05, 0.5, 0.95, 1))),
+        quantiles_seconds=tuple(np.quantile(seconds, (0, 0.05, 0.5, 0.95, 1)).tolist()),
     )
 
 
@@ -139,12 +132,10 @@ def coverage(table: ClipTable) -> Coverage | None:
 
 def describe(cache: Cache) -> dict[str, Any]:
     """Return counts, bytes and settings of a cache as plain JSON types."""
-    index = cache.index
-    stored = index.filter(pc.equal(index["status"].cast(pa.string()), OK))
+    index, status = cache.index, cache.index["status"].cast(pa.string())
+    stored, failed, removed = (index.filter(pc.equal(status, value)) for value in (OK, FAILED, REMOVED))
     stored_bytes = pc.sum(stored["stored_bytes"]).as_py() or 0
     raw_bytes = stored.num_rows * cache.clip_spec.raw_rgb_bytes
-    failed = index.filter(pc.equal(index["status"].cast(pa.string()), FAILED))
-    num_removed = pc.sum(pc.equal(index["status"].cast(pa.string()), REMOVED)).as_py() or 0
     return {
         "path": str(cache),
         "format_version": cache.info.format_version,
@@ -154,7 +145,7 @@ def describe(cache: Cache) -> dict[str, Any]:
         "provenance": dict(cache.info.provenance),
         "positions": len(cache),
         "clips": stored.num_rows,
-        "removed": num_removed,
+        "removed": removed.num_rows,
         "classes": len(cache.vocabulary),
         "videos": len(pc.unique(stored["video"])),
         "takes": len(pc.unique(stored["take"])),
@@ -189,12 +180,12 @@ def describe_findings(table: ClipTable, findings: list[ClipFinding]) -> dict[str
 
 
 def cache_name(cache: Cache) -> str:
-    """Return the last part of where a cache lies: reports travel, and folders of this machine are nobody's business."""
+    """Return a cache's name without its folders, which a report that is sent to others must not show."""
     return str(cache).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or str(cache)
 
 
 def clip_shape(spec: ClipSpec) -> str:
-    """Return how clips were cut, for people.
+    """Return in words how clips were cut.
 
     >>> clip_shape(ClipSpec())
     '16 x 256 x 256 yuv420p, center crop, labelled segment'
@@ -213,9 +204,9 @@ def about_cache(cache: Cache) -> list[str]:
     ]
 
 
-def main_figures(cache: Cache, table: ClipTable) -> list[tuple[str, str, str]]:
+def main_figures(table: ClipTable) -> list[tuple[str, str, str]]:
     """Return the main figures of a cache: a name, a figure, and what more there is to say."""
-    ok = table.is_ok
+    cache, ok = table.cache, table.is_ok
     num_ok, num_failed = int(ok.sum()), int((~ok).sum())
     splits = zip(table.split.names, table.split.counts(ok).tolist(), strict=True)
     by_split = " · ".join(f"{number:,} {name or 'without split'}" for name, number in splits if number)

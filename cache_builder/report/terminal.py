@@ -1,7 +1,8 @@
-"""The description of a cache as people read it in a terminal: tables with bars, and what to look at.
+"""A cache, or one of its clips, in the terminal: tables with bars, findings, and frames as pictures.
 
-In: a cache's figures and findings. Out: text on a rich console. Names come from label files: they are text, never
-markup.
+In: figures and findings, or a clip. Out: text on a rich console. Names come from label files: they are text, never
+markup. Frames are shown by kitty's or iTerm2's protocol where the terminal is known to have it, else as coloured half
+blocks, two pixels a character.
 """
 
 import base64
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.color import Color
 from rich.console import Console
-from rich.segment import Segment
+from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
@@ -40,15 +41,23 @@ from signprep.pipeline.scan.findings import print_finding
 
 BAR_WIDTH = 32
 COLOURS = ("blue", "yellow", "green", "magenta", "white")
-"""Of the splits, in their order."""
+"""Colours of the splits, in their order."""
 FILLS = "█▒░▓▚"
-"""Of the splits: where there are no colours, bars still tell them apart."""
+"""Characters of the splits: where there are no colours, bars still tell them apart."""
 LEVELS = "▁▂▃▄▅▆▇█"
 SHOWN_LINES = 3
+"""Examples of a finding."""
+
+FRAMES_A_ROW = 8
+SHOWN_FRAMES = 16
+WEBP_QUALITY = 85
+_TOLD = ("segment_id", "gloss", "signer", "view", "split", "take", "video", "video_hash")
+_KITTY_BLOCK = 4096
+_FEWEST_CELLS = 18
+"""Characters that a frame is wide at least, drawn with half blocks."""
 
 
 def print_cache(
-    cache: Cache,
     description: dict[str, Any],
     table: ClipTable,
     findings: Sequence[ClipFinding],
@@ -56,8 +65,8 @@ def print_cache(
     *,
     most: int = 10,
 ) -> None:
-    """Print what is in a cache: its settings, clips by name and split, durations, and what was found."""
-    _print_overview(cache, description, console)
+    """Print a cache's settings, clips by name and split (the `most` frequent names), durations and findings."""
+    _print_overview(table.cache, description, console)
     for balance in balances(table).values():
         _print_balance(balance, table.split.names, console, most)
     if found := durations(table):
@@ -99,11 +108,8 @@ def _print_balance(balance: Balance, splits: Sequence[str | None], console: Cons
     table.add_column("clips", justify="right")
     if not is_of_splits:
         for place, split in enumerate(splits):
-            table.add_column(
-                f"{FILLS[place % len(FILLS)]} {split or '-'}",
-                justify="right",
-                header_style=COLOURS[place % len(COLOURS)],
-            )
+            fill, colour = FILLS[place % len(FILLS)], COLOURS[place % len(COLOURS)]
+            table.add_column(f"{fill} {split or '-'}", justify="right", header_style=colour)
     table.add_column("")
     for place in order[:most]:
         parts = balance.clips[place].tolist()
@@ -131,21 +137,9 @@ def _print_durations(found: Durations, console: Console) -> None:
     least, _, median, _, most = found.quantiles_seconds
     heights = np.ceil(found.clips / max(1, found.clips.max()) * (len(LEVELS) - 1)).astype(int)
     drawn = "".join(LEVELS[height] for height in heights.tolist())
+    ends = f"  {least:.2f} ", (drawn, "blue"), f" {most:.2f}, median {median:.2f}"
     console.print()
-    console.print(
-        Text.assemble(
-            ("seconds a clip", "bold"), f"  {least:.2f} ", (drawn, "blue"), f" {most:.2f}, median {median:.2f}"
-        )
-    )
-
-
-SHOWN_FRAMES = 16
-_KITTY_BLOCK = 4096
-_FEWEST_CELLS = 18
-"""Characters that a frame is wide at least, drawn with half blocks."""
-FRAMES_A_ROW = 8
-WEBP_QUALITY = 85
-_TOLD = ("segment_id", "gloss", "signer", "view", "split", "take", "video", "video_hash")
+    console.print(Text.assemble(("seconds a clip", "bold"), *ends))
 
 
 def clip_row(cache: Cache, position: int) -> dict[str, Any]:
@@ -271,12 +265,4 @@ def print_blocks(picture: NDArray[np.uint8], console: Console) -> None:
             style = Style(color=Color.from_rgb(*top), bgcolor=Color.from_rgb(*bottom))
             segments.append(Segment("▀", style))
         segments.append(Segment.line())
-    console.print(_Segments(segments), end="")
-
-
-class _Segments:
-    def __init__(self, segments: list[Segment]) -> None:
-        self._segments = segments
-
-    def __rich_console__(self, *_: object) -> list[Segment]:
-        return self._segments
+    console.print(Segments(segments), end="")

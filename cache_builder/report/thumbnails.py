@@ -15,18 +15,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_images import animated_webp, clip_frames
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.pipeline.errors import CacheCorruptError
 
 TRIED_CLIPS = 12
 _ROOM = 1.05
-"""What is chosen by a few clips may be so much larger than all of them."""
+"""Pictures of all clips may be so much larger than those of the few that were tried."""
 
 
 class Quality(NamedTuple):
-    """How a clip is shown."""
+    """The size of a picture: pixels a side, frames, and quality of the encoder."""
 
     side: int
     frames: int
@@ -38,7 +37,7 @@ LARGE, MEDIUM, SMALL, SMALLEST = Quality(128, 12, 50), Quality(96, 8, 45), Quali
 
 @dataclass(frozen=True, kw_only=True)
 class PicturePlan:
-    """Which clips are shown, and how."""
+    """A choice of clips, and the size of their pictures."""
 
     quality: Quality
     rows: tuple[int, ...]
@@ -52,24 +51,18 @@ class Pictures:
     """Moving pictures of clips."""
 
     side: int
-    """In pixels."""
+    """Pixels."""
     by_row: dict[int, str]
     """WebP in base64, by row of the clip table."""
 
 
 def plan_pictures(
-    cache: Cache,
-    table: ClipTable,
-    classes: Sequence[Sequence[int]],
-    max_bytes: int,
-    *,
-    always: Sequence[int] = (),
+    table: ClipTable, classes: Sequence[Sequence[int]], max_bytes: int, *, always: Sequence[int] = ()
 ) -> PicturePlan:
     """Return the largest set of pictures that fits into `max_bytes` of base64.
 
     Args:
-        cache: whose clips are shown.
-        table: of its clips.
+        table: of the cache.
         classes: rows of each class, the most telling first.
         max_bytes: that all pictures may have.
         always: rows that are shown whatever the number of classes.
@@ -81,7 +74,7 @@ def plan_pictures(
     sizes: dict[Quality, float] = {}
     for quality, number in [*((q, n) for n in range(most, 0, -1) for q in (LARGE, MEDIUM)), (SMALL, 1), (SMALLEST, 1)]:
         if quality not in sizes:
-            made = [len(data) for row in tried if (data := _picture(cache, table, row, quality))]
+            made = [len(data) for row in tried if (data := _picture(table, row, quality))]
             sizes[quality] = _ROOM * sum(made) / max(1, len(made))
         num_pictures = len(always) + sum(min(number, len(rows)) for rows in classes)
         if num_pictures * sizes[quality] <= max_bytes:
@@ -92,7 +85,6 @@ def plan_pictures(
 
 
 def make_pictures(
-    cache: Cache,
     table: ClipTable,
     plan: PicturePlan,
     max_bytes: int,
@@ -104,7 +96,7 @@ def make_pictures(
     made: dict[int, str | None] = {}
     ordered = sorted(plan.rows)  # as clips lie in the shards
     with ThreadPoolExecutor(threads, thread_name_prefix="signprep-pictures") as pool:
-        pictures = pool.map(lambda row: _picture(cache, table, row, plan.quality), ordered)
+        pictures = pool.map(lambda row: _picture(table, row, plan.quality), ordered)
         for row, picture in zip(ordered, pictures, strict=True):
             made[row] = picture
             progress(len(made))
@@ -114,16 +106,16 @@ def make_pictures(
         if picture is not None and num_bytes + len(picture) <= max_bytes:
             by_row[row] = picture
             num_bytes += len(picture)
-    return Pictures(side=min(plan.quality.side, cache.clip_spec.size), by_row=by_row)
+    return Pictures(side=min(plan.quality.side, table.cache.clip_spec.size), by_row=by_row)
 
 
-def _picture(cache: Cache, table: ClipTable, row: int, quality: Quality) -> str | None:
+def _picture(table: ClipTable, row: int, quality: Quality) -> str | None:
     """Return a picture in base64; None for a damaged clip."""
     try:
-        clip = cache.read([int(table.positions[row])])[0]
+        clip = table.cache.read([int(table.positions[row])])[0]
     except CacheCorruptError:
         return None
-    frames = clip_frames(cache, clip, most=quality.frames, side=quality.side)
+    frames = clip_frames(table.cache, clip, most=quality.frames, side=quality.side)
     data = animated_webp(frames, float(table.durations_seconds[row]), quality.webp)
     return base64.b64encode(data).decode("ascii")
 
@@ -132,7 +124,7 @@ def shown_rows(table: ClipTable, classes: NDArray[np.int64], most: int) -> list[
     """Return rows to show of each class, `most` at most, the first of which tells most.
 
     Args:
-        table: of a cache's clips.
+        table: of the cache.
         classes: their places among the glosses.
         most: rows of a class.
     """

@@ -231,7 +231,7 @@ def _timelines(
         "evaluation_version": EVALUATION_VERSION,
         "checkpoint": str(checkpoint),
         "windows": window,
-        "timeline": found.to_dict(),
+        "timeline": found,
     }
 
 

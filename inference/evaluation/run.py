@@ -6,7 +6,6 @@ In: an opened checkpoint and a cache or annotations. Out: the dictionary that do
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,42 +106,6 @@ def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path
     return open_cache(out)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimelineEvaluation:
-    """The agreement of labelled videos' timelines with their labels."""
-
-    segments: SegmentScores
-    words: WordErrors
-    num_videos: int
-    num_left_out: int
-    """Labelled segments whose middle no predicted window shows: what could not be read says nothing of the model."""
-    unanswered: tuple[str, ...]
-    """The reasons why windows, or whole videos, have no prediction."""
-    without_signs: tuple[str, ...]
-    """Videos whose timeline is empty, with their surest window."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON object."""
-        segments, words = self.segments, self.words
-        return {
-            "videos": self.num_videos,
-            "iou": MATCHING_IOU,
-            "segment_precision": segments.precision,
-            "segment_recall": segments.recall,
-            "segment_f1": segments.f1,
-            "predicted_segments": segments.num_predicted,
-            "labelled_segments": segments.num_true,
-            "left_out_segments": self.num_left_out,
-            "matched_segments": segments.num_matched,
-            "word_error_rate": words.rate,
-            "substitutions": words.substitutions,
-            "insertions": words.insertions,
-            "deletions": words.deletions,
-            "unanswered": list(self.unanswered),
-            "without_signs": list(self.without_signs),
-        }
-
-
 def evaluate_timelines(
     recognizer: Recognizer,
     annotations: Annotations,
@@ -151,8 +114,10 @@ def evaluate_timelines(
     *,
     batch_size: int = 32,
     decoders: int = 2,
-) -> TimelineEvaluation:
-    """Return how well the timelines of labelled videos agree with their labels.
+) -> dict[str, Any]:
+    """Return how well the timelines of labelled videos agree with their labels, as docs/evaluation.md explains.
+
+    Segments whose middle no predicted window shows are left out: a video that cannot be read says nothing of the model.
 
     Args:
         recognizer: an opened checkpoint.
@@ -192,14 +157,23 @@ def evaluate_timelines(
     if not segments.num_true:  # whose scores would be perfect
         reason = f"; the first reason: {unanswered[0]}" if unanswered else ""
         raise AnnotationError(f"not one of {left_out} labelled signs is where a video could be read{reason}")
-    return TimelineEvaluation(
-        segments=segments,
-        words=words,
-        num_videos=len(videos),
-        num_left_out=left_out,
-        unanswered=tuple(dict.fromkeys(unanswered)),
-        without_signs=tuple(without_signs),
-    )
+    return {
+        "videos": len(videos),
+        "iou": MATCHING_IOU,
+        "segment_precision": segments.precision,
+        "segment_recall": segments.recall,
+        "segment_f1": segments.f1,
+        "predicted_segments": segments.num_predicted,
+        "labelled_segments": segments.num_true,
+        "left_out_segments": left_out,
+        "matched_segments": segments.num_matched,
+        "word_error_rate": words.rate,
+        "substitutions": words.substitutions,
+        "insertions": words.insertions,
+        "deletions": words.deletions,
+        "unanswered": list(dict.fromkeys(unanswered)),
+        "without_signs": without_signs,
+    }
 
 
 def _is_predicted(segment: Segment, found: VideoPredictions) -> bool:

@@ -88,12 +88,12 @@ def test_three_thousand_classes_stay_under_twenty_megabytes(tmp_path: Path, tab:
 def test_pictures_fit_into_the_room_there_is(tmp_path: Path) -> None:
     rows = [row_of(number, gloss=f"낱말 {number % 8}") for number in range(64)]
     made = write_cache(tmp_path / "c.zarr", rows)
-    columns = clip_table(made)
+    table = clip_table(made)
     classes = [list(range(code, 64, 8)) for code in range(8)]
     shown = []
     for room in (1_000_000, 60_000, 12_000, 3_000):
-        plan = plan_pictures(made, columns, classes, room, always=[63])
-        pictures = make_pictures(made, columns, plan, room, threads=2)
+        plan = plan_pictures(table, classes, room, always=[63])
+        pictures = make_pictures(table, plan, room, threads=2)
         assert sum(map(len, pictures.by_row.values())) <= room
         assert next(iter(pictures.by_row)) == 63
         shown.append(len(pictures.by_row))
@@ -103,10 +103,10 @@ def test_pictures_fit_into_the_room_there_is(tmp_path: Path) -> None:
 
 def test_of_too_many_clips_whole_classes_are_listed(troubled: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signprep.cache_builder.report.page.LISTED_CLIPS", 20)
-    columns = clip_table(troubled)
-    rows = listed_rows(columns, np.array([4]))
-    assert {columns.gloss.of(row) for row in rows} == {"3.1절"}
-    document = json.loads(gzip.decompress(base64.b64decode(packed_clips(columns, rows, [], "signprep play"))))
+    table = clip_table(troubled)
+    rows = listed_rows(table, np.array([4]))
+    assert {table.gloss.of(row) for row in rows} == {"3.1절"}
+    document = json.loads(gzip.decompress(base64.b64decode(packed_clips(table, rows, [], "signprep play"))))
     assert len(document["position"]) == 10
 
 
