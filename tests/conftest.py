@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Models as small as the tests' are slower on several threads, ten times so while other work runs on the cores.
@@ -22,6 +23,12 @@ from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
 from tests.generated_videos import write_video
+from tests.waiting import HANG_SECONDS
+
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 GLOSSES = ("왼쪽", "오른쪽")
 SIGNERS = ("REAL01", "REAL02", "REAL17")
@@ -69,7 +76,7 @@ def peak_mib_of_clips(videos: Sequence[Path], spans: Sequence[Span]) -> float:
     """Cut spans out of videos, good or bad, in a process of its own; return the most memory it held, in MiB."""
     command = [sys.executable, "-c", _MEASURE_CLIPS, json.dumps(spans), *map(str, videos)]
     root = Path(__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240, check=True)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
     return float(done.stdout)
 
 

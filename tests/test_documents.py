@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md")])
@@ -116,7 +117,7 @@ def test_readme_is_walked_word_for_word(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "best.ckpt").write_bytes((tmp_path / BEST).read_bytes())
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "python-api.md").read_text("utf-8"), re.M | re.S)
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 0, done.stderr
 

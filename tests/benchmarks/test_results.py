@@ -13,6 +13,7 @@ from benchmarks._goals import GOALS
 from benchmarks._report import Bar, Recorded, chart
 from benchmarks._results import Section, write_results
 from benchmarks._size import Size
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def test_what_failed_and_which_peer_was_missing_is_said(tmp_path: Path) -> None:
 
 def test_the_runner_writes_results_and_charts(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--toy", "--results", str(tmp_path / "RESULTS.md"), "scale"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "(results/scale.svg)" in text and "random batch ms" in text and "Toy sizes" in text

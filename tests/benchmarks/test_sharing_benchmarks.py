@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import HANG_SECONDS
+
 
 @pytest.mark.parametrize(
     ("name", "parts"),
@@ -16,6 +18,6 @@ import pytest
 )
 def test_it_runs(name: str, parts: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "benchmarks", "--toy", name]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
     assert all(part in done.stdout for part in parts), done.stdout

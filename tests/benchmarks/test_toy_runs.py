@@ -9,6 +9,7 @@ import pytest
 from benchmarks import build, decode, plan
 from benchmarks.__main__ import find_benchmarks
 from benchmarks._size import Size
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +31,7 @@ def test_the_share_of_decoding_in_a_build_is_measured(capsys: pytest.CaptureFixt
 
 def test_an_unknown_benchmark_is_refused_with_the_names_that_exist() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 2 and "decode" in done.stderr and "Traceback" not in done.stderr
 

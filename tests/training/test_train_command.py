@@ -15,6 +15,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER
 from tests.conftest import write_data_root
+from tests.waiting import HANG_SECONDS
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 SMALL = ["--num-frames", "2", "--crop-size", "32", "--epochs", "1", "--batch-size", "4"]
@@ -170,9 +171,13 @@ def test_a_place_that_cannot_be_written_is_told_before_training(cache: Cache, tm
     assert "nowhere/mobile.pt: cannot be written" in str(result.exception) and not (tmp_path / "out").exists()
 
 
+ENDLESS = "100000"
+"""Epochs, which no machine comes to the end of before it is told to stop."""
+
+
 def started(cache: Cache, out: Path, *more: str) -> subprocess.Popen[str]:
     script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
-    arguments = ["train", "--cache", str(cache.path), *SMALL, "--epochs", "400", "--output-dir", str(out), *more]
+    arguments = ["train", "--cache", str(cache.path), *SMALL, "--epochs", ENDLESS, "--output-dir", str(out), *more]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, env=environment
@@ -185,9 +190,9 @@ def test_ctrl_c_saves_says_how_to_go_on_and_it_does(cache: Cache, tmp_path: Path
         lines = []
         for line in process.stderr:
             lines.append(line)
-            if line.startswith("epoch 3/400"):
+            if line.startswith(f"epoch 3/{ENDLESS}"):
                 process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(HANG_SECONDS) == 130
     text = "".join(lines)
     assert "stopping after this batch, and saving" in text
     assert "--resume goes on from" in text and "Traceback" not in text
@@ -206,7 +211,7 @@ def test_two_processes_train_together_and_speak_once(cache: Cache, tmp_path: Pat
     arguments = ["train", "--cache", str(cache.path), *SMALL, "--devices", "2", "--output-dir", str(tmp_path)]
     done = subprocess.run(
         [sys.executable, str(program), *arguments, "--batch-size", "3", "--ema-decay", "0.9"],
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=HANG_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("best validation accuracy") == 1 and done.stderr.count("classes: 2") == 1

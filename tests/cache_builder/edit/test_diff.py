@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from signprep.cache_builder.edit.diff import diff, matched_rows
@@ -135,7 +135,6 @@ def few_rows(draw: st.DrawFn) -> pa.Table:
     return index_table(rows)
 
 
-@settings(deadline=None)  # other work runs on the cores
 @given(few_rows(), few_rows())
 def test_each_row_is_paired_once_at_most_and_never_with_another_clip(left: pa.Table, right: pa.Table) -> None:
     pairs = matched_rows(left, right)

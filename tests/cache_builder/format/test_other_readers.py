@@ -19,6 +19,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import CacheVersionError
 from tests.conftest import build_test_cache
+from tests.waiting import HANG_SECONDS
 
 PLAIN_SPEC = ClipSpec(num_frames=3, size=32, pixels="rgb24")
 
@@ -41,7 +42,9 @@ def test_a_program_that_knows_only_zarr_reads_the_frames_of_the_videos(
 ) -> None:
     spec = ClipSpec(num_frames=3, size=32)
     built = build_test_cache(data_root, tmp_path / "c.zarr", spec, codec=codec)
-    subprocess.run([sys.executable, "-c", _READ_BY_ZARR, built.path, tmp_path / "clips.npy"], check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", _READ_BY_ZARR, built.path, tmp_path / "clips.npy"], check=True, timeout=HANG_SECONDS
+    )
     clips = np.load(tmp_path / "clips.npy")
     for row in built.index.to_pylist():
         span = Span(row["start_seconds"], row["end_seconds"])
@@ -72,7 +75,7 @@ assert not importlib.metadata.entry_points(group="zarr.codecs")
 def test_zarr_without_signprep_reads_a_plain_cache(plain_cache: Cache, tmp_path: Path) -> None:
     packages = site_packages_without_signprep(tmp_path / "packages")
     command = [sys.executable, "-I", "-S", "-c", _HAS_NO_SIGNPREP + _READ_BY_ZARR]
-    subprocess.run([*command, plain_cache.path, tmp_path / "clips.npy", packages], check=True, timeout=60)
+    subprocess.run([*command, plain_cache.path, tmp_path / "clips.npy", packages], check=True, timeout=HANG_SECONDS)
     clips = np.load(tmp_path / "clips.npy")
     assert clips.any() and np.array_equal(clips, plain_cache.read(range(len(plain_cache))))
 

@@ -33,6 +33,7 @@ from signprep.cache_builder.remote.partial_pull import Selection, pull_selection
 from signprep.cache_builder.remote.pull import pull
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheVersionError
 from tests.cache_builder.made_caches import clip_of, make_cache
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -259,7 +260,9 @@ print(refused)
 
 
 def _read_elsewhere(path: Path) -> str:
-    done = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -267,7 +270,7 @@ def _read_elsewhere(path: Path) -> str:
 @pytest.mark.parametrize("codec", ["lz4hc", "zstd", "plain"])
 def test_chunks_with_any_bytes_never_end_the_process(codec: str) -> None:
     command = [sys.executable, "-c", _FUZZ, codec, "4000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 1000
 

@@ -11,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import HANG_SECONDS
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-ANSWER_SECONDS = 60
 _FLAGS = (
     "--headless",
     "--no-sandbox",  # the tests may run as root, in a container
@@ -55,7 +56,8 @@ class Tab:
         ready = (
             "new Promise(done => { const look = () => document.body?.dataset.ready ? done(true) : setTimeout(look, 20);"
         )
-        assert self.value(ready + " setTimeout(() => done(false), 20000); look(); })"), self.complaints
+        ready += f" setTimeout(() => done(false), {500 * HANG_SECONDS}); look(); }})"
+        assert self.value(ready), self.complaints
 
     def value(self, expression: str) -> Any:
         """Return what an expression of JavaScript gives, a promise's result in place of the promise."""
@@ -100,7 +102,7 @@ class Tab:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._left:
-            assert select.select([self._answers], [], [], ANSWER_SECONDS)[0], "the browser does not answer"
+            assert select.select([self._answers], [], [], HANG_SECONDS)[0], "the browser does not answer"
             block = self._answers.read(2**20)
             assert block, "the browser has ended"
             self._left += block

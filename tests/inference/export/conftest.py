@@ -19,6 +19,7 @@ from signprep.inference.export.run import ExportOptions, export_model
 from signprep.training.model.export_format import ONNX, TORCHSCRIPT
 from signprep.training.model.metadata import CHECKPOINT_KEY, ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
+from tests.waiting import HANG_SECONDS
 
 ANY_DROP = 1.0
 """The tiny model is hardly trained: its answers are close, and int8 exchanges some."""
@@ -127,6 +128,6 @@ def answers_alone(code: str, inputs: dict[str, torch.Tensor], files: list[Path],
     torch.save(inputs, folder / "inputs.pt")
     script = _WITHOUT_SIGNPREP.format(answer=code.strip())
     arguments = [str(folder / "inputs.pt"), str(folder / "answers.pt"), *map(str, files)]
-    subprocess.run([sys.executable, "-c", script, *arguments], check=True, cwd=folder, timeout=240)
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True, cwd=folder, timeout=HANG_SECONDS)
     answers = torch.load(folder / "answers.pt")
     return [answers[str(file)] for file in files]

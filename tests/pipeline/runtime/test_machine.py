@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.waiting import HANG_SECONDS
+
 PROGRAM = """
 import signal
 from joblib import Parallel, delayed
@@ -19,5 +21,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no masks of signals")
 def test_ctrl_c_reaches_no_worker_and_its_starter_still() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=os.environ, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=os.environ, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stderr

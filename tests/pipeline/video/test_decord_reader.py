@@ -11,6 +11,7 @@ from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import number_of, write_video
+from tests.waiting import HANG_SECONDS
 
 pytest.importorskip("decord", exc_type=ImportError)
 SPEC = ClipSpec(num_frames=8, size=96)
@@ -72,7 +73,7 @@ def test_a_reader_of_another_thread_is_refused(tmp_path: Path) -> None:
     with open_video(video, decoder="decord") as reader:
         thread = threading.Thread(target=use)
         thread.start()
-        thread.join(20)
+        thread.join(HANG_SECONDS)
     assert len(errors) == 1 and "another thread" in str(errors[0])
 
 
@@ -91,11 +92,11 @@ def test_a_reader_inherited_over_fork_is_refused_and_does_not_hang(tmp_path: Pat
     with open_video(video, decoder="decord") as reader:
         child = context.Process(target=_use_inherited, args=(reader, results))
         child.start()
-        child.join(20)
+        child.join(HANG_SECONDS)
         alive = child.is_alive()
         if alive:
             child.kill()
-        assert not alive and "another thread or process" in results.get(timeout=5)
+        assert not alive and "another thread or process" in results.get(timeout=HANG_SECONDS)
         assert len(list(reader.frames_at([0.5]))) == 1
 
 

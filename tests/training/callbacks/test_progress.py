@@ -1,5 +1,6 @@
 """What a run says on stderr where there is no terminal."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.training.small_runs import run
 def test_an_epoch_has_a_line_and_a_long_one_has_lines_on_the_way(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", math.inf)
     run(cache, tmp_path / "short")
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("epoch 1/1: loss ") and "by class" in line
