@@ -30,7 +30,7 @@ class Option:
     positional: bool = False
     """True for an argument of the command, as CACHE; aliases name it as an option."""
     metavar: str | None = None
-    """The word for the value in the help; FILE refuses folders, DIR refuses files."""
+    """The word for the value in the help."""
     choices: tuple[str, ...] = ()
     old_choices: tuple[tuple[str, str], ...] = ()
     """Former names of choices, each with its present name; accepted on the command line without being shown."""

@@ -6,8 +6,7 @@ from typing import Any
 
 import click
 
-from signprep.cache_builder.remote.location import LOCATION
-from signprep.cache_builder.remote.stream_options import stream_options
+from signprep.cache_builder.remote.stream_options import LOCATION, stream_options
 
 Command = Callable[..., Any]
 PART = click.FloatRange(0, 1)

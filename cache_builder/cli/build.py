@@ -1,83 +1,82 @@
 """The command `build-cache`."""
 
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.remote.location import LOCATION, Location, shown
-from signprep.pipeline.cli.source_options import source_options
-from signprep.pipeline.cli.workers_option import workers_option
-from signprep.pipeline.errors import DecodeError, StoppedError
+from signprep.cache_builder.cli.transfer import confirm_readers
+from signprep.cache_builder.options import BuildOptions
+from signprep.cache_builder.remote.location import Location, location_option, shown
+from signprep.pipeline.cli.options import command, options_of, told_if_stopped
+from signprep.pipeline.datasets.annotations import DataRootOptions, SourceOptions
+from signprep.pipeline.datasets.splits import SplitOptions
+from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.options import REQUIRED, check_options, option, workers_option
 
 if TYPE_CHECKING:
     from signprep.cache_builder.building.cluster import Cluster
 
 
-@click.command("build-cache", short_help="Cut labelled segments and store them as a cache.")
-@source_options
-@click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: data to train on,")
-@click.option("--val-data-root", type=click.Path(path_type=Path), help="and data to validate on.")
-@click.option("--out", required=True, type=LOCATION, help="The cache to build: NAME.zarr, or a URL as for `push`.")
-@click.option("--frames", "num_frames", default=16, show_default=True, help="Frames a clip.")
-@click.option("--size", default=256, show_default=True, help="Height and width of the clips in pixels.")
-@click.option("--crop", default="center", show_default=True, help="center, full, or x0,y0,x1,y1 in fractions.")
-@click.option("--pixels", default="yuv420p", show_default=True, type=click.Choice(["yuv420p", "rgb24"]))
-@click.option("--margin-seconds", default=0.0, show_default=True, help="Added to both ends of a segment.")
-@click.option("--clip-duration", type=float, help="Seconds around each segment's middle, in place of the segment.")
-@click.option("--codec", default="lz4hc", show_default=True, type=click.Choice(["lz4hc", "zstd", "none", "plain"]))
-@click.option("--decoder", default="pyav", show_default=True, type=click.Choice(["pyav", "decord"]))
-@click.option(
-    "--split-by",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "official", "signer", "take", "column"]),
-    help="official: AIHub's signers 17 and 18 validate; column: as the table says; auto: what the data allow.",
-)
-@click.option("--validation-fraction", default=0.2, show_default=True, help="Of the clips, in whole signers or takes.")
-@click.option(
-    "--idle-class",
-    is_flag=False,
-    flag_value="(쉼)",
-    metavar="[GLOSS]",
-    help="Also clips without a sign, from unlabelled time, as a class of this name; (쉼) without one.",
-)
-@workers_option
-@click.option(
-    "--backend",
-    default="loky",
-    show_default=True,
-    type=click.Choice(["loky", "dask", "ray"]),
-    help="Who builds: processes of this machine, or a cluster.",
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Of the cluster: tcp://HOST:8786, ray://HOST:10001.")
-@click.option("--shelf", type=LOCATION, help="A team's clips: taken from this folder or URL if others have cut them.")
-@click.option("--yes", is_flag=True, help="With a URL: do not ask; all who can read it there are approved.")
-@click.option("--strict", is_flag=True, help="Stop at the first problem instead of reporting all at the end.")
-@click.option("--dry-run", is_flag=True, help="Only say what it would give and take; a few clips are tried.")
-@click.option("--overwrite", is_flag=True, help="Build anew what is at --out, whatever its options.")
+@dataclass(frozen=True, kw_only=True)
+class BuildRun:
+    """Where the cache goes, who builds it, and what happens on the way."""
+
+    out: Location = location_option(REQUIRED, "Build this cache, a folder or a URL as for `push`.", metavar="NAME.zarr")
+    idle_class: str | None = option(
+        None,
+        "Also store clips without a sign, from unlabelled time, as a class of this name; without a name it is (쉼).",
+        value_if_bare="(쉼)",
+        metavar="[GLOSS]",
+        group="Data",
+    )
+    workers: int = workers_option()
+    backend: str = option(
+        "local",
+        "Build in processes of this machine, or on a cluster of Dask or Ray.",
+        choices=("local", "dask", "ray"),
+        old_choices=(("loky", "local"),),
+        group="Machine",
+    )
+    scheduler: str | None = option(
+        None,
+        "Find the cluster at this address, such as tcp://HOST:8786 or ray://HOST:10001.",
+        metavar="ADDRESS",
+        group="Machine",
+    )
+    clip_pool: Location | None = location_option(
+        None,
+        "Share clips with others through this folder or URL: take what they have cut, and add what is cut here.",
+        metavar="DIR",
+        aliases=("--shelf",),
+        group="Data",
+    )
+    strict: bool = option(False, "Stop at the first problem instead of reporting all of them at the end.")
+    dry_run: bool = option(False, "Only say what the build would give and take; a few clips are tried.")
+    overwrite: bool = option(False, "Build the cache anew if there is one, whatever its options.")
+    yes: bool = option(False, "Write to a URL without asking; all who can read it there are approved.")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.backend == "local":
+            if self.scheduler is not None:
+                raise ValueError("--scheduler goes with --backend dask or --backend ray")
+        elif self.scheduler is None:
+            raise ValueError(f"--backend {self.backend} needs --scheduler ADDRESS")
+        elif self.workers != -1:
+            raise ValueError("--workers are processes of this machine; a cluster has its own")
+        elif self.clip_pool is not None and isinstance(self.out, str):
+            raise ValueError("--clip-pool on a cluster goes with an --out that is a folder, which all machines see")
+
+
+@command("build-cache", short_help="Cut labelled segments and store them as a cache.")
+@options_of(DataRootOptions, "roots")
+@options_of(SourceOptions, "source")
+@options_of(SplitOptions, "splits")
+@options_of(BuildOptions, "options")
+@options_of(BuildRun, "run")
 def build_cache(
-    data_root: Path | None,
-    train_data_root: Path | None,
-    val_data_root: Path | None,
-    out: Location,
-    source: dict[str, Any],
-    clip_duration: float | None,
-    codec: str,
-    decoder: str,
-    split_by: str,
-    validation_fraction: float,
-    idle_class: str | None,
-    workers: int,
-    backend: str,
-    scheduler: str | None,
-    shelf: Location | None,
-    yes: bool,
-    strict: bool,
-    dry_run: bool,
-    overwrite: bool,
-    **clip: Any,
+    roots: DataRootOptions, source: SourceOptions, splits: SplitOptions, options: BuildOptions, run: BuildRun
 ) -> None:
     """Cut the labelled segments out of the videos and store them as clips in a cache.
 
@@ -91,82 +90,49 @@ def build_cache(
       signprep build-cache --data-root aihub --out aihub.zarr
       signprep build-cache --data-root aihub --out front.zarr --view F --kind WORD --gloss-file words.txt
       signprep build-cache --data-root wlasl.csv --out wlasl.zarr --split-by column
-      signprep build-cache --train-data-root a --val-data-root b --out ab.zarr --frames 4 --size 112
+      signprep build-cache --train-data-root a --val-data-root b --out ab.zarr --num-frames 4 --size 112
       signprep build-cache --data-root aihub --out timeline.zarr --idle-class
       signprep build-cache --data-root /nfs/aihub --out /nfs/aihub.zarr --backend dask --scheduler tcp://head:8786
       signprep build-cache --data-root aihub --out s3://team/aihub.zarr
-      signprep build-cache --data-root aihub --out aihub.zarr --shelf /nfs/team/shelf
+      signprep build-cache --data-root aihub --out aihub.zarr --clip-pool /nfs/team/clips
     """
-    from signprep.cache_builder.building import run as from_annotations
-    from signprep.cache_builder.cli.transfer import confirm_readers
-    from signprep.cache_builder.options import BuildOptions
-    from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
-    from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
-    from signprep.pipeline.datasets.read import read_data_root, read_split_roots
-    from signprep.pipeline.datasets.splits import SplitOptions
+    from signprep.cache_builder.building import run as building
+    from signprep.pipeline.datasets.read import read_roots
 
-    two_roots = train_data_root is not None and val_data_root is not None
-    if two_roots == (data_root is not None) or (train_data_root is None) != (val_data_root is None):
+    if not roots.by_split:
         raise click.UsageError("give --data-root, or --train-data-root and --val-data-root")
-    try:
-        spec = ClipSpec(span=clip_duration if clip_duration is not None else SEGMENT_SPAN, **clip)
-        sources = SourceOptions(**source)
-        splits = SplitOptions(by="column" if two_roots else split_by, validation_fraction=validation_fraction)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    cluster = _cluster(backend, scheduler, workers)
-    if shelf is not None and cluster is not None and isinstance(out, str):
-        raise click.UsageError("--shelf on a cluster goes with an --out that is a folder, which all machines see")
-
-    def read(sources: SourceOptions) -> Annotations:
-        if train_data_root is not None and val_data_root is not None:
-            return read_split_roots({"train": train_data_root, "val": val_data_root}, sources)
-        assert data_root is not None
-        return read_data_root(data_root, sources)
-
-    annotations = read(sources)
-    if idle_class is not None:
-        from signprep.pipeline.datasets.no_sign import no_sign_segments
-
-        occupied = read(replace(sources, glosses=frozenset())).segments if sources.glosses else None
-        idle = no_sign_segments(annotations.segments, idle_class, occupied=occupied)
-        annotations = replace(annotations, segments=(*annotations.segments, *idle))
-    options = BuildOptions(clip_spec=spec, codec=codec, decoder=decoder)
-    if dry_run:
-        click.echo(from_annotations.dry_run(annotations, out, options, splits, workers=workers))
+    cluster = _cluster(run)
+    annotations = read_roots(roots, source, idle_class=run.idle_class)
+    if "" not in roots.by_split:
+        splits = replace(splits, by="column")
+    if run.dry_run:
+        click.echo(building.dry_run(annotations, run.out, options, splits, workers=run.workers))
         return
     try:
-        summary = from_annotations.build_from_annotations(
-            annotations,
-            out,
-            options,
-            splits=splits,
-            workers=workers,
-            strict=strict,
-            overwrite=overwrite,
-            cluster=cluster,
-            confirm=None if yes else confirm_readers,
-            shelf=shelf,
-        )
+        with told_if_stopped(shown(run.out)):
+            summary = building.build_from_annotations(
+                annotations,
+                run.out,
+                options,
+                splits=splits,
+                workers=run.workers,
+                strict=run.strict,
+                overwrite=run.overwrite,
+                cluster=cluster,
+                confirm=None if run.yes else confirm_readers,
+                shelf=run.clip_pool,
+            )
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
-    except KeyboardInterrupt:
-        raise StoppedError(f"{shown(out)}: stopped; the same command goes on from here") from None
     click.echo(summary)
 
 
-def _cluster(backend: str, scheduler: str | None, workers: int) -> "Cluster | None":
-    """Return the cluster that is asked for, None for this machine; what cannot be reached is said before the work."""
+def _cluster(run: BuildRun) -> "Cluster | None":
+    """Return the cluster that is asked for, None for this machine; it is tried before the work begins."""
     from signprep.cache_builder.building.cluster import Cluster
 
-    if backend == "loky":
-        if scheduler is not None:
-            raise click.UsageError("--scheduler goes with --backend dask or --backend ray")
+    if run.scheduler is None:
         return None
-    if scheduler is None:
-        raise click.UsageError(f"--backend {backend} needs --scheduler ADDRESS")
-    if workers != -1:
-        raise click.UsageError("--workers are processes of this machine; a cluster has its own")
-    cluster = Cluster(backend=backend, scheduler=scheduler)
+    cluster = Cluster(backend=run.backend, scheduler=run.scheduler)
     cluster.check()
     return cluster

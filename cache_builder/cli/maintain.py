@@ -1,37 +1,47 @@
-"""Commands for a finished cache: `verify`, `compact` and `forget`."""
+"""Commands for finished caches: `verify`, `compact`, `forget`, `diff` and `merge`."""
 
 import sys
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from signprep.cache_builder.remote.location import LOCATION, Location, shown
+from signprep.cache_builder.options import MergeOptions
+from signprep.cache_builder.remote.location import Location, location_option, shown
+from signprep.pipeline.cli.options import command, options_of, reject_unused, told_if_stopped
+from signprep.pipeline.datasets.annotations import DataRootOptions
+from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-from signprep.pipeline.runtime.text import byte_size, counted
+from signprep.pipeline.options import REQUIRED, option
+from signprep.pipeline.runtime.text import byte_size, counted, json_text
 
 if TYPE_CHECKING:
     from signprep.cache_builder.edit.compact import CompactReport
+    from signprep.cache_builder.edit.verify import Fault
+
+TROUBLE = 2
+"""Exit code of `diff` where there is nothing to compare."""
 
 
-@click.command("verify", short_help="Check a cache's files, and make bad ones again.")
-@click.argument("location", metavar="CACHE", type=LOCATION)
-@click.option("--deep", is_flag=True, help="Also decode every clip.")
-@click.option("--repair", is_flag=True, help="Make what is bad again, from the videos in the data root.")
-@click.option("--data-root", type=click.Path(path_type=Path), help="What the cache was built from; with --repair.")
-@click.option("--train-data-root", type=click.Path(path_type=Path), help="In place of --data-root: as for the build,")
-@click.option("--val-data-root", type=click.Path(path_type=Path), help="both of them.")
-def verify(
-    location: Location,
-    deep: bool,
-    repair: bool,
-    data_root: Path | None,
-    train_data_root: Path | None,
-    val_data_root: Path | None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """What is checked, and how far."""
+
+    cache: Location = location_option(
+        REQUIRED, "The folder of the cache, or the URL that it was pushed to.", positional=True, aliases=("--cache",)
+    )
+    deep: bool = option(False, "Also decode every clip.")
+    repair: bool = option(False, "Make what is bad again, from the videos in the data root.")
+
+
+@command("verify", short_help="Check a cache's files, and make bad ones again.")
+@options_of(VerifyOptions, "options")
+@options_of(DataRootOptions, "roots")
+def verify(options: VerifyOptions, roots: DataRootOptions) -> None:
     """Check every file of a cache against its manifest; exit code 1 if anything is not as it was written.
 
-    CACHE is a folder, or the URL that it was pushed to.
+    The data roots, for --repair, are those that the cache was built from.
 
     \b
     Examples:
@@ -40,52 +50,61 @@ def verify(
       signprep verify aihub.zarr --repair --data-root aihub
       signprep verify s3://team/aihub.zarr
     """
-    from signprep.cache_builder.edit.repair import repair_cache
-    from signprep.cache_builder.edit.verify import verify_cache, verify_source
-    from signprep.cache_builder.format.layout import read_manifest
-    from signprep.pipeline.datasets.files import DataRoots
-    from signprep.pipeline.datasets.read import video_root
-    from signprep.pipeline.runtime.progress import progress_bar
-
-    roots = None
-    if train_data_root is not None and val_data_root is not None and data_root is None:
-        both = (("train", train_data_root), ("val", val_data_root))
-        roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in both))
-    elif data_root is not None and train_data_root is None and val_data_root is None:
-        roots = DataRoots.single(video_root(data_root))
-    if repair != (roots is not None):
+    if options.repair != bool(roots.by_split):
         raise click.UsageError("--repair goes with --data-root, or with --train-data-root and --val-data-root")
-    if isinstance(location, str):
-        if deep or repair:
-            raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
-        faults, num_objects = verify_source(location)
-    else:
-        num_objects = len(read_manifest(location).objects) if location.is_dir() else 0
-        with progress_bar("Verifying", num_objects, "files") as progress:
-            faults = verify_cache(location, deep=deep, progress=progress)
-    cache_path = shown(location)
+    if isinstance(options.cache, str) and (options.deep or options.repair):
+        raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
+    faults, num_objects = _faults(options)
     for fault in faults:
         click.echo(fault.message)
-    if faults and roots is not None:
-        report = repair_cache(Path(location), faults, roots)
-        files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
-        click.echo(f"{cache_path}: {files} repaired, {clips} made again")
-        for reason in report.unrepaired:
-            click.echo(reason)
-        if report.unrepaired:
-            raise CacheCorruptError(f"{cache_path}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
-    elif faults:
-        local = f"`signprep verify {cache_path} --repair --data-root DATA` makes good what it can"
-        how = "push it again from a whole copy" if isinstance(location, str) else local
-        raise CacheCorruptError(f"{cache_path}: {counted(len(faults), 'fault')}; {how}")
+    name = shown(options.cache)
+    if not faults:
+        decoded = ", and every clip decodes" if options.deep else ""
+        click.echo(f"{name}: {num_objects} files are as they were written{decoded}")
+    elif options.repair:
+        _repair(Path(options.cache), faults, roots)
     else:
-        decoded = ", and every clip decodes" if deep else ""
-        click.echo(f"{cache_path}: {num_objects} files are as they were written{decoded}")
+        local = f"`signprep verify {name} --repair --data-root DATA` makes good what it can"
+        how = "push it again from a whole copy" if isinstance(options.cache, str) else local
+        raise CacheCorruptError(f"{name}: {counted(len(faults), 'fault')}; {how}")
 
 
-@click.command("compact", short_help="Give back the bytes of clips that are gone.")
-@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
-def compact(cache_path: Path) -> None:
+def _faults(options: VerifyOptions) -> "tuple[list[Fault], int]":
+    """Return what is wrong with a cache, and how many files it has."""
+    from signprep.cache_builder.edit.verify import verify_cache, verify_source
+    from signprep.cache_builder.format.layout import read_manifest
+    from signprep.pipeline.runtime.progress import progress_bar
+
+    if isinstance(options.cache, str):
+        return verify_source(options.cache)
+    num_objects = len(read_manifest(options.cache).objects) if options.cache.is_dir() else 0
+    with progress_bar("Verifying", num_objects, "files") as progress:
+        return verify_cache(options.cache, deep=options.deep, progress=progress), num_objects
+
+
+def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
+    from signprep.cache_builder.edit.repair import repair_cache
+    from signprep.pipeline.datasets.read import videos_of
+
+    report = repair_cache(cache, faults, videos_of(roots))
+    files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
+    click.echo(f"{cache}: {files} repaired, {clips} made again")
+    for reason in report.unrepaired:
+        click.echo(reason)
+    if report.unrepaired:
+        raise CacheCorruptError(f"{cache}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactOptions:
+    """Which cache gives back bytes."""
+
+    cache: Path = option(REQUIRED, "The folder of the cache.", positional=True, aliases=("--cache",))
+
+
+@command("compact", short_help="Give back the bytes of clips that are gone.")
+@options_of(CompactOptions, "options")
+def compact(options: CompactOptions) -> None:
     """Give back the bytes of clips that are gone from the data; only the shards concerned are written again.
 
     Positions change: open the cache again, and build on no position that was noted down before.
@@ -96,26 +115,36 @@ def compact(cache_path: Path) -> None:
     """
     from signprep.cache_builder.edit.compact import compact as compact_cache
 
-    click.echo(_compacted(cache_path, compact_cache(cache_path)))
+    click.echo(_compacted(options.cache, compact_cache(options.cache)))
 
 
-@click.command("forget", short_help="Delete a person's clips from a cache for good.")
-@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
-@click.option("--signer", "signers", multiple=True, help="Delete this signer's clips; repeatable, as the next three.")
-@click.option("--take", "takes", multiple=True, help="Delete the clips of this take.")
-@click.option("--video", "videos", multiple=True, help="Delete the clips of this video, as the index names it.")
-@click.option("--segment-id", "segment_ids", multiple=True, help="Delete this clip.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def forget(
-    cache_path: Path,
-    signers: tuple[str, ...],
-    takes: tuple[str, ...],
-    videos: tuple[str, ...],
-    segment_ids: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ForgottenClips:
+    """Whose clips are deleted, by the index columns that tell."""
+
+    OPTION_GROUP: ClassVar[str] = "Data"
+
+    signer: tuple[str, ...] = option((), "Delete this signer's clips; repeat it for several.", metavar="SIGNER")
+    take: tuple[str, ...] = option((), "Delete the clips of this take; repeat it for several.", metavar="TAKE")
+    video: tuple[str, ...] = option(
+        (), "Delete the clips of this video, as the index names it; repeat it for several.", metavar="VIDEO"
+    )
+    segment_id: tuple[str, ...] = option((), "Delete this clip; repeat it for several.", metavar="ID")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetOptions:
+    """The cache that forgets, and whether it asks first."""
+
+    cache: Path = option(REQUIRED, "The folder of the cache.", positional=True, aliases=("--cache",))
+    dry_run: bool = option(False, "Only say what would be deleted.")
+    yes: bool = option(False, "Do not ask.")
+
+
+@command("forget", short_help="Delete a person's clips from a cache for good.")
+@options_of(ForgottenClips, "clips")
+@options_of(ForgetOptions, "options")
+def forget(clips: ForgottenClips, options: ForgetOptions) -> None:
     """Delete a person's clips from a cache for good: frames, labels and names.
 
     The videos are left alone, and copies of the cache elsewhere too. The next build-cache takes the clips in again
@@ -127,28 +156,121 @@ def forget(
       signprep forget aihub.zarr --signer REAL07
       signprep forget aihub.zarr --take REAL07_WORD0001 --yes
     """
-    from signprep.cache_builder.edit.compact import SELECTORS, matching_positions
     from signprep.cache_builder.edit.compact import compact as compact_cache
+    from signprep.cache_builder.edit.compact import matching_positions
 
-    named = zip(SELECTORS, (signers, takes, videos, segment_ids), strict=True)
-    chosen = {column: values for column, values in named if values}
+    chosen = {column: values for column, values in asdict(clips).items() if values}
     if not chosen:
         raise click.UsageError("say whose clips: --signer, --take, --video or --segment-id")
-    positions = matching_positions(cache_path, chosen)
+    cache, positions = options.cache, matching_positions(options.cache, chosen)
     who = ", ".join(f"{column.replace('_', ' ')} {value}" for column, values in chosen.items() for value in values)
-    if dry_run:
-        click.echo(f"{cache_path}: {counted(len(positions), 'clip')} ({who}) would be deleted")
+    if options.dry_run:
+        click.echo(f"{cache}: {counted(len(positions), 'clip')} ({who}) would be deleted")
         return
-    if not yes:
-        question = f"Delete {counted(len(positions), 'clip')} ({who}) from {cache_path} for good?"
+    if not options.yes:
+        question = f"Delete {counted(len(positions), 'clip')} ({who}) from {cache} for good?"
         if not sys.stdin.isatty():
             raise CacheError(f"{question} Nobody is there to ask; add --yes")
         click.confirm(question, abort=True)
-    click.echo(_compacted(cache_path, compact_cache(cache_path, forgotten=chosen)))
+    click.echo(_compacted(cache, compact_cache(cache, forgotten=chosen)))
 
 
-def _compacted(cache_path: Path, report: "CompactReport") -> str:
+def _compacted(cache: Path, report: "CompactReport") -> str:
     return (
-        f"{cache_path}: {counted(report.num_dropped, 'clip')} dropped, {byte_size(report.freed_bytes)} given back, "
+        f"{cache}: {counted(report.num_dropped, 'clip')} dropped, {byte_size(report.freed_bytes)} given back, "
         f"{counted(report.num_shards_written, 'shard')} written again"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffOptions:
+    """The two caches."""
+
+    first: Path = option(REQUIRED, "The folder of one cache.", positional=True, metavar="A")
+    second: Path = option(REQUIRED, "The folder of the other one.", positional=True, metavar="B")
+    as_json: bool = option(
+        False, "Print all of it as JSON, for programs: every clip by its name.", name="--json", group="Output"
+    )
+
+
+@command("diff", short_help="Show how two caches differ, clip by clip.")
+@options_of(DiffOptions, "options")
+@click.pass_context
+def diff(context: click.Context, options: DiffOptions) -> None:
+    """Show how two caches differ: clips of both, of only one, and labels, splits and names that differ.
+
+    A clip is the same in both if the same bytes of video are labelled over the same span, whatever files are called
+    and wherever the clip lies. Clips that are gone from a cache's data do not count. Nothing is decoded.
+
+    Exit code: 0 if both have the same clips, cut in the same way, with the same labels, splits and names; 1 if they
+    differ; 2 if they cannot be compared.
+
+    \b
+    Examples:
+      signprep diff mine.zarr theirs.zarr
+      signprep diff mine.zarr theirs.zarr --json > differences.json
+    """
+    from signprep.cache_builder.edit.diff import diff as diff_caches
+    from signprep.cache_builder.edit.diff import diff_summary
+
+    try:
+        found = diff_caches(options.first, options.second)
+    except CacheError as error:
+        click.echo(f"signprep: error: {error}", err=True)
+        context.exit(TROUBLE)
+    click.echo(json_text(found.to_dict()) if options.as_json else diff_summary(found))
+    context.exit(0 if found.equal else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeArguments:
+    """The caches, and the one that is made of them."""
+
+    caches: tuple[Path, ...] = option(REQUIRED, "The folders of two caches or more.", positional=True, metavar="CACHE")
+    out: Path = option(REQUIRED, "Write this cache.", metavar="NAME.zarr")
+    split_by: str | None = option(
+        None,
+        "Split all clips anew, as build-cache does, instead of leaving them in their splits.",
+        choices=tuple(by for by in SPLIT_BY if by != "column"),
+        group="Data",
+    )
+    validation_fraction: float = option(
+        SplitOptions.validation_fraction,
+        "Validate on this fraction of each gloss's clips, with --split-by.",
+        above=0,
+        below=1,
+        group="Data",
+    )
+    overwrite: bool = option(False, "Replace the cache that is at --out.")
+
+
+@command("merge", short_help="Write one cache of the clips of several.")
+@options_of(MergeArguments, "arguments")
+@options_of(MergeOptions, "options")
+def merge(arguments: MergeArguments, options: MergeOptions) -> None:
+    """Write a new cache of the clips of several, each once; nothing is decoded.
+
+    A clip is the same in two caches if the same bytes of video are labelled over the same span; it is taken from the
+    first cache that has it whole, with the gloss, split and names that it has there. Glosses keep the first cache's
+    order, new ones follow. All caches must be cut in the same way: `signprep diff` names what differs. Stopped, the
+    same command goes on.
+
+    \b
+    Examples:
+      signprep merge mine.zarr theirs.zarr --out both.zarr
+      signprep merge old.zarr corrected.zarr --out new.zarr --on-conflict last
+      signprep merge a.zarr b.zarr c.zarr --out abc.zarr --split-by signer
+    """
+    from signprep.cache_builder.edit.merge import merge as merge_caches
+    from signprep.cache_builder.edit.merge import merge_summary
+
+    if len(arguments.caches) < 2:
+        raise click.UsageError("give two caches or more")
+    if arguments.split_by is None:
+        reject_unused(["validation_fraction"], "--split-by")
+    else:
+        splits = SplitOptions(by=arguments.split_by, validation_fraction=arguments.validation_fraction)
+        options = replace(options, splits=splits)
+    with told_if_stopped(arguments.out):
+        report = merge_caches(arguments.caches, arguments.out, options, overwrite=arguments.overwrite)
+    click.echo(merge_summary(report, arguments.caches, arguments.out, options))

@@ -1,27 +1,38 @@
 """Commands for caches that travel: `push` and `pull`."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.remote.location import LOCATION, Location, shown
-from signprep.pipeline.errors import CacheError, StoppedError
+from signprep.cache_builder.remote.location import Location, location_option, shown
+from signprep.pipeline.cli.options import command, options_of, told_if_stopped
+from signprep.pipeline.datasets.annotations import gloss_file_option
+from signprep.pipeline.errors import CacheError
+from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import byte_size, counted
 
 if TYPE_CHECKING:
     from signprep.cache_builder.remote.transfer import TransferReport
 
 
-@click.command("push", short_help="Bring a cache to where the team finds it.")
-@click.argument("cache_path", metavar="CACHE", type=click.Path(path_type=Path))
-@click.argument("destination", metavar="URL", type=LOCATION)
-@click.option("--dry-run", is_flag=True, help="Only say what would travel.")
-@click.option("--prune", is_flag=True, help="Delete there what older versions left and this one does not need.")
-@click.option("--overwrite", is_flag=True, help="Replace what somebody else has pushed there meanwhile.")
-@click.option("--yes", is_flag=True, help="Do not ask, wherever it goes: all who can read it there are approved.")
-def push(cache_path: Path, destination: Location, dry_run: bool, prune: bool, overwrite: bool, yes: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PushOptions:
+    """What travels where."""
+
+    cache: Path = option(REQUIRED, "The folder of the cache.", positional=True, aliases=("--cache",))
+    url: Location = location_option(REQUIRED, "The place where the team finds it.", positional=True)
+    dry_run: bool = option(False, "Only say what would travel.")
+    prune: bool = option(False, "Delete there what older versions left and this one does not need.")
+    overwrite: bool = option(False, "Replace what somebody else has pushed there meanwhile.")
+    yes: bool = option(False, "Do not ask, wherever it goes; all who can read it there are approved.")
+
+
+@command("push", short_help="Bring a cache to where the team finds it.")
+@options_of(PushOptions, "options")
+def push(options: PushOptions) -> None:
     """Bring a cache to where the team finds it; only what differs travels.
 
     URL is a folder (a share, NFS), s3://, gs://, sftp:// or hf://; each needs its driver: pip install 'signprep[s3]'.
@@ -37,20 +48,18 @@ def push(cache_path: Path, destination: Location, dry_run: bool, prune: bool, ov
     """
     from signprep.cache_builder.remote.push import push as push_cache
 
-    try:
+    with told_if_stopped(shown(options.url)):
         report = push_cache(
-            cache_path,
-            destination,
-            prune=prune,
-            overwrite=overwrite,
-            dry_run=dry_run,
-            confirm=None if yes else confirm_readers,
+            options.cache,
+            options.url,
+            prune=options.prune,
+            overwrite=options.overwrite,
+            dry_run=options.dry_run,
+            confirm=None if options.yes else confirm_readers,
         )
-    except KeyboardInterrupt:
-        raise StoppedError(f"{shown(destination)}: stopped; the same command goes on from here") from None
-    done = "would be sent" if dry_run else "sent" if report.num_sent else "sent: it is up to date"
+    done = "would be sent" if options.dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
-    click.echo(f"{shown(destination)}: {_moved(report)} {done}{pruned}")
+    click.echo(f"{shown(options.url)}: {_moved(report)} {done}{pruned}")
 
 
 def confirm_readers(readers: str) -> None:
@@ -64,25 +73,27 @@ def confirm_readers(readers: str) -> None:
     click.confirm(f"{warning}. Go on all the same?", abort=True, err=True)
 
 
-@click.command("pull")
-@click.argument("source", metavar="URL", type=LOCATION)
-@click.argument("out", metavar="CACHE", type=click.Path(path_type=Path))
-@click.option("--split", "splits", multiple=True, help="Only clips of this split; repeatable.")
-@click.option("--gloss-file", type=click.Path(path_type=Path), help="Only the glosses of a text file, one a line.")
-@click.option("--signer", "signers", multiple=True, help="Only this signer's clips; repeatable.")
-@click.option("--check", is_flag=True, help="Also hash what is here already, and fetch what is damaged again.")
-@click.option("--dry-run", is_flag=True, help="Only say what would travel.")
-@click.option("--overwrite", is_flag=True, help="Replace a cache that was built or changed here.")
-def pull(
-    source: Location,
-    out: Path,
-    splits: tuple[str, ...],
-    gloss_file: Path | None,
-    signers: tuple[str, ...],
-    check: bool,
-    dry_run: bool,
-    overwrite: bool,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PullOptions:
+    """What is fetched from where."""
+
+    url: Location = location_option(REQUIRED, "The place that the cache was pushed to.", positional=True)
+    cache: Path = option(REQUIRED, "The folder to write, NAME.zarr.", positional=True, aliases=("--out", "--cache"))
+    splits: tuple[str, ...] = option(
+        (), "Fetch only the clips of this split; repeat it for several.", name="--split", metavar="SPLIT", group="Data"
+    )
+    glosses: frozenset[str] = gloss_file_option()
+    signers: tuple[str, ...] = option(
+        (), "Fetch only this signer's clips; repeat it for several.", name="--signer", metavar="SIGNER", group="Data"
+    )
+    check: bool = option(False, "Also hash what is here already, and fetch what is damaged again.")
+    dry_run: bool = option(False, "Only say what would travel.")
+    overwrite: bool = option(False, "Replace a cache that was built or changed here.")
+
+
+@command("pull", short_help="Fetch a cache, or a part of it; only what differs travels.")
+@options_of(PullOptions, "options")
+def pull(options: PullOptions) -> None:
     """Fetch a cache, or a part of it; only what differs travels.
 
     URL is what `push` was given, or any folder or web address of a NAME.zarr: a path, s3://, gs://, sftp://, hf://,
@@ -97,22 +108,19 @@ def pull(
     """
     from signprep.cache_builder.remote.partial_pull import Selection, pull_selection
     from signprep.cache_builder.remote.pull import pull as pull_cache
-    from signprep.pipeline.datasets.annotations import read_gloss_file
 
-    glosses = read_gloss_file(gloss_file) if gloss_file is not None else frozenset()
-    selection = Selection(splits=splits, glosses=glosses, signers=signers)
-    if selection and check:
+    selection = Selection(splits=options.splits, glosses=options.glosses, signers=options.signers)
+    if selection and options.check:
         raise click.UsageError("--check is for whole caches; `signprep verify` checks this one")
-    try:
+    overwrite, dry_run = options.overwrite, options.dry_run
+    with told_if_stopped(options.cache):
         if selection:
-            report = pull_selection(source, out, selection, overwrite=overwrite, dry_run=dry_run)
+            report = pull_selection(options.url, options.cache, selection, overwrite=overwrite, dry_run=dry_run)
         else:
-            report = pull_cache(source, out, check=check, overwrite=overwrite, dry_run=dry_run)
-    except KeyboardInterrupt:
-        raise StoppedError(f"{out}: stopped; the same command goes on from here") from None
-    done = "would be fetched" if dry_run else "fetched"
-    current = "" if dry_run or report.num_sent else ": it is up to date"
-    click.echo(f"{out}: {_moved(report)} {done} from {shown(source)}{current}")
+            report = pull_cache(options.url, options.cache, check=options.check, overwrite=overwrite, dry_run=dry_run)
+    done = "would be fetched" if options.dry_run else "fetched"
+    current = "" if options.dry_run or report.num_sent else ": it is up to date"
+    click.echo(f"{options.cache}: {_moved(report)} {done} from {shown(options.url)}{current}")
 
 
 def _moved(report: "TransferReport") -> str:

@@ -5,11 +5,11 @@ A URL's password never reaches a message: `shown` is what people and logs see.
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import click
-
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.options import option
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://.*", re.IGNORECASE | re.DOTALL)
 _PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@\s]*):[^/@\s]*@")
@@ -52,15 +52,6 @@ def shown(location: Location) -> str:
     return without_secrets(str(location))
 
 
-class LocationType(click.ParamType[Location]):
-    """A command's argument that is a folder or a URL."""
-
-    name = "path or url"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Location:
-        """Return what was typed as a `Location`."""
-        assert isinstance(value, str | Path)
-        return location_of(value)
-
-
-LOCATION = LocationType()
+def location_option(default: Any, help_: str, **description: Any) -> Any:
+    """Return the field of a location: an `option` that takes a path or a URL."""
+    return option(default, help_, type=str, read=location_of, **description)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from signprep.cache_builder.options import StreamOptions
+from signprep.cache_builder.remote.location import Location, location_of
 
 DEFAULT_GB = 20.0
 
@@ -35,3 +36,17 @@ def stream_options(command: Command) -> Command:
         return command(*arguments, stream=stream, **options)
 
     return with_stream
+
+
+class LocationType(click.ParamType[Location]):
+    """A command's argument that is a folder or a URL."""
+
+    name = "path or url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Location:
+        """Return what was typed as a `Location`."""
+        assert isinstance(value, str | Path)
+        return location_of(value)
+
+
+LOCATION = LocationType()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import LOCATION, Location
-from signprep.cache_builder.remote.stream_options import stream_options
+from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.remote.stream_options import LOCATION, stream_options
 from signprep.pipeline.cli.given_options import note_given, refuse_given
 from signprep.pipeline.cli.source_options import source_options
 from signprep.pipeline.runtime.machine import require_extra

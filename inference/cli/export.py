@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import LOCATION, Location
-from signprep.cache_builder.remote.stream_options import stream_options
+from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.remote.stream_options import LOCATION, stream_options
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.model.export_format import FORMATS

@@ -25,7 +25,7 @@ GROUPS = (
     "Arguments", "Data", "Clips", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run", "Export",
     "Output", "Other",
 )  # fmt: skip
-"""The order in which the help of a command lists its options."""
+"""The order in which the help of a command lists its options; those that have to be given stand with its arguments."""
 _METAVARS = {int: "N", float: "NUMBER"}
 _LARGEST_SHOWN = 10**9
 """A larger upper bound is no help to anybody."""
@@ -205,9 +205,10 @@ def _fields(kind: type) -> Iterator[tuple["dataclasses.Field[Any]", Any, Option 
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         type_ = hints[field.name]
-        if typing.get_origin(type_) in (Union, types.UnionType):
-            type_ = next(part for part in typing.get_args(type_) if part is not types.NoneType)
         described = description_of(field)
+        if typing.get_origin(type_) in (Union, types.UnionType):
+            # A dataclass that may be None is made by the command, if it is asked for.
+            type_ = next(part for part in typing.get_args(type_) if part is not types.NoneType) if described else None
         if described is not None and described.group is None:
             described = dataclasses.replace(described, group=getattr(kind, "OPTION_GROUP", "Run"))
         yield field, type_, described if described and described.help else None
@@ -259,7 +260,7 @@ def _parameters_of(field: "dataclasses.Field[Any]", type_: Any, described: Optio
         show_default=True,
         **details,
     )
-    option.group = described.group or ""
+    option.group = "Arguments" if required else described.group or "Run"
     option.allowed = described.allowed() if (described.maximum or 0) < _LARGEST_SHOWN else ""
     yield option
 
@@ -268,7 +269,7 @@ def _click_type(type_: Any, described: Option) -> Any:
     if described.choices:
         return _Choice(described)
     if type_ is Path:
-        return click.Path(path_type=Path, dir_okay=described.metavar != "FILE", file_okay=described.metavar != "DIR")
+        return click.Path(path_type=Path)
     if type_ in (int, float) and described.allowed():
         range_type: Any = click.IntRange if type_ is int else click.FloatRange
         return range_type(

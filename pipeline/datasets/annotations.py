@@ -42,16 +42,17 @@ def read_gloss_file(path: Path) -> frozenset[str]:
     return glosses
 
 
-def gloss_file_option() -> Any:
+def gloss_file_option(help_: str = "Take only the glosses of this text file, one a line.") -> Any:
     """Return the field of glosses that a text file lists."""
     return option(
         frozenset(),
-        "Take only the glosses of this text file, one a line.",
+        help_,
         name="--gloss-file",
         type=Path,
         read=read_gloss_file,
         show=lambda glosses: None,
         metavar="FILE",
+        group="Data",
     )
 
 

@@ -15,6 +15,7 @@ from signprep.pipeline.datasets.annotations import (
 )
 from signprep.pipeline.datasets.files import DataRoots, OnProblem, Problem
 from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, class_folder_segments, table_segments
+from signprep.pipeline.datasets.no_sign import no_sign_segments
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of
@@ -88,10 +89,31 @@ def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = Source
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
 
 
-def read_roots(roots: DataRootOptions, options: SourceOptions = SourceOptions()) -> Annotations:
-    """Read the one data root, or that of each split. Raises AnnotationError as `read_data_root` does."""
-    by_split = roots.by_split
-    return read_data_root(by_split[""], options) if "" in by_split else read_split_roots(by_split, options)
+def read_roots(
+    roots: DataRootOptions, options: SourceOptions = SourceOptions(), *, idle_class: str | None = None
+) -> Annotations:
+    """Read the one data root, or that of each split.
+
+    Args:
+        roots: the data roots; there is one at least.
+        options: which segments are taken.
+        idle_class: the gloss of further segments without a sign, from unlabelled time; None for none.
+
+    Raises:
+        AnnotationError: as `read_data_root`, or there is no unlabelled time.
+    """
+
+    def read(chosen: SourceOptions) -> Annotations:
+        by_split = roots.by_split
+        return read_data_root(by_split[""], chosen) if "" in by_split else read_split_roots(by_split, chosen)
+
+    annotations = read(options)
+    if idle_class is None:
+        return annotations
+    # A sign that the gloss file leaves out is no rest.
+    occupied = read(replace(options, glosses=frozenset())).segments if options.glosses else None
+    idle = no_sign_segments(annotations.segments, idle_class, occupied=occupied)
+    return replace(annotations, segments=(*annotations.segments, *idle))
 
 
 def videos_of(roots: DataRootOptions) -> DataRoots:
