@@ -9,8 +9,8 @@ the range of every activation over real clips.
 import copy
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,9 +47,8 @@ class ExportInputs:
     """The checkpoint's, on the CPU."""
     metadata: ExportMetadata
     cache: Cache | None
-    """For the clips that calibrate int8."""
-    calibration: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Positions of those clips; none for fp32."""
+    calibration: NDArray[np.int64]
+    """Positions of the cache's clips that calibrate int8; none for fp32."""
 
     @property
     def example(self) -> Tensor:
@@ -165,11 +164,10 @@ def _input_shapes(model: nn.Module, blocks: list[nn.Module], example: Tensor) ->
     def record(block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         shapes[block] = tuple(inputs[0].shape)
 
-    handles = [block.register_forward_pre_hook(record) for block in blocks]
-    with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for block in blocks:
+            hooks.callback(block.register_forward_pre_hook(record).remove)
         model(example)
-    for handle in handles:
-        handle.remove()
     return shapes
 
 
@@ -241,8 +239,7 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-        warnings.filterwarnings("ignore", message="Please use quant_min and quant_max")
-        warnings.filterwarnings("ignore", message="torch.quantize_per_tensor")
-        # With few frames, some convolutions of the deployable form are never used.
-        warnings.filterwarnings("ignore", message="must run observer before calling")
+        # With few frames, some convolutions of the deployable form are never used, nor their observers.
+        for message in ("Please use quant_min", "torch.quantize_per_tensor", "must run observer before calling"):
+            warnings.filterwarnings("ignore", message=message)
         yield

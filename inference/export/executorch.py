@@ -59,11 +59,7 @@ def is_executorch(path: Path) -> bool:
 
 
 def read_executorch(path: Path) -> Any:
-    """Return the program of a file.
-
-    Raises:
-        CheckpointError: it does not open.
-    """
+    """Return the program of a file. Raises CheckpointError if it does not open."""
     require_installed(EXECUTORCH)
     from executorch.runtime import Runtime
 
@@ -84,10 +80,7 @@ def executorch_text(program: Any) -> str | None:
 def open_executorch(path: Path, program: Any, *, threads: int | None) -> Callable[[Tensor], Tensor]:
     """Return a function from the input of one clip to its logits, [1, classes].
 
-    Args:
-        path: the file, for errors.
-        program: from `read_executorch`.
-        threads: torch's number if None.
+    `program` comes from `read_executorch`, `path` names the file in errors; threads are as many as torch's if None.
     """
     from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
 

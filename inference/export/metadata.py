@@ -101,15 +101,7 @@ class ExportMetadata:
 
     @classmethod
     def from_text(cls, path: Path, text: str | None) -> Self:
-        """Inverse of `to_text`.
-
-        Args:
-            path: the file, for errors.
-            text: None where the file has none.
-
-        Raises:
-            CheckpointError: it has none, or a damaged one, or one of another version.
-        """
+        """Inverse of `to_text`. Raises CheckpointError if a file has none (None), a damaged or another version's."""
         if text is None:
             raise CheckpointError(f"{path}: has no {KEY} inside; only files of `signprep export` do")
         try:

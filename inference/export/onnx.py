@@ -52,8 +52,7 @@ def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
 def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
     """Return a model's graph, float clips [B, 3, T, H, W] -> logits [B, classes] in fp32, for any B.
 
-    Raises:
-        SignprepError: PyTorch cannot write this model.
+    Raises SignprepError if PyTorch cannot write this model.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about PyTorch's own plans; the file is compared instead
@@ -87,17 +86,15 @@ def _put_before(graph: "onnx.ModelProto", spec: ModelSpec) -> None:
         for place, name in enumerate(node.input):
             if name == INPUT:
                 node.input[place] = "normalised"
-    constants = {"scale": 1 / (255 * spec.std), "offset": spec.mean / spec.std}
-    graph.graph.initializer.extend(
-        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()
-    )
+    for name, value in {"scale": 1 / (255 * spec.std), "offset": spec.mean / spec.std}.items():
+        graph.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
     nodes = [
         helper.make_node("Transpose", [INPUT], ["channels_first"], perm=[0, 4, 1, 2, 3]),
         helper.make_node("Cast", ["channels_first"], ["as_float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["as_float", "scale"], ["scaled"]),
         helper.make_node("Sub", ["scaled", "offset"], ["normalised"]),
     ]
-    for node in reversed(nodes):
+    for node in reversed(nodes):  # nodes must come in the order in which they run
         graph.graph.node.insert(0, node)
     shape: list[str | int | None] = ["batch", spec.num_frames, spec.crop_size, spec.crop_size, 3]
     graph.graph.input[0].CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
@@ -110,11 +107,7 @@ def is_onnx(path: Path) -> bool:
 
 
 def read_onnx(path: Path) -> "onnx.ModelProto":
-    """Return the graph of a file, without reading any other file.
-
-    Raises:
-        CheckpointError: it is no ONNX file, or one that has weights elsewhere.
-    """
+    """Return the graph of a file. Raises CheckpointError if it is no ONNX file, or has weights in other files."""
     require_installed(ONNX)
     import onnx
 
@@ -139,8 +132,8 @@ def _tensors(message: Any) -> "Iterator[onnx.TensorProto]":
         return
     for field, value in message.ListFields():
         if field.message_type is not None:
-            for part in [value] if hasattr(value, "ListFields") else value:
-                yield from _tensors(part)
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(inner)
 
 
 def onnx_text(graph: "onnx.ModelProto") -> str | None:
@@ -154,10 +147,7 @@ def onnx_text(graph: "onnx.ModelProto") -> str | None:
 def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> Callable[[Tensor], Tensor]:
     """Return a function from the inputs of any number of clips to their logits, [B, classes].
 
-    Args:
-        path: the file, for errors.
-        graph: from `read_onnx`.
-        threads: torch's number if None.
+    `graph` comes from `read_onnx`, `path` names the file in errors; threads are as many as torch's if None.
     """
     import onnxruntime
 

@@ -171,6 +171,6 @@ def _notes(clips: ComparisonClips, engines: tuple[str | None, ...], max_drop: fl
         found.append(
             f"{counted(len(clips), 'clip')} cannot tell a drop of {INT8_DROP:g}: one may be answered otherwise"
         )
-    if clips.unknown:
-        found.append(f"{counted(clips.unknown, 'clip')} of glosses that the model does not know were left out")
+    if clips.num_unknown:
+        found.append(f"{counted(clips.num_unknown, 'clip')} of glosses that the model does not know were left out")
     return [*found, _FASTER_INT8] if X86_FAST_ENGINE in engines and engines[0] == X86_ENGINE else found

@@ -26,8 +26,6 @@ from signprep.inference.recognizer import torch_threads
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import first_line
 
-NOT_OPTIMIZED = "optimize_for_mobile was left out: "
-
 
 def write_torchscript(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
     """Write a model, in int8 for the engine that the metadata name; return notes for the user."""
@@ -52,9 +50,9 @@ def _optimized(traced: torch.jit.ScriptModule) -> tuple[torch.jit.ScriptModule, 
 
         return optimize_for_mobile(traced), ()
     except (ImportError, RuntimeError) as error:
-        reason = first_line(error)
-        found = "this torch is built without XNNPACK" if "XNNPACK is not enabled" in str(error) else reason
-        return torch.jit.freeze(traced), (NOT_OPTIMIZED + found,)
+        no_xnnpack = "XNNPACK is not enabled" in str(error)
+        reason = "this torch is built without XNNPACK" if no_xnnpack else first_line(error)
+        return torch.jit.freeze(traced), (f"optimize_for_mobile was left out: {reason}",)
 
 
 def is_torchscript(path: Path) -> bool:
@@ -85,18 +83,14 @@ def open_torchscript(
 ) -> Callable[[Tensor], Tensor]:
     """Return a function from the input of one clip to its logits, [1, classes].
 
-    Args:
-        path: the file.
-        mobile: threads slow its model down, so that one is used unless `threads` says otherwise.
-        engine: the engine of int8, which weights are packed for.
-        threads: torch's own number if None.
+    Weights of int8 are packed for `engine`. A mobile model runs on one thread unless `threads` says otherwise, any
+    other on torch's own number.
     """
     try:
         with int8_engine(engine), quiet():
             module = torch.jit.load(str(path), map_location="cpu").eval()
     except Exception as error:  # a damaged archive raises a dozen kinds
-        reason = first_line(error)
-        raise CheckpointError(f"{path}: its TorchScript does not open ({reason})") from error
+        raise CheckpointError(f"{path}: its TorchScript does not open ({first_line(error)})") from error
 
     def run(clip: Tensor) -> Tensor:
         with int8_engine(engine), torch_threads(threads or (1 if mobile else torch.get_num_threads())):

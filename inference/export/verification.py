@@ -79,13 +79,7 @@ class ComparisonClips:
     """The clips that a file and its checkpoint both predict for: stored ones of a split, or synthetic inputs."""
 
     def __init__(self, cache: Cache | None, recognizer: Recognizer, metadata: ExportMetadata, at_most: int) -> None:
-        """Choose the clips.
-
-        Args:
-            cache: None for synthetic inputs.
-            recognizer: the checkpoint's.
-            metadata: of the file that is compared.
-            at_most: largest number of stored clips; where there are more, they are chosen at random.
+        """Choose `at_most` stored clips, at random where there are more; without a cache, inputs for the file.
 
         Raises:
             CheckpointError: the cache stores other clips than the model was trained on, or none of its glosses.
@@ -93,13 +87,11 @@ class ComparisonClips:
         """
         self._cache = cache
         self.split: str | None = None
-        self.num_in_split = 0
-        self.unknown = 0
-        """Clips of the split whose glosses the model does not know."""
+        self.num_in_split = self.num_unknown = 0
         if cache is not None:
             self.split = next((split for split in SPLITS if len(cache.positions(split))), SPLITS[0])
             clips = split_clips(cache, self.split, recognizer)
-            self.num_in_split, self.unknown = len(clips.positions), sum(clips.unknown_glosses.values())
+            self.num_in_split, self.num_unknown = len(clips.positions), sum(clips.unknown_glosses.values())
             chosen = sample_positions(np.arange(len(clips.positions)), at_most)
             self._stored = replace(clips, positions=clips.positions[chosen], labels=clips.labels[chosen])
         self._synthetic = _synthetic_inputs(metadata)
@@ -151,18 +143,17 @@ def compare_with_checkpoint(
     engines: tuple[str | None, ...],
     check: Callable[[Comparison, float | None], None],
 ) -> Verification:
-    """Open a written file again, and compare it with its checkpoint.
+    """Open a written file again, compare it with its checkpoint's recognizer, and time both.
 
     Args:
-        file: as it was written.
+        file: as it was written, with this metadata.
         recognizer: the checkpoint's.
         clips: to predict for.
-        metadata: of the file.
+        metadata: in the file.
         engines: engines to run int8 TorchScript with; (None,) for anything else.
         check: takes a comparison and the checkpoint's accuracy, and raises if the file is not as good as it must be.
 
     Raises:
-        SignprepError: from `check`.
         CheckpointError: the file does not open, or gives no predictions.
     """
     reference = _reference(recognizer, with_preprocessing=metadata.with_preprocessing)
@@ -201,8 +192,7 @@ def _reference(recognizer: Recognizer, *, with_preprocessing: bool) -> Recognize
     if not with_preprocessing:
         return recognizer
     spec = recognizer.metadata.model_spec
-    model = nn.Sequential(Preprocessing(spec), recognizer.model)
-    found = Recognizer(recognizer.metadata, model, torch.device("cpu"))
+    found = Recognizer(recognizer.metadata, nn.Sequential(Preprocessing(spec), recognizer.model), torch.device("cpu"))
     found.transform = RgbFrames(spec)
     return found
 
@@ -219,14 +209,9 @@ def compare(
     temperature: float,
     engine: str | None = None,
 ) -> Comparison:
-    """Compare logits [N, classes] of a file with those of its checkpoint.
+    """Compare the logits that a file gave, [N, classes], with those of its checkpoint, at the checkpoint's temperature.
 
-    Args:
-        expected: the checkpoint's.
-        found: the file's.
-        labels: the correct classes, [N]; None where nobody knows.
-        temperature: the checkpoint's.
-        engine: the engine that ran the file.
+    `labels` are the correct classes, [N], or None where nobody knows them; `engine` is the one that ran the file.
     """
     largest = total = 0.0
     for first in range(0, len(expected), 256):  # of thousands of classes, 64 bits for all clips would be gigabytes
@@ -248,12 +233,7 @@ def check_close_enough(
 ) -> None:
     """Raise SignprepError unless a file is as good as it must be.
 
-    Args:
-        output: names the file in errors.
-        found: the file's comparison with its checkpoint.
-        checkpoint_accuracy: None on synthetic inputs.
-        int8: `max_drop` bounds the loss of accuracy; else it bounds the difference of any probability.
-        max_drop: the bound.
+    For int8, `max_drop` bounds the loss of accuracy; for fp32, it bounds the difference of any probability.
     """
     if not int8:
         if not found.largest_difference <= max_drop:  # a difference that is no number is too large as well

@@ -35,19 +35,19 @@ ENCODERS: tuple[tuple[str, dict[str, str], int], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "20"}, 2**31 - 1),
     ("mpeg4", {"b": "8M"}, 60_000),
 )
-"""Name, options and the finest time base. The first that PyAV has is taken: H.264, or what every FFmpeg can write."""
+"""Name, options and the finest time base. The first that PyAV has is taken: H.264, or MPEG-4, which every FFmpeg has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedVideo:
-    """What was written."""
+    """Facts about a rendered video."""
 
     num_frames: int
     sound_was_dropped: bool
-    """Whether the video has sound, which the written one never has."""
+    """The original has sound, which a rendered video never has."""
 
 
-class _Source(NamedTuple):
+class _Original(NamedTuple):
     name: str
     time_base: Fraction
     frame_rate: Fraction
@@ -68,11 +68,11 @@ def render_timeline(
 
     Args:
         video: a path, or a seekable binary file, which is read from its start.
-        segments: of the video, in their order.
+        segments: the signs of the video, in their order.
         out: path of the new .mp4, which is there whole or not at all.
-        name: what errors call the video; its path by default.
+        name: the video's name in errors; its path by default.
         font: a font file that has all characters of the glosses; without it a Korean font of the system.
-        progress: told how many frames are done, and how many there are.
+        progress: called with the number of frames done, and of all.
 
     Raises:
         DecodeError: the video does not open, or is damaged.
@@ -81,7 +81,7 @@ def render_timeline(
     """
     require_render_path(out, video)
     name = video_name(video, name)
-    source = _source_of(video, name)
+    original = _original(video, name)
     times = packet_times(video, name)
     upright = _UprightFrames(name)
     with closing(_frames(video, name, times.starts_ns / 1e9)) as frames:
@@ -94,7 +94,10 @@ def render_timeline(
             picture_height=picture.shape[0] * 2 // 3,
             font=font,
         )
-        with atomic_write(out) as beside, _Encoder(beside, source, first.frame, strip, turned=turned) as encoder:
+        with (
+            atomic_write(out) as beside,
+            closing(_Encoder(beside, original, first.frame, strip, turned=turned)) as encoder,
+        ):
             for num_frames, shown in enumerate(chain([first], frames), start=1):
                 encoder.add(upright(shown.frame)[0], shown)
                 if progress:
@@ -102,7 +105,7 @@ def render_timeline(
             encoder.finish()
     if progress:
         progress(len(times.starts_ns), len(times.starts_ns))
-    return RenderedVideo(num_frames=num_frames, sound_was_dropped=source.has_sound)
+    return RenderedVideo(num_frames=num_frames, sound_was_dropped=original.has_sound)
 
 
 def require_render_path(out: Path, video: Path | BinaryIO) -> None:
@@ -113,12 +116,12 @@ def require_render_path(out: Path, video: Path | BinaryIO) -> None:
         raise SignprepError(f"{out}: is the video itself; choose another path for the rendered one")
 
 
-def _source_of(video: Path | BinaryIO, name: str) -> _Source:
+def _original(video: Path | BinaryIO, name: str) -> _Original:
     if isinstance(video, Path) and not video.is_file():
         raise DecodeError(f"{name}: there is no such video file")
     container, stream = open_stream(video, name, decodes=False)
     with container:
-        return _Source(
+        return _Original(
             name=name,
             time_base=stream.time_base or Fraction(1, 90_000),
             frame_rate=stream.average_rate or stream.guessed_rate or Fraction(30),
@@ -132,7 +135,7 @@ def _frames(video: Path | BinaryIO, name: str, times: NDArray[np.float64]) -> Ge
     last: av.VideoFrame | None = None
     with open_video(video, name=name) as reader:
         for shown in reader.frames_at(times):
-            # Packets without a frame of their own, as VP9 has them, show the one before.
+            # VP9 has packets without a frame of their own, which show the one before.
             if shown.frame is not last:
                 yield shown
             last = shown.frame
@@ -172,58 +175,43 @@ class _UprightFrames:
 
 
 class _Encoder:
-    """Pictures with a strip under them to an MP4 without sound."""
+    """Writes pictures with a strip under them to an MP4 without sound."""
 
     def __init__(
-        self,
-        path: Path,
-        source: _Source,
-        frame: av.VideoFrame,
-        strip: TimelineStrip,
-        *,
-        turned: bool,
+        self, path: Path, original: _Original, frame: av.VideoFrame, strip: TimelineStrip, *, turned: bool
     ) -> None:
         codec, options, finest = next(known for known in ENCODERS if known[0] in codecs_available)
-        self._name, self._strip = source.name, strip
+        self._name, self._strip = original.name, strip
         self._picture_height = strip.picture_height
-        self._time_base = source.time_base if source.time_base.denominator <= finest else Fraction(1, finest)
+        self._time_base = original.time_base if original.time_base.denominator <= finest else Fraction(1, finest)
         # The index in front lets a browser start at once.
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
-        rate = source.frame_rate.limit_denominator(1001)
+        rate = original.frame_rate.limit_denominator(1001)
         self._stream = cast(VideoStream, self._container.add_stream(codec, rate=rate, options=options))
         context = self._stream.codec_context
         context.width, context.height = strip.width, self._picture_height + strip.height
         context.pix_fmt, context.time_base = "yuv420p", self._time_base
-        if source.pixel_aspect:
-            context.sample_aspect_ratio = 1 / source.pixel_aspect if turned else source.pixel_aspect
+        if original.pixel_aspect:
+            context.sample_aspect_ratio = 1 / original.pixel_aspect if turned else original.pixel_aspect
         if not frame.format.is_rgb:
-            # The picture's numbers are those of the video, and so must be what they mean.
+            # The picture's numbers are copied from the video, so its colour space is copied too.
             context.colorspace, context.color_primaries = frame.colorspace, frame.color_primaries
-            context.color_trc = frame.color_trc
-            context.color_range = frame.color_range
-
-    def __enter__(self) -> "_Encoder":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._container.close()
+            context.color_trc, context.color_range = frame.color_trc, frame.color_range
 
     def add(self, picture: NDArray[np.uint8], shown: ShownFrame) -> None:
-        """Encode a picture, uint8 I420 [3H/2, W], of the time that its frame is shown."""
+        """Encode a picture, uint8 I420 [3H/2, W], at the time that its frame is shown."""
         if picture.shape != (self._picture_height * 3 // 2, self._strip.width):
             raise DecodeError(
                 f"{self._name}: the picture changes its size at {shown.timestamp_seconds:.3f} s; cut the video there"
             )
         whole = np.empty(((self._picture_height + self._strip.height) * 3 // 2, self._strip.width), np.uint8)
-        parts = zip(
-            split_planes(whole), split_planes(picture), self._strip.planes(shown.timestamp_seconds), strict=True
-        )
-        for plane, above, below in parts:
+        strip = self._strip.planes(shown.timestamp_seconds)
+        for plane, above, below in zip(split_planes(whole), split_planes(picture), strip, strict=True):
             plane[: above.shape[0]] = above
             plane[above.shape[0] :] = below
         frame = av.VideoFrame.from_ndarray(whole, format="yuv420p")
         context = self._stream.codec_context
-        # A frame that says otherwise would be converted.
+        # A frame whose colours are tagged otherwise would be converted.
         frame.colorspace, frame.color_range = context.colorspace, context.color_range
         nanoseconds = Fraction(round(shown.timestamp_seconds * 1e9), 10**9)
         frame.pts, frame.time_base = round(nanoseconds / self._time_base), self._time_base
@@ -233,5 +221,8 @@ class _Encoder:
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Write what the encoder holds back."""
+        """Write the frames that the encoder holds back."""
         self._container.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        self._container.close()

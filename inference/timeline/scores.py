@@ -1,4 +1,4 @@
-"""How well a timeline agrees with the labelled segments of the same video.
+"""Scores of a timeline against the labelled segments of the same video.
 
 In: predicted and labelled segments, or their glosses in order. Out: counts, and the usual figures made of them.
 Counts of several videos add up (`sum(scores, SegmentScores())`), so that a long video weighs more than a short one.
@@ -6,56 +6,45 @@ Counts of several videos add up (`sum(scores, SegmentScores())`), so that a long
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from operator import add
+from typing import Self
 
-ROUNDING = 1e-9
+from signprep.inference.timeline.segments import TimelineSegment
+from signprep.pipeline.datasets.segment import Segment
+
+GlossSpan = TimelineSegment | Segment
+_ROUNDING = 1e-9
 """An overlap of 1.0 s of 2.0 s is half of it, whatever the last bit says."""
 
 
-class GlossSpan(Protocol):
-    """A gloss over [start_seconds, end_seconds): a `TimelineSegment`, or a labelled `Segment`."""
+class _Counts:
+    """A dataclass of counts, which add up field by field."""
 
-    @property
-    def start_seconds(self) -> float:
-        """In seconds from the first presented frame."""
-
-    @property
-    def end_seconds(self) -> float:
-        """In seconds from the first presented frame."""
-
-    @property
-    def gloss(self) -> str:
-        """What is signed."""
+    def __add__(self, other: Self) -> Self:
+        return type(self)(**{name: count + getattr(other, name) for name, count in vars(self).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentScores:
-    """Counts of segments. Where there is nothing to find and nothing was found, all is well: every figure is 1."""
+class SegmentScores(_Counts):
+    """Counts of segments. Where there is nothing to find and nothing was found, every figure is 1."""
 
     num_matched: int = 0
     num_predicted: int = 0
     num_true: int = 0
 
-    def __add__(self, other: "SegmentScores") -> "SegmentScores":
-        return SegmentScores(
-            num_matched=self.num_matched + other.num_matched,
-            num_predicted=self.num_predicted + other.num_predicted,
-            num_true=self.num_true + other.num_true,
-        )
-
     @property
     def precision(self) -> float:
-        """Matched ones of those predicted."""
+        """Return the share of the predicted segments that are matched."""
         return self.num_matched / self.num_predicted if self.num_predicted else float(not self.num_true)
 
     @property
     def recall(self) -> float:
-        """Matched ones of those labelled."""
+        """Return the share of the labelled segments that are matched."""
         return self.num_matched / self.num_true if self.num_true else float(not self.num_predicted)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall."""
+        """Return the harmonic mean of precision and recall."""
         both = self.num_predicted + self.num_true
         return 2 * self.num_matched / both if both else 1.0
 
@@ -79,15 +68,15 @@ def segment_scores(predicted: Sequence[GlossSpan], truth: Sequence[GlossSpan], i
     0.0
     """
     assert iou > 0, "an iou of 0 would match segments that do not touch"
-    pairs = []
-    for number, guess in enumerate(predicted):
-        for true_number, true in enumerate(truth):
-            overlap = intersection_over_union(guess, true) if guess.gloss == true.gloss else 0.0
-            if overlap >= iou - ROUNDING:
-                pairs.append((-overlap, number, true_number))
+    pairs = sorted(
+        (-overlap, number, true_number)
+        for number, guess in enumerate(predicted)
+        for true_number, true in enumerate(truth)
+        if guess.gloss == true.gloss and (overlap := intersection_over_union(guess, true)) >= iou - _ROUNDING
+    )
     used: set[int] = set()
     found: set[int] = set()
-    for _, number, true_number in sorted(pairs):
+    for _, number, true_number in pairs:
         if number not in used and true_number not in found:
             used.add(number)
             found.add(true_number)
@@ -103,8 +92,8 @@ def intersection_over_union(one: GlossSpan, other: GlossSpan) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WordErrors:
-    """The fewest changes that make the true sequence of glosses of a predicted one."""
+class WordErrors(_Counts):
+    """The fewest changes that turn a predicted sequence of glosses into the true one."""
 
     substitutions: int = 0
     insertions: int = 0
@@ -113,18 +102,14 @@ class WordErrors:
     """True glosses that were not predicted."""
     num_true: int = 0
 
-    def __add__(self, other: "WordErrors") -> "WordErrors":
-        return WordErrors(
-            substitutions=self.substitutions + other.substitutions,
-            insertions=self.insertions + other.insertions,
-            deletions=self.deletions + other.deletions,
-            num_true=self.num_true + other.num_true,
-        )
-
     @property
     def rate(self) -> float:
-        """Changes for each true gloss; may be over 1. Without any true gloss, their number."""
+        """Return the changes for each true gloss; may be over 1. Without any true gloss, it is their number."""
         return (self.substitutions + self.insertions + self.deletions) / max(1, self.num_true)
+
+
+_SUBSTITUTION, _INSERTION, _DELETION = (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)
+"""Counts of one change: changes, substitutions, insertions, deletions."""
 
 
 def word_errors(predicted: Sequence[str], truth: Sequence[str]) -> WordErrors:
@@ -133,24 +118,16 @@ def word_errors(predicted: Sequence[str], truth: Sequence[str]) -> WordErrors:
     >>> word_errors(["왼쪽", "위", "중앙"], ["왼쪽", "아래", "중앙", "위"])
     WordErrors(substitutions=1, insertions=0, deletions=1, num_true=4)
     """
-    # A row of the Levenshtein table: (changes, substitutions, insertions, deletions) for each prefix of the truth.
-    row = [(count, 0, 0, count) for count in range(len(truth) + 1)]
+    # A row of the Levenshtein table holds the counts for each prefix of the truth.
+    row: list[tuple[int, ...]] = [(count, 0, 0, count) for count in range(len(truth) + 1)]
     for guess in predicted:
-        above, row = row, [_plus(row[0], insertions=1)]
+        above, row = row, [_plus(row[0], _INSERTION)]
         for column, true in enumerate(truth, start=1):
-            kept = above[column - 1] if guess == true else _plus(above[column - 1], substitutions=1)
-            row.append(min(kept, _plus(above[column], insertions=1), _plus(row[-1], deletions=1)))
+            kept = above[column - 1] if guess == true else _plus(above[column - 1], _SUBSTITUTION)
+            row.append(min(kept, _plus(above[column], _INSERTION), _plus(row[-1], _DELETION)))
     _, substitutions, insertions, deletions = row[-1]
     return WordErrors(substitutions=substitutions, insertions=insertions, deletions=deletions, num_true=len(truth))
 
 
-def _plus(
-    counts: tuple[int, int, int, int], *, substitutions: int = 0, insertions: int = 0, deletions: int = 0
-) -> tuple[int, int, int, int]:
-    changes, substituted, inserted, deleted = counts
-    return (
-        changes + substitutions + insertions + deletions,
-        substituted + substitutions,
-        inserted + insertions,
-        deleted + deletions,
-    )
+def _plus(counts: tuple[int, ...], change: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(add, counts, change))

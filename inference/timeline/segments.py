@@ -1,9 +1,9 @@
-"""Answers for overlapping windows of a video to the signs made in it.
+"""From predictions for overlapping windows of a video to the signs made in it.
 
 In: windows (spans) of a video and the class probabilities that a model gave for each. Out: `TimelineSegment`s, in
-their order, never overlapping. A window's answer is about its middle, so each window answers for the time that is
-nearer to its middle than to any other one's: boundaries lie halfway between middles. Of all sequences of glosses and
-silence the best one is taken, where each change has its cost; runs of one gloss become segments. The trade-off: a
+their order, never overlapping. A window's prediction is about its middle, so each window decides on the time that is
+nearer to its middle than to any other one's: boundaries lie halfway between middles. The best of all sequences of
+glosses and silence is taken, where each change has its cost; runs of one gloss become segments. The trade-off: a
 boundary is known to within half a stride, and a sign shorter than a step may be missed, so the stride decides, not
 the windows' length.
 """
@@ -22,7 +22,7 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import first_of
 
 _LEAST_SCORE = 1e-6
-"""Of a class, where its logarithm is taken: no single window may forbid a sign."""
+"""Least score of a class whose logarithm is taken, so that no single window can forbid a sign."""
 ROUNDING_SECONDS = 1e-6
 """Differences of times below this are rounding: 0.3 s is not longer than 0.1 s + 0.2 s."""
 
@@ -65,9 +65,9 @@ def timeline(
 
     Args:
         spans: the windows, W of them in any order, as they were after clipping to the video.
-        probabilities: of each class in each window, float32 [W, classes], 0 to 1.
-        glosses: of the classes, in the order of their labels.
-        options: what makes a sign.
+        probabilities: float32 [W, classes], 0 to 1, of each class in each window.
+        glosses: the classes' names, in the order of their labels.
+        options: rules by which scores become signs.
 
     Raises:
         SignprepError: the idle gloss is none of the glosses.
@@ -92,7 +92,7 @@ def timeline(
         if run.end - run.start >= options.min_duration_seconds - ROUNDING_SECONDS
         and run.score / run.weight >= options.min_confidence - ROUNDING_SECONDS
     ]
-    # Once more: what parted two segments may have been dropped.
+    # Joined once more, since a segment between two of one gloss may have been dropped.
     return [
         TimelineSegment(
             start_seconds=run.start,
@@ -106,9 +106,9 @@ def timeline(
 
 
 def steps(spans: Sequence[Span]) -> list[Span]:
-    """Return for each of the ascending windows the time that it answers for.
+    """Return for each of the ascending windows the time that it decides on.
 
-    That is the time nearer to its middle than to another window's, as far as the window shows it.
+    This is the time nearer to its middle than to another window's, as far as the window shows it.
 
     >>> [tuple(step) for step in steps([Span(0.0, 2.0), Span(1.0, 3.0), Span(4.0, 5.0)])]
     [(0.0, 1.5), (1.5, 3.0), (4.0, 5.0)]
@@ -169,7 +169,7 @@ def best_path(evidence: NDArray[np.float64], seconds: NDArray[np.float64], switc
     ([0, 0, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1])
     """
     num_steps, num_columns = evidence.shape
-    # Who does not stay comes from the best column before, the same for all: a bit a step and column is enough.
+    # A path that changes comes from the best column before, the same for all: a bit a step and column is enough.
     stays = np.ones((num_steps, num_columns), np.bool_)
     best = np.empty(num_steps, np.int64)
     total = evidence[0] * seconds[0]
@@ -200,7 +200,7 @@ def _smoothed(
 
 
 def _joined(runs: Sequence[_Run], gap_seconds: float) -> list[_Run]:
-    """Return runs with neighbours of one label made one, where no more than a gap parts them."""
+    """Return runs, with neighbours of one label joined where no more than the gap is between them."""
     joined: list[_Run] = []
     for run in runs:
         last = joined[-1] if joined else None

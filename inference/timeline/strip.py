@@ -1,7 +1,9 @@
 """The strip under a rendered video: the sign that is made now, large, and a bar of all signs with a cursor.
 
 In: segments, the video's length and width. Out: the strip at a time, as I420 planes. The trade-off: the bar is
-drawn once, its text once a segment, by Pillow; for each frame only the cursor is painted into a copy.
+drawn once, its text once a segment, by Pillow; for each frame only the cursor is painted into a copy. The font must
+have a glyph for every character: Korean fonts are tried by their usual file names, since asking for fonts differs on
+every system.
 """
 
 import colorsys
@@ -28,35 +30,22 @@ BRIGHT: Colour = (245, 246, 248)
 DIM: Colour = (160, 166, 176)
 DARK: Colour = (16, 18, 20)
 GOLDEN_RATIO = 0.618034
-"""Of a turn of hue from one label to the next: neighbours are far apart, and all labels differ."""
+"""Share of a turn of hue from one label to the next: neighbours are far apart, and all labels differ."""
 CURSOR_LUMA = 235
 ELLIPSIS = "..."
 
 Font = ImageFont.FreeTypeFont
 
 KOREAN_FONTS = (
-    "NanumGothicBold.ttf",
-    "NanumGothic.ttf",
-    "NanumBarunGothicBold.ttf",
-    "NanumBarunGothic.ttf",
-    "NotoSansCJK-Bold.ttc",
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansCJKkr-Bold.otf",
-    "NotoSansCJKkr-Regular.otf",
-    "NotoSansKR-Bold.otf",
-    "NotoSansKR-Bold.ttf",
-    "NotoSansKR-Regular.otf",
-    "NotoSansKR-Regular.ttf",
-    "malgunbd.ttf",
-    "malgun.ttf",
-    "AppleSDGothicNeo.ttc",
-    "AppleGothic.ttf",
-    "UnDotum.ttf",
+    "NanumGothicBold.ttf", "NanumGothic.ttf", "NanumBarunGothicBold.ttf", "NanumBarunGothic.ttf",
+    "NotoSansCJK-Bold.ttc", "NotoSansCJK-Regular.ttc", "NotoSansCJKkr-Bold.otf", "NotoSansCJKkr-Regular.otf",
+    "NotoSansKR-Bold.otf", "NotoSansKR-Bold.ttf", "NotoSansKR-Regular.otf", "NotoSansKR-Regular.ttf",
+    "malgunbd.ttf", "malgun.ttf", "AppleSDGothicNeo.ttc", "AppleGothic.ttf", "UnDotum.ttf",
     "DroidSansFallbackFull.ttf",
-)
+)  # fmt: skip
 """Searched in the system's font folders, in this order."""
-NO_CHARACTER = "\uffff"
-"""What every font draws as its sign for missing glyphs."""
+_NO_CHARACTER = "\uffff"
+"""Every font draws this with its sign for missing glyphs."""
 _PROBE_SIZE = 20
 
 
@@ -80,7 +69,8 @@ class TextFont:
     def missing(self, text: str) -> str:
         """Return the characters of a text that the font has no glyph for, each once, in their order."""
         font = self.at(_PROBE_SIZE)
-        none = bytes(font.getmask(NO_CHARACTER))
+        # A font without a glyph draws a box and says nothing, so boxes are compared.
+        none = bytes(font.getmask(_NO_CHARACTER))
         characters = dict.fromkeys(character for character in text if not character.isspace())
         return "".join(character for character in characters if bytes(font.getmask(character)) in (none, b""))
 
@@ -142,19 +132,17 @@ class TimelineStrip:
         """Raise SignprepError if no font can write the glosses.
 
         Args:
-            segments: in their order.
-            duration_seconds: of the video, which the bar shows whole.
-            width: of the strip in pixels, even.
-            picture_height: of the picture above it, which the strip is made to suit.
+            segments: the signs of the video, in their order.
+            duration_seconds: the length of the video, which the bar shows whole.
+            width: the strip's, in pixels, even.
+            picture_height: that of the picture above it, which the strip's size follows.
             font: a font file; a Korean font of the system without one.
         """
-        self._segments = segments
-        self._duration = duration_seconds
+        self._segments, self._duration = segments, duration_seconds
         self._glosses = [one_line(segment.gloss) for segment in segments]
         self._font = find_font("".join(self._glosses) + f"0123456789 %{ELLIPSIS}", font)
         unit = max(12, round(min(width, picture_height) * 0.075))
-        self.width = width
-        self.picture_height = picture_height
+        self.width, self.picture_height = width, picture_height
         self.height = round(unit * 2.6) // 2 * 2
         self._text_pixels = unit
         self._margin = unit // 2
@@ -184,8 +172,8 @@ class TimelineStrip:
 
     def x_of(self, seconds: float) -> int:
         """Return where a time is on the bar, in pixels from the left."""
-        part = min(1.0, max(0.0, seconds / self._duration)) if self._duration > 0 else 0.0
-        return self._margin + round(part * (self.width - 2 * self._margin))
+        share = min(1.0, max(0.0, seconds / self._duration)) if self._duration > 0 else 0.0
+        return self._margin + round(share * (self.width - 2 * self._margin))
 
     def _drawn(self, current: int | None) -> Planes:
         image = self._bar.copy()

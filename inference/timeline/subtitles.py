@@ -14,13 +14,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
 
-_ENDS_A_LINE = frozenset({"Cc", "Zl", "Zp"})
-_NO_CHARACTER = frozenset({"Cs", "Cn"})
 _SUBRIP_LOOKALIKES = str.maketrans({"<": "\uff1c", ">": "\uff1e", "{": "\uff5b", "}": "\uff5d"})
 """SubRip has no escapes. Players read <i> as a tag, {\\an8} as a place, and --> as a new time."""
 _SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -31,8 +30,8 @@ def write_subtitles(path: Path, segments: Sequence[TimelineSegment], video_name:
     """Write the segments as .srt, .vtt or .eaf.
 
     Args:
-        path: of the file, which is there whole or not at all.
-        segments: in their order.
+        path: the file, which is there whole or not at all.
+        segments: the signs, in their order.
         video_name: path of the video, which an .eaf names so that ELAN opens it as well.
 
     Raises:
@@ -63,11 +62,8 @@ def one_line(gloss: str) -> str:
 
 def _writable(text: str) -> str:
     """Return a text with spaces for control characters, and U+FFFD for what UTF-8 and XML cannot hold."""
-    kept = []
-    for character in text:
-        category = unicodedata.category(character)
-        kept.append(" " if category in _ENDS_A_LINE else "\ufffd" if category in _NO_CHARACTER else character)
-    return "".join(kept)
+    replacements = {"Cc": " ", "Zl": " ", "Zp": " ", "Cs": "\ufffd", "Cn": "\ufffd"}  # by Unicode category
+    return "".join(replacements.get(unicodedata.category(character), character) for character in text)
 
 
 def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
@@ -82,14 +78,10 @@ def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) ->
 def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
     cues = [
         f"{_clock(segment.start_seconds, '.')} --> {_clock(segment.end_seconds, '.')}\n"
-        f"{_webvtt_text(one_line(segment.gloss))}\n"
+        f"{escape(one_line(segment.gloss))}\n"
         for segment in segments
     ]
     return "\n".join(["WEBVTT\n", *cues])
-
-
-def _webvtt_text(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _clock(seconds: float, decimal_sign: str) -> str:
@@ -98,13 +90,9 @@ def _clock(seconds: float, decimal_sign: str) -> str:
     >>> _clock(3725.0405, ",")
     '01:02:05,040'
     """
-    minutes, milliseconds = divmod(_milliseconds(seconds), 60_000)
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     whole, milliseconds = divmod(milliseconds, 1000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{whole:02d}{decimal_sign}{milliseconds:03d}"
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
 
 
 def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
@@ -128,7 +116,7 @@ def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> s
     for number, segment in enumerate(segments, start=1):
         slots = (f"ts{2 * number - 1}", f"ts{2 * number}")
         for slot, seconds in zip(slots, (segment.start_seconds, segment.end_seconds), strict=True):
-            ET.SubElement(time_order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(_milliseconds(seconds)))
+            ET.SubElement(time_order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(round(seconds * 1000)))
         annotation = ET.SubElement(
             ET.SubElement(tier, "ANNOTATION"),
             "ALIGNABLE_ANNOTATION",

@@ -1,4 +1,4 @@
-"""Videos as a user names them: files, folders, zips and patterns, to what can be opened."""
+"""Find the videos that a user names: files, folders, zips and patterns."""
 
 import glob
 from collections.abc import Callable, Iterable, Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from signprep.pipeline.datasets.annotations import VIDEO_SUFFIXES
-from signprep.pipeline.datasets.files import FoundFile, Problem, open_file, walk_archive, walk_files
+from signprep.pipeline.datasets.files import Problem, open_file, walk_archive, walk_files
 from signprep.pipeline.errors import SignprepError
 
 
@@ -17,10 +17,10 @@ class Video:
     """A file, or a member of a zip."""
 
     path: str
-    """As results call it: a path, or archive.zip!/member.mp4."""
+    """Its name in results: a path, or archive.zip!/member.mp4."""
     folder: Path
-    """In which `name` lies."""
     name: str
+    """Path inside `folder`, in the form that `open_file` takes."""
 
     @classmethod
     def at(cls, path: Path) -> Self:
@@ -29,7 +29,7 @@ class Video:
 
     @contextmanager
     def opened(self) -> Iterator[Path | BinaryIO]:
-        """Give the path, or a stream that is closed at the end. Raises AnnotationError if a zip does not give it."""
+        """Yield the path, or a stream that is closed at the end. Raises AnnotationError if a zip does not give it."""
         file = open_file(self.folder, self.name)
         try:
             yield file
@@ -38,20 +38,22 @@ class Video:
                 file.close()
 
 
-def find_videos(named: Iterable[str], report: Callable[[str], None]) -> list[Video]:
+def find_videos(named: Iterable[str], log: Callable[[str], None]) -> list[Video]:
     """Return the videos that files, folders, zips and patterns mean, each once, in the order in which they were named.
 
     Args:
         named: paths, or patterns with *, ? or [...], ** for folders of any depth.
-        report: is told what could not be looked into.
+        log: takes a line about each file or folder that could not be looked into.
 
     Raises:
         SignprepError: something is not there, or holds no videos.
     """
     found: dict[str, Video] = {}
     for text in named:
-        matches = [text] if Path(text).exists() or not glob.has_magic(text) else _matches(text)
-        videos = [video for match in matches for video in _videos_at(Path(match), report)]
+        is_pattern = glob.has_magic(text) and not Path(text).exists()
+        # Path.glob takes no absolute patterns.
+        matches = sorted(glob.glob(text, recursive=True)) if is_pattern else [text]  # noqa: PTH207
+        videos = [video for match in matches for video in _videos_at(Path(match), log)]
         if not videos:
             what = "holds no video" if Path(text).exists() else "no such video file"
             raise SignprepError(f"{text}: {what}; expected a file, a folder, a zip or a pattern")
@@ -59,27 +61,20 @@ def find_videos(named: Iterable[str], report: Callable[[str], None]) -> list[Vid
     return list(found.values())
 
 
-def _matches(pattern: str) -> list[str]:
-    """Return what a pattern means, in order; Path.glob takes no absolute ones."""
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-
-
-def _videos_at(path: Path, report: Callable[[str], None]) -> Iterator[Video]:
-    def on_problem(problem: Problem) -> None:
-        report(problem.message)
+def _videos_at(path: Path, log: Callable[[str], None]) -> Iterator[Video]:
+    def log_problem(problem: Problem) -> None:
+        log(problem.message)
 
     if path.is_dir():
-        for file in walk_files(path, on_problem, wanted=_is_video):
-            yield _video(path, file)
+        folder, files = path, walk_files(path, log_problem, wanted=_is_video)
     elif path.suffix.lower() == ".zip":
-        for file in walk_archive(path, path.name, on_problem, _is_video):
-            yield _video(path.parent, file)
-    elif path.exists():
-        yield Video.at(path)
-
-
-def _video(folder: Path, file: FoundFile) -> Video:
-    return Video(path=str(folder / file.name), folder=folder, name=file.name)
+        folder, files = path.parent, walk_archive(path, path.name, log_problem, _is_video)
+    else:
+        if path.exists():
+            yield Video.at(path)
+        return
+    for file in files:
+        yield Video(path=str(folder / file.name), folder=folder, name=file.name)
 
 
 def _is_video(name: str) -> bool:

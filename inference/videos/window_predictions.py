@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from signprep.inference.options import InferOptions, WindowOptions
+from signprep.inference.options import InferOptions
 from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.results import ClassScore, Prediction, top_classes
 from signprep.inference.videos.windows import rounded, window_spans
-from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.pyav_reader import open_video
@@ -76,21 +76,6 @@ class VideoPredictions:
         ]
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """A message of a decoding thread: the windows of a video, a clip, or why there is none."""
-
-    video: int
-    spans: list[Span] | None = None
-    window: int = 0
-    clip: Clip | DecodeError | None = None
-    failure: SignprepError | None = None
-    bug: BaseException | None = None
-    """An error that nobody expected; the consumer raises it."""
-    ended: bool = False
-    """Nothing more comes of this video."""
-
-
 class _Stopped(Exception):  # noqa: N818  (no error: the consumer has gone)
     pass
 
@@ -110,59 +95,40 @@ def predict_videos(
         CheckpointError: an exported file does not answer.
         SignprepError: there is no memory for a batch.
     """
-    decoded: queue.Queue[_Decoded] = queue.Queue(QUEUED_BATCHES * options.batch_size)
+    # Decoding threads put calls of the collector, which this thread makes.
+    calls: queue.Queue[Callable[[], None]] = queue.Queue(QUEUED_BATCHES * options.batch_size)
     stop = threading.Event()
 
-    def put(message: _Decoded) -> None:
+    def put(call: Callable[[], None]) -> None:
         while not stop.is_set():
             try:
-                return decoded.put(message, timeout=_POLL_SECONDS)
+                return calls.put(call, timeout=_POLL_SECONDS)
             except queue.Full:
                 continue
         raise _Stopped
 
     collector = _Collector(recognizer, videos, options)
-    decoders, clip_spec = max(1, options.num_workers), recognizer.metadata.clip_spec
+    decoders = max(1, options.num_workers)
     # On a CPU, threads of the model that spin beside those that decode cost more than they bring.
     spared = torch_threads(max(1, torch.get_num_threads() - decoders + 1)) if len(videos) > 1 else nullcontext()
     with spared, ThreadPoolExecutor(decoders, thread_name_prefix="signprep-decode") as threads:
-        begun = [
-            threads.submit(_decode, number, video, options.windows, clip_spec, put)
-            for number, video in enumerate(videos)
-        ]
+        decodings = [threads.submit(collector.decode, number, put) for number in range(len(videos))]
         try:
             for number in range(len(videos)):
                 while not collector.is_complete(number):
-                    collector.take(decoded.get())
+                    calls.get()()
                 yield collector.pop(number)
         finally:
             stop.set()
-            for decoding in begun:
+            for decoding in decodings:
                 decoding.cancel()
 
 
-def _decode(
-    number: int, video: Video, options: WindowOptions, clip_spec: ClipSpec, put: Callable[[_Decoded], None]
-) -> None:
-    """Put the windows and clips of a video, in one pass over it; runs in a thread."""
-    with suppress(_Stopped):
-        try:
-            with video.opened() as source, open_video(source, name=video.path) as reader:
-                spans = window_spans(options, reader)
-                put(_Decoded(number, spans=spans))
-                for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=options.pad):
-                    put(_Decoded(number, window=window, clip=clip))
-            put(_Decoded(number, ended=True))
-        except _Stopped:
-            raise
-        except SignprepError as error:
-            put(_Decoded(number, failure=error, ended=True))
-        except BaseException as error:
-            put(_Decoded(number, bug=error))
-
-
 class _Collector:
-    """Gathers clips into batches for the model, and their results by video."""
+    """Gathers the clips of decoding threads into batches for the model, and the results by video.
+
+    Only `decode` runs in those threads: it puts calls of the other methods.
+    """
 
     def __init__(self, recognizer: Recognizer, videos: Sequence[Video], options: InferOptions) -> None:
         self._recognizer, self._videos, self._options = recognizer, videos, options
@@ -172,24 +138,40 @@ class _Collector:
         self._waiting: list[tuple[int, int, Clip]] = []
         self._num_ended = 0
 
-    def take(self, message: _Decoded) -> None:
-        """Add a decoding thread's message; run the model on a full batch, or when nothing more comes."""
-        if message.bug is not None:
-            raise message.bug
-        if message.ended:
-            self._num_ended += 1
-        video, window = message.video, message.window
-        if message.spans is not None:
-            self._spans[video] = message.spans
-            self._results[video] = {}
-        elif message.failure is not None:
-            self._failures[video] = MissingWindow(span=None, reason=str(message.failure))
-        elif isinstance(message.clip, Clip):
-            self._waiting.append((video, window, message.clip))
-        elif message.clip is not None:
-            self._results[video][window] = MissingWindow(span=self._spans[video][window], reason=str(message.clip))
-        all_ended = self._num_ended == len(self._videos)
-        if len(self._waiting) >= self._options.batch_size or (self._waiting and all_ended):
+    def decode(self, number: int, put: Callable[[Callable[[], None]], None]) -> None:
+        """Put the windows and clips of a video, in one pass over it."""
+        video, windows, clip_spec = self._videos[number], self._options.windows, self._recognizer.metadata.clip_spec
+        with suppress(_Stopped):
+            try:
+                with video.opened() as source, open_video(source, name=video.path) as reader:
+                    spans = window_spans(windows, reader)
+                    put(partial(self._begin, number, spans))
+                    for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=windows.pad):
+                        put(partial(self._add, number, window, clip))
+                put(partial(self._end, number))
+            except _Stopped:
+                raise
+            except SignprepError as error:
+                put(partial(self._end, number, error))
+            except BaseException as error:  # a bug, which the consumer has to raise
+                put(partial(_raise, error))
+
+    def _begin(self, video: int, spans: list[Span]) -> None:
+        self._spans[video], self._results[video] = spans, {}
+
+    def _add(self, video: int, window: int, clip: Clip | DecodeError) -> None:
+        if isinstance(clip, DecodeError):
+            self._results[video][window] = MissingWindow(span=self._spans[video][window], reason=str(clip))
+            return
+        self._waiting.append((video, window, clip))
+        if len(self._waiting) >= self._options.batch_size:
+            self._predict_waiting()
+
+    def _end(self, video: int, failure: SignprepError | None = None) -> None:
+        if failure is not None:
+            self._failures[video] = MissingWindow(span=None, reason=str(failure))
+        self._num_ended += 1
+        if self._num_ended == len(self._videos) and self._waiting:
             self._predict_waiting()
 
     def _predict_waiting(self) -> None:
@@ -222,3 +204,7 @@ class _Collector:
         if video in self._failures:
             found.missing.append(self._failures.pop(video))
         return found
+
+
+def _raise(error: BaseException) -> None:
+    raise error
