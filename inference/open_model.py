@@ -1,19 +1,17 @@
-"""A model to ask, whatever holds it: a checkpoint of `signprep train`, or a file of `signprep export`."""
+"""The door to models: open a checkpoint of `signprep train` or a file of `signprep export`, whichever it is."""
 
 from pathlib import Path
 
+from signprep.inference.export.runtime import exported_format, open_exported
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.errors import CheckpointError
 
 
 def open_model(path: Path, device: str = "cpu", *, own_model: str | None = None, precision: str = "32") -> Recognizer:
-    """Open a checkpoint as `load_checkpoint` does, or an exported file, which answers on the CPU in its own precision.
+    """Open a checkpoint as `load_checkpoint` does, or an exported file, which runs on the CPU in its own precision.
 
-    Raises:
-        CheckpointError: it is neither, or an exported file was asked to answer elsewhere.
+    Raises CheckpointError if it is neither, or an exported file was asked for another device or precision.
     """
-    from signprep.inference.export.runtime import exported_format, open_exported
-
     format_ = exported_format(path)
     if format_ is None:
         return load_checkpoint(path, device, own_model=own_model, precision=precision)

@@ -1,1 +1,1 @@
-"""From a checkpoint to one file that answers without signprep, and back: routes, formats, proof, report."""
+"""From a checkpoint to one file that runs without signprep, and back; which of them to open is of `open_model`."""

@@ -12,6 +12,7 @@ convolutions and to those around them, whose new weights are zeros too. The pred
 from collections.abc import Collection, Iterator, Mapping
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def quantized(graph: "onnx.ModelProto", clips: Iterator[Inputs], folder: Path) -
     quantization.quantize_static(
         prepared,
         written,
-        _Reader(clips),
+        SimpleNamespace(get_next=lambda: next(clips, None)),
         op_types_to_quantize=PRODUCTS,
         nodes_to_exclude=stem,
         quant_format=quantization.QuantFormat.QDQ,
@@ -80,17 +81,6 @@ def _stem(graph: "onnx.ModelProto") -> list[str]:
     return stem
 
 
-class _Reader:
-    """Gives ONNX Runtime its calibration clips."""
-
-    def __init__(self, clips: Iterator[Inputs]) -> None:
-        self._clips = clips
-
-    def get_next(self) -> Inputs | None:
-        """Return the next input, None at the end."""
-        return next(self._clips, None)
-
-
 def widen_depthwise(graph: "onnx.ModelProto", but: Collection[str] = ()) -> None:
     """Add channels of zeros to a graph of floats, in place; whatever is not surely safe to widen stays as it is.
 
@@ -114,6 +104,8 @@ def widen_depthwise(graph: "onnx.ModelProto", but: Collection[str] = ()) -> None
 
 
 class _Search:
+    """Finds the tensors of a graph that have to be widened together."""
+
     def __init__(self, graph: "onnx.ModelProto") -> None:
         self._weights = {tensor.name: tensor for tensor in graph.graph.initializer}
         self._ends = {value.name for value in [*graph.graph.input, *graph.graph.output]}
@@ -179,8 +171,7 @@ class _Search:
                 return None
             return [node.input[0], node.output[0]] if depthwise else []
         if node.op_type == "ReduceMean":
-            kept = self._keeps_channels(node)
-            return [node.input[0], node.output[0]] if kept else None
+            return [node.input[0], node.output[0]] if self._keeps_channels(node) else None
         if node.op_type not in BY_CHANNEL:
             return None
         constants = {name for name in node.input if name in self._weights}

@@ -35,7 +35,7 @@ ENCODERS: tuple[tuple[str, dict[str, str], int], ...] = (
     ("libx264", {"preset": "veryfast", "crf": "20"}, 2**31 - 1),
     ("mpeg4", {"b": "8M"}, 60_000),
 )
-"""Name, options and the finest time base. The first that PyAV has is taken: H.264, or MPEG-4, which every FFmpeg has."""
+"""Name, options and finest time base. The first that PyAV has is taken: H.264, or MPEG-4, which every FFmpeg has."""
 
 
 @dataclass(frozen=True, kw_only=True)

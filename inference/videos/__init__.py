@@ -1,1 +1,1 @@
-"""Answers for whole videos: which windows, decoded once, and the results that are written."""
+"""Predictions for whole videos and clips of a cache, and the results that are written; scores are of `evaluation`."""
