@@ -228,7 +228,7 @@ def measured_peak(path: Path) -> tuple[int, float]:
     recognizer = untrained(toy=True)
     options = InferOptions(windows=WindowOptions(clip_duration=2.0, stride=1.0))
     [found] = predict_videos(recognizer, [video_of(path)], options)
-    return len(found.windows), peak_memory_mib()
+    return len(found.predictions), peak_memory_mib()
 
 
 def memory(folder: Path, minutes: tuple[float, float]) -> None:

@@ -66,10 +66,11 @@ def scored(checkpoint: Path, data_root: Path) -> None:
     recognizer = load_checkpoint(checkpoint)
     videos = find_videos([str(data_root / "video" / f"*_SEN*_REAL{number}_*.mp4") for number in (17, 18)], print)
     windows = WindowOptions(clip_duration=WINDOW_SECONDS, stride=STRIDE_SECONDS)
-    options = InferOptions(windows=windows, with_probabilities=True, batch_size=16, num_workers=2)
+    timeline = TimelineOptions(idle_gloss=NO_SIGN_GLOSS)
+    options = InferOptions(windows=windows, timeline=timeline, batch_size=16, num_workers=2)
     segments, words, num_signs = SegmentScores(), WordErrors(), 0
     for found in predict_videos(recognizer, videos, options):
-        signs = video_timeline(recognizer.glosses, found, TimelineOptions(idle_gloss=NO_SIGN_GLOSS))
+        signs = video_timeline(recognizer.glosses, found, timeline)
         truth = labelled(data_root, found.video.name)
         num_signs += len(truth)
         segments += segment_scores(signs, truth)

@@ -39,7 +39,7 @@ class TimelineOptions:
     """Choose how the windows' probabilities become the signs of a timeline."""
 
     switch_cost: float = 0.25
-    """What each change of sign has to gain, in log probability times seconds; 0: the best gloss of each step counts."""
+    """Log probability times seconds that each change of sign has to gain; 0: the best gloss of each step counts."""
     smoothing_seconds: float = 0.0
     """Windows whose middles are less than this apart share their scores, the nearer the more; 0: none do."""
     min_confidence: float = 0.4

@@ -64,4 +64,4 @@ def _predictions(recognizer: Recognizer, video: Path, options: InferOptions) -> 
     [found] = predict_videos(recognizer, [Video.at(video)], options)
     if found.missing:
         raise DecodeError(found.missing[0].reason)
-    return found.predictions(recognizer.glosses, options)
+    return found.predictions

@@ -32,7 +32,7 @@ class Recognizer:
     """A model with everything that a prediction needs: specs, vocabulary, temperature, transform."""
 
     is_exported = False
-    """Whether the model is a file of `signprep export`, which can be neither calibrated nor exported again."""
+    """True for a file of `signprep export`, which can be neither calibrated nor exported again."""
 
     def __init__(self, metadata: ModelMetadata, model: nn.Module, device: torch.device, precision: str = "32") -> None:
         self.metadata = metadata

@@ -151,7 +151,7 @@ def evaluate_timelines(
             segments += segment_scores(signs, truth, MATCHING_IOU)
             words += word_errors(_glosses(signs), _glosses(truth))
             unanswered += [entry.reason for entry in answers.missing]
-            if answers.windows and not signs:
+            if answers.predictions and not signs:
                 without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer.glosses, answers, options)}")
             progress(number)
     if not segments.num_true:  # whose scores would be perfect
@@ -178,7 +178,7 @@ def evaluate_timelines(
 
 def _is_predicted(segment: Segment, found: VideoPredictions) -> bool:
     middle = (segment.start_seconds + segment.end_seconds) / 2
-    return any(window.span.start_seconds <= middle <= window.span.end_seconds for window in found.windows)
+    return any(window.start_seconds <= middle <= window.end_seconds for window in found.predictions)
 
 
 def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:

@@ -8,9 +8,11 @@ the range of every activation over real clips.
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +21,10 @@ from torch import Tensor, nn
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export.metadata import ExportMetadata
+from signprep.inference.options import ExportOptions
 from signprep.inference.recognizer import Recognizer
-from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
+from signprep.training.model.export_format import EXECUTORCH, TORCHSCRIPT
 from signprep.training.model_spec import ModelSpec
 from signprep.training.transforms import ClipTransform
 
@@ -39,6 +43,25 @@ def is_mobile(model_name: str) -> bool:
     return model_name.startswith(MOBILE_FAMILY)
 
 
+def check_supported(checkpoint: Path, model_name: str, options: ExportOptions) -> None:
+    """Raise CheckpointError unless a checkpoint's model can be written in a format.
+
+    ONNX takes every model, in int8 too: the comparison decides whether its predictions are good enough.
+    """
+    if is_mobile(model_name):
+        return
+    if options.format == EXECUTORCH:
+        raise CheckpointError(
+            f"{checkpoint}: is of model {model_name}; ExecuTorch's XNNPACK has no 3-D convolutions, and only "
+            f"{MOBILE_FAMILY} models have a form without them; give --format onnx"
+        )
+    if options.format == TORCHSCRIPT and options.int8:
+        raise CheckpointError(
+            f"{checkpoint}: is of model {model_name}; in TorchScript only {MOBILE_FAMILY} models have an int8 form; "
+            "give --format onnx"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExportInputs:
     """All that a format's writer needs: the model, its metadata, and clips to trace and calibrate with."""
@@ -47,8 +70,18 @@ class ExportInputs:
     """The checkpoint's, on the CPU."""
     metadata: ExportMetadata
     cache: Cache | None
-    calibration: NDArray[np.int64]
-    """Positions of the cache's clips that calibrate int8; none for fp32."""
+
+    @cached_property
+    def calibration(self) -> NDArray[np.int64]:
+        """Return the clips of the cache that calibrate int8: of its training split, or of all where it has none."""
+        if not self.metadata.int8 or self.cache is None:
+            return np.empty(0, np.int64)
+        positions = self.cache.positions("train")
+        if not len(positions):
+            positions = self.cache.positions()
+        if not len(positions):
+            raise CacheError(f"{self.cache}: has no clips to calibrate int8 with")
+        return sample_positions(positions, CALIBRATION_CLIPS)
 
     @property
     def example(self) -> Tensor:
@@ -70,16 +103,6 @@ class ExportInputs:
             assert self.cache is not None
             clip = torch.from_numpy(self.cache.read([int(position)]))
             yield self.recognizer.transform(clip).contiguous()
-
-
-def calibration_positions(cache: Cache) -> NDArray[np.int64]:
-    """Return the clips of a cache that calibrate int8: of its training split, or of all where it has none."""
-    positions = cache.positions("train")
-    if not len(positions):
-        positions = cache.positions()
-    if not len(positions):
-        raise CacheError(f"{cache}: has no clips to calibrate int8 with")
-    return sample_positions(positions, CALIBRATION_CLIPS)
 
 
 def sample_positions(positions: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
@@ -211,6 +234,16 @@ def int8_engines() -> tuple[str, ...]:
     if not engines:
         raise SignprepError(f"int8 needs torch's engine {X86_ENGINE} or {ARM_ENGINE}; this torch has {supported}")
     return engines
+
+
+def int8_notes(engines: Sequence[str | None]) -> list[str]:
+    """Return a note for users where a fresh process does not use the fastest engine by itself."""
+    if engines[0] != X86_ENGINE or X86_FAST_ENGINE not in engines:
+        return []
+    return [
+        f"on desktops with x86 CPUs set torch.backends.quantized.engine = '{X86_FAST_ENGINE}' before loading it, as "
+        "`signprep infer` does: several times faster"
+    ]
 
 
 def fast_int8_engine() -> str:

@@ -6,18 +6,8 @@ In: a checkpoint, a path, a cache to compare on. Out: the file, FILE.report.json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.deployable import (
-    MOBILE_FAMILY,
-    X86_ENGINE,
-    X86_FAST_ENGINE,
-    ExportInputs,
-    calibration_positions,
-    int8_engines,
-    is_mobile,
-)
+from signprep.inference.export.deployable import ExportInputs, check_supported, int8_engines, int8_notes
 from signprep.inference.export.executorch import write_executorch
 from signprep.inference.export.metadata import ExportMetadata
 from signprep.inference.export.onnx import write_onnx
@@ -51,10 +41,6 @@ _PACKAGES = {
     ONNX: ("signprep", "torch", "onnx", "onnxscript", "onnxruntime"),
     EXECUTORCH: ("signprep", "torch", "executorch"),
 }
-_FASTER_INT8 = (
-    f"on desktops with x86 CPUs set torch.backends.quantized.engine = '{X86_FAST_ENGINE}' before loading it, as "
-    "`signprep infer` does: several times faster"
-)
 
 
 def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: Cache | None = None) -> ExportReport:
@@ -74,7 +60,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
     """
     _check_request(checkpoint, output, options, cache)
     recognizer = load_checkpoint(checkpoint, own_model=options.own_model)
-    _check_supported(checkpoint, recognizer.metadata.model_spec.name, options)
+    check_supported(checkpoint, recognizer.metadata.model_spec.name, options)
     if cache is not None:
         check_cache_compatible(cache, recognizer.metadata.clip_spec)
     engines = int8_engines() if options.int8 and options.format == TORCHSCRIPT else (None,)
@@ -88,8 +74,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
     )
     clips = ComparisonClips(cache, recognizer, metadata, options.max_clips)
     max_drop = options.bound(len(clips))
-    calibration = calibration_positions(cache) if options.int8 and cache is not None else np.empty(0, np.int64)
-    inputs = ExportInputs(recognizer=recognizer, metadata=metadata, cache=cache, calibration=calibration)
+    inputs = ExportInputs(recognizer=recognizer, metadata=metadata, cache=cache)
 
     def check(found: Comparison, checkpoint_accuracy: float | None) -> None:
         check_close_enough(output, found, checkpoint_accuracy, int8=options.int8, max_drop=max_drop)
@@ -110,7 +95,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
             split=clips.split,
             num_in_split=clips.num_in_split,
             num_clips=len(clips),
-            num_calibration_clips=len(calibration),
+            num_calibration_clips=len(inputs.calibration),
             verification=verification,
             max_drop=max_drop,
             machine=describe_machine(),
@@ -141,25 +126,6 @@ def _check_request(checkpoint: Path, output: Path, options: ExportOptions, cache
         raise CheckpointError(f"{checkpoint}: is an exported file already; give the checkpoint that it was made from")
 
 
-def _check_supported(checkpoint: Path, model_name: str, options: ExportOptions) -> None:
-    """Raise CheckpointError unless a checkpoint's model can be written in a format.
-
-    ONNX takes every model, in int8 too: the comparison decides whether its predictions are good enough.
-    """
-    if is_mobile(model_name):
-        return
-    if options.format == EXECUTORCH:
-        raise CheckpointError(
-            f"{checkpoint}: is of model {model_name}; ExecuTorch's XNNPACK has no 3-D convolutions, and only "
-            f"{MOBILE_FAMILY} models have a form without them; give --format onnx"
-        )
-    if options.format == TORCHSCRIPT and options.int8:
-        raise CheckpointError(
-            f"{checkpoint}: is of model {model_name}; in TorchScript only {MOBILE_FAMILY} models have an int8 form; "
-            "give --format onnx"
-        )
-
-
 def _notes(clips: ComparisonClips, engines: tuple[str | None, ...], max_drop: float) -> list[str]:
     """Return what a user should know of how the file was compared, and is to be run."""
     found = []
@@ -173,4 +139,4 @@ def _notes(clips: ComparisonClips, engines: tuple[str | None, ...], max_drop: fl
         )
     if clips.num_unknown:
         found.append(f"{counted(clips.num_unknown, 'clip')} of glosses that the model does not know were left out")
-    return [*found, _FASTER_INT8] if X86_FAST_ENGINE in engines and engines[0] == X86_ENGINE else found
+    return [*found, *int8_notes(engines)]

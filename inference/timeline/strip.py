@@ -49,72 +49,54 @@ _NO_CHARACTER = "\uffff"
 _PROBE_SIZE = 20
 
 
-class TextFont:
-    """A font in every size."""
-
-    def __init__(self, name: str | None) -> None:
-        """`name`: a file, or the file name of a font in the system's folders; None for Pillow's own font."""
-        self._name = name
-
-    @lru_cache(maxsize=64)  # noqa: B019  one font lives as long as a video is rendered
-    def at(self, pixels: int) -> Font:
-        """Return the font in a size. Raises OSError if there is no such font."""
-        if self._name is not None:
-            return ImageFont.truetype(self._name, pixels, layout_engine=ImageFont.Layout.BASIC)
-        font = ImageFont.load_default(pixels)
-        if not isinstance(font, Font):
-            raise OSError("this Pillow was built without FreeType")
-        return font
-
-    def missing(self, text: str) -> str:
-        """Return the characters of a text that the font has no glyph for, each once, in their order."""
-        font = self.at(_PROBE_SIZE)
-        # A font without a glyph draws a box and says nothing, so boxes are compared.
-        none = bytes(font.getmask(_NO_CHARACTER))
-        characters = dict.fromkeys(character for character in text if not character.isspace())
-        return "".join(character for character in characters if bytes(font.getmask(character)) in (none, b""))
-
-
-def find_font(text: str, font: Path | None = None) -> TextFont:
+def find_font(text: str, path: Path | None = None) -> Font:
     """Return a font that can write a text.
 
     Args:
         text: all characters that will be written.
-        font: a font file; without one, the system's Korean fonts are tried, then Pillow's own.
+        path: a font file; without one, the system's Korean fonts are tried, then Pillow's own.
 
     Raises:
         SignprepError: that file is no font or lacks characters, or no font was found that has them.
     """
-    if font is not None:
-        return _given(text, font)
-    for name in (*KOREAN_FONTS, None):
-        found = TextFont(name)
+    if path is not None and not path.is_file():
+        raise SignprepError(f"{path}: there is no such font file; --font takes a .ttf, .otf or .ttc file")
+    missing = text
+    for name in (*KOREAN_FONTS, None) if path is None else (str(path),):
         try:
-            if not found.missing(text):
-                return found
-        except OSError:
-            continue
+            font = _opened(name)
+        except OSError as error:
+            if path is None:
+                continue
+            raise SignprepError(f"{path}: is no font ({error}); --font takes a .ttf, .otf or .ttc file") from error
+        missing = missing_characters(text, font)
+        if not missing:
+            return font
+    some = missing if len(missing) <= 8 else f"{missing[:8]}..."
+    if path is not None:
+        raise SignprepError(f"{path}: this font cannot write {some}; name a Korean font with --font")
     raise SignprepError(
-        f"no font on this machine can write {_some(TextFont(None).missing(text))}; install a Korean font, such as "
-        "NanumGothic or Noto Sans CJK, or name a font file with --font"
+        f"no font on this machine can write {some}; install a Korean font, such as NanumGothic or Noto Sans CJK, or "
+        "name a font file with --font"
     )
 
 
-def _given(text: str, path: Path) -> TextFont:
-    found = TextFont(str(path))
-    if not path.is_file():
-        raise SignprepError(f"{path}: there is no such font file; --font takes a .ttf, .otf or .ttc file")
-    try:
-        missing = found.missing(text)
-    except OSError as error:
-        raise SignprepError(f"{path}: is no font ({error}); --font takes a .ttf, .otf or .ttc file") from error
-    if missing:
-        raise SignprepError(f"{path}: this font cannot write {_some(missing)}; name a Korean font with --font")
-    return found
+def _opened(name: str | None) -> Font:
+    """Open a font by its file, or its file name in the system's folders; None for Pillow's own. Raises OSError."""
+    if name is not None:
+        return ImageFont.truetype(name, _PROBE_SIZE, layout_engine=ImageFont.Layout.BASIC)
+    font = ImageFont.load_default(_PROBE_SIZE)
+    if not isinstance(font, Font):
+        raise OSError("this Pillow was built without FreeType")
+    return font
 
 
-def _some(characters: str) -> str:
-    return characters if len(characters) <= 8 else f"{characters[:8]}..."
+def missing_characters(text: str, font: Font) -> str:
+    """Return the characters of a text that a font has no glyph for, each once, in their order."""
+    # A font without a glyph draws a box and says nothing, so boxes are compared.
+    none = bytes(font.getmask(_NO_CHARACTER))
+    characters = dict.fromkeys(character for character in text if not character.isspace())
+    return "".join(character for character in characters if bytes(font.getmask(character)) in (none, b""))
 
 
 class TimelineStrip:
@@ -186,7 +168,7 @@ class TimelineStrip:
         draw = ImageDraw.Draw(image)
         top, bottom = self._bar_top, self._bar_bottom
         draw.rectangle((self.x_of(0), top, self.x_of(self._duration) - 1, bottom - 1), fill=EMPTY_BAR)
-        small = self._font.at(max(8, round((bottom - top) * 0.72)))
+        small = self._font.font_variant(size=max(8, round((bottom - top) * 0.72)))
         for segment, text in zip(self._segments, self._glosses, strict=True):
             left, right = self._sides(segment)
             draw.rectangle((left, top, right, bottom - 1), fill=colour_of(segment.label))
@@ -205,7 +187,7 @@ class TimelineStrip:
         (left, right), bottom = self._sides(segment), self._bar_bottom
         draw.rectangle((left, bottom, right, bottom + max(1, self._text_pixels // 10)), fill=BRIGHT)
         percent = f"{segment.confidence:.0%}"
-        small = self._font.at(max(9, round(self._text_pixels * 0.55)))
+        small = self._font.font_variant(size=max(9, round(self._text_pixels * 0.55)))
         gap = self._text_pixels // 2
         room = self.width - 2 * self._margin - gap - small.getlength(percent)
         text, large = fitted(self._glosses[current], self._font, self._text_pixels, room)
@@ -222,16 +204,16 @@ def colour_of(label: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def fitted(text: str, font: TextFont, pixels: int, room: float) -> tuple[str, Font]:
+def fitted(text: str, font: Font, pixels: int, room: float) -> tuple[str, Font]:
     """Return a text and the size in which it fits: smaller down to half, then cut short."""
     for size in range(pixels, max(8, pixels // 2) - 1, -1):
-        if font.at(size).getlength(text) <= room:
-            return text, font.at(size)
-    smallest = font.at(max(8, pixels // 2))
+        font = font.font_variant(size=size)
+        if font.getlength(text) <= room:
+            return text, font
     kept = len(text)
-    while kept and smallest.getlength(text[:kept] + ELLIPSIS) > room:
+    while kept and font.getlength(text[:kept] + ELLIPSIS) > room:
         kept -= 1
-    return text[:kept] + ELLIPSIS, smallest
+    return text[:kept] + ELLIPSIS, font
 
 
 def rgb_to_i420_planes(rgb: NDArray[np.uint8]) -> Planes:

@@ -6,7 +6,7 @@ from contextlib import closing
 from signprep.cache_builder.reader import Cache
 from signprep.inference.options import InferOptions
 from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
-from signprep.inference.videos.results import Prediction, top_classes
+from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.windows import rounded
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.progress import progress_bar
@@ -39,16 +39,13 @@ def predict_cache(
     with closing(batches), progress_bar("Answering", len(positions), "clips") as progress:
         for logits in batches:
             for probabilities, row in zip(recognizer.softmax(logits), rows, strict=False):  # rows go on
-                yield Prediction(
-                    video_path=row["video"],
-                    start_seconds=row["start_seconds"],
-                    end_seconds=row["end_seconds"],
-                    classes=top_classes(probabilities, recognizer.glosses, options.top_k),
+                yield Prediction.of(
+                    probabilities,
+                    recognizer.glosses,
+                    options,
+                    video_path=row.pop("video"),
                     clip_duration=rounded(row["end_seconds"] - row["start_seconds"]),
-                    probabilities=dict(zip(recognizer.glosses, probabilities.tolist(), strict=True))
-                    if options.with_probabilities
-                    else None,
-                    segment_id=row["segment_id"],
+                    **row,
                 )
                 done += 1
                 progress(done)

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from signprep.inference.options import InferOptions
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.text import json_text
@@ -43,18 +44,6 @@ class ClassScore:
         }
 
 
-def top_classes(probabilities: NDArray[np.float32], glosses: Sequence[str], k: int = 1) -> tuple[ClassScore, ...]:
-    """Return the `k` most probable glosses of a window, the most probable first.
-
-    >>> [score.gloss for score in top_classes(np.float32([0.2, 0.7, 0.1]), ["위", "왼쪽", "아래"], 2)]
-    ['왼쪽', '위']
-    """
-    best = np.argsort(-probabilities, kind="stable")[:k].tolist()  # of equal scores the first, as `argmax` has it
-    return tuple(
-        ClassScore(label=label, gloss=glosses[label], confidence=float(probabilities[label])) for label in best
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """The prediction for one window of one video."""
@@ -70,6 +59,23 @@ class Prediction:
     """Probability of every gloss, where asked for."""
     segment_id: str | None = None
     """The segment that the clip was cut from, where it is one of a cache."""
+
+    @classmethod
+    def of(cls, row: NDArray[np.float32], glosses: Sequence[str], options: InferOptions, **window: Any) -> Self:
+        """Return the prediction for a window from its class probabilities.
+
+        Args:
+            row: float32 [classes].
+            glosses: the classes' names.
+            options: how many of them to give, and whether with all probabilities.
+            window: the other fields.
+        """
+        best = np.argsort(-row, kind="stable")[: options.top_k].tolist()  # of equal ones the first, as in `argmax`
+        return cls(
+            classes=tuple(ClassScore(label=k, gloss=glosses[k], confidence=float(row[k])) for k in best),
+            probabilities=dict(zip(glosses, row.tolist(), strict=True)) if options.with_probabilities else None,
+            **window,
+        )
 
     @property
     def label(self) -> int:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from signprep.inference.options import InferOptions, Outputs, TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.segments import TimelineSegment, timeline
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
+from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
@@ -45,7 +45,7 @@ def video_documents(
     results = predict_videos(recognizer, videos, options)
     if len(videos) == 1:
         [found] = results
-        if not found.windows and found.missing:
+        if not found.predictions and found.missing:
             raise DecodeError(found.missing[0].reason)
         yield _document(recognizer.glosses, found, options, outcome)
         return
@@ -56,7 +56,7 @@ def video_documents(
 
 
 def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOptions, outcome: Outcome) -> Any:
-    clips = [prediction.to_dict() for prediction in found.predictions(glosses, options)]
+    clips = [prediction.to_dict() for prediction in found.predictions]
     outcome.num_videos += 1
     outcome.num_answers += len(clips)
     outcome.problems += [window.reason for window in found.missing]
@@ -71,7 +71,7 @@ def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOpt
         segments = video_timeline(glosses, found, options.timeline)
         document["timeline"] = [segment.to_dict() for segment in segments]
         outcome.num_signs += len(segments)
-        if found.windows and not segments:
+        if found.predictions and not segments:
             outcome.notes.append(f"{found.video.path}: {why_no_sign(glosses, found, options.timeline)}")
         _write_outputs(options.outputs, found.video, segments)
     return document | ({"errors": errors} if errors else {})
@@ -79,31 +79,27 @@ def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOpt
 
 def video_timeline(glosses: Sequence[str], found: VideoPredictions, options: TimelineOptions) -> list[TimelineSegment]:
     """Return the signs of a video, from the class probabilities of its windows."""
-    if not found.windows:
+    if not found.predictions:
         return []
-    return timeline([window.span for window in found.windows], _scores(found), glosses, options)
+    spans = [Span(prediction.start_seconds, prediction.end_seconds) for prediction in found.predictions]
+    return timeline(spans, np.stack(found.probabilities), glosses, options)
 
 
 def why_no_sign(glosses: Sequence[str], found: VideoPredictions, options: TimelineOptions) -> str:
     """Return a sentence on an empty timeline: its surest window, and the options that asked for more."""
-    scores = _scores(found)
+    scores = np.stack(found.probabilities)
     if options.idle_gloss is not None:
         scores[:, list(glosses).index(options.idle_gloss)] = 0.0
     window, label = np.unravel_index(scores.argmax(), scores.shape)
-    span, score = found.windows[window].span, scores[window, label]
+    surest, score = found.predictions[window], scores[window, label]
     bounds = {"--min-confidence": options.min_confidence, "--min-duration-seconds": options.min_duration_seconds}
     if options.idle_gloss is not None:
         bounds["--idle-weight"] = options.idle_weight
     now = [f"{name} (now {value:g})" for name, value in bounds.items()]
     return (
         f"no sign in {counted(len(scores), 'window')}; the surest is {glosses[int(label)]} with {score:.2f}, "
-        f"{span.start_seconds:.2f} to {span.end_seconds:.2f} s. More is found with a smaller {' or '.join(now)}"
+        f"{surest.start_seconds:.2f} to {surest.end_seconds:.2f} s. More is found with a smaller {' or '.join(now)}"
     )
-
-
-def _scores(found: VideoPredictions) -> NDArray[np.float32]:
-    """Return the class probabilities of all windows, float32 [W, classes]."""
-    return np.stack([window.probabilities for window in found.windows if window.probabilities is not None])
 
 
 def _write_outputs(outputs: Outputs, video: Video, segments: Sequence[TimelineSegment]) -> None:

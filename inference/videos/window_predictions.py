@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from signprep.inference.options import InferOptions
 from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.inference.videos.find import Video
-from signprep.inference.videos.results import ClassScore, Prediction, top_classes
+from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.windows import rounded, window_spans
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.errors import DecodeError, SignprepError
@@ -30,17 +30,6 @@ from signprep.pipeline.video.pyav_reader import open_video
 QUEUED_BATCHES = 2
 """Batches of decoded clips that may wait for the model; then decoding waits."""
 _POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowResult:
-    """The model's prediction for one window."""
-
-    span: Span
-    classes: tuple[ClassScore, ...]
-    """The most probable first."""
-    probabilities: NDArray[np.float32] | None
-    """float32 [classes], where they were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,24 +45,10 @@ class VideoPredictions:
     """The results of a video, in the order of its windows."""
 
     video: Video
-    windows: list[WindowResult] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    probabilities: list[NDArray[np.float32]] = field(default_factory=list)
+    """Class probabilities of each predicted window, float32 [classes], where a timeline needs them."""
     missing: list[MissingWindow] = field(default_factory=list)
-
-    def predictions(self, glosses: Sequence[str], options: InferOptions) -> list[Prediction]:
-        """Return the predictions as they are written, with all probabilities if the options ask for them."""
-        return [
-            Prediction(
-                video_path=self.video.path,
-                start_seconds=window.span.start_seconds,
-                end_seconds=window.span.end_seconds,
-                classes=window.classes,
-                clip_duration=options.windows.clip_duration,
-                probabilities=dict(zip(glosses, window.probabilities.tolist(), strict=True))
-                if options.with_probabilities and window.probabilities is not None
-                else None,
-            )
-            for window in self.windows
-        ]
 
 
 class _Stopped(Exception):  # noqa: N818  (no error: the consumer has gone)
@@ -88,8 +63,7 @@ def predict_videos(
     Args:
         recognizer: the opened model.
         videos: what to predict for; a video that cannot be read is no error, but a `MissingWindow`.
-        options: which windows, what to keep of their class probabilities, and how many go at a time. A timeline
-            needs all probabilities, so they are kept for one too.
+        options: which windows, what to keep of their class probabilities, and how many go at a time.
 
     Raises:
         CheckpointError: an exported file does not answer.
@@ -133,7 +107,7 @@ class _Collector:
     def __init__(self, recognizer: Recognizer, videos: Sequence[Video], options: InferOptions) -> None:
         self._recognizer, self._videos, self._options = recognizer, videos, options
         self._spans: dict[int, list[Span]] = {}
-        self._results: dict[int, dict[int, WindowResult | MissingWindow]] = {}
+        self._results: dict[int, dict[int, tuple[Prediction, NDArray[np.float32] | None] | MissingWindow]] = {}
         self._failures: dict[int, MissingWindow] = {}
         self._waiting: list[tuple[int, int, Clip]] = []
         self._num_ended = 0
@@ -177,14 +151,18 @@ class _Collector:
     def _predict_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
         rows = self._recognizer.probabilities([clip.frames for _, _, clip in batch])
-        keeps_all = self._options.with_probabilities or self._options.timeline is not None
         for (video, window, clip), row in zip(batch, rows, strict=True):
             asked = self._spans[video][window]
-            self._results[video][window] = WindowResult(
-                span=Span(asked.start_seconds, min(asked.end_seconds, rounded(clip.span.end_seconds))),
-                classes=top_classes(row, self._recognizer.glosses, self._options.top_k),
-                probabilities=row.copy() if keeps_all else None,
+            prediction = Prediction.of(
+                row,
+                self._recognizer.glosses,
+                self._options,
+                video_path=self._videos[video].path,
+                start_seconds=asked.start_seconds,
+                end_seconds=min(asked.end_seconds, rounded(clip.span.end_seconds)),
+                clip_duration=self._options.windows.clip_duration,
             )
+            self._results[video][window] = prediction, None if self._options.timeline is None else row.copy()
 
     def is_complete(self, video: int) -> bool:
         """Return whether all of a video's windows have a prediction or a reason why not."""
@@ -196,10 +174,13 @@ class _Collector:
         """Return and forget the results of a video."""
         found = VideoPredictions(video=self._videos[video])
         for _, result in sorted(self._results.pop(video, {}).items()):
-            if isinstance(result, WindowResult):
-                found.windows.append(result)
-            else:
+            if isinstance(result, MissingWindow):
                 found.missing.append(result)
+                continue
+            prediction, row = result
+            found.predictions.append(prediction)
+            if row is not None:
+                found.probabilities.append(row)
         self._spans.pop(video, None)
         if video in self._failures:
             found.missing.append(self._failures.pop(video))

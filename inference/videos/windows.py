@@ -1,4 +1,4 @@
-"""Which windows of a video are answered."""
+"""The windows of a video that predictions are made for: arithmetic on times."""
 
 from signprep.inference.options import WindowOptions
 from signprep.pipeline.clips import Span
@@ -8,7 +8,7 @@ from signprep.pipeline.video.pyav_reader import VideoReader
 DURATION_SLACK_SECONDS = 1e-3
 """A video of 1.9999 s is not shorter than a clip of 2 s: containers round to milliseconds."""
 MAX_WINDOWS = 1_000_000
-"""Of one video: a day at a stride of a tenth of a second. More is a slip of the hand."""
+"""Limit for one video: a day at a stride of a tenth of a second. More is a slip of the hand."""
 
 
 def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:
@@ -45,10 +45,10 @@ def windows(duration: float, clip_duration: float, stride: float, *, start_secon
     5 s, (4.0, 5.0) is left out.
 
     Args:
-        duration: of the video, in seconds.
-        clip_duration: of a window, in seconds.
-        stride: from one window's start to the next one's, in seconds, > 0.
-        start_seconds: of the first window.
+        duration: length of the video, in seconds.
+        clip_duration: length of a window, in seconds.
+        stride: seconds from one window's start to the next one's, > 0.
+        start_seconds: start of the first window.
 
     >>> [(span.start_seconds, span.end_seconds) for span in windows(3.5, 2.0, 1.0)]
     [(0.0, 2.0), (1.0, 3.0), (2.0, 3.5)]

@@ -10,7 +10,7 @@ import pytest
 from signprep.inference.timeline import render, strip
 from signprep.inference.timeline.render import render_timeline
 from signprep.inference.timeline.segments import TimelineSegment
-from signprep.inference.timeline.strip import TextFont, TimelineStrip, colour_of, find_font, fitted
+from signprep.inference.timeline.strip import TimelineStrip, colour_of, find_font, fitted, missing_characters
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.demux import packet_times
 from tests.generated_videos import numbered_frame, write_gop, write_video
@@ -223,7 +223,7 @@ def test_segments_are_half_open() -> None:
 
 
 def test_a_long_gloss_becomes_smaller_then_shorter() -> None:
-    font = TextFont(None)
+    font = find_font("")
     assert fitted("left", font, 40, 500)[0] == "left"
     text, smaller = fitted("a rather long gloss", font, 40, 300)
     assert text == "a rather long gloss" and 20 <= smaller.size < 40
@@ -255,8 +255,8 @@ def test_korean_is_written_where_a_font_has_it(monkeypatch: pytest.MonkeyPatch) 
     except SignprepError:
         assert not os.environ.get("CI"), "CI has a Korean font"
         pytest.skip("no Korean font on this machine")
-    assert not font.missing("왼쪽") and font.missing("왼\U0010fffe쪽") == "\U0010fffe"
-    masks = {bytes(font.at(32).getmask(character)) for character in "왼쪽오른위"}
+    assert not missing_characters("왼쪽", font) and missing_characters("왼\U0010fffe쪽", font) == "\U0010fffe"
+    masks = {bytes(font.font_variant(size=32).getmask(character)) for character in "왼쪽오른위"}
     assert len(masks) == 5
     assert strip_of([segment(0, 2, "왼쪽")]).planes(1.0)[0][:20].max() > 200
 

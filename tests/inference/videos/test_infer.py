@@ -222,7 +222,7 @@ def test_a_consumer_that_leaves_early_ends_the_decoding(checkpoint: Path, folder
     windows = WindowOptions(clip_duration=0.3, stride=0.05)
     options = InferOptions(windows=windows, batch_size=2, num_workers=3)
     answers = predict_videos(recognizer, videos, options)
-    assert len(next(answers).windows) == 15
+    assert len(next(answers).predictions) == 15
     answers.close()  # type: ignore[attr-defined]
     assert not set(threading.enumerate()) - before
 
