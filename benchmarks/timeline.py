@@ -22,7 +22,7 @@ from signprep.inference.videos.find import find_videos
 from signprep.inference.videos.run import video_timeline
 from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
+from signprep.pipeline.datasets.annotations import Annotations, DatasetOptions
 from signprep.pipeline.datasets.no_sign import NO_SIGN_GLOSS, no_sign_segments
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.synthetic.dataset import render_dataset
@@ -49,7 +49,7 @@ def run(size: Size) -> None:
 
 def trained(folder: Path, size: Size) -> Path:
     """Return the checkpoint of a model that was trained on words and on no sign, as `signprep demo` trains."""
-    words = read_data_root(folder / "data", SourceOptions(kinds=frozenset({"WORD"})))
+    words = read_data_root(folder / "data", DatasetOptions(kinds=frozenset({"WORD"})))
     with_idle = Annotations(
         roots=words.roots, segments=(*words.segments, *no_sign_segments(words.segments)), problems=words.problems
     )

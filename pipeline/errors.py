@@ -1,15 +1,15 @@
 """Every error a user can cause or meet, in one tree.
 
     SignprepError
-    ├── AnnotationError         a label, table or data root that cannot be used
-    ├── DecodeError             a video that does not give the frames asked of it
-    ├── CacheError              a cache that cannot be written or read
-    │   ├── CacheVersionError   written by a newer signprep, or no cache at all
-    │   ├── CacheIncompleteError  its build has not ended
-    │   └── CacheCorruptError   bytes that are not those that were written
-    ├── TrainingError           a training run that cannot start or go on
-    ├── StoppedError            work that was stopped on purpose, and how it goes on
-    └── CheckpointError         a file that is no signprep checkpoint, or does not fit
+    ├── AnnotationError
+    ├── DecodeError
+    ├── CacheError
+    │   ├── CacheVersionError
+    │   ├── CacheIncompleteError
+    │   └── CacheCorruptError
+    ├── TrainingError
+    ├── StoppedError
+    └── CheckpointError
 
 A message says which file, what was found, what was expected and what to do. The command line turns these into
 one line; any other exception is a bug and keeps its traceback.

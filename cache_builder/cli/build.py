@@ -9,7 +9,7 @@ from signprep.cache_builder.cli.transfer import confirm_readers
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.remote.location import Location, location_option, shown
 from signprep.pipeline.cli.options import command, options_of, told_if_stopped
-from signprep.pipeline.datasets.annotations import DataRootOptions, SourceOptions
+from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import REQUIRED, check_options, option, workers_option
@@ -71,12 +71,12 @@ class BuildRun:
 
 @command("build-cache", short_help="Cut labelled segments and store them as a cache.")
 @options_of(DataRootOptions, "roots")
-@options_of(SourceOptions, "source")
+@options_of(DatasetOptions, "source")
 @options_of(SplitOptions, "splits")
 @options_of(BuildOptions, "options")
 @options_of(BuildRun, "run")
 def build_cache(
-    roots: DataRootOptions, source: SourceOptions, splits: SplitOptions, options: BuildOptions, run: BuildRun
+    roots: DataRootOptions, source: DatasetOptions, splits: SplitOptions, options: BuildOptions, run: BuildRun
 ) -> None:
     """Cut the labelled segments out of the videos and store them as clips in a cache.
 

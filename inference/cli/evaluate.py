@@ -173,11 +173,11 @@ def evaluate(
 
 def _annotations(data_root: Path, source: dict[str, Any]) -> "Annotations":
     from signprep.inference.evaluation.run import SPLIT
-    from signprep.pipeline.datasets.annotations import SourceOptions
+    from signprep.pipeline.datasets.annotations import DatasetOptions
     from signprep.pipeline.datasets.read import read_split_roots
 
     try:
-        options = SourceOptions(**source)
+        options = DatasetOptions(**source)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     annotations = read_split_roots({SPLIT: data_root}, options)

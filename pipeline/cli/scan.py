@@ -8,7 +8,7 @@ from typing import ClassVar
 import click
 
 from signprep.pipeline.cli.options import command, options_of
-from signprep.pipeline.datasets.annotations import DataRootOptions, SourceOptions
+from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import REQUIRED, option, workers_option
 from signprep.pipeline.runtime.text import byte_size, counted
 from signprep.pipeline.scan.options import ScanOptions
@@ -53,10 +53,10 @@ class ScanOutput:
 
 @command("scan", short_help="Tell what a data root holds and what is wrong with it.")
 @options_of(DataRootOptions, "roots")
-@options_of(SourceOptions, "source")
+@options_of(DatasetOptions, "source")
 @options_of(ScanOptions, "options")
 @options_of(ScanOutput, "output")
-def scan(roots: DataRootOptions, source: SourceOptions, options: ScanOptions, output: ScanOutput) -> None:
+def scan(roots: DataRootOptions, source: DatasetOptions, options: ScanOptions, output: ScanOutput) -> None:
     """Tell what a data root holds and what is wrong with it, before weeks are spent on it.
 
     With --train-data-root and --val-data-root, each of the two is scanned by itself, and JSON has both by split.
@@ -79,7 +79,7 @@ def scan(roots: DataRootOptions, source: SourceOptions, options: ScanOptions, ou
         raise click.exceptions.Exit(1)
 
 
-def _scan_one(root: Path, source: SourceOptions, options: ScanOptions, output: ScanOutput) -> int:
+def _scan_one(root: Path, source: DatasetOptions, options: ScanOptions, output: ScanOutput) -> int:
     """Print the scan of one data root; return how many errors and warnings it has."""
     from rich.console import Console
 

@@ -35,7 +35,7 @@ _FIELDS = ("layout", "name_pattern", "class_by", "attributes", "kinds", "sources
 
 
 def source_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets `data_root` and `source`: the fields of a SourceOptions."""
+    """Add the options to a command, which gets `data_root` and `source`: the fields of a DatasetOptions."""
 
     @functools.wraps(command)
     def with_source(*, gloss_file: Path | None, **options: Any) -> None:

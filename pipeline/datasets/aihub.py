@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.pipeline.datasets.annotations import SourceOptions, is_video, normal_gloss, parse_name
+from signprep.pipeline.datasets.annotations import DatasetOptions, is_video, normal_gloss, parse_name
 from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, read_bytes, walk_files
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
@@ -57,7 +57,7 @@ class LabelFile:
         return Path(unicodedata.normalize("NFC", self.video_name)).stem if self.video_name else None
 
 
-def aihub_segments(root: Path, options: SourceOptions, on_problem: OnProblem) -> Iterator[Segment]:
+def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield the segments of all labels below a folder. Raises AnnotationError if it holds no video or no label."""
 
     def problem(kind: str, path: str, message: str) -> None:
@@ -108,7 +108,7 @@ def require_files(root: Path, num_videos: int, num_labels: int, reason: str = ""
 
 
 def _segments(
-    annotation: Annotation, number: int, base_name: str, video: str, options: SourceOptions
+    annotation: Annotation, number: int, base_name: str, video: str, options: DatasetOptions
 ) -> Iterator[Segment]:
     """Yield the segments of one annotation: one for each gloss that the options take."""
     for place, gloss in enumerate(taken_glosses(annotation.glosses, options.attributes)):
@@ -123,7 +123,7 @@ def _segments(
 
 
 def taken_glosses(glosses: tuple[str, ...], attributes: str) -> tuple[str, ...]:
-    """Return the glosses of an annotation that become segments; `attributes` is that of `SourceOptions`."""
+    """Return the glosses of an annotation that become segments; `attributes` is that of `DatasetOptions`."""
     return glosses if attributes == "all" else glosses[:1]
 
 

@@ -80,7 +80,7 @@ class DataRootOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOptions:
+class DatasetOptions:
     """The segments to take, and the names of their classes. Raises ValueError on values that mean nothing.
 
     An empty set takes all.
@@ -169,7 +169,7 @@ def parse_name(base_name: str, pattern: re.Pattern[str] = AIHUB_NAME) -> NamePar
     return NameParts(**(parts | {"take": take or base_name, "signer": signer}))
 
 
-def is_selected(names: NameParts | Segment, options: SourceOptions) -> bool:
+def is_selected(names: NameParts | Segment, options: DatasetOptions) -> bool:
     """Return True for a file or a segment that the options' filters by name let through."""
     return (
         (not options.kinds or parse_kind(names.item) in options.kinds)
@@ -179,7 +179,7 @@ def is_selected(names: NameParts | Segment, options: SourceOptions) -> bool:
     )
 
 
-def selected(segments: Iterator[Segment], options: SourceOptions) -> Iterator[Segment]:
+def selected(segments: Iterator[Segment], options: DatasetOptions) -> Iterator[Segment]:
     """Yield the segments that the options' filters let through, with glosses as `class_by` asks."""
     for segment in segments:
         if is_selected(segment, options) and (not options.glosses or segment.gloss in options.glosses):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from signprep.pipeline.datasets.annotations import SourceOptions, is_video, normal_gloss, parse_name
+from signprep.pipeline.datasets.annotations import DatasetOptions, is_video, normal_gloss, parse_name
 from signprep.pipeline.datasets.files import OnProblem, Problem, split_member, walk_files
 from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END, Segment
 from signprep.pipeline.errors import AnnotationError
@@ -103,7 +103,7 @@ def _seconds(text: dict[str, str], column: str, otherwise: float) -> float:
         raise ValueError(f"its {column} {text[column]!r} is no number of seconds") from None
 
 
-def class_folder_segments(root: Path, options: SourceOptions, on_problem: OnProblem) -> Iterator[Segment]:
+def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield a segment for each video below a folder named by its gloss. Raises AnnotationError if there is none."""
     empty = True
     for file in walk_files(root, on_problem, wanted=is_video):

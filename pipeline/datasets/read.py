@@ -9,7 +9,7 @@ from signprep.pipeline.datasets.aihub import aihub_segments
 from signprep.pipeline.datasets.annotations import (
     Annotations,
     DataRootOptions,
-    SourceOptions,
+    DatasetOptions,
     parse_kind,
     selected,
 )
@@ -21,7 +21,7 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of
 
 
-def layout_of(root: Path, options: SourceOptions) -> str:
+def layout_of(root: Path, options: DatasetOptions) -> str:
     """Return aihub, table or classes: the layout that was asked for, or the one that is there.
 
     Raises AnnotationError if there is nothing at this path, or a file that is no table.
@@ -39,7 +39,7 @@ def layout_of(root: Path, options: SourceOptions) -> str:
     return "aihub" if options.layout == "auto" else options.layout
 
 
-def iterate_segments(root: Path, options: SourceOptions, on_problem: OnProblem) -> Iterator[Segment]:
+def iterate_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield the segments of a data root that the options let through.
 
     Raises AnnotationError if the root is missing or not of its layout; all other problems go to `on_problem`.
@@ -59,7 +59,7 @@ def video_root(root: Path) -> Path:
     return root.parent if root.is_file() else root
 
 
-def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Annotations:
+def read_data_root(root: Path, options: DatasetOptions = DatasetOptions()) -> Annotations:
     """Read all segments of a data root.
 
     Raises AnnotationError if the root is missing or not of its layout, or if no segment is left.
@@ -71,7 +71,7 @@ def read_data_root(root: Path, options: SourceOptions = SourceOptions()) -> Anno
     return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
 
 
-def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = SourceOptions()) -> Annotations:
+def read_split_roots(splits: Mapping[str, Path], options: DatasetOptions = DatasetOptions()) -> Annotations:
     """Read a data root for each split, `train` and `val`. Their segments belong to it, whatever their own split is.
 
     Raises AnnotationError as `read_data_root` does.
@@ -90,7 +90,7 @@ def read_split_roots(splits: Mapping[str, Path], options: SourceOptions = Source
 
 
 def read_roots(
-    roots: DataRootOptions, options: SourceOptions = SourceOptions(), *, idle_class: str | None = None
+    roots: DataRootOptions, options: DatasetOptions = DatasetOptions(), *, idle_class: str | None = None
 ) -> Annotations:
     """Read the one data root, or that of each split.
 
@@ -103,7 +103,7 @@ def read_roots(
         AnnotationError: as `read_data_root`, or there is no unlabelled time.
     """
 
-    def read(chosen: SourceOptions) -> Annotations:
+    def read(chosen: DatasetOptions) -> Annotations:
         by_split = roots.by_split
         return read_data_root(by_split[""], chosen) if "" in by_split else read_split_roots(by_split, chosen)
 
@@ -134,10 +134,10 @@ _FILTERS: dict[str, tuple[str, Callable[[Segment], str | None]]] = {
     "signers": ("--signer", lambda segment: segment.signer),
     "glosses": ("--gloss-file", lambda segment: segment.gloss),
 }
-"""The filters of `SourceOptions` by field: the option, and the value of a segment that it looks at."""
+"""The filters of `DatasetOptions` by field: the option, and the value of a segment that it looks at."""
 
 
-def _why_none(root: Path, options: SourceOptions, problems: Sequence[Problem]) -> str:
+def _why_none(root: Path, options: DatasetOptions, problems: Sequence[Problem]) -> str:
     """Name the filter that leaves no segment, or the first problem if there was none before the filters either."""
     given = {name: values for name in _FILTERS if (values := getattr(options, name))}
     everything: list[Segment] = []

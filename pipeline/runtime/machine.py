@@ -32,11 +32,6 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def load_average() -> float | None:
-    """Return how many processes wanted a core over the last minute; with more than there are cores, timings lie."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
 def versions_of(packages: Sequence[str]) -> dict[str, str]:
     """Return Python's version and those of the packages that are installed."""
     found = {name: package_version(name) for name in packages}
@@ -66,7 +61,8 @@ def describe_machine() -> dict[str, Any]:
         "processor": processor(),
         "cores": usable_cores(),
         "system": f"{platform.system()} {platform.machine()}",
-        "load_average": load_average(),
+        # Timings are not to be trusted if more processes wanted a core than there are.
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
 

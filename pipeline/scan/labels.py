@@ -27,7 +27,7 @@ class LabelRows:
 
 
 def read_labels(root: Path, files: list[tuple[int, str]], attributes: str) -> LabelRows:
-    """Read label files, given as (id, name); `attributes` as in SourceOptions."""
+    """Read label files, given as (id, name); `attributes` as in DatasetOptions."""
     rows = LabelRows()
     for label_id, name in files:
         try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, require_files
-from signprep.pipeline.datasets.annotations import SourceOptions, is_selected, is_video, parse_kind, parse_name
+from signprep.pipeline.datasets.annotations import DatasetOptions, is_selected, is_video, parse_kind, parse_name
 from signprep.pipeline.datasets.files import Problem, open_file, walk_files
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.datasets.segment import Segment
@@ -71,23 +71,23 @@ class Scan:
 
 
 @contextmanager
-def scanned(data_root: Path, source: SourceOptions, options: ScanOptions) -> Iterator[Scan]:
+def scanned(data_root: Path, dataset: DatasetOptions, options: ScanOptions) -> Iterator[Scan]:
     """Scan a data root, with progress on stderr.
 
     Raises AnnotationError if the root is missing or holds nothing of its layout.
     """
     started = time.monotonic()
-    layout, videos_root = layout_of(data_root, source), video_root(data_root)
+    layout, videos_root = layout_of(data_root, dataset), video_root(data_root)
     with temporary_database() as database:
         if layout == "aihub":
-            collect_files(data_root, source, database)
+            collect_files(data_root, dataset, database)
             pair_files(database)
-            collect_labels(data_root, source, options.workers, database)
+            collect_labels(data_root, dataset, options.workers, database)
         else:
-            collect_segments(data_root, videos_root, source, database)
+            collect_segments(data_root, videos_root, dataset, database)
         collect_video_facts(videos_root, options, database)
         collect_hashes(videos_root, options.workers, database)
-        check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=source.class_by == "gloss")
+        check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=dataset.class_by == "gloss")
         yield Scan(
             data_root=data_root,
             layout=layout,
@@ -111,7 +111,7 @@ def split_of_path(name: str) -> str | None:
     return None
 
 
-def collect_files(root: Path, options: SourceOptions, database: ScanDatabase) -> None:
+def collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the videos and labels of an AIHub root. Raises AnnotationError as `build-cache` does if there are none."""
 
     def wanted(name: str) -> bool:
@@ -171,7 +171,7 @@ def pair_files(database: ScanDatabase) -> None:
     database.run("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
 
 
-def collect_labels(root: Path, options: SourceOptions, workers: int, database: ScanDatabase) -> None:
+def collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
     """Read all labels and join them with their videos: by their own base name, else by the one in their metaData."""
     total = database.value("SELECT COUNT(*) FROM labels")
     query = "SELECT id, name FROM labels WHERE id > :after ORDER BY id LIMIT :size"
@@ -193,7 +193,7 @@ def collect_labels(root: Path, options: SourceOptions, workers: int, database: S
     _keep_glosses(options, database)
 
 
-def _keep_glosses(options: SourceOptions, database: ScanDatabase) -> None:
+def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     if not options.glosses:
         return
     database.run("CREATE TEMP TABLE wanted (gloss TEXT PRIMARY KEY)")
@@ -204,7 +204,7 @@ def _keep_glosses(options: SourceOptions, database: ScanDatabase) -> None:
     database.run("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
 
-def collect_segments(root: Path, videos_root: Path, options: SourceOptions, database: ScanDatabase) -> None:
+def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the segments and videos of a table or of class folders."""
     database.run("CREATE UNIQUE INDEX videos_name ON videos (name)")
     counted = CountLine("Reading segments")

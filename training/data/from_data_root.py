@@ -11,7 +11,7 @@ import click
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
-from signprep.pipeline.datasets.annotations import Annotations, SourceOptions
+from signprep.pipeline.datasets.annotations import Annotations, DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root, read_split_roots
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import StoppedError
@@ -29,7 +29,7 @@ class Sources:
     train_data_root: Path | None
     val_data_root: Path | None
     options: dict[str, Any]
-    """Fields of SourceOptions."""
+    """Fields of DatasetOptions."""
     clip_duration: float | None
     """Seconds around the middle of a segment; the segment itself if None."""
 
@@ -51,7 +51,7 @@ class Sources:
     def read(self) -> tuple[Annotations, SplitOptions]:
         """Return the annotations, and how they are split."""
         try:
-            options = SourceOptions(**self.options)
+            options = DatasetOptions(**self.options)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
         roots = self.roots()

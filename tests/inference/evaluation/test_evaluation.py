@@ -20,7 +20,7 @@ from signprep.inference.evaluation.metrics import share_of
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.annotations import SourceOptions
+from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.datasets.splits import assign_splits
@@ -252,7 +252,7 @@ def test_an_item_of_the_same_word_is_right_where_classes_are_items(tmp_path: Pat
             name = f"NIA_SL_{item}_{signer}_F"
             write_video(tmp_path / "data" / f"{name}.mp4", 30, first_number=60 * number + 30 * (signer == "REAL17"))
             write_label(tmp_path / "data" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
-    annotations = read_data_root(tmp_path / "data", SourceOptions(class_by="item"))
+    annotations = read_data_root(tmp_path / "data", DatasetOptions(class_by="item"))
     plan = plan_build(annotations.roots, assign_splits(annotations.segments), BuildOptions(clip_spec=CLIP_SPEC))
     build(plan, tmp_path / "items.zarr", workers=1)
     cache = open_cache(tmp_path / "items.zarr")

@@ -9,7 +9,7 @@ import pytest
 from signprep.pipeline.datasets.aihub import read_label
 from signprep.pipeline.datasets.annotations import Problem
 from signprep.pipeline.datasets.files import open_file, walk_files
-from signprep.pipeline.datasets.read import SourceOptions, iterate_segments
+from signprep.pipeline.datasets.read import DatasetOptions, iterate_segments
 from signprep.pipeline.errors import AnnotationError
 from tests.conftest import write_label
 
@@ -75,7 +75,7 @@ def test_mutated_zips_are_read_or_refused(tmp_path: Path) -> None:
         archive.unlink()
         problems: list[Problem] = []
         try:
-            for segment in iterate_segments(tmp_path, SourceOptions(), problems.append):
+            for segment in iterate_segments(tmp_path, DatasetOptions(), problems.append):
                 assert segment.gloss
                 stream = open_file(tmp_path, segment.video)
                 assert not isinstance(stream, Path)

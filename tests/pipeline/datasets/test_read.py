@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
-from signprep.pipeline.datasets.annotations import AIHUB_NAME, SourceOptions, read_gloss_file
+from signprep.pipeline.datasets.annotations import AIHUB_NAME, DatasetOptions, read_gloss_file
 from signprep.pipeline.datasets.read import read_data_root, read_split_roots
 from signprep.pipeline.errors import AnnotationError
 from tests.conftest import write_label
@@ -118,16 +118,16 @@ def test_two_roots_are_the_two_splits(data_root: Path, tmp_path: Path) -> None:
     ],
 )
 def test_filters_choose_segments(data_root: Path, options: dict, count: int) -> None:
-    assert len(read_data_root(data_root, SourceOptions(**options)).segments) == count
+    assert len(read_data_root(data_root, DatasetOptions(**options)).segments) == count
 
 
 def test_filters_that_leave_nothing_say_so(data_root: Path) -> None:
     with pytest.raises(AnnotationError, match="--kind asks for FS, and there is WORD"):
-        read_data_root(data_root, SourceOptions(kinds=frozenset({"FS"})))
+        read_data_root(data_root, DatasetOptions(kinds=frozenset({"FS"})))
 
 
 def test_classes_by_item_keep_homonyms_apart(data_root: Path, tmp_path: Path) -> None:
-    by_item = read_data_root(data_root, SourceOptions(class_by="item"))
+    by_item = read_data_root(data_root, DatasetOptions(class_by="item"))
     assert {s.gloss for s in by_item.segments} == {"왼쪽 (WORD0001)", "오른쪽 (WORD0002)"}
 
 
@@ -137,14 +137,14 @@ def test_all_attributes_give_a_segment_each(tmp_path: Path) -> None:
     text = label.read_text().replace('[{"name": "위"}]', '[{"name": "위", "attribute": ["x"]}, {"name": "아래"}]')
     label.write_text(text)
     assert [s.gloss for s in read_data_root(tmp_path).segments] == ["위"]
-    both = read_data_root(tmp_path, SourceOptions(attributes="all")).segments
+    both = read_data_root(tmp_path, DatasetOptions(attributes="all")).segments
     assert [(s.segment_id, s.gloss) for s in both] == [("a#0", "위"), ("a#0.1", "아래")]
 
 
 def test_other_names_are_read_by_a_pattern(tmp_path: Path) -> None:
     write_video(tmp_path / "s3_cam1_hello.mp4", 10)
     write_label(tmp_path / "s3_cam1_hello_morpheme.json", [(0, 0.3, "위")])
-    options = SourceOptions(name_pattern=r"s(?P<signer>\d+)_cam(?P<view>\d)_(?P<item>\w+)")
+    options = DatasetOptions(name_pattern=r"s(?P<signer>\d+)_cam(?P<view>\d)_(?P<item>\w+)")
     [segment] = read_data_root(tmp_path, options).segments
     assert (segment.signer, segment.view, segment.item, segment.take) == ("3", "1", "hello", "3_hello")
     scanned = CliRunner().invoke(
@@ -153,7 +153,7 @@ def test_other_names_are_read_by_a_pattern(tmp_path: Path) -> None:
     assert scanned.exit_code == 0 and "1 signer" in scanned.output
     for pattern in ("(", "no groups", r"(?P<colour>x)"):
         with pytest.raises(ValueError, match="name_pattern"):
-            SourceOptions(name_pattern=pattern)
+            DatasetOptions(name_pattern=pattern)
 
 
 def test_gloss_files_are_lists(tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ def test_files_of_one_name_in_the_folders_of_two_splits_are_two_takes(tmp_path: 
         for number, gloss in enumerate(["위", "아래"]):
             write_video(tmp_path / split / gloss / "1.mp4", 20, first_number=100 * number + len(split))
     roots = {split: tmp_path / split for split in ("train", "val")}
-    segments = read_split_roots(roots, SourceOptions(layout="classes")).segments
+    segments = read_split_roots(roots, DatasetOptions(layout="classes")).segments
     assert {(s.split, s.take) for s in segments} == {(s.split, f"{s.split}/{s.gloss}/1") for s in segments}
-    nested = read_data_root(tmp_path, SourceOptions(layout="classes")).segments
+    nested = read_data_root(tmp_path, DatasetOptions(layout="classes")).segments
     assert len({s.segment_id for s in nested}) == len({s.take for s in nested}) == 4
     rows = ["video,start,end,gloss,take", "train/위/1.mp4,,,위,A", "val/위/1.mp4,,,위,"]
     (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
@@ -191,7 +191,7 @@ def test_words_that_mean_nothing_to_tables_elsewhere_are_glosses(tmp_path: Path)
 
 def test_videos_in_no_class_folder_are_named_and_alone_are_no_data(tmp_path: Path) -> None:
     write_video(tmp_path / "loose.mp4", 10)
-    options = SourceOptions(layout="classes")
+    options = DatasetOptions(layout="classes")
     with pytest.raises(AnnotationError, match="no video in a class folder; expected GLOSS/clip"):
         read_data_root(tmp_path, options)
     write_video(tmp_path / "위" / "1.mp4", 10)
@@ -215,7 +215,7 @@ def test_a_table_that_does_not_read_or_names_a_strange_split_is_told(tmp_path: P
 
 def test_the_filter_that_leaves_nothing_is_named_with_what_there_is(data_root: Path) -> None:
     with pytest.raises(AnnotationError, match="--signer asks for REAL99, and there is REAL01, REAL02, REAL17"):
-        read_data_root(data_root, SourceOptions(signers=frozenset({"REAL99"}), views=frozenset("F")))
-    both = SourceOptions(name_pattern=AIHUB_NAME.pattern, kinds=frozenset({"SEN"}))
+        read_data_root(data_root, DatasetOptions(signers=frozenset({"REAL99"}), views=frozenset("F")))
+    both = DatasetOptions(name_pattern=AIHUB_NAME.pattern, kinds=frozenset({"SEN"}))
     with pytest.raises(AnnotationError, match="--kind asks for SEN, and there is WORD"):
         read_data_root(data_root, both)

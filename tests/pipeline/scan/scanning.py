@@ -6,7 +6,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
-from signprep.pipeline.datasets.annotations import SourceOptions
+from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.scan.run import scanned
@@ -15,10 +15,10 @@ from tests.conftest import write_label
 WORD1, WORD2 = "NIA_SL_WORD0001_REAL", "NIA_SL_WORD0002_REAL"
 
 
-def scan(root: Path, *, source: SourceOptions | None = None, **options: Any) -> dict[str, list[tuple[str, str]]]:
+def scan(root: Path, *, source: DatasetOptions | None = None, **options: Any) -> dict[str, list[tuple[str, str]]]:
     """Return (path, message) of the problems by kind."""
     found: dict[str, list[tuple[str, str]]] = {}
-    with scanned(root, source or SourceOptions(), ScanOptions(workers=1, **options)) as result:
+    with scanned(root, source or DatasetOptions(), ScanOptions(workers=1, **options)) as result:
         for kind, path, message in result.database.rows("SELECT * FROM problems ORDER BY path"):
             assert kind in {finding.kind for finding in FINDINGS}
             assert str(root) not in message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from signprep.pipeline.datasets.annotations import SourceOptions
+from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.scan.run import scanned, split_of_path
 from tests.generated_videos import write_video
@@ -171,7 +171,7 @@ def test_homonyms_and_several_glosses_are_notes(root: Path) -> None:
     assert [message for _, message in found["homonym"]] == ["왼쪽 has 2 ids: WORD0001, WORD0002"]
     assert [path for path, _ in found["several-attributes"]] == [f"label/{path.name}"]
     assert run(root, "--strict").exit_code == 0
-    assert "homonym" not in scan(root, source=SourceOptions(class_by="item"))
+    assert "homonym" not in scan(root, source=DatasetOptions(class_by="item"))
 
 
 def test_signers_with_missing_words(root: Path) -> None:
@@ -248,15 +248,15 @@ def test_a_table_and_its_own_splits(clean_root: Path, root: Path) -> None:
 def test_class_folders(root: Path) -> None:
     (root / "video").rename(root / "왼쪽")
     (root / "왼쪽" / f"{WORD1}01_F.mp4").write_bytes(b"")
-    found = scan(root, source=SourceOptions(layout="classes"))
+    found = scan(root, source=DatasetOptions(layout="classes"))
     assert [path for path, _ in found["video-unreadable"]] == [f"왼쪽/{WORD1}01_F.mp4"]
 
 
 def test_filters_by_name_and_by_gloss(root: Path) -> None:
     (root / "video" / f"{WORD1}01_F.mp4").write_bytes(b"")
-    assert "video-unreadable" in scan(root, source=SourceOptions(views=frozenset("F")))
-    assert scan(root, source=SourceOptions(views=frozenset("L"))) == {}
-    assert scan(root, source=SourceOptions(glosses=frozenset(["오른쪽"]))) == {}
+    assert "video-unreadable" in scan(root, source=DatasetOptions(views=frozenset("F")))
+    assert scan(root, source=DatasetOptions(views=frozenset("L"))) == {}
+    assert scan(root, source=DatasetOptions(glosses=frozenset(["오른쪽"]))) == {}
 
 
 def test_without_opening_videos_labels_are_still_checked(root: Path) -> None:
@@ -270,6 +270,6 @@ def test_without_opening_videos_labels_are_still_checked(root: Path) -> None:
 def test_processes_find_what_one_process_finds(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signprep.pipeline.scan.run.VIDEOS_A_CHUNK", 3)
     (root / "video" / f"{WORD1}17_F.mp4").write_bytes(b"x")
-    with scanned(root, SourceOptions(), ScanOptions(workers=2)) as found:
+    with scanned(root, DatasetOptions(), ScanOptions(workers=2)) as found:
         assert found.database.value("SELECT COUNT(*) FROM videos WHERE probed") == 8
         assert found.num_failing == 1

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
-from signprep.pipeline.datasets.annotations import SourceOptions
+from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.options import ScanOptions
@@ -30,7 +30,7 @@ def test_the_database_is_deleted_however_the_scan_ends(
     clean_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(KeyboardInterrupt), scanned(clean_root, SourceOptions(), ScanOptions(workers=1)):
+    with pytest.raises(KeyboardInterrupt), scanned(clean_root, DatasetOptions(), ScanOptions(workers=1)):
         assert list(tmp_path.iterdir())
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
