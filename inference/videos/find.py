@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from signprep.pipeline.datasets.annotations import VIDEO_SUFFIXES
+from signprep.pipeline.datasets.annotations import is_video
 from signprep.pipeline.datasets.files import Problem, open_file, walk_archive, walk_files
 from signprep.pipeline.errors import SignprepError
 
@@ -66,16 +66,12 @@ def _videos_at(path: Path, log: Callable[[str], None]) -> Iterator[Video]:
         log(problem.message)
 
     if path.is_dir():
-        folder, files = path, walk_files(path, log_problem, wanted=_is_video)
+        folder, files = path, walk_files(path, log_problem, wanted=is_video)
     elif path.suffix.lower() == ".zip":
-        folder, files = path.parent, walk_archive(path, path.name, log_problem, _is_video)
+        folder, files = path.parent, walk_archive(path, path.name, log_problem, is_video)
     else:
         if path.exists():
             yield Video.at(path)
         return
     for file in files:
         yield Video(path=str(folder / file.name), folder=folder, name=file.name)
-
-
-def _is_video(name: str) -> bool:
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES

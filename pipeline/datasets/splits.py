@@ -64,20 +64,9 @@ def assign_splits(
     Raises AnnotationError if the data cannot be split as asked.
     """
     by = options.by if options.by != "auto" else _automatic(segments)
+    _require_possible(segments, by)
     if by == "column":
-        missing = [segment.segment_id for segment in segments if segment.split is None]
-        if missing:
-            raise AnnotationError(
-                f"{counted(len(missing), 'segment')} without a split, {missing[0]} among them: fill the table's column "
-                "`split`, or choose another --split-by"
-            )
         return list(segments)
-    if by == "official":
-        found = {segment.signer for segment in segments}
-        if not found & OFFICIAL_VALIDATION_SIGNERS or not found - OFFICIAL_VALIDATION_SIGNERS:
-            raise AnnotationError("the official split needs AIHub's signers REAL17 or REAL18, and others to train on")
-    if by == "signer" and len({segment.signer for segment in segments if segment.signer}) < 2:
-        raise AnnotationError("a split by signer needs at least two signers; --split-by take splits without them")
     groups = _connected_groups(segments, content_hashes or {}, with_signers=by != "take")
     if by == "official":
         validation = {
@@ -91,6 +80,21 @@ def assign_splits(
         replace(segment, split="val" if group in validation else "train")
         for segment, group in zip(segments, groups, strict=True)
     ]
+
+
+def _require_possible(segments: Sequence[Segment], by: str) -> None:
+    """Raise AnnotationError if the segments have no splits or signers to split by."""
+    missing = [segment.segment_id for segment in segments if segment.split is None]
+    if by == "column" and missing:
+        raise AnnotationError(
+            f"{counted(len(missing), 'segment')} without a split, {missing[0]} among them: fill the table's column "
+            "`split`, or choose another --split-by"
+        )
+    signers = {segment.signer for segment in segments}
+    if by == "official" and not (signers & OFFICIAL_VALIDATION_SIGNERS and signers - OFFICIAL_VALIDATION_SIGNERS):
+        raise AnnotationError("the official split needs AIHub's signers REAL17 or REAL18, and others to train on")
+    if by == "signer" and len(signers - {None, ""}) < 2:
+        raise AnnotationError("a split by signer needs at least two signers; --split-by take splits without them")
 
 
 def _automatic(segments: Sequence[Segment]) -> str:

@@ -194,29 +194,28 @@ HEAD_BYTES = 2**16
 
 def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
     """Hash the videos that may equal another one: equal sizes first, then equal heads, then whole files."""
-    _hash(root, "head_hash", "num_bytes > 0 AND num_bytes IN (%s)", "num_bytes", HEAD_BYTES, workers, database)
-    database.run(f"UPDATE videos SET hash = head_hash WHERE num_bytes <= {HEAD_BYTES}")
-    condition = f"num_bytes > {HEAD_BYTES} AND (num_bytes, head_hash) IN (%s)"
-    _hash(root, "hash", condition, "num_bytes, head_hash", None, workers, database)
+    stages = (
+        ("head_hash", "num_bytes", "num_bytes > 0", HEAD_BYTES),
+        ("hash", "num_bytes, head_hash", f"num_bytes > {HEAD_BYTES}", None),
+    )
+    for column, same, condition, limit in stages:
+        equal = f"SELECT {same} FROM videos GROUP BY {same} HAVING COUNT(*) > 1"
+        database.run("DROP TABLE IF EXISTS candidates")
+        database.run(
+            "CREATE TEMP TABLE candidates AS"
+            f" SELECT id, name FROM videos WHERE {condition} AND ({same}) IN ({equal}) ORDER BY id"
+        )
+        query = "SELECT rowid, id, name FROM candidates WHERE rowid > :after ORDER BY rowid LIMIT :size"
+        calls = ((root, [row[1:] for row in rows], limit) for rows in database.chunks(query, _HASHED_A_CHUNK))
+        if total := database.value("SELECT COUNT(*) FROM candidates"):
+            with progress_bar("Comparing contents", total, "videos") as progress:
+                done = 0
+                for rows in in_processes(hash_videos, calls, workers):
+                    database.run_many(f"UPDATE videos SET {column} = ? WHERE id = ?", rows)
+                    progress(done := done + len(rows))
+        # The head of a small file is all of it.
+        database.run(f"UPDATE videos SET hash = head_hash WHERE num_bytes <= {HEAD_BYTES}")
     database.run("CREATE INDEX videos_hash ON videos (hash)")
-
-
-def _hash(
-    root: Path, column: str, condition: str, same: str, limit: int | None, workers: int, database: ScanDatabase
-) -> None:
-    equal = f"SELECT {same} FROM videos GROUP BY {same} HAVING COUNT(*) > 1"
-    database.run("DROP TABLE IF EXISTS candidates")
-    database.run(f"CREATE TEMP TABLE candidates AS SELECT id, name FROM videos WHERE {condition % equal} ORDER BY id")
-    total = database.value("SELECT COUNT(*) FROM candidates")
-    if not total:
-        return
-    query = "SELECT rowid, id, name FROM candidates WHERE rowid > :after ORDER BY rowid LIMIT :size"
-    calls = ((root, [row[1:] for row in rows], limit) for rows in database.chunks(query, _HASHED_A_CHUNK))
-    with progress_bar("Comparing contents", total, "videos") as progress:
-        done = 0
-        for rows in in_processes(hash_videos, calls, workers):
-            database.run_many(f"UPDATE videos SET {column} = ? WHERE id = ?", rows)
-            progress(done := done + len(rows))
 
 
 def hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:
