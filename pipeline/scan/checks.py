@@ -97,19 +97,19 @@ def check_num_frames(database: ScanDatabase, num_frames: int) -> None:
 
 def check_missing_views(database: ScanDatabase) -> None:
     """Find takes without a view that at least half of the takes of their kind and source have."""
-    database.run(
+    database.execute(
         """CREATE TEMP TABLE takes AS
         SELECT take, MIN(kind) AS kind, MIN(source) AS source, MIN(id) AS first_id FROM videos
         WHERE used AND view IS NOT NULL GROUP BY take"""
     )
-    database.run(
+    database.execute(
         """CREATE TEMP TABLE usual_views AS
         WITH sizes AS (SELECT kind, source, COUNT(*) AS num_takes FROM takes GROUP BY kind, source)
         SELECT v.kind, v.source, v.view FROM videos v JOIN sizes s ON s.kind IS v.kind AND s.source IS v.source
         WHERE v.used AND v.view IS NOT NULL
         GROUP BY v.kind, v.source, v.view HAVING COUNT(DISTINCT v.take) * 2 >= MIN(s.num_takes)"""
     )
-    database.run(
+    database.execute(
         """CREATE TEMP TABLE missing_views AS
         SELECT t.take, t.kind, t.source, t.first_id, u.view FROM takes t
         JOIN usual_views u ON u.kind IS t.kind AND u.source IS t.source
@@ -124,13 +124,13 @@ def check_missing_views(database: ScanDatabase) -> None:
 
 def check_missing_words(database: ScanDatabase) -> None:
     """Find signers without an item that at least half of the signers of their kind and source have."""
-    database.run(
+    database.execute(
         """CREATE TEMP TABLE signed AS
         SELECT kind, source, signer, item, MIN(id) AS first_id FROM videos
         WHERE used AND signer IS NOT NULL AND item IS NOT NULL GROUP BY kind, source, signer, item"""
     )
-    database.run("CREATE INDEX temp.signed_by ON signed (signer, item)")
-    database.run(
+    database.execute("CREATE INDEX temp.signed_by ON signed (signer, item)")
+    database.execute(
         """CREATE TEMP TABLE missing_words AS
         WITH signers AS (SELECT kind, source, signer, MIN(first_id) AS first_id FROM signed GROUP BY 1, 2, 3),
              sizes AS (SELECT kind, source, COUNT(*) AS num_signers FROM signers GROUP BY 1, 2),
@@ -171,14 +171,14 @@ def check_glosses(database: ScanDatabase) -> None:
             f"SELECT path, printf('segment %d: %s {problem}', number, gloss) AS message FROM cuts"
             f" WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) {compared} gloss",
         )
-    database.run("CREATE TABLE glosses (gloss TEXT PRIMARY KEY, spelling TEXT, num_segments INTEGER)")
+    database.execute("CREATE TABLE glosses (gloss TEXT PRIMARY KEY, spelling TEXT, num_segments INTEGER)")
 
     def keyed() -> Iterator[tuple[str, str, int]]:
-        for gloss, count in database.rows("SELECT gloss, COUNT(*) FROM segments GROUP BY gloss"):
+        for gloss, count in database.execute("SELECT gloss, COUNT(*) FROM segments GROUP BY gloss"):
             yield gloss, gloss_key(gloss), count
 
-    database.run_many("INSERT INTO glosses VALUES (?, ?, ?)", keyed())
-    database.run("CREATE INDEX glosses_spelling ON glosses (spelling)")
+    database.executemany("INSERT INTO glosses VALUES (?, ?, ?)", keyed())
+    database.execute("CREATE INDEX glosses_spelling ON glosses (spelling)")
     database.find(
         "gloss-spelling",
         """WITH usual AS (SELECT gloss, num_segments, spelling, ROW_NUMBER() OVER
@@ -206,7 +206,7 @@ def check_homonyms(database: ScanDatabase) -> None:
 
 def check_duplicates(database: ScanDatabase) -> None:
     """Find videos with the bytes of another one; the first one in the order of the walk is the original."""
-    database.run(
+    database.execute(
         "CREATE TEMP TABLE duplicates AS SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL"
         " GROUP BY hash HAVING COUNT(*) > 1"
     )
@@ -220,19 +220,19 @@ def check_duplicates(database: ScanDatabase) -> None:
 def assign_sides(database: ScanDatabase) -> None:
     """Choose the splits to audit: a table's column, else folders named so, else AIHub's validation signers."""
     if database.value("SELECT COUNT(*) FROM segments WHERE split IS NOT NULL"):
-        database.run("UPDATE videos SET split = NULL")
+        database.execute("UPDATE videos SET split = NULL")
         rule = "the table's column split"
     elif database.value("SELECT COUNT(DISTINCT split) FROM videos WHERE split IS NOT NULL") > 1:
         rule = "folders"
     else:
         names = ", ".join(f"'{signer}'" for signer in sorted(OFFICIAL_VALIDATION_SIGNERS))
         official = f"signer IN ({names})"
-        database.run("UPDATE videos SET split = NULL")
+        database.execute("UPDATE videos SET split = NULL")
         if database.value(f"SELECT COUNT(*) FROM videos WHERE {official}"):
-            database.run(f"UPDATE videos SET split = CASE WHEN {official} THEN 'val' ELSE 'train' END")
+            database.execute(f"UPDATE videos SET split = CASE WHEN {official} THEN 'val' ELSE 'train' END")
         rule = "AIHub's signers 17 and 18"
     rule = rule if database.value("SELECT COUNT(DISTINCT side) FROM cuts") > 1 else "none"
-    database.run("INSERT INTO facts VALUES ('split_rule', ?)", (rule,))
+    database.execute("INSERT INTO facts VALUES ('split_rule', ?)", (rule,))
 
 
 def check_leaks(database: ScanDatabase) -> None:

@@ -69,47 +69,29 @@ CREATE INDEX segments_gloss ON segments (gloss);
 Row = tuple[Any, ...]
 
 
-class ScanDatabase:
-    """The tables of one scan."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        connection.executescript(SCHEMA)
-
-    def rows(self, query: str, values: Sequence[Any] = ()) -> Iterator[Row]:
-        """Yield the rows of a query as they are found."""
-        yield from self._connection.execute(query, values)
+class ScanDatabase(sqlite3.Connection):
+    """The connection to the tables of one scan."""
 
     def dicts(self, query: str, values: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
         """Yield the rows of a query by column name."""
-        cursor = self._connection.execute(query, values)
+        cursor = self.execute(query, values)
         names = [column[0] for column in cursor.description]
         for row in cursor:
             yield dict(zip(names, row, strict=True))
 
     def value(self, query: str, values: Sequence[Any] = ()) -> Any:
-        """Return the only value of a query."""
-        row = self._connection.execute(query, values).fetchone()
+        """Return the only value of a query, None if there is no row."""
+        row = self.execute(query, values).fetchone()
         return row[0] if row else None
-
-    def run(self, statement: str, values: Sequence[Any] = ()) -> None:
-        """Execute one statement."""
-        self._connection.execute(statement, values)
-
-    def run_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Execute one statement for each row."""
-        self._connection.executemany(statement, rows)
 
     def add_problems(self, problems: Iterable[tuple[str, str, str]]) -> None:
         """Add (kind, path, message) rows."""
-        self.run_many("INSERT INTO problems VALUES (?, ?, ?)", problems)
+        self.executemany("INSERT INTO problems VALUES (?, ?, ?)", problems)
 
     def find(self, kind: str, query: str, values: Sequence[Any] = ()) -> None:
         """Add a problem for each (path, message) row of a query."""
-        self._connection.execute(
-            f"INSERT INTO problems SELECT '{kind}', path, message FROM ({query})",  # kinds are our own words
-            values,
-        )
+        # Kinds are our own words and need no quoting.
+        self.execute(f"INSERT INTO problems SELECT '{kind}', path, message FROM ({query})", values)
 
     def chunks(self, query: str, size: int) -> Iterator[list[Row]]:
         """Yield the rows of a query in lists; its first column ascends, and `:after` and `:size` bound it.
@@ -117,13 +99,13 @@ class ScanDatabase:
         Each list is fetched by itself, so that rows may be changed in between.
         """
         after = -1
-        while rows := self._connection.execute(query, {"after": after, "size": size}).fetchall():
+        while rows := self.execute(query, {"after": after, "size": size}).fetchall():
             yield rows
             after = rows[-1][0]
 
     def index(self) -> None:
         """Make queries fast, once all files are known."""
-        self._connection.executescript(INDEXES)
+        self.executescript(INDEXES)
 
 
 @contextmanager
@@ -131,6 +113,7 @@ def temporary_database() -> Iterator[ScanDatabase]:
     """Open an empty database that is deleted at the end, however the block ends."""
     with (
         tempfile.TemporaryDirectory(prefix="signprep-scan-") as folder,
-        closing(sqlite3.connect(Path(folder) / "scan.sqlite")) as connection,
+        closing(ScanDatabase(Path(folder) / "scan.sqlite")) as database,
     ):
-        yield ScanDatabase(connection)
+        database.executescript(SCHEMA)
+        yield database

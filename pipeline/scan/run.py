@@ -53,7 +53,7 @@ class Scan:
 
     def found(self) -> list[tuple[Finding, int]]:
         """Return the findings and how many files each concerns, worst first."""
-        counts: dict[str, int] = dict(self.database.rows("SELECT kind, COUNT(*) FROM problems GROUP BY kind"))
+        counts: dict[str, int] = dict(self.database.execute("SELECT kind, COUNT(*) FROM problems GROUP BY kind"))
         return [(finding, counts[finding.kind]) for finding in FINDINGS if finding.kind in counts]
 
     def num_by_severity(self) -> dict[str, int]:
@@ -129,7 +129,7 @@ def collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -
             # Labels with names of their own may be paired by their metaData: those stay.
             if parts.item is None or is_selected(parts, options):
                 row = (file.name, base_name, file.num_bytes)
-                database.run("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
+                database.execute("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
         elif is_video(file.file_name):
             base_name = Path(file.file_name).stem
             parts = parse_name(base_name, options.pattern)
@@ -137,7 +137,7 @@ def collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -
             if is_selected(parts, options):
                 names = (parts.item, known_kind(parts.item), parts.source, parts.signer, parts.view)
                 split = split_of_path(file.name)
-                database.run(_ADD_VIDEO, (file.name, base_name, file.num_bytes, *names, parts.take, split))
+                database.execute(_ADD_VIDEO, (file.name, base_name, file.num_bytes, *names, parts.take, split))
         else:
             kind = "partial-download" if PARTIAL_DOWNLOAD.search(file.file_name) else "unread-archive"
             database.add_problems([(kind, file.name, f"{file.num_bytes:,} bytes")])
@@ -167,8 +167,8 @@ def pair_files(database: ScanDatabase) -> None:
             f"""SELECT name AS path, 'has the base name of ' || (SELECT name FROM {table} WHERE id = {first})
                 || ', which is taken' AS message FROM {table} AS this WHERE id > {first}""",
         )
-    database.run("UPDATE videos AS this SET used = id = (SELECT MIN(id) FROM videos WHERE base = this.base)")
-    database.run("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
+    database.execute("UPDATE videos AS this SET used = id = (SELECT MIN(id) FROM videos WHERE base = this.base)")
+    database.execute("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
 
 
 def collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
@@ -179,34 +179,36 @@ def collect_labels(root: Path, options: DatasetOptions, workers: int, database: 
     with progress_bar("Reading labels", total, "labels") as progress:
         done = 0
         for rows in in_processes(read_labels, calls, workers):
-            database.run_many("UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", rows.labels)
+            database.executemany(
+                "UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", rows.labels
+            )
             columns = "label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss"
-            database.run_many(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows.segments)
+            database.executemany(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows.segments)
             database.add_problems(rows.problems)
             progress(done := done + len(rows.labels))
     for name in ("base", "named_base"):
-        database.run(
+        database.execute(
             f"UPDATE labels SET video_id = (SELECT MIN(id) FROM videos WHERE base = labels.{name})"
             " WHERE video_id IS NULL AND readable"
         )
-    database.run("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")
+    database.execute("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")
     _keep_glosses(options, database)
 
 
 def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     if not options.glosses:
         return
-    database.run("CREATE TEMP TABLE wanted (gloss TEXT PRIMARY KEY)")
-    database.run_many("INSERT INTO wanted VALUES (?)", ((gloss,) for gloss in options.glosses))
+    database.execute("CREATE TEMP TABLE wanted (gloss TEXT PRIMARY KEY)")
+    database.executemany("INSERT INTO wanted VALUES (?)", ((gloss,) for gloss in options.glosses))
     unwanted = "SELECT label_id FROM segments GROUP BY label_id HAVING SUM(gloss IN (SELECT gloss FROM wanted)) = 0"
-    database.run(f"DELETE FROM videos WHERE id IN (SELECT video_id FROM labels WHERE id IN ({unwanted}))")
-    database.run(f"DELETE FROM labels WHERE id IN ({unwanted})")
-    database.run("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
+    database.execute(f"DELETE FROM videos WHERE id IN (SELECT video_id FROM labels WHERE id IN ({unwanted}))")
+    database.execute(f"DELETE FROM labels WHERE id IN ({unwanted})")
+    database.execute("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
 
 def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the segments and videos of a table or of class folders."""
-    database.run("CREATE UNIQUE INDEX videos_name ON videos (name)")
+    database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
     counted = CountLine("Reading segments")
     segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
     for number, segment in enumerate(segments):
@@ -216,7 +218,7 @@ def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, dat
             video_id = _add_video(videos_root, segment, database)
         row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
         columns = "video_id, number, place, start_seconds, end_seconds, gloss, split"
-        database.run(f"INSERT INTO segments ({columns}) VALUES (?, ?, 0, ?, ?, ?, ?)", row)
+        database.execute(f"INSERT INTO segments ({columns}) VALUES (?, ?, 0, ?, ?, ?, ?)", row)
     database.index()
 
 
@@ -224,7 +226,7 @@ def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int:
     names = (segment.item, known_kind(segment.item), segment.source, segment.signer, segment.view)
     base_name, split = Path(segment.video).stem, split_of_path(segment.video)
     row = (segment.video, base_name, _num_bytes(root, segment.video), *names, segment.take, split)
-    database.run(_ADD_VIDEO, row)
+    database.execute(_ADD_VIDEO, row)
     video_id: int = database.value("SELECT MAX(id) FROM videos")
     return video_id
 
@@ -254,6 +256,6 @@ def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase
     with progress_bar("Decoding" if options.deep else "Opening videos", total // step, "videos") as progress:
         done = 0
         for rows in in_processes(probe_videos, calls, options.workers):
-            database.run_many(update, rows.videos)
+            database.executemany(update, rows.videos)
             database.add_problems(rows.problems)
             progress(done := done + len(rows.videos))

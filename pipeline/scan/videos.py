@@ -200,8 +200,8 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
     )
     for column, same, condition, limit in stages:
         equal = f"SELECT {same} FROM videos GROUP BY {same} HAVING COUNT(*) > 1"
-        database.run("DROP TABLE IF EXISTS candidates")
-        database.run(
+        database.execute("DROP TABLE IF EXISTS candidates")
+        database.execute(
             "CREATE TEMP TABLE candidates AS"
             f" SELECT id, name FROM videos WHERE {condition} AND ({same}) IN ({equal}) ORDER BY id"
         )
@@ -211,11 +211,11 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
             with progress_bar("Comparing contents", total, "videos") as progress:
                 done = 0
                 for rows in in_processes(hash_videos, calls, workers):
-                    database.run_many(f"UPDATE videos SET {column} = ? WHERE id = ?", rows)
+                    database.executemany(f"UPDATE videos SET {column} = ? WHERE id = ?", rows)
                     progress(done := done + len(rows))
         # The head of a small file is all of it.
-        database.run(f"UPDATE videos SET hash = head_hash WHERE num_bytes <= {HEAD_BYTES}")
-    database.run("CREATE INDEX videos_hash ON videos (hash)")
+        database.execute(f"UPDATE videos SET hash = head_hash WHERE num_bytes <= {HEAD_BYTES}")
+    database.execute("CREATE INDEX videos_hash ON videos (hash)")
 
 
 def hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:

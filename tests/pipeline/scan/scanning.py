@@ -19,7 +19,7 @@ def scan(root: Path, *, source: DatasetOptions | None = None, **options: Any) ->
     """Return (path, message) of the problems by kind."""
     found: dict[str, list[tuple[str, str]]] = {}
     with scanned(root, source or DatasetOptions(), ScanOptions(workers=1, **options)) as result:
-        for kind, path, message in result.database.rows("SELECT * FROM problems ORDER BY path"):
+        for kind, path, message in result.database.execute("SELECT * FROM problems ORDER BY path"):
             assert kind in {finding.kind for finding in FINDINGS}
             assert str(root) not in message
             found.setdefault(kind, []).append((path, message))
