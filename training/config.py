@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.runtime.text import counted
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
 """Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
@@ -165,14 +166,14 @@ _CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Devices:
-    """What a run trains on."""
+    """The devices that a run trains on."""
 
     gpus: int = 0
-    """On each machine; 0 trains on the CPU."""
+    """GPUs on each machine; 0 trains on the CPU."""
     processes: int = 1
-    """On each machine, without GPUs."""
+    """Processes on each machine, where there are no GPUs."""
     num_nodes: int = 1
-    """Machines."""
+    """Machines that train together."""
 
     @property
     def per_node(self) -> int:
@@ -185,7 +186,7 @@ class Devices:
         return self.per_node * self.num_nodes
 
     def __str__(self) -> str:
-        kind = f"{self.gpus} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else "CPU"
+        kind = counted(self.gpus, "GPU") if self.gpus else "CPU"
         processes = f", {self.processes} processes" if self.processes > 1 and not self.gpus else ""
         return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
 
@@ -193,8 +194,7 @@ class Devices:
 def read_flip_map(path: Path) -> dict[str, str]:
     """Return the pairs of a file such as {"왼쪽": "오른쪽"}; each pair needs to be there once only.
 
-    Raises:
-        TrainingError: the file does not read, or is not of that shape.
+    Raises TrainingError if the file does not read, or is not of that shape.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))

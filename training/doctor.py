@@ -24,15 +24,10 @@ def check_training() -> Iterator[Check]:
     yield Check(name="training", state=OK, found=", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
     yield _model()
     yield _device()
-    missing = [name for name in EXPORTS if not find_spec(name)]
-    yield Check(
-        name="exports",
-        state=OK,
-        found=", ".join(["torchscript", *(f"{n} {package_version(n)}" for n in EXPORTS if n not in missing)]),
-        advice=f"optional, not installed: pip install 'signprep[{','.join(sorted({EXPORTS[n] for n in missing}))}]'"
-        if missing
-        else "",
-    )
+    extras = sorted({extra for name, extra in EXPORTS.items() if not find_spec(name)})
+    installed = [f"{name} {package_version(name)}" for name in EXPORTS if find_spec(name)]
+    advice = f"optional, not installed: pip install 'signprep[{','.join(extras)}]'" if extras else ""
+    yield Check(name="exports", state=OK, found=", ".join(["torchscript", *installed]), advice=advice)
 
 
 def _model() -> Check:

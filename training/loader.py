@@ -112,7 +112,7 @@ class ClipLoader:
     """Time that the consumer has waited for batches, altogether."""
 
     streaming: bool | None = None
-    """Whether shards are mixed so that they can come over a network; None: if the cache's do."""
+    """Mix shards so that they can come over a network; None: if the cache's do."""
 
     def __post_init__(self) -> None:
         if self.streaming is None:

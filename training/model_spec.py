@@ -1,31 +1,22 @@
 """ModelSpec: the one place for the input of a model and the way it is built.
 
 In: a model's name, the number of classes and, where the model allows it, other frames and crop than its usual ones.
-Out: a module that maps float clips [B, 3, T, H, W] to logits [B, classes]. Custom models come from the user's factory,
-`--model-name package.module:factory`, and are tried on one random clip, so that a mistake shows before the first epoch.
+Out: a module that maps float clips [B, 3, T, H, W] to logits [B, classes].
 """
 
 import math
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.runtime.text import first_line
-from signprep.training.runtime.custom_code import load_function
+from signprep.training.runtime.custom_code import custom_head_name, load_model
 
 SPATIAL_STRIDE = 32
 """All models halve their input five times, so that 32 pixels are the smallest crop."""
-
-HEAD_ATTRIBUTE = "head_name"
-"""Attribute by which a custom model may say which of its layers is the head."""
-
-_PROJECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,66 +117,8 @@ def _initialise_residual_blocks(model: nn.Module) -> None:
 
 
 def _build_custom(spec: ModelSpec, num_classes: int) -> nn.Module:
-    """Import a factory, call it and try the model that it returns.
-
-    Raises:
-        TrainingError: there is no such factory, it or its model fails, or the model does not map float
-            [1, 3, num_frames, crop_size, crop_size] to float logits [1, num_classes].
-    """
-    factory = load_function(spec.name, "model")
-    options = {
-        "num_classes": num_classes,
-        "num_frames": spec.num_frames,
-        "crop_size": spec.crop_size,
-        "dropout_rate": spec.dropout_rate,
-    }
-    try:
-        model = factory(**options)
-    except Exception as error:
-        arguments = ", ".join(f"{key}={value}" for key, value in options.items())
-        raise TrainingError(f"{spec.name}({arguments}) failed: {_reason(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise TrainingError(f"{spec.name}: gives {type(model).__name__}; it must give a torch.nn.Module")
-    # Clips come to it contiguous, whatever layout the rest prefers: `view` works in its `forward`.
-    model.register_forward_pre_hook(_contiguous)
-    _try(model, spec, num_classes)
-    return model
-
-
-def _contiguous(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
-
-
-def _try(model: nn.Module, spec: ModelSpec, num_classes: int) -> None:
-    """Raise TrainingError unless the model gives logits for a random clip; leave no trace in the model."""
-    clip = torch.randn((1, *spec.input_shape), generator=torch.Generator().manual_seed(0))
-    shape = list(clip.shape)
-    training = [module for module in model.modules() if module.training]
-    try:
-        with torch.no_grad():
-            logits = model.eval()(clip)
-    except Exception as error:
-        raise TrainingError(f"{spec.name}: its model fails on a clip {shape}: {_reason(error)}") from error
-    for module in training:
-        module.training = True
-    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes) or not logits.is_floating_point():
-        found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise TrainingError(
-            f"{spec.name}: its model gives {found} for a clip {shape}; it must give float [1, {num_classes}], "
-            "the logits of a batch of one"
-        )
-    if num_classes > 1 and bool((logits >= 0).all()) and abs(float(logits.double().sum()) - 1) < 1e-3:
-        raise TrainingError(
-            f"{spec.name}: its model gives probabilities, they sum to 1; leave out the softmax, it must give logits"
-        )
-
-
-def _reason(error: Exception) -> str:
-    """Return an error in one line, with the place in the user's own code."""
-    ours = (str(Path(torch.__file__).parent), __file__)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {first_line(error)}{place}"
+    options = {"num_frames": spec.num_frames, "crop_size": spec.crop_size, "dropout_rate": spec.dropout_rate}
+    return load_model(spec.name, spec.input_shape, num_classes=num_classes, **options)
 
 
 MOST_FRAMES, LARGEST_CROP = 1024, 2048
@@ -339,31 +272,10 @@ def build_model(spec: ModelSpec, num_classes: int) -> nn.Module:
 def head_name(model: nn.Module, spec: ModelSpec, num_classes: int) -> str:
     """Return the name, among the model's modules, of the layer that gives the logits.
 
-    In a custom model it is the only linear layer or convolution of that width, or the one that the model's attribute
-    `head_name` names.
-
     Raises:
-        TrainingError: there is no such layer, or several, and the model does not say which.
+        TrainingError: in a custom model it cannot be told which one that is.
     """
-    head = _family(spec.name).head
-    if head is not None:
-        return head
-    found = [
-        name
-        for name, layer in model.named_modules()
-        if isinstance(layer, _PROJECTIONS)
-        and (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels) == num_classes
-    ]
-    said = getattr(model, HEAD_ATTRIBUTE, None)
-    if said in found:
-        return str(said)
-    if said is None and len(found) == 1:
-        return found[0]
-    among = f"it has {', '.join(found) or 'none'}" + (f" and says {said!r}" if said is not None else "")
-    raise TrainingError(
-        f"{spec.name}: cannot tell which layer of the model is its head, a Linear or Conv that gives {num_classes} "
-        f"values ({among}); give the model an attribute {HEAD_ATTRIBUTE} with the layer's name"
-    )
+    return _family(spec.name).head or custom_head_name(model, spec.name, num_classes)
 
 
 def channels_last(model: nn.Module) -> nn.Module:

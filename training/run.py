@@ -132,7 +132,8 @@ def train(
     for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
         log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
-    return _Run(run_folder, classifier, data, cache, devices, log).fit(resume, overwrite=overwrite)
+    run = _Run(folder=run_folder, classifier=classifier, data=data, cache=cache, devices=devices, log=log)
+    return run.fit(resume, overwrite=overwrite)
 
 
 def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:
@@ -168,38 +169,42 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
     ]
 
 
+@dataclass(kw_only=True)
 class _Run:
-    """A trainer with what it needs, from its start to its record."""
+    """A trainer with all that it needs, from its start to its record."""
 
-    def __init__(
-        self,
-        folder: Path,
-        classifier: SignClassifier,
-        data: ClipData,
-        cache: Cache,
-        devices: Devices,
-        log: Callable[[str], None],
-    ) -> None:
-        self._folder, self._classifier, self._data, self._cache = folder, classifier, data, cache
-        self._checkpoints = folder / CHECKPOINTS_FOLDER
-        self._throughput = Throughput(data)
-        self._save_last = SaveLast(self._checkpoints / LAST, classifier.config.save_minutes, log)
+    folder: Path
+    classifier: SignClassifier
+    data: ClipData
+    cache: Cache
+    devices: Devices
+    log: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._checkpoints = self.folder / CHECKPOINTS_FOLDER
+        self._throughput = Throughput(self.data)
+        self._save_last = SaveLast(self._checkpoints / LAST, self.classifier.config.save_minutes, self.log)
         self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
-        self._logger = TensorBoardLogger(str(folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
-        self._trainer = self._make_trainer(devices)
-        self._document = {
-            "options": classifier.config.to_dict(),
-            "model": classifier.metadata.model_spec.to_dict(),
-            "parameters": dict(zip(("all", "trainable"), parameter_counts(classifier.model), strict=True)),
+        self._logger = TensorBoardLogger(str(self.folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
+        self._trainer = self._make_trainer()
+
+    def _write_run(self, **outcome: Any) -> None:
+        """Write run.json: everything that the run was given, and its outcome up to now."""
+        cache = self.cache
+        document = {
+            "options": self.classifier.config.to_dict(),
+            "model": self.classifier.metadata.model_spec.to_dict(),
+            "parameters": dict(zip(("all", "trainable"), parameter_counts(self.classifier.model), strict=True)),
             "cache": {
                 "path": str(cache),
                 "fingerprint": cache.fingerprint,
                 "clip_spec": cache.clip_spec.to_dict(),
                 "glosses": list(cache.vocabulary.glosses),
             },
-            "devices": str(devices),
+            "devices": str(self.devices),
             "versions": versions(),
         }
+        write_run(self.folder / RUN, document | outcome)
 
     def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         """Train to the end, or to where it is stopped."""
@@ -208,30 +213,30 @@ class _Run:
         try:
             if self._trainer.is_global_zero:
                 if overwrite and resume is None:
-                    remove_earlier_run(self._folder)
-                write_run(self._folder / RUN, self._document | {"status": "running"})
+                    remove_earlier_run(self.folder)
+                self._write_run(status="running")
             with self._errors_for_users(), self._save_last.signals_restored(), warnings.catch_warnings():
                 _quieten()
-                self._trainer.fit(self._classifier, datamodule=self._data, ckpt_path=resume, weights_only=True)
+                self._trainer.fit(self.classifier, datamodule=self.data, ckpt_path=resume, weights_only=True)
             status = "finished"
         except StoppedError:
             status = "stopped"
             raise
         except OSError as error:  # checkpoints, logs and the record are written as it runs
-            place = error.filename or self._folder
+            place = error.filename or self.folder
             reason = error.strerror or error
             raise TrainingError(
                 f"{place}: cannot be written or read ({reason}); --resume goes on from the last epoch that was saved"
             ) from error
         finally:
-            self._data.close()
+            self.data.close()
             if self._trainer.is_global_zero and status != "finished":
                 with suppress(OSError):  # what went wrong before is what the user has to know
-                    write_run(self._folder / RUN, self._document | {"status": status})
+                    self._write_run(status=status)
         result = self._result(time.monotonic() - started)
         self._log_options(result)
         if self._trainer.is_global_zero:
-            write_run(self._folder / RUN, self._document | {"status": status, "result": _plain(result)})
+            self._write_run(status=status, result=_plain(result))
         return result
 
     @contextmanager
@@ -246,16 +251,15 @@ class _Run:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            spec, batch_size = self._classifier.metadata.model_spec, self._classifier.config.batch_size
+            spec, batch_size = self.classifier.metadata.model_spec, self.classifier.config.batch_size
             traceback.clear_frames(error.__traceback__)  # they hold the batch that did not fit
             device = self._trainer.strategy.root_device  # the model is back in the computer's memory by now
-            model = self._classifier.model.to(device)
+            model = self.classifier.model.to(device)
             raise out_of_memory(model, spec.name, spec.input_shape, batch_size, device) from error
 
     def _result(self, seconds: float) -> TrainResult:
-        score = self._best.best_model_score
+        score, trained = self._best.best_model_score, max(1e-9, self._throughput.total_seconds)
         assert score is not None
-        trained = max(1e-9, self._throughput.total_seconds)
         return TrainResult(
             best_checkpoint=self._checkpoints / BEST,
             last_checkpoint=self._checkpoints / LAST,
@@ -268,12 +272,12 @@ class _Run:
 
     def _log_options(self, result: TrainResult) -> None:
         """Put the options beside the result into TensorBoard's table of runs."""
-        options = {"model": self._classifier.metadata.model_spec.to_dict(), **self._classifier.config.to_dict()}
+        options = {"model": self.classifier.metadata.model_spec.to_dict(), **self.classifier.config.to_dict()}
         self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
         self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
 
-    def _make_trainer(self, devices: Devices) -> Trainer:
-        config = self._classifier.config
+    def _make_trainer(self) -> Trainer:
+        config, devices = self.classifier.config, self.devices
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         return Trainer(
@@ -297,15 +301,15 @@ class _Run:
 
     def _callbacks(self) -> list[Callback]:
         """Return them in the order in which Lightning calls them."""
-        config = self._classifier.config
-        callbacks: list[Callback] = [LossGuard(self._cache)]
+        config = self.classifier.config
+        callbacks: list[Callback] = [LossGuard(self.cache)]
         if config.ema_decay is not None:
             callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
         callbacks += [
             self._throughput,
-            EpochProgress(self._throughput, len(self._cache.vocabulary)),
-            EpochTable(self._folder / METRICS),
-            ValidationImages(self._cache),
+            EpochProgress(self._throughput, len(self.cache.vocabulary)),
+            EpochTable(self.folder / METRICS),
+            ValidationImages(self.cache),
         ]
         if config.early_stopping is not None:
             callbacks.append(EarlyStopping(MONITORED, mode="max", patience=config.early_stopping))

@@ -7,7 +7,6 @@ the model's own size. The costly steps see the fewest pixels: about a millisecon
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -37,14 +36,6 @@ CHROMA = ((0.0, 1.402), (-0.344136, -0.714136), (1.772, 0.0))
 """Factors of U and V in R, G and B."""
 
 LUMA_BLACK, LUMA_RANGE, CHROMA_ZERO, CHROMA_RANGE = 16.0, 219.0, 128.0, 224.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Scale:
-    """The normalisation of rgb in 0..1, after its tones were changed: (rgb - mean) / std."""
-
-    mean: float
-    std: float
 
 
 def i420_planes(clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +95,8 @@ class ClipTransform:
         """
         spec = self._spec
         augment = self._augment if draws is not None else None
-        scale = _Scale(mean=0.0, std=1.0) if augment else _Scale(mean=spec.mean, std=spec.std)
+        # A custom augmentation takes RGB in 0..1 and is normalised after it.
+        mean, std = (0.0, 1.0) if augment else (spec.mean, spec.std)
         frames = self._frames(clips, draws)
         all_tones = None
         if draws is not None:
@@ -118,10 +110,10 @@ class ClipTransform:
         for first in range(0, len(clips), each):
             some = slice(first, first + each)
             tone = None if all_tones is None else (all_tones[0, some], all_tones[1, some], all_tones[2, some])
-            fill(batch[some], frames[some], (grids[0][some], grids[1][some]), tone, scale)
-            batch[some].clamp_((0 - scale.mean) / scale.std, (1 - scale.mean) / scale.std)
+            fill(batch[some], frames[some], (grids[0][some], grids[1][some]), tone, mean, std)
+            batch[some].clamp_((0 - mean) / std, (1 - mean) / std)
         if draws is not None:
-            grey = (spec.mean - scale.mean) / scale.std
+            grey = (spec.mean - mean) / std
             for place, rows, columns in erased_boxes(draws, self._limits, spec.crop_size):
                 batch[place, :, :, rows, columns] = grey
         if augment:
@@ -156,7 +148,7 @@ class ClipTransform:
 
 
 def _fill_from_i420(
-    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, scale: _Scale
+    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, mean: float, std: float
 ) -> None:
     """Write [B, 3, t, C, C] from I420 frames, uint8 [B, t, 3S/2, S], and their tone: RGB is linear in Y, U and V."""
     if tone is None:
@@ -167,9 +159,9 @@ def _fill_from_i420(
     y = sampled(luma.float(), grids[0])
     uv = sampled(chroma.float().sub_(CHROMA_ZERO).flatten(1, 2), grids[1]).unflatten(1, (-1, 2))
     black = LUMA_BLACK / LUMA_RANGE
-    y.mul_(contrast / (LUMA_RANGE * scale.std))
-    y.add_(((-black - 0.5) * contrast + 0.5 + brightness - scale.mean) / scale.std)
-    strength = contrast * saturation / (CHROMA_RANGE * scale.std)
+    y.mul_(contrast / (LUMA_RANGE * std))
+    y.add_(((-black - 0.5) * contrast + 0.5 + brightness - mean) / std)
+    strength = contrast * saturation / (CHROMA_RANGE * std)
     for channel, factors in enumerate(CHROMA):
         base = y
         for plane, factor in enumerate(factors):
@@ -178,16 +170,16 @@ def _fill_from_i420(
 
 
 def _fill_from_rgb(
-    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, scale: _Scale
+    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, mean: float, std: float
 ) -> None:
     """Write [B, 3, t, C, C] from RGB frames, uint8 [B, t, S, S, 3], and their tone."""
     planes = sampled(frames.permute(0, 1, 4, 2, 3).flatten(1, 2).float(), grids[0]).unflatten(1, (-1, 3))
     if tone is None:
-        batch.copy_(planes.transpose(1, 2)).mul_(1 / (255 * scale.std)).sub_(scale.mean / scale.std)
+        batch.copy_(planes.transpose(1, 2)).mul_(1 / (255 * std)).sub_(mean / std)
         return
     contrast, saturation, brightness = tone
-    offset = (0.5 - 0.5 * contrast + brightness - scale.mean) / scale.std
-    strength = contrast / (255 * scale.std)
+    offset = (0.5 - 0.5 * contrast + brightness - mean) / std
+    strength = contrast / (255 * std)
     grey = sum(share * planes[:, :, channel] for channel, share in enumerate(LUMA))
     shared = offset + strength * (1 - saturation) * grey
     for channel in range(3):

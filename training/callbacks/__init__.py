@@ -1,3 +1,3 @@
-"""What happens beside the training steps: guards, checkpoints, progress, the record; the steps are model/'s."""
+"""Lightning's callbacks for all that happens beside the training steps; the steps themselves are in model/."""
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before lightning, for all of this folder)

@@ -91,14 +91,9 @@ class Throughput(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
-        self._begin()
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock of a run that goes on in the middle of an epoch."""
-        self._begin()
-
-    def _begin(self) -> None:
         self._started, self._waited_before, self._num_clips = time.perf_counter(), self._data.wait_seconds, 0
+
+    on_train_start = on_train_epoch_start  # a run that goes on within an epoch does not begin that one anew
 
     def rates(self) -> tuple[float, float]:
         """Return clips/s and the percentage of waiting in this epoch so far."""

@@ -113,17 +113,14 @@ class EpochProgress(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Close the bar."""
-        self._close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar."""
-        self._close()
-
-    def _close(self) -> None:
         if self._bar is not None:
             self._bar.update(self._task, visible=False)
             self._bar.stop()
             self._bar = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        self.teardown(trainer, pl_module, "fit")
 
 
 def _epoch_of(trainer: Trainer) -> str:

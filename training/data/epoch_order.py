@@ -115,20 +115,15 @@ class BatchPlan:
     """Clips a step on one rank."""
     num_ranks: int = 1
 
-    @property
-    def global_batch(self) -> int:
-        """Clips a step, of all ranks together."""
-        return self.batch_size * self.num_ranks
-
     def __len__(self) -> int:
         """Return the steps of an epoch; clips too few for every rank to get one join the step before."""
-        whole, rest = divmod(self.num_clips, self.global_batch)
+        whole, rest = divmod(self.num_clips, self.batch_size * self.num_ranks)
         return whole + (rest >= self.num_ranks or (whole == 0 and rest > 0))
 
     def global_bounds(self, step: int) -> tuple[int, int]:
         """Return the stretch of the order that a step takes, half-open."""
-        last = step == len(self) - 1
-        return step * self.global_batch, self.num_clips if last else (step + 1) * self.global_batch
+        global_batch, is_last = self.batch_size * self.num_ranks, step == len(self) - 1
+        return step * global_batch, self.num_clips if is_last else (step + 1) * global_batch
 
     def bounds(self, step: int, *, rank: int) -> tuple[int, int]:
         """Return a rank's share of the step's stretch, half-open; the shares differ by one clip at most."""

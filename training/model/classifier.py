@@ -112,13 +112,12 @@ class SignClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and its learning rate by step."""
-        config = self.config
+        config, total = self.config, self.total_steps
         optimizer = make_optimizer(self.model, config)
 
+        # No `partial`: a checkpoint holds the attributes of such callables.
         def factor(step: int) -> float:
-            return learning_rate_factor(
-                step, total=self.total_steps, scheduler=config.scheduler, warm_up=config.warm_up
-            )
+            return learning_rate_factor(step, total=total, scheduler=config.scheduler, warm_up=config.warm_up)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -79,9 +79,8 @@ def _download(spec: ModelSpec) -> tuple[Any, str]:
             f"or give its path in place of {K400}"
         ) from error
     except Exception as error:
-        raise CheckpointError(
-            f"{kept}: cannot be read ({_reason(error)}); delete it, and it is downloaded again"
-        ) from error
+        advice = "delete it, and it is downloaded again"
+        raise CheckpointError(f"{kept}: cannot be read ({_reason(error)}); {advice}") from error
     return contents, str(kept)
 
 
@@ -104,28 +103,29 @@ def _reason(error: Exception) -> str:
 
 def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     """Return the weights by name, and the glosses where they are of a signprep checkpoint."""
+
+    def refused(found: str) -> CheckpointError:
+        return CheckpointError(f"{label}: holds no weights by name ({found}); {EXPECTED}")
+
     glosses = None
     if not isinstance(contents, dict):
-        raise CheckpointError(f"{label}: holds no weights by name (it holds a {type(contents).__name__}); {EXPECTED}")
+        raise refused(f"it holds a {type(contents).__name__}")
     try:
         if CHECKPOINT_KEY in contents:
-            metadata = contents[CHECKPOINT_KEY]
-            require_version(label, metadata)
-            glosses = tuple(metadata["glosses"])
+            require_version(label, contents[CHECKPOINT_KEY])
+            glosses = tuple(contents[CHECKPOINT_KEY]["glosses"])
             named = model_weights(contents)
         else:
             named = dict(contents.get("model_state", contents))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise CheckpointError(f"{label}: holds no weights by name ({_reason(error)}); {EXPECTED}") from error
+        raise refused(_reason(error)) from error
     strange = [
         f"{name!r} ({type(value).__name__})"
         for name, value in named.items()
         if not (isinstance(name, str) and isinstance(value, Tensor))
     ]
     if strange or not named:
-        raise CheckpointError(
-            f"{label}: holds no weights by name ({first_of(strange, 3) or 'it is empty'}); {EXPECTED}"
-        )
+        raise refused(first_of(strange, 3) or "it is empty")
     return named, glosses
 
 
@@ -139,11 +139,9 @@ def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], 
         if name in shapes and value.shape != shapes[name]
     ]
     found = [(missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape")]
-    if missing or unknown or misshapen:
-        raise CheckpointError(
-            f"{problem}: "
-            + "; ".join(f"{counted(len(some), 'weight')} {how} ({first_of(some, 3)})" for some, how in found if some)
-        )
+    told = [f"{counted(len(names), 'weight')} {how} ({first_of(names, 3)})" for names, how in found if names]
+    if told:
+        raise CheckpointError(f"{problem}: {'; '.join(told)}")
 
 
 def freeze_backbone(model: nn.Module, spec: ModelSpec, num_classes: int) -> None:

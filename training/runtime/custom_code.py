@@ -1,12 +1,26 @@
-"""Custom models and augmentations: the user's functions, named on the command line as package.module:function."""
+"""The user's own code: augmentations and models that are named on the command line as package.module:function.
+
+A model's factory is called as `factory(num_classes=..., num_frames=..., crop_size=..., dropout_rate=...)`. Its model is
+tried on one random clip, so that a mistake shows before the first epoch.
+"""
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.runtime.text import first_line
+
+HEAD_ATTRIBUTE = "head_name"
+"""Attribute by which a model may say which of its layers is the head."""
+
+_PROJECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def load_function(name: str, purpose: str) -> Callable[..., Any]:
@@ -38,3 +52,84 @@ def load_function(name: str, purpose: str) -> Callable[..., Any]:
         found = "is no function" if hasattr(module, attribute) else "is not there"
         raise TrainingError(f"{name}: {attribute} {found} in {module.__file__}")
     return function
+
+
+def load_model(name: str, input_shape: tuple[int, ...], *, num_classes: int, **options: Any) -> nn.Module:
+    """Import a model's factory, call it with the options and try its model on one random clip.
+
+    Raises:
+        TrainingError: there is no such factory, it or its model fails, or the model does not map float
+            [1, *input_shape] to float logits [1, num_classes].
+    """
+    factory = load_function(name, "model")
+    options = {"num_classes": num_classes, **options}
+    try:
+        model = factory(**options)
+    except Exception as error:
+        arguments = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise TrainingError(f"{name}({arguments}) failed: {_reason(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise TrainingError(f"{name}: gives {type(model).__name__}; it must give a torch.nn.Module")
+    # Clips come to it contiguous, whatever layout the rest prefers: `view` works in its `forward`.
+    model.register_forward_pre_hook(_contiguous)
+    _try(model, name, [1, *input_shape], num_classes)
+    return model
+
+
+def _contiguous(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.contiguous() if isinstance(value, Tensor) else value for value in inputs)
+
+
+def _try(model: nn.Module, name: str, shape: list[int], num_classes: int) -> None:
+    """Raise TrainingError unless the model gives logits for a random clip; leave no trace in the model."""
+    clip = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    training = [module for module in model.modules() if module.training]
+    try:
+        with torch.no_grad():
+            logits = model.eval()(clip)
+    except Exception as error:
+        raise TrainingError(f"{name}: its model fails on a clip {shape}: {_reason(error)}") from error
+    for module in training:
+        module.training = True
+    if not isinstance(logits, Tensor) or logits.shape != (1, num_classes) or not logits.is_floating_point():
+        found = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise TrainingError(
+            f"{name}: its model gives {found} for a clip {shape}; it must give float [1, {num_classes}], "
+            "the logits of a batch of one"
+        )
+    if num_classes > 1 and bool((logits >= 0).all()) and abs(float(logits.double().sum()) - 1) < 1e-3:
+        raise TrainingError(
+            f"{name}: its model gives probabilities, they sum to 1; leave out the softmax, it must give logits"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Return an error in one line, with the line of the user's own code."""
+    ours = (str(Path(torch.__file__).parent), __file__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    line = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {first_line(error)}{line}"
+
+
+def custom_head_name(model: nn.Module, name: str, num_classes: int) -> str:
+    """Return the name of the layer that gives the logits: the only linear layer or convolution of that width.
+
+    Raises:
+        TrainingError: there is none, or several and the model does not say which with its attribute `head_name`.
+    """
+    found = [
+        layer_name
+        for layer_name, layer in model.named_modules()
+        if isinstance(layer, _PROJECTIONS)
+        and (layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels) == num_classes
+    ]
+    said = getattr(model, HEAD_ATTRIBUTE, None)
+    if said in found:
+        return str(said)
+    if said is None and len(found) == 1:
+        return found[0]
+    among = f"it has {', '.join(found) or 'none'}" + (f" and says {said!r}" if said is not None else "")
+    raise TrainingError(
+        f"{name}: cannot tell which layer of the model is its head, a Linear or Conv that gives {num_classes} values "
+        f"({among}); give the model an attribute {HEAD_ATTRIBUTE} with the layer's name"
+    )
