@@ -72,7 +72,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class BestEpochs(BestCheckpoint):
-    """Keeps the best epochs beside best.ckpt; Lightning tells two callbacks apart by their classes."""
+    """Keeps the best epochs beside best.ckpt. Class names of callbacks are keys in checkpoints, and stay."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

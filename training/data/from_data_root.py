@@ -1,4 +1,4 @@
-"""For `signprep train --data-root`: the cache of a data root, built or brought up to date first."""
+"""The cache of a data root, built or brought up to date before `signprep train --data-root` trains on it."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ DEFAULT_CLIPS = ClipSpec()
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the data are."""
+    """Data roots with the options to read them."""
 
     data_root: Path | None
     train_data_root: Path | None
@@ -49,7 +49,7 @@ class Sources:
         return {"train": train, "val": val}
 
     def read(self) -> tuple[Annotations, SplitOptions]:
-        """Return the annotations, and how they are split."""
+        """Return the annotations and the options of their split."""
         try:
             options = DatasetOptions(**self.options)
         except ValueError as error:
@@ -61,7 +61,7 @@ class Sources:
 
 
 def clip_spec_for(spec: ModelSpec, clip_duration: float | None) -> ClipSpec:
-    """Return what to store for a model: the cache's defaults, with more frames or pixels where the model needs them."""
+    """Return the cache's default clips, with more frames or pixels where a model needs them."""
     return ClipSpec(
         num_frames=max(DEFAULT_CLIPS.num_frames, spec.num_frames),
         size=max(DEFAULT_CLIPS.size, -(-spec.crop_size // 4) * 4),
