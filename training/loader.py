@@ -117,16 +117,15 @@ class ClipLoader:
     def __post_init__(self) -> None:
         if self.streaming is None:
             self.streaming = self.cache.is_streamed
-        self._prefetcher: Prefetcher | None = None
-        self._announced = -1
-        self._begin_prefetching()
         self._plan = BatchPlan(num_clips=len(self.positions), batch_size=self.batch_size, num_ranks=self.num_ranks)
         self._labels = self.cache.labels()
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._free: SimpleQueue[_Buffer] = SimpleQueue()
         self._ahead: deque[Future[Batch]] = deque()
-        self._next_read = (self.epoch, self.step)
         self._threads: ThreadPoolExecutor | None = None
+        self._prefetcher: Prefetcher | None = None
+        self._next_read, self._announced = (self.epoch, self.step), -1
+        self._restart()
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -162,11 +161,9 @@ class ClipLoader:
                 f"the checkpoint was written within an epoch that {num_ranks} devices shared; this run has "
                 f"{self.num_ranks}, whose batches are others: give --devices {num_ranks}"
             )
-        self._drop_ahead()
         self.epoch, self.step = state["epoch"], state["step"]
         self.streaming, self._order = bool(state.get("gradual", self.streaming)), None
-        self._begin_prefetching()
-        self._next_read = self.epoch, self.step
+        self._restart()
 
     def __iter__(self) -> Iterator[Batch]:
         """Return an iterator to the end of the present epoch."""
@@ -174,7 +171,10 @@ class ClipLoader:
 
     def next_batch(self) -> Batch:
         """Return the next batch; after the last one of an epoch comes the first one of the next."""
-        while len(self._ahead) <= PREFETCHED_BATCHES and self._may_read_ahead():
+        while len(self._ahead) <= PREFETCHED_BATCHES:
+            # In order, an epoch is read when it is asked for; shuffled, the next one is begun meanwhile.
+            if not self.shuffle and self._ahead and self._next_read[0] != self.epoch:
+                break
             self._submit()
         started = time.perf_counter()
         batch = self._ahead.popleft().result()
@@ -183,10 +183,6 @@ class ClipLoader:
         if self.step == len(self):
             self.epoch, self.step = self.epoch + 1, 0
         return batch
-
-    def _may_read_ahead(self) -> bool:
-        # In order, an epoch is read when it is asked for; shuffled, the next one is begun meanwhile.
-        return self.shuffle or not self._ahead or self._next_read[0] == self.epoch
 
     def _submit(self) -> None:
         if self._threads is None:
@@ -231,23 +227,20 @@ class ClipLoader:
         shape = (max(num_clips, self.batch_size), *self.cache.clip_spec.clip_shape)
         return _Buffer(clips=torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory))
 
-    def _begin_prefetching(self) -> None:
-        """Forget which shards were to come; nothing comes before the next batch is asked for."""
+    def _restart(self) -> None:
+        """Forget all that was read ahead; nothing is read or fetched before the next batch is asked for."""
+        for future in self._ahead:
+            future.cancel()
+        self._ahead.clear()
+        self._next_read = self.epoch, self.step
         if self._prefetcher is not None:
             self._prefetcher.close()
         self._prefetcher = self.cache.prefetcher() if isinstance(self.cache, StreamedCache) else None
         self._announced = -1
 
-    def _drop_ahead(self) -> None:
-        for future in self._ahead:
-            future.cancel()
-        self._ahead.clear()
-
     def close(self) -> None:
         """End the threads; a later iteration starts new ones, from the batch that comes next."""
-        self._drop_ahead()
-        self._next_read = self.epoch, self.step
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
             self._threads = None
-        self._begin_prefetching()
+        self._restart()

@@ -54,26 +54,24 @@ def _build_slow(spec: ModelSpec, num_classes: int) -> nn.Module:
 
     # Like X3D's, its head pools with a kernel of fixed size: it is built for the frames and the crop in use.
     cells = math.ceil(spec.crop_size / SPATIAL_STRIDE)
-    model: nn.Module = create_resnet(
+    return create_resnet(
         stem_conv_kernel_size=(1, 7, 7),
         head_pool_kernel_size=(spec.num_frames, cells, cells),
         model_num_class=num_classes,
         dropout_rate=spec.dropout_rate,
     )
-    return model
 
 
 def _build_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
     from pytorchvideo.models.x3d import create_x3d
 
-    model: nn.Module = create_x3d(
+    return create_x3d(
         input_clip_length=spec.num_frames,
         input_crop_size=spec.crop_size,
         model_num_class=num_classes,
         dropout_rate=spec.dropout_rate,
         head_activation=None,  # with X3D's own softmax, cross-entropy would see probabilities
     )
-    return model
 
 
 def _build_mvit(spec: ModelSpec, num_classes: int) -> nn.Module:
@@ -81,10 +79,9 @@ def _build_mvit(spec: ModelSpec, num_classes: int) -> nn.Module:
     from pytorchvideo.models.vision_transformers import create_multiscale_vision_transformers
 
     sizes = {"temporal_size": spec.num_frames, "spatial_size": spec.crop_size}
-    model: nn.Module = create_multiscale_vision_transformers(
+    return create_multiscale_vision_transformers(
         **mvit_video_base_config | sizes, head_num_classes=num_classes, head_dropout_rate=spec.dropout_rate
     )
-    return model
 
 
 def _build_efficient_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
