@@ -1,4 +1,4 @@
-"""A stored clip as a moving picture: animated WebP for pages, MP4 for players. PyAV writes both; no Pillow.
+"""A stored clip as a picture: animated WebP for pages, MP4 for players, or a contact sheet. PyAV writes all; no Pillow.
 
 In: a clip as the cache stores it. Out: the bytes of a file, played at the speed of signing. I420 goes to the encoder as
 it is: WebP and H.264 store the same kind of pixels. Of 16 generated frames of 160 x 160 a WebP is 9 KB, of 8 frames of
@@ -22,9 +22,9 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError
 
 SHORTEST_MILLISECONDS = 20
-"""That browsers show a frame for; shorter ones are slowed down to a tenth of a second."""
+"""Browsers slow a frame that is shown for less down to a tenth of a second."""
 SECONDS_UNKNOWN = 1.0
-"""How long a clip plays whose index does not tell."""
+"""A clip whose index does not tell its length plays for so long."""
 
 STILL_CODECS: Mapping[str, tuple[str, str]] = {
     ".png": ("png", "rgb24"),
@@ -41,7 +41,7 @@ _VIDEO_CODECS: tuple[tuple[str, dict[str, str]], ...] = (
     ("libx264", {"preset": "medium", "crf": "16"}),
     ("mpeg4", {"qscale": "2", "flags": "+qscale"}),
 )
-"""Name and options; the first that PyAV has is taken."""
+"""Names and options of encoders; the first that PyAV has is taken."""
 _BT601, _LIMITED = 6, 1
 """FFmpeg's numbers of a cache's matrix and range."""
 
@@ -59,7 +59,7 @@ def clip_frames(
     """Return frames of a stored clip as I420.
 
     Args:
-        cache: that it is of.
+        cache: stores the clip.
         clip: uint8 [T, 3S/2, S] or [T, S, S, 3].
         most: frames, evenly spread; all by default.
         side: in pixels; larger frames are scaled down to it.

@@ -212,7 +212,7 @@ def _same_spans(table: ClipTable, rows: NDArray[np.int64]) -> Iterator[tuple[int
     ordered = rows[np.argsort(starts[rows], kind="stable")].tolist()
     for place, row in enumerate(ordered):
         for other in ordered[place + 1 :]:
-            if starts[other] >= ends[row]:
+            if starts[other] >= ends[row]:  # and so do all later ones
                 break
             covered = max(ends[row], ends[other]) - starts[row]
             shared = min(ends[row], ends[other]) - starts[other]

@@ -171,7 +171,7 @@ def _decided(table: ClipTable, candidates: NDArray[np.int64]) -> list[AlikePair]
 
 
 class _Signatures(NamedTuple):
-    """What moves in N clips, and how they look; zeros for damaged clips."""
+    """Signatures and brightness of N clips; zeros for damaged clips."""
 
     moving: NDArray[np.float32]
     """Vectors of length 1, float32 [N, D]."""

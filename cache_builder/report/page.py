@@ -32,7 +32,7 @@ MOST_ROWS = 60
 """Rows of a table; of more classes the largest and the smallest `ENDS` are shown."""
 ENDS = 12
 LISTED_CLIPS = 600_000
-"""Of a larger cache the page lists the clips of the first classes only."""
+"""The page lists so many clips: those of the first classes of a larger cache."""
 FILTERS = ("signer", "view", "split", "source")
 """Columns by which the page filters, besides the gloss."""
 CURVE_POINTS = 600
@@ -203,8 +203,8 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
         "command": command,
         "position": table.positions[rows].tolist(),
         "ok": table.is_ok[rows].astype(int).tolist(),
-        "start": _seconds(table.start_seconds[rows]),
-        "end": _seconds(table.end_seconds[rows]),
+        "start": np.round(table.start_seconds[rows], 3).tolist(),
+        "end": np.round(table.end_seconds[rows], 3).tolist(),
         "findings": [
             {"title": finding.title, "rows": [place for place in places[finding.rows].tolist() if place >= 0]}
             for finding in findings
@@ -212,6 +212,7 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
     }
     for name in ("gloss", *FILTERS, "video", "error"):
         document[name] = _named(table.named(name), rows, keep_all=name in ("gloss", *FILTERS))
+    # Without a time in its head, gzip gives the same bytes for the same cache.
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
 
@@ -235,7 +236,3 @@ def _named(column: Named, rows: NDArray[np.int64], *, keep_all: bool) -> dict[st
         return {"names": column.names, "codes": column.codes[rows].tolist()}
     used, codes = np.unique(column.codes[rows], return_inverse=True)
     return {"names": [column.names[code] for code in used.tolist()], "codes": codes.tolist()}
-
-
-def _seconds(values: NDArray[np.float64]) -> list[float]:
-    return np.round(values, 3).tolist()

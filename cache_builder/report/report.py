@@ -33,14 +33,14 @@ from signprep.pipeline.scan.findings import ERROR, WARNING, worst_first
 MAX_BYTES = 20_000_000
 SHOWN_PAIRS = 12
 _ROOM_FOR_LISTS = 100_000
-"""Bytes of what is not pictures, and is not known before they are."""
+"""Bytes left for the lists, whose length is not known before the pictures are."""
 FREELY_FETCHED_BYTES = 500_000_000
 """A cache behind a URL of no more stored bytes is read as if it were here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenReport:
-    """What was written."""
+    """A summary of a report that was written."""
 
     path: Path
     num_bytes: int
@@ -57,11 +57,7 @@ class WrittenReport:
 
 
 def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOptions()) -> WrittenReport:
-    """Write the report of a cache.
-
-    Raises:
-        SignprepError: the file cannot be written, or a class is none of the cache's.
-    """
+    """Write the report of a cache. Raises SignprepError if the file cannot be written, or a class is unknown."""
     require_writable(path)
     table = clip_table(cache)
     classes = class_codes(table, options.classes)
@@ -77,6 +73,7 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
         pairs=_pairs_to_show(comparison, listed),
         clips=packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
     )
+    # The page without its pictures tells how much room they have.
     room = MAX_BYTES - len(page.html().encode()) - _ROOM_FOR_LISTS
     pictures, num_left_out = _pictures(table, classes, comparison, options, room)
     page = replace(
@@ -97,9 +94,9 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
 
 
 def class_codes(table: ClipTable, glosses: Sequence[str]) -> NDArray[np.int64]:
-    """Return the places of glosses among a cache's classes; of none, all of them.
+    """Return the places of glosses among a cache's classes, or all places if no gloss is given.
 
-    Raises SignprepError if one is not among them.
+    Raises SignprepError if a gloss is not among them.
     """
     names = table.gloss.names
     places = {name: place for place, name in enumerate(names)}
@@ -161,11 +158,9 @@ def _notes(table: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left
     if not num_shown and not _is_read_freely(table.cache):
         notes.append("No pictures: the clips lie behind a URL. --clips-per-class 1, or --classes, fetches them.")
     elif num_left_out:
-        notes.append(
-            f"{counted(num_shown, 'picture')} fit into this file; --classes GLOSS makes more of the classes named."
-        )
+        fitting = counted(num_shown, "picture")
+        notes.append(f"{fitting} fit into this file; --classes GLOSS makes more of the classes named.")
     if len(listed) < len(table):
-        notes.append(
-            f"The lists have {len(listed):,} of {len(table):,} clips; --classes GLOSS puts the classes named first."
-        )
+        some = f"{len(listed):,} of {len(table):,} clips"
+        notes.append(f"The lists have {some}; --classes GLOSS puts the classes named first.")
     return notes

@@ -45,6 +45,8 @@ COLOURS = ("blue", "yellow", "green", "magenta", "white")
 FILLS = "█▒░▓▚"
 """Characters of the splits: where there are no colours, bars still tell them apart."""
 LEVELS = "▁▂▃▄▅▆▇█"
+SHOWN_NAMES = 10
+"""Names of a column, those with the most clips."""
 SHOWN_LINES = 3
 """Examples of a finding."""
 
@@ -58,17 +60,12 @@ _FEWEST_CELLS = 18
 
 
 def print_cache(
-    description: dict[str, Any],
-    table: ClipTable,
-    findings: Sequence[ClipFinding],
-    console: Console,
-    *,
-    most: int = 10,
+    description: dict[str, Any], table: ClipTable, findings: Sequence[ClipFinding], console: Console
 ) -> None:
-    """Print a cache's settings, clips by name and split (the `most` frequent names), durations and findings."""
+    """Print a cache's settings, clips by name and split, durations and findings."""
     _print_overview(table.cache, description, console)
     for balance in balances(table).values():
-        _print_balance(balance, table.split.names, console, most)
+        _print_balance(balance, table.split.names, console)
     if found := durations(table):
         _print_durations(found, console)
     for finding in findings:
@@ -98,7 +95,7 @@ def _print_overview(cache: Cache, description: dict[str, Any], console: Console)
     console.print(overview)
 
 
-def _print_balance(balance: Balance, splits: Sequence[str | None], console: Console, most: int) -> None:
+def _print_balance(balance: Balance, splits: Sequence[str | None], console: Console) -> None:
     """Print the names with the most clips, each with a bar of its splits."""
     totals = balance.totals
     order = np.argsort(-totals, kind="stable").tolist()
@@ -111,12 +108,12 @@ def _print_balance(balance: Balance, splits: Sequence[str | None], console: Cons
             fill, colour = FILLS[place % len(FILLS)], COLOURS[place % len(COLOURS)]
             table.add_column(f"{fill} {split or '-'}", justify="right", header_style=colour)
     table.add_column("")
-    for place in order[:most]:
+    for place in order[:SHOWN_NAMES]:
         parts = balance.clips[place].tolist()
         numbers = [] if is_of_splits else [f"{number:,}" for number in parts]
         bar = _bar(parts, int(totals.max()))
         table.add_row(Text(balance.names[place] or "-"), f"{totals[place]:,}", *numbers, bar)
-    if rest := order[most:]:
+    if rest := order[SHOWN_NAMES:]:
         numbers = [] if is_of_splits else [f"{number:,}" for number in balance.clips[rest].sum(axis=0).tolist()]
         table.add_row(Text(f"... {len(rest):,} more", style="dim"), f"{int(totals[rest].sum()):,}", *numbers, "")
     console.print()
@@ -211,7 +208,7 @@ def play_clip(cache: Cache, position: int, output: Path, speed: float) -> str:
 
 
 def terminal_pictures(environment: Mapping[str, str]) -> str:
-    """Return how a terminal shows pictures, by its environment: `kitty`, `iterm` or `blocks`.
+    """Return the way in which a terminal shows pictures, by its environment: `kitty`, `iterm` or `blocks`.
 
     >>> terminal_pictures({"TERM": "xterm-kitty"}), terminal_pictures({"TERM": "xterm-256color"})
     ('kitty', 'blocks')
@@ -244,7 +241,6 @@ def cells_a_frame(console_width: int, num_frames: int) -> tuple[int, int]:
     """Return how many frames go side by side in a terminal, and how many characters each is wide, an even number.
 
     Rows are full: 16 frames are never shown as 5, 5, 5 and 1.
-
 
     >>> cells_a_frame(80, 16)
     (4, 18)

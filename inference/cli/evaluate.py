@@ -129,7 +129,7 @@ def evaluate(
     if timeline:
         assert annotations is not None
         window = {"clip_duration": clip_duration, "stride": stride}
-        asked = {"batch_size": batch_size, "decoders": num_workers}
+        asked = {"batch_size": batch_size, "num_workers": num_workers}
         given = {name: value for name, value in signs.items() if value is not None}
         document = _timelines(checkpoint, annotations, window, given, device, model_name, asked)
         text = json_text(document, allow_nan=False)
@@ -211,22 +211,17 @@ def _timelines(
     signs: dict[str, Any],
     device: str,
     model_name: str | None,
-    asked: dict[str, int],
+    asked: dict[str, Any],
 ) -> dict[str, Any]:
     from signprep.inference.evaluation.document import EVALUATION_VERSION
     from signprep.inference.evaluation.run import evaluate_timelines
     from signprep.inference.open_model import open_model
-    from signprep.inference.options import TimelineOptions, WindowOptions
+    from signprep.inference.options import InferOptions, TimelineOptions, WindowOptions
 
     recognizer = open_model(checkpoint, device, own_model=model_name)
-    options = TimelineOptions(**signs)
-    found = evaluate_timelines(
-        recognizer,
-        annotations,
-        WindowOptions(clip_duration=window["clip_duration"], stride=window["stride"]),
-        options,
-        **asked,
-    )
+    windows = WindowOptions(clip_duration=window["clip_duration"], stride=window["stride"])
+    options = InferOptions(windows=windows, timeline=TimelineOptions(**signs), **asked)
+    found = evaluate_timelines(recognizer, annotations, options)
     return {
         "evaluation_version": EVALUATION_VERSION,
         "checkpoint": str(checkpoint),

@@ -18,6 +18,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.calibration import confidences, describe_calibration, probabilities
 from signprep.inference.evaluation.logits import SplitClips
 from signprep.inference.evaluation.metrics import (
+    Interval,
     Shown,
     accuracy_by,
     bootstrap_over_takes,
@@ -126,17 +127,16 @@ def _figures(evaluated: _Evaluated, top_k: int) -> dict[str, Any]:
     takes = np.unique(np.array(evaluated.columns["take"]), return_inverse=True)[1]
     near = evaluated.ranks < top_k
     first, among = bootstrap_over_takes(correct, labels, takes), bootstrap_over_takes(near, labels, takes)
-    means_little = top_k >= len(evaluated.glosses)
+    is_telling = top_k < len(evaluated.glosses)
     return {
-        "top_1": share_of(correct) | {"take_interval": list(first[0]) if first else None},
-        "top_k": None
-        if means_little
-        else {"k": top_k} | share_of(near) | {"take_interval": list(among[0]) if among else None},
-        "mean_over_classes": {
-            "accuracy": mean_over_classes(correct, labels),
-            "take_interval": list(first[1]) if first else None,
-        },
+        "top_1": share_of(correct) | _over_takes(first, 0),
+        "top_k": {"k": top_k} | share_of(near) | _over_takes(among, 0) if is_telling else None,
+        "mean_over_classes": {"accuracy": mean_over_classes(correct, labels)} | _over_takes(first, 1),
     }
+
+
+def _over_takes(intervals: tuple[Interval, Interval] | None, place: int) -> dict[str, Any]:
+    return {"take_interval": list(intervals[place]) if intervals else None}
 
 
 def _homonyms(evaluated: _Evaluated) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ In: an opened checkpoint and a cache or annotations. Out: the dictionary that do
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ from signprep.inference.evaluation.calibration import (
 from signprep.inference.evaluation.document import describe_evaluation
 from signprep.inference.evaluation.logits import predict_logits, split_clips
 from signprep.inference.evaluation.metrics import ranks
-from signprep.inference.options import EvaluationOptions, InferOptions, TimelineOptions, WindowOptions
+from signprep.inference.options import EvaluationOptions, InferOptions, TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
-from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.find import Video
 from signprep.inference.videos.run import video_timeline, why_no_sign
 from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
@@ -89,12 +87,12 @@ def require_calibrated(document: dict[str, Any]) -> None:
 
 
 def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path) -> Cache:
-    """Build a cache of all segments, in split `SPLIT`, in a folder.
+    """Build a cache of all segments, in split `SPLIT`, in a folder that the caller removes.
 
     Args:
         annotations: of `read_split_roots({SPLIT: root})`.
         clips: as the model's were made.
-        folder: for the cache; the caller removes it.
+        folder: for the cache.
 
     Raises:
         AnnotationError, CacheError, DecodeError: as `signprep build-cache` does.
@@ -106,26 +104,10 @@ def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path
     return open_cache(out)
 
 
-def evaluate_timelines(
-    recognizer: Recognizer,
-    annotations: Annotations,
-    windows: WindowOptions,
-    options: TimelineOptions,
-    *,
-    batch_size: int = 32,
-    decoders: int = 2,
-) -> dict[str, Any]:
+def evaluate_timelines(recognizer: Recognizer, annotations: Annotations, options: InferOptions) -> dict[str, Any]:
     """Return how well the timelines of labelled videos agree with their labels, as docs/evaluation.md explains.
 
     Segments whose middle no predicted window shows are left out: a video that cannot be read says nothing of the model.
-
-    Args:
-        recognizer: an opened checkpoint.
-        annotations: of the videos.
-        windows: with a stride.
-        options: of the timeline.
-        batch_size: windows that go through the model together.
-        decoders: videos that are decoded at the same time.
 
     Raises:
         AnnotationError: there are no labelled videos, or none of their labelled signs can be read.
@@ -136,23 +118,22 @@ def evaluate_timelines(
     if not labelled:
         raise AnnotationError("the data root has no labelled videos to evaluate")
     videos = [_video(annotations, name) for name in labelled]
-    segments, words = SegmentScores(), WordErrors()
-    left_out = 0
+    timeline = options.timeline or TimelineOptions()
+    segments, words, left_out = SegmentScores(), WordErrors(), 0
     unanswered: list[str] = []
     without_signs: list[str] = []
-    infer_options = InferOptions(windows=windows, timeline=options, batch_size=batch_size, num_workers=decoders)
-    found = predict_videos(recognizer, videos, infer_options)
     with progress_bar("Evaluating", len(videos), "videos") as progress:
-        for number, (answers, truth) in enumerate(zip(found, labelled.values(), strict=True), start=1):
-            signs = video_timeline(recognizer.glosses, answers, options)
-            asked = sorted(truth, key=lambda segment: segment.start_seconds)
-            truth = [segment for segment in asked if _is_predicted(segment, answers)]
+        found = zip(predict_videos(recognizer, videos, options), labelled.values(), strict=True)
+        for number, (video, asked) in enumerate(found, start=1):
+            signs = video_timeline(recognizer.glosses, video, timeline)
+            truth = [segment for segment in asked if _is_predicted(segment, video)]
+            truth.sort(key=lambda segment: segment.start_seconds)
             left_out += len(asked) - len(truth)
             segments += segment_scores(signs, truth, MATCHING_IOU)
-            words += word_errors(_glosses(signs), _glosses(truth))
-            unanswered += [entry.reason for entry in answers.missing]
-            if answers.predictions and not signs:
-                without_signs.append(f"{answers.video.path}: {why_no_sign(recognizer.glosses, answers, options)}")
+            words += word_errors([sign.gloss for sign in signs], [segment.gloss for segment in truth])
+            unanswered += [window.reason for window in video.missing]
+            if video.predictions and not signs:
+                without_signs.append(f"{video.video.path}: {why_no_sign(recognizer.glosses, video, timeline)}")
             progress(number)
     if not segments.num_true:  # whose scores would be perfect
         reason = f"; the first reason: {unanswered[0]}" if unanswered else ""
@@ -179,10 +160,6 @@ def evaluate_timelines(
 def _is_predicted(segment: Segment, found: VideoPredictions) -> bool:
     middle = (segment.start_seconds + segment.end_seconds) / 2
     return any(window.start_seconds <= middle <= window.end_seconds for window in found.predictions)
-
-
-def _glosses(signs: Sequence[TimelineSegment] | Sequence[Segment]) -> list[str]:
-    return [sign.gloss for sign in signs]
 
 
 def _video(annotations: Annotations, name: str) -> Video:

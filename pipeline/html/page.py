@@ -53,6 +53,7 @@ def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = 
         + (f"script-src {_hash_source(script)}; " if script else "")
         + "base-uri 'none'; form-action 'none'"
     )
+    # A value that is missing is an error: a page with a gap in it would look whole.
     environment = Environment(
         loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
