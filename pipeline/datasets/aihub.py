@@ -43,13 +43,11 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFile:
-    """One label file."""
+    """One label file; the video's name and duration are those of its `metaData`, if it has them."""
 
     annotations: tuple[Annotation, ...]
     video_name: str | None = None
-    """`metaData.name`, if there is one."""
     duration_seconds: float | None = None
-    """`metaData.duration`, if there is one."""
 
     @property
     def video_base_name(self) -> str | None:

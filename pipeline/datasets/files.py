@@ -41,12 +41,11 @@ OnProblem = Callable[[Problem], None]
 
 @dataclass(frozen=True, kw_only=True)
 class FoundFile:
-    """One file of a data root."""
+    """One file of a data root, with its size without compression."""
 
     name: str
     """Relative to the root, with forward slashes, as `open_file` takes it."""
     num_bytes: int
-    """Size without compression."""
 
     @property
     def file_name(self) -> str:

@@ -42,7 +42,6 @@ class Check:
     """`ok`, `slow`, `missing` or `broken`."""
     found: str
     advice: str = ""
-    """What to do, if there is something to do."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

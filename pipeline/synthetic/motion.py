@@ -100,17 +100,13 @@ _SAME_AS_ANOTHER = {
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """The motion that signs one gloss."""
+    """The motion that signs one gloss: a key of `PATHS` and of `PLACES`, a value of `HANDS` and of `SHAPES`."""
 
     gloss: str
     path: str
-    """Key of `PATHS`."""
     place: str
-    """Key of `PLACES`."""
     hands: str
-    """One of `HANDS`."""
     shape: str
-    """One of `SHAPES`, of the moving hands."""
 
 
 def ease(u: Floats) -> Floats:

@@ -28,20 +28,17 @@ _BACKGROUNDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """The look and habits of one signer."""
+    """The look and habits of one signer. Scales and tempo (the duration of signs) are factors about 1."""
 
     number: int
     """1-18, as in REAL01."""
     body_scale: float
-    """Size of the figure, about 1."""
     shoulder_scale: float
-    """Width across the shoulders, about 1."""
     centre: tuple[float, float]
     """Shift (x, y) of the figure in the picture, in sides of its square."""
     dominant_arm: int
     """0: the arm at the picture's left (a right-handed signer), 1: the other."""
     tempo: float
-    """Duration of this signer's signs, about 1."""
     long_hair: bool
     skin: Colour
     hair: Colour

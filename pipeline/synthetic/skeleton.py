@@ -38,22 +38,20 @@ _TRUNK = {
 
 @dataclass(frozen=True, kw_only=True)
 class Joints:
-    """Points of the figure at every frame, as one view sees them."""
+    """Points of the figure at every frame, as one view sees them.
+
+    Those of the trunk are [N, 2], those of the arms [N, 2, 2]: frame, arm, x and y. Hand shapes are N pairs.
+    """
 
     trunk: dict[str, Floats]
-    """Name -> [N, 2]."""
     shoulders: Floats
-    """[N, 2, 2]: frame, arm, x and y; so are the next three."""
     elbows: Floats
     palms: Floats
     fingers: Floats
-    """The tips of the fingers."""
     nearer_arm: int
     """The arm that is drawn last."""
     shapes: tuple[tuple[str, str], ...]
-    """N pairs of hand shapes."""
     scale: float
-    """Size of the figure, about 1."""
 
 
 def film(performance: Performance, signer: Signer, view: str) -> Joints:

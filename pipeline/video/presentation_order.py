@@ -18,10 +18,9 @@ from signprep.pipeline.errors import DecodeError
 
 
 class ShownFrame(NamedTuple):
-    """The answer for one asked time."""
+    """The frame that is shown at the asked time of that index."""
 
     time_index: int
-    """Index of the asked time."""
     timestamp_seconds: float
     """Start of the frame, from the first presented frame."""
     frame: av.VideoFrame
