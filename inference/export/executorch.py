@@ -5,15 +5,13 @@ they share one number of threads.
 """
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from signprep.inference.export.deployable import ExportInputs, deployable
-from signprep.inference.export.metadata import MOST_BYTES
+from signprep.inference.export.metadata import MOST_BYTES, ExportMetadata, RunModel
 from signprep.pipeline.errors import CheckpointError
 from signprep.training.model.export_format import EXECUTORCH, require_installed
 
@@ -58,32 +56,23 @@ def is_executorch(path: Path) -> bool:
         return file.read(6)[4:] == MARK
 
 
-def read_executorch(path: Path) -> Any:
-    """Return the program of a file. Raises CheckpointError if it does not open."""
+def open_executorch(path: Path, engine: str | None, threads: int | None) -> tuple[ExportMetadata, RunModel]:
+    """Return a file's metadata, and a function from the input of one clip to its logits, [1, classes].
+
+    There is only one engine; threads are as many as torch's if None. Raises CheckpointError if the file does not open.
+    """
     require_installed(EXECUTORCH)
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
     from executorch.runtime import Runtime
 
     try:
-        return Runtime.get().load_program(path)
+        program = Runtime.get().load_program(path)
     except Exception as error:
         raise CheckpointError(f"{path}: ExecuTorch cannot open it ({error})") from error
-
-
-def executorch_text(program: Any) -> str | None:
-    """Return a program's `signprep.json`, None if there is none."""
-    if METADATA_METHOD not in program.method_names:
-        return None
-    [text] = program.load_method(METADATA_METHOD).execute([])
-    return text if isinstance(text, str) and len(text) <= MOST_BYTES else None
-
-
-def open_executorch(path: Path, program: Any, *, threads: int | None) -> Callable[[Tensor], Tensor]:
-    """Return a function from the input of one clip to its logits, [1, classes].
-
-    `program` comes from `read_executorch`, `path` names the file in errors; threads are as many as torch's if None.
-    """
-    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
-
+    text = None
+    if METADATA_METHOD in program.method_names:
+        [text] = program.load_method(METADATA_METHOD).execute([])
+    metadata = ExportMetadata.from_text(path, text if isinstance(text, str) and len(text) <= MOST_BYTES else None)
     _unsafe_reset_threadpool(threads or torch.get_num_threads())
     try:
         method = program.load_method("forward")
@@ -94,4 +83,4 @@ def open_executorch(path: Path, program: Any, *, threads: int | None) -> Callabl
         logits: Tensor = method.execute([clip])[0]
         return logits.clone()  # the next call writes over its memory
 
-    return run
+    return metadata, run

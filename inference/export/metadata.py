@@ -6,10 +6,12 @@ checkpoint's ModelMetadata and how the file was written. Out: plain JSON; back f
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+from torch import Tensor
 
 from signprep.pipeline.errors import CheckpointError, TrainingError
 from signprep.training.data.augmentation import frame_positions
@@ -17,6 +19,8 @@ from signprep.training.model.export_format import FORMATS
 from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import model_spec
 
+RunModel = Callable[[Tensor], Tensor]
+"""From a file's inputs to logits, float32 [B, classes]."""
 KEY = "signprep.json"
 EXPORT_VERSION = 1
 MOST_BYTES = 16 * 2**20

@@ -8,7 +8,7 @@ rounds nothing of it.
 import copy
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from signprep.inference.export.deployable import ExportInputs
-from signprep.inference.export.metadata import KEY, MOST_BYTES
+from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.model.export_format import ONNX, require_installed
@@ -136,19 +136,14 @@ def _tensors(message: Any) -> "Iterator[onnx.TensorProto]":
                 yield from _tensors(inner)
 
 
-def onnx_text(graph: "onnx.ModelProto") -> str | None:
-    """Return a file's `signprep.json`, None if there is none."""
-    for entry in graph.metadata_props:
-        if entry.key == KEY and len(entry.value) <= MOST_BYTES:
-            return str(entry.value)
-    return None
+def open_onnx(path: Path, engine: str | None, threads: int | None) -> tuple[ExportMetadata, RunModel]:
+    """Return a file's metadata, and a function from the inputs of any number of clips to their logits, [B, classes].
 
-
-def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> Callable[[Tensor], Tensor]:
-    """Return a function from the inputs of any number of clips to their logits, [B, classes].
-
-    `graph` comes from `read_onnx`, `path` names the file in errors; threads are as many as torch's if None.
+    There is only one engine; threads are as many as torch's if None. Raises CheckpointError if the file does not open.
     """
+    graph = read_onnx(path)
+    texts = [str(entry.value) for entry in graph.metadata_props if entry.key == KEY and len(entry.value) <= MOST_BYTES]
+    metadata = ExportMetadata.from_text(path, texts[0] if texts else None)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -160,10 +155,5 @@ def open_onnx(path: Path, graph: "onnx.ModelProto", *, threads: int | None) -> C
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
         [name] = [entry.name for entry in session.get_inputs()]
     except Exception as error:  # of ONNX Runtime's own kinds
-        reason = first_line(error)
-        raise CheckpointError(f"{path}: ONNX Runtime cannot open it ({reason})") from error
-
-    def run(clips: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {name: clips.numpy()})[0])
-
-    return run
+        raise CheckpointError(f"{path}: ONNX Runtime cannot open it ({first_line(error)})") from error
+    return metadata, lambda clips: torch.from_numpy(session.run(None, {name: clips.numpy()})[0])

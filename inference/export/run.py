@@ -4,6 +4,7 @@ In: a checkpoint, a path, a cache to compare on. Out: the file, FILE.report.json
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from signprep.cache_builder.reader import Cache
@@ -14,13 +15,7 @@ from signprep.inference.export.onnx import write_onnx
 from signprep.inference.export.report import ExportReport, report_path
 from signprep.inference.export.runtime import exported_format
 from signprep.inference.export.torchscript import write_torchscript
-from signprep.inference.export.verification import (
-    SPLITS,
-    Comparison,
-    ComparisonClips,
-    check_close_enough,
-    compare_with_checkpoint,
-)
+from signprep.inference.export.verification import SPLITS, ComparisonClips, check_close_enough, compare_with_checkpoint
 from signprep.inference.options import INT8_DROP, ExportOptions
 from signprep.inference.recognizer import check_cache_compatible, load_checkpoint
 from signprep.pipeline.errors import CheckpointError, SignprepError
@@ -76,9 +71,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
     max_drop = options.bound(len(clips))
     inputs = ExportInputs(recognizer=recognizer, metadata=metadata, cache=cache)
 
-    def check(found: Comparison, checkpoint_accuracy: float | None) -> None:
-        check_close_enough(output, found, checkpoint_accuracy, int8=options.int8, max_drop=max_drop)
-
+    check = partial(check_close_enough, output, int8=options.int8, max_drop=max_drop)
     with atomic_write(output) as beside:
         notes = _WRITERS[options.format](inputs, beside)
         try:

@@ -1,16 +1,15 @@
 """Run an exported file through the same interface as a checkpoint."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from signprep.inference.export.deployable import RgbFrames, fast_int8_engine, is_mobile
-from signprep.inference.export.executorch import executorch_text, is_executorch, open_executorch, read_executorch
-from signprep.inference.export.metadata import ExportMetadata
-from signprep.inference.export.onnx import is_onnx, onnx_text, open_onnx, read_onnx
-from signprep.inference.export.torchscript import is_torchscript, open_torchscript, torchscript_text
+from signprep.inference.export.deployable import RgbFrames
+from signprep.inference.export.executorch import is_executorch, open_executorch
+from signprep.inference.export.metadata import ExportMetadata, RunModel
+from signprep.inference.export.onnx import is_onnx, open_onnx
+from signprep.inference.export.torchscript import is_torchscript, open_torchscript
 from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CheckpointError
 from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT
@@ -40,26 +39,14 @@ def open_exported(path: Path, format_: str, *, engine: str | None = None, thread
         CheckpointError: it does not open, or is of another program or version.
         SignprepError: a package that its format needs is not installed.
     """
-    if format_ == TORCHSCRIPT:
-        metadata = ExportMetadata.from_text(path, torchscript_text(path))
-        used = (engine or fast_int8_engine()) if metadata.int8 else None
-        mobile = is_mobile(metadata.model.model_spec.name)
-        run = open_torchscript(path, mobile=mobile, engine=used, threads=threads)
-    elif format_ == ONNX:
-        graph = read_onnx(path)
-        metadata = ExportMetadata.from_text(path, onnx_text(graph))
-        run = open_onnx(path, graph, threads=threads)
-    else:
-        program = read_executorch(path)
-        metadata = ExportMetadata.from_text(path, executorch_text(program))
-        run = open_executorch(path, program, threads=threads)
-    return _ExportedRecognizer(path, metadata, run)
+    openers = {TORCHSCRIPT: open_torchscript, ONNX: open_onnx, EXECUTORCH: open_executorch}
+    return _ExportedRecognizer(path, *openers[format_](path, engine, threads))
 
 
 class _ExportedRecognizer(Recognizer):
     is_exported = True
 
-    def __init__(self, path: Path, metadata: ExportMetadata, run: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, path: Path, metadata: ExportMetadata, run: RunModel) -> None:
         super().__init__(metadata.model, _FileModel(path, metadata, run), torch.device("cpu"))
         if metadata.with_preprocessing:
             self.transform = RgbFrames(metadata.model.model_spec)
@@ -68,7 +55,7 @@ class _ExportedRecognizer(Recognizer):
 class _FileModel(nn.Module):
     """Gives logits [B, classes] of inputs [B, ...], one clip at a time where the file takes only one."""
 
-    def __init__(self, path: Path, metadata: ExportMetadata, run: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, path: Path, metadata: ExportMetadata, run: RunModel) -> None:
         super().__init__()
         self._path, self._run, self._any_batch = path, run, metadata.any_batch
         self._num_classes = len(metadata.model.vocabulary)

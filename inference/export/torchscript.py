@@ -7,7 +7,6 @@ input has one shape: one clip. A TorchScript file is a program: one from elsewhe
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,12 +15,13 @@ from torch import Tensor
 from signprep.inference.export.deployable import (
     ExportInputs,
     deployable,
+    fast_int8_engine,
     int8_engine,
     is_mobile,
     quantized,
     quiet,
 )
-from signprep.inference.export.metadata import KEY, MOST_BYTES
+from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel
 from signprep.inference.recognizer import torch_threads
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import first_line
@@ -64,7 +64,30 @@ def is_torchscript(path: Path) -> bool:
         return False
 
 
-def torchscript_text(path: Path) -> str | None:
+def open_torchscript(path: Path, engine: str | None, threads: int | None) -> tuple[ExportMetadata, RunModel]:
+    """Return a file's metadata, and a function from the input of one clip to its logits, [1, classes].
+
+    Weights of int8 are packed for `engine`, the fastest if None. A mobile model runs on one thread unless `threads`
+    says otherwise, any other on torch's own number. Raises CheckpointError if the file does not open.
+    """
+    metadata = ExportMetadata.from_text(path, _text(path))
+    used = (engine or fast_int8_engine()) if metadata.int8 else None
+    mobile = is_mobile(metadata.model.model_spec.name)
+    try:
+        with int8_engine(used), quiet():
+            module = torch.jit.load(str(path), map_location="cpu").eval()
+    except Exception as error:  # a damaged archive raises a dozen kinds
+        raise CheckpointError(f"{path}: its TorchScript does not open ({first_line(error)})") from error
+
+    def run(clip: Tensor) -> Tensor:
+        with int8_engine(used), torch_threads(threads or (1 if mobile else torch.get_num_threads())):
+            logits: Tensor = module(clip)
+            return logits
+
+    return metadata, run
+
+
+def _text(path: Path) -> str | None:
     """Return the file's `signprep.json`, None if there is none; nothing is loaded or run."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
@@ -76,25 +99,3 @@ def torchscript_text(path: Path) -> str | None:
                     raise CheckpointError(f"{path}: its {KEY} is damaged ({error})") from error
                 return text.decode("utf-8", "replace") if len(text) <= MOST_BYTES else None
     return None
-
-
-def open_torchscript(
-    path: Path, *, mobile: bool, engine: str | None, threads: int | None
-) -> Callable[[Tensor], Tensor]:
-    """Return a function from the input of one clip to its logits, [1, classes].
-
-    Weights of int8 are packed for `engine`. A mobile model runs on one thread unless `threads` says otherwise, any
-    other on torch's own number.
-    """
-    try:
-        with int8_engine(engine), quiet():
-            module = torch.jit.load(str(path), map_location="cpu").eval()
-    except Exception as error:  # a damaged archive raises a dozen kinds
-        raise CheckpointError(f"{path}: its TorchScript does not open ({first_line(error)})") from error
-
-    def run(clip: Tensor) -> Tensor:
-        with int8_engine(engine), torch_threads(threads or (1 if mobile else torch.get_num_threads())):
-            logits: Tensor = module(clip)
-            return logits
-
-    return run

@@ -88,21 +88,19 @@ class ComparisonClips:
         self._cache = cache
         self.split: str | None = None
         self.num_in_split = self.num_unknown = 0
+        self.labels: NDArray[np.int64] | None = None
+        """The correct classes, [N]; None for synthetic inputs."""
         if cache is not None:
             self.split = next((split for split in SPLITS if len(cache.positions(split))), SPLITS[0])
             clips = split_clips(cache, self.split, recognizer)
             self.num_in_split, self.num_unknown = len(clips.positions), sum(clips.unknown_glosses.values())
             chosen = sample_positions(np.arange(len(clips.positions)), at_most)
-            self._stored = replace(clips, positions=clips.positions[chosen], labels=clips.labels[chosen])
+            self.labels = clips.labels[chosen]
+            self._stored = replace(clips, positions=clips.positions[chosen], labels=self.labels)
         self._synthetic = _synthetic_inputs(metadata)
 
     def __len__(self) -> int:
         return len(self._synthetic) if self._cache is None else len(self._stored.positions)
-
-    @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """Return the correct classes, [N]; None for synthetic inputs."""
-        return None if self._cache is None else self._stored.labels
 
     def one_input(self, recognizer: Recognizer) -> Tensor:
         """Return the first clip as the input of a recognizer's model."""

@@ -62,7 +62,7 @@ def render_timeline(
     *,
     name: str | None = None,
     font: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RenderedVideo:
     """Write a video with its timeline under it.
 
@@ -100,11 +100,9 @@ def render_timeline(
         ):
             for num_frames, shown in enumerate(chain([first], frames), start=1):
                 encoder.add(upright(shown.frame)[0], shown)
-                if progress:
-                    progress(num_frames, len(times.starts_ns))
+                progress(num_frames, len(times.starts_ns))
             encoder.finish()
-    if progress:
-        progress(len(times.starts_ns), len(times.starts_ns))
+    progress(len(times.starts_ns), len(times.starts_ns))
     return RenderedVideo(num_frames=num_frames, sound_was_dropped=original.has_sound)
 
 

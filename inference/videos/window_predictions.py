@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -51,8 +51,8 @@ class VideoPredictions:
     missing: list[MissingWindow] = field(default_factory=list)
 
 
-class _Stopped(Exception):  # noqa: N818  (no error: the consumer has gone)
-    pass
+class _Stopped(Exception):  # noqa: N818
+    """Ends a decoding thread whose consumer has gone; nobody looks at the thread's result."""
 
 
 def predict_videos(
@@ -115,20 +115,17 @@ class _Collector:
     def decode(self, number: int, put: Callable[[Callable[[], None]], None]) -> None:
         """Put the windows and clips of a video, in one pass over it."""
         video, windows, clip_spec = self._videos[number], self._options.windows, self._recognizer.metadata.clip_spec
-        with suppress(_Stopped):
-            try:
-                with video.opened() as source, open_video(source, name=video.path) as reader:
-                    spans = window_spans(windows, reader)
-                    put(partial(self._begin, number, spans))
-                    for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=windows.pad):
-                        put(partial(self._add, number, window, clip))
-                put(partial(self._end, number))
-            except _Stopped:
-                raise
-            except SignprepError as error:
-                put(partial(self._end, number, error))
-            except BaseException as error:  # a bug, which the consumer has to raise
-                put(partial(_raise, error))
+        try:
+            with video.opened() as source, open_video(source, name=video.path) as reader:
+                spans = window_spans(windows, reader)
+                put(partial(self._begin, number, spans))
+                for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=windows.pad):
+                    put(partial(self._add, number, window, clip))
+            put(partial(self._end, number))
+        except SignprepError as error:
+            put(partial(self._end, number, error))
+        except BaseException as error:  # a bug, which the consumer has to raise
+            put(partial(_raise, error))
 
     def _begin(self, video: int, spans: list[Span]) -> None:
         self._spans[video], self._results[video] = spans, {}
