@@ -142,14 +142,8 @@ def cache_logits(
 ) -> Generator[Tensor]:
     """Yield the logits of each batch of a cache's clips, float32 [B, classes] on the model's device.
 
-    Clips are read ahead in threads and go through the model as training's validation feeds them: nothing is augmented.
-
-    Args:
-        recognizer: the opened model.
-        cache: stores clips as the model was trained on.
-        positions: the clips, int64 [N], ascending.
-        batch_size: clips that go through the model together.
-        num_workers: threads that read.
+    Clips, by their ascending positions, are read ahead in `num_workers` threads, and go through the model as training's
+    validation feeds them: nothing is augmented.
 
     Raises:
         CacheCorruptError: a clip's bytes are damaged.

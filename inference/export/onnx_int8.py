@@ -34,13 +34,7 @@ SHORT = 64
 
 
 def quantized(graph: "onnx.ModelProto", clips: Iterator[Inputs], folder: Path) -> "onnx.ModelProto":
-    """Return the int8 form of a graph.
-
-    Args:
-        graph: in fp32.
-        clips: inputs by name, at least one.
-        folder: for files on the way.
-    """
+    """Return the int8 form of a graph in fp32, calibrated with at least one clip; files on the way go to the folder."""
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -82,11 +76,10 @@ def _stem(graph: "onnx.ModelProto") -> list[str]:
 
 
 def widen_depthwise(graph: "onnx.ModelProto", but: Collection[str] = ()) -> None:
-    """Add channels of zeros to a graph of floats, in place; whatever is not surely safe to widen stays as it is.
+    """Add channels of zeros to a graph of floats, in place, but for convolutions named in `but`.
 
-    Args:
-        graph: has its weights in initializers and batch norms folded, as `quant_pre_process` leaves it.
-        but: names of convolutions that do not need it.
+    The graph has its weights in initializers and batch norms folded, as `quant_pre_process` leaves it. Whatever is not
+    surely safe to widen stays as it is.
     """
     if any(attribute.HasField("g") or attribute.graphs for node in graph.graph.node for attribute in node.attribute):
         return  # branches use names of the graph around them

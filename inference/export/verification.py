@@ -143,16 +143,9 @@ def compare_with_checkpoint(
 ) -> Verification:
     """Open a written file again, compare it with its checkpoint's recognizer, and time both.
 
-    Args:
-        file: as it was written, with this metadata.
-        recognizer: the checkpoint's.
-        clips: to predict for.
-        metadata: in the file.
-        engines: engines to run int8 TorchScript with; (None,) for anything else.
-        check: takes a comparison and the checkpoint's accuracy, and raises if the file is not as good as it must be.
-
-    Raises:
-        CheckpointError: the file does not open, or gives no predictions.
+    Each of the `engines` runs int8 TorchScript; they are (None,) for anything else. `check` takes a comparison and the
+    checkpoint's accuracy, and raises if the file is not as good as it must be. Raises CheckpointError if the file does
+    not open, or gives no predictions.
     """
     reference = _reference(recognizer, with_preprocessing=metadata.with_preprocessing)
     # A checkpoint's accuracy is that on the inputs that it was trained for, not on rounded ones.

@@ -50,14 +50,10 @@ _PROBE_SIZE = 20
 
 
 def find_font(text: str, path: Path | None = None) -> Font:
-    """Return a font that can write a text.
+    """Return a font that can write all characters of a text, from a file or, without one, from the system.
 
-    Args:
-        text: all characters that will be written.
-        path: a font file; without one, the system's Korean fonts are tried, then Pillow's own.
-
-    Raises:
-        SignprepError: that file is no font or lacks characters, or no font was found that has them.
+    The system's Korean fonts are tried first, then Pillow's own. Raises SignprepError if the file is no font, or no
+    font has the characters.
     """
     if path is not None and not path.is_file():
         raise SignprepError(f"{path}: there is no such font file; --font takes a .ttf, .otf or .ttc file")
@@ -111,14 +107,9 @@ class TimelineStrip:
         picture_height: int,
         font: Path | None = None,
     ) -> None:
-        """Raise SignprepError if no font can write the glosses.
+        """Lay out the strip, `width` pixels wide (even), under a picture of `picture_height` pixels.
 
-        Args:
-            segments: the signs of the video, in their order.
-            duration_seconds: the length of the video, which the bar shows whole.
-            width: the strip's, in pixels, even.
-            picture_height: that of the picture above it, which the strip's size follows.
-            font: a font file; a Korean font of the system without one.
+        Raises SignprepError if no font can write the glosses: the file `font`, or any of the system without one.
         """
         self._segments, self._duration = segments, duration_seconds
         self._glosses = [one_line(segment.gloss) for segment in segments]

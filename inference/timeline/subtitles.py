@@ -27,15 +27,9 @@ _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
 def write_subtitles(path: Path, segments: Sequence[TimelineSegment], video_name: str) -> None:
-    """Write the segments as .srt, .vtt or .eaf.
+    """Write the segments as .srt, .vtt or .eaf, which names the video so that ELAN opens it as well.
 
-    Args:
-        path: the file, which is there whole or not at all.
-        segments: the signs, in their order.
-        video_name: path of the video, which an .eaf names so that ELAN opens it as well.
-
-    Raises:
-        SignprepError: it has another ending, or cannot be written.
+    Raises SignprepError if the path has another ending, or cannot be written.
     """
     require_subtitle_ending(path)
     content = _FORMATS[path.suffix.lower()](segments, video_name, path)

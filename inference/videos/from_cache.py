@@ -15,13 +15,7 @@ from signprep.pipeline.runtime.progress import progress_bar
 def predict_cache(
     recognizer: Recognizer, cache: Cache, split: str | None, options: InferOptions
 ) -> Iterator[Prediction]:
-    """Yield the predictions for the clips of a split, in the order of their positions.
-
-    Args:
-        recognizer: the opened model.
-        cache: stores clips as the model was trained on.
-        split: train, val, ...; None for all clips.
-        options: what to give of each clip; nothing in them about videos has a meaning here.
+    """Yield the predictions for the clips of a split (None for all), in the order of their positions.
 
     Raises:
         CheckpointError: the clips are not made as those that the model was trained on.

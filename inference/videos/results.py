@@ -62,14 +62,7 @@ class Prediction:
 
     @classmethod
     def of(cls, row: NDArray[np.float32], glosses: Sequence[str], options: InferOptions, **window: Any) -> Self:
-        """Return the prediction for a window from its class probabilities.
-
-        Args:
-            row: float32 [classes].
-            glosses: the classes' names.
-            options: how many of them to give, and whether with all probabilities.
-            window: the other fields.
-        """
+        """Return the prediction for a window from its class probabilities, float32 [classes], and its other fields."""
         best = np.argsort(-row, kind="stable")[: options.top_k].tolist()  # of equal ones the first, as in `argmax`
         return cls(
             classes=tuple(ClassScore(label=k, gloss=glosses[k], confidence=float(row[k])) for k in best),
@@ -117,12 +110,9 @@ def require_known_suffix(path: Path) -> None:
 
 
 def write_results(documents: Iterable[Any], path: Path | None, *, single: bool) -> None:
-    """Write the documents of videos as they come.
+    """Write the documents of videos as they come, in the kind of file that the path's ending tells; None for stdout.
 
-    Args:
-        documents: one a video.
-        path: its ending chooses the kind of file; None for JSON on stdout.
-        single: there is one video, whose document then is the whole of a .json file.
+    `single` says that there is one video, whose document then is the whole of a .json file.
     """
     if path is None:
         _write_json(sys.stdout, documents, single=single)
