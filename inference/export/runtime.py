@@ -29,8 +29,8 @@ def exported_format(path: Path) -> str | None:
 def open_exported(path: Path, format_: str, *, engine: str | None = None, threads: int | None = None) -> Recognizer:
     """Open an exported file in the format that `exported_format` tells; it runs on the CPU.
 
-    int8 TorchScript runs with `engine`, the fastest of this machine if None. Threads are as many as torch's if None, but
-    one for EfficientX3D in TorchScript.
+    int8 TorchScript runs with `engine`, the fastest of this machine if None. Threads are as many as torch's if None,
+    but one for EfficientX3D in TorchScript.
 
     Raises:
         CheckpointError: it does not open, or is of another program or version.
