@@ -236,7 +236,8 @@ class _Run:
         result = self._result(time.monotonic() - started)
         self._log_options(result)
         if self._trainer.is_global_zero:
-            self._write_run(status=status, result=_plain(result))
+            paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
+            self._write_run(status=status, result=vars(result) | paths)
         return result
 
     @contextmanager
@@ -323,10 +324,6 @@ class _Run:
     def _best_checkpoints(self, kind: type[BestCheckpoint], **options: Any) -> BestCheckpoint:
         """Return what keeps the best epochs; it decides before last.ckpt is written, which carries what it knows."""
         return kind(dirpath=self._checkpoints, monitor=MONITORED, mode="max", save_on_train_epoch_end=False, **options)
-
-
-def _plain(result: TrainResult) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(result).items()}
 
 
 def _quieten() -> None:

@@ -20,7 +20,6 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.runtime.atomic_files import write_json
 from signprep.pipeline.runtime.machine import package_version
 from signprep.training.model.classifier import SignClassifier
-from signprep.training.model.metrics import Validation
 
 METRICS, RUN = "metrics.csv", "run.json"
 RUN_VERSION = 1
@@ -122,14 +121,11 @@ class ValidationImages(Callback):
         validation = pl_module.validation
         if validation is None or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
             return
-        accuracy = validation.figures()["accuracy"]
+        accuracy, epoch = validation.figures()["accuracy"], trainer.current_epoch + 1
         if accuracy <= self._best:
             return
         self._best = accuracy
-        self._add(trainer.logger, validation, trainer.current_epoch + 1)
-
-    def _add(self, logger: TensorBoardLogger, validation: Validation, epoch: int) -> None:
-        board, glosses, matrix = logger.experiment, self._cache.vocabulary.glosses, validation.confusion()
+        board, glosses, matrix = trainer.logger.experiment, self._cache.vocabulary.glosses, validation.confusion()
         board.add_image("val/confusion", confusion_image(matrix), epoch, dataformats="HWC")
         board.add_text("val/confused", confused_table(matrix, glosses), epoch)
         mistaken = validation.mistaken()[:STRIP_CLIPS]
