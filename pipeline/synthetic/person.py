@@ -186,7 +186,7 @@ def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> N
         for start, end, radii in ((shoulder, elbow, (0.043, 0.039)), (elbow, wrist, (0.039, 0.027))):
             sleeve = Paint(signer.clothes, 16, 0.022 * size)
             canvas.capsules(start[None], end[None], np.array([radii]) * size, sleeve)
-        _draw_hand(canvas, wrist, palm, tip, joints.shapes[frame][arm], arm, signer.skin, size)
+        _draw_hand(canvas, _Hand(wrist, palm, tip, joints.shapes[frame][arm], arm), signer.skin, size)
 
 
 def _draw_trunk(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: float) -> None:
@@ -219,9 +219,18 @@ def _draw_head(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: f
     canvas.capsules((trunk["nose"] - (0, 0.02 * size))[None], trunk["nose"][None], np.full((1, 2), 0.006 * size), nose)
 
 
-def _draw_hand(
-    canvas: Canvas, wrist: Points, palm: Points, tip: Points, shape: str, arm: int, skin: Colour, size: float
-) -> None:
+class _Hand(NamedTuple):
+    """One hand: points in pixels, its shape, and its arm, 0 at the picture's left."""
+
+    wrist: Points
+    palm: Points
+    tip: Points
+    shape: str
+    arm: int
+
+
+def _draw_hand(canvas: Canvas, hand: _Hand, skin: Colour, size: float) -> None:
+    wrist, palm, tip, shape, arm = hand
     along = tip - palm
     # A hand pointing at the camera still shows its fingers.
     length = max(float(np.linalg.norm(along)), 0.05 * size)
