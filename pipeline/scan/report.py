@@ -82,10 +82,11 @@ def counts(database: ScanDatabase) -> dict[str, Any]:
 
 def coverage(database: ScanDatabase) -> list[dict[str, Any]]:
     """Return a row for each kind and source."""
-    rows = list(database.dicts(COVERAGE))
+    rows, compared = list(database.dicts(COVERAGE)), _compared(database)
     for row in rows:
         for table in ("missing_words", "missing_views"):
-            row[table] = _num_missing(database, table, row["kind"], row["source"]) if _compared(database) else None
+            query = f"SELECT COUNT(*) FROM {table} WHERE kind IS ? AND source IS ?"
+            row[table] = database.value(query, (row["kind"], row["source"])) if compared else None
         row["views"] = "".join(sorted((row["views"] or "").split(","), key=_view_order))
     return rows
 
@@ -94,13 +95,8 @@ def _view_order(view: str) -> tuple[int, str]:
     return "FUDLR".find(view) % 6, view  # AIHub's order first
 
 
-def _num_missing(database: ScanDatabase, table: str, kind: str | None, source: str | None) -> int:
-    query = f"SELECT COUNT(*) FROM {table} WHERE kind IS ? AND source IS ?"
-    num_missing: int = database.value(query, (kind, source))
-    return num_missing
-
-
 def _compared(database: ScanDatabase) -> bool:
+    """Return True if the check of missing words and views has run, as it does for AIHub's layout only."""
     return bool(database.value("SELECT COUNT(*) FROM sqlite_temp_master WHERE name = 'missing_words'"))
 
 
