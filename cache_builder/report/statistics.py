@@ -89,7 +89,8 @@ def durations(table: ClipTable) -> Durations | None:
     if not len(seconds):
         return None
     edges = bin_edges(float(seconds.min()), float(np.percentile(seconds, LONG_TAIL_PERCENT)))
-    clips, _ = np.histogram(np.minimum(seconds, edges[-1]), edges)
+    # Differences of times may lie below the first edge by their last bit.
+    clips, _ = np.histogram(np.clip(seconds, edges[0], edges[-1]), edges)
     return Durations(
         edges_seconds=edges,
         clips=clips,

@@ -48,10 +48,9 @@ class PicturePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Moving pictures of clips."""
+    """Moving pictures of clips, of `side` pixels."""
 
     side: int
-    """Pixels."""
     by_row: dict[int, str]
     """WebP in base64, by row of the clip table."""
 

@@ -49,8 +49,8 @@ class Chart:
     title: str
     """Read aloud in place of the picture."""
     width: int = 640
-    height: int = 190
-    margins: tuple[int, int, int, int] = (52, 22, 16, 26)
+    height: int = 200
+    margins: tuple[int, int, int, int] = (52, 30, 16, 28)
     """Around the plot, for its labels: left, top, right, bottom."""
     x_range: Point = (0.0, 1.0)
     y_range: Point = (0.0, 1.0)
@@ -68,7 +68,7 @@ class Chart:
 
     def y_axis(self, ticks: Mapping[float, str], *, unit: str = "") -> None:
         """Draw a line of the grid at each tick with its text, and the unit above them."""
-        left, top = self.margins[0] - 6, self.margins[1] - 10
+        left, top = self.margins[0] - 6, self.margins[1] - 16
         for value, text in ticks.items():
             self._path("grid", f"M{self.x(self.x_range[0])} {self.y(value)}H{self.x(self.x_range[1])}")
             self._text(left, self.y(value) + 4, text, "end")

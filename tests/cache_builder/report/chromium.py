@@ -43,8 +43,17 @@ class Tab:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._ask(f"{domain}.enable")
 
-    def open(self, path: Path, *, address: str = "", dark: bool = False, width: int = 1366, height: int = 768) -> None:
-        """Show a file, and wait until its script is done."""
+    def open(
+        self,
+        path: Path,
+        *,
+        address: str = "",
+        dark: bool = False,
+        width: int = 1366,
+        height: int = 768,
+        has_script: bool = True,
+    ) -> None:
+        """Show a file, and wait until its script is done or, if it has none, until it is loaded."""
         self.complaints.clear()
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._ask("Emulation.setEmulatedMedia", features=[scheme])
@@ -53,9 +62,8 @@ class Tab:
         )
         self._ask("Page.navigate", url="about:blank")
         self._ask("Page.navigate", url=path.as_uri() + address)
-        ready = (
-            "new Promise(done => { const look = () => document.body?.dataset.ready ? done(true) : setTimeout(look, 20);"
-        )
+        is_ready = "document.body?.dataset.ready" if has_script else "document.readyState === 'complete'"
+        ready = f"new Promise(done => {{ const look = () => {is_ready} ? done(true) : setTimeout(look, 20);"
         ready += f" setTimeout(() => done(false), {500 * HANG_SECONDS}); look(); }})"
         assert self.value(ready), self.complaints
 

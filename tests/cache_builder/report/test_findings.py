@@ -127,6 +127,14 @@ def test_figures_count_what_is_there(troubled: Cache) -> None:
     assert words.words[words.signers.index("REAL01")].tolist() == [4, 4]
 
 
+def test_a_duration_that_its_last_bit_puts_below_the_first_bin_counts(tmp_path: Path) -> None:
+    spans = [{"clip_start_seconds": start, "clip_end_seconds": start + 1.0} for start in (0.0, 0.1, 0.7, 0.9)]
+    rows = [row_of(number, **span) for number, span in enumerate(spans)]
+    table = clip_table(write_cache(tmp_path / "c.zarr", rows))
+    assert table.durations_seconds.min() < 1.0
+    assert (found := durations(table)) is not None and found.clips.sum() == 4
+
+
 def test_names_of_ones_own_have_no_signers_views_or_coverage(tmp_path: Path) -> None:
     own = {"signer": None, "view": None, "source": None, "item": None}
     rows = [row_of(number, **own, take=f"take {number}", gloss="하나", split="train") for number in range(6)]

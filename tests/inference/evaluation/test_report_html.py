@@ -12,6 +12,7 @@ from PIL import Image
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.report_html import coverage_chart, html_page, reliability_chart, write_html
 from signprep.pipeline.cli import cli
+from tests.cache_builder.report.chromium import Tab
 from tests.pipeline.html.parsed import ParsedPage, require_self_contained
 
 HOSTILE = '<script>alert("1")</script>&\'[bold]'
@@ -37,6 +38,18 @@ def test_the_page_needs_no_other_file_and_shows_every_part(page_and_document: tu
     assert page.attributes.count(("class", "chart")) == 2
     assert page.tags.count("img") == len(document["mistaken"]) > 0
     assert all(row["right"] in said and row["segment_id"] in said for row in document["mistaken"])
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1366, True), (390, False)])
+def test_a_browser_shows_the_page_without_complaints(
+    tab: Tab, page_and_document: tuple[str, Any], tmp_path: Path, width: int, dark: bool
+) -> None:
+    (tmp_path / "report.html").write_text(page_and_document[0], encoding="utf-8")
+    tab.open(tmp_path / "report.html", dark=dark, width=width, has_script=False)
+    assert tab.value("document.documentElement.scrollWidth <= innerWidth")
+    ground = tab.value("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(20, 23, 26)" if dark else "rgb(251, 251, 250)")
+    assert tab.complaints == []
 
 
 def test_hostile_names_are_text(page_and_document: tuple[str, Any]) -> None:
