@@ -17,7 +17,7 @@ from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.format.index import SCHEMA
-from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically, write_metadata
+from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
@@ -91,6 +91,5 @@ def many_clips(cache: Cache, target: Path, num_clips: int, clips_per_shard: int)
         objects[shard_path(info, number)] = CacheObject.of(data)
         sources += places
     index = rows.take(pa.array(sources)).set_column(0, SCHEMA.field(0), pa.array(np.arange(num_clips)))
-    write_metadata(target, info)
-    write_state(target, index=index, objects=objects, plan_digest="made")
+    write_state(target, info, index=index, objects=objects, plan_digest="made").write(target)
     return open_cache(target)

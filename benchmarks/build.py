@@ -17,7 +17,9 @@ from benchmarks._size import Size
 from benchmarks.decode import make_videos
 from signprep.cache_builder.building import build as build_module
 from signprep.cache_builder.building import encode_shard as shard_task
+from signprep.cache_builder.building import targets
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.format.codec import ClipCodec
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import ClipSpec
@@ -84,7 +86,7 @@ def shares(plan: BuildPlan, out: Path) -> dict[str, float]:
         "hashing videos": (shard_task, "content_hash"),
         "encoding": (ClipCodec, "encode"),
         "assembling shards": (shard_task, "shard_bytes"),
-        "writing": (shard_task, "write_atomically"),
+        "writing": (targets, "write_atomically"),
         "all": (build_module, "build_shard"),
     }
     timers = {name: CpuTimer(getattr(owner, attribute)) for name, (owner, attribute) in timed.items()}
@@ -92,7 +94,7 @@ def shares(plan: BuildPlan, out: Path) -> dict[str, float]:
         for name, (owner, attribute) in timed.items():
             # A function, so that it is bound as a method where it is one.
             patches.enter_context(mock.patch.object(owner, attribute, lambda *a, t=timers[name], **k: t(*a, **k)))
-        build_module.build(plan, out, workers=1)
+        build_module.build(plan, out, RunOptions(workers=1))
     whole = timers.pop("all").seconds
     return {name: timer.seconds / whole for name, timer in timers.items()}
 
@@ -104,7 +106,7 @@ def throughput(plan: BuildPlan, out: Path, workers: int) -> float:
 
         joblib.Parallel(n_jobs=workers)(joblib.delayed(_import_all)() for _ in range(2 * workers))
     start = time.perf_counter()
-    build_module.build(plan, out, workers=workers)
+    build_module.build(plan, out, RunOptions(workers=workers))
     return plan.num_clips / (time.perf_counter() - start)
 
 

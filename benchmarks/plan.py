@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from benchmarks._report import Bar, chart, peak_memory_mib, print_machine, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.building.encode_shard import part_path
+from signprep.cache_builder.building.encode_shard import part_name
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.update import plan_update
 from signprep.cache_builder.format.index import SCHEMA
@@ -83,14 +83,13 @@ def resume(num_segments: int) -> Callable[[], object]:
     """Plan again and find what is done: every other shard."""
     scratch = tempfile.TemporaryDirectory(prefix="signprep-bench-")
     folder = Path(scratch.name)
-    part_path(folder, 0).parent.mkdir()
     for number in range(0, -(-num_segments // 128), 2):
-        part_path(folder, number).touch()
+        (folder / part_name(number)).touch()
 
     def work() -> int:
         build = make_plan(num_segments)
         build.digest()
-        return sum(not part_path(folder, shard.number).exists() for shard in build.shards)
+        return sum(not (folder / part_name(shard.number)).exists() for shard in build.shards)
 
     atexit.register(scratch.cleanup)
     return work

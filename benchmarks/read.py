@@ -43,7 +43,7 @@ from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.format.codec import CHECKSUM_BYTES
-from signprep.cache_builder.format.layout import shard_path, write_metadata
+from signprep.cache_builder.format.layout import shard_path
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
@@ -98,14 +98,13 @@ def build_cache(data: Path, folder: Path, codec: str, pixels: str, copies: int) 
 def repeated(cache: Cache, target: Path, copies: int) -> Cache:
     """Return a cache that holds another one's shards many times over, as files of their own."""
     info = replace(cache.info, num_positions=len(cache) * copies)
-    write_metadata(target, info)
     for number in range(info.num_shards):
         path = target / shard_path(info, number)
         path.parent.mkdir(parents=True)
         shutil.copyfile(cache.path / shard_path(info, number % cache.info.num_shards), path)
     index = pa.concat_tables([cache.index] * copies)
     index = index.set_column(0, index.schema.field(0), pa.array(np.arange(index.num_rows)))
-    write_state(target, index=index, objects={}, plan_digest="")
+    write_state(target, info, index=index, objects={}, plan_digest="").write(target)
     return open_cache(target)
 
 

@@ -31,7 +31,6 @@ from signprep.cache_builder.format.layout import (
     read_manifest,
     shard_path,
     write_atomically,
-    write_metadata,
 )
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.remote.location import Location, location_of
@@ -102,8 +101,7 @@ def made_cache(root: Path, num_shards: int, chunk_bytes: int) -> Path:
         objects[shard_path(info, number)] = write_noise(root, info, number, chunk_bytes, seed=number)
     rows = [row_of(number, number, stored_bytes=chunk_bytes) for number in range(info.num_positions)]
     index: pa.Table = index_table(rows)
-    write_metadata(root, info)
-    write_state(root, index=index, objects=objects, plan_digest="made")
+    write_state(root, info, index=index, objects=objects, plan_digest="made").write(root)
     return root
 
 
@@ -193,8 +191,9 @@ def changed(cache: Path, place: str, kind: str) -> None:
     entry = write_noise(cache, info, 0, chunk_bytes, seed=int(time.time()))
     rows = [row_of(number, number, stored_bytes=chunk_bytes) for number in range(info.num_positions)]
     rows[0] |= {"gloss": "위", "label": 2}
-    write_metadata(cache, replace(info, num_positions=len(rows)))
     objects = dict(manifest.objects) | {shard_path(info, 0): entry}
-    write_state(cache, index=index_table(rows), objects=objects, plan_digest="made")
+    write_state(
+        cache, replace(info, num_positions=len(rows)), index=index_table(rows), objects=objects, plan_digest="made"
+    ).write(cache)
     report = push(cache, destination)
     print_line(f"{kind}, one shard changed: {report.num_sent} objects, {report.sent_bytes / 1e6:.1f} MB travelled")

@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
@@ -88,7 +89,7 @@ def plan_of(data_root: Path, spec: ClipSpec = CLIP_SPEC, **options: object) -> B
 
 def build_test_cache(data_root: Path, out: Path, spec: ClipSpec = CLIP_SPEC, **options: object) -> Cache:
     """Build the cache of a data root in this process and open it."""
-    build(plan_of(data_root, spec, **options), out, workers=1)
+    build(plan_of(data_root, spec, **options), out, RunOptions(workers=1))
     return open_cache(out)
 
 

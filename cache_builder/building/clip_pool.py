@@ -1,12 +1,12 @@
-"""A team's shelf: clips that anyone has cut, for everyone who would cut the same ones.
+"""A team's clip pool: clips that anyone has cut, for everyone who would cut the same ones.
 
-    SHELF/SETTINGS/settings.json         what decides the clips' bytes, for people
-    SHELF/SETTINGS/clips/HASH            stored clips, one after another: what one task of a build has made
-    SHELF/SETTINGS/parts/HASH.parquet    which clips those are, and where; written after them
+    POOL/SETTINGS/settings.json         what decides the clips' bytes, for people
+    POOL/SETTINGS/clips/HASH            stored clips, one after another: what one task of a build has made
+    POOL/SETTINGS/parts/HASH.parquet    which clips those are, and where; written after them
 
 A clip's identity is the content of its video, its span, and the settings that decide its bytes: whose data set it is
 in, under what name and gloss, does not matter, so data sets share what they have in common. In: videos and spans. Out:
-stored clips, their checksums compared, each decoded once. A shelf that fails during a build costs time, never clips.
+stored clips, their checksums compared, each decoded once. A pool that fails during a build costs time, never clips.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject
 from signprep.cache_builder.remote.location import Location
-from signprep.cache_builder.remote.push import Readers, readers_of
+from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 MAX_PART_BYTES = 2**26
-SHELVED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
-"""Of the index, that are a clip's own."""
+POOLED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
+"""Columns of the index that are a clip's own."""
 
 _PARALLEL = 8
 
@@ -52,15 +52,14 @@ _SCHEMA = pa.schema(
 
 
 class ClipIdentity(NamedTuple):
-    """Who a clip is, among clips of equal settings."""
+    """The content and the span that tell a clip from others of equal settings."""
 
     video_hash: str
     start_seconds: float
     end_seconds: float
-    """Of the label."""
 
 
-class ShelvedClip(NamedTuple):
+class PooledClip(NamedTuple):
     """A clip as it is stored, and the index columns that are its own."""
 
     chunk: bytes
@@ -68,22 +67,22 @@ class ShelvedClip(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shelf:
-    """A shelf as a build uses it: plain data, for workers too."""
+class ClipPool:
+    """A clip pool as a build uses it: plain data, for workers too."""
 
     url: str
     info: CacheInfo
     catalogue: Path
-    """SQLite file of what was on the shelf when the build began."""
+    """SQLite file of what was in the pool when the build began."""
 
     @cached_property
     def folder(self) -> RemoteFolder:
-        """Return the part of the shelf that has clips of these settings."""
+        """Return the folder of the pool that has clips of these settings."""
         return RemoteFolder(f"{self.url}/{settings_digest(self.info)}")
 
     @classmethod
     def open(cls, location: Location, info: CacheInfo, catalogue: Path) -> Self:
-        """Read what is on a shelf.
+        """Read what is in a pool.
 
         Args:
             location: a folder or a URL; it need not be there yet.
@@ -93,17 +92,17 @@ class Shelf:
         Raises:
             CacheError: the shelf cannot be reached, or what lies there is no shelf's.
         """
-        shelf = cls(url=_url_of(location), info=info, catalogue=catalogue)
-        parts = sorted(name for name in shelf.folder.sizes("parts") if name.endswith(".parquet"))
+        pool = cls(url=_url_of(location), info=info, catalogue=catalogue)
+        parts = sorted(name for name in pool.folder.sizes("parts") if name.endswith(".parquet"))
         catalogue.parent.mkdir(parents=True, exist_ok=True)
         catalogue.unlink(missing_ok=True)
-        shelf.folder.upload(json.dumps(_settings(info), ensure_ascii=False, indent=1).encode(), "settings.json")
+        pool.folder.upload(json.dumps(_settings(info), ensure_ascii=False, indent=1).encode(), "settings.json")
         with closing(sqlite3.connect(catalogue)) as database, ThreadPoolExecutor(_PARALLEL) as threads, database:
             database.execute("CREATE TABLE clips (identity TEXT PRIMARY KEY, bundle TEXT, row TEXT)")
-            for name, table in zip(parts, threads.map(shelf._part, parts), strict=True):
+            for name, table in zip(parts, threads.map(pool._part, parts), strict=True):
                 rows = ((_key(row), name.removesuffix(".parquet"), json.dumps(row)) for row in table.to_pylist())
                 database.executemany("INSERT OR IGNORE INTO clips VALUES (?, ?, ?)", rows)
-        return shelf
+        return pool
 
     def _part(self, name: str) -> pa.Table:
         try:
@@ -113,8 +112,8 @@ class Shelf:
         except (pa.ArrowException, ValueError, KeyError) as error:
             raise CacheError(f"{self.folder}/parts/{name}: is no part of a shelf ({error}); delete it") from error
 
-    def take(self, identities: Sequence[ClipIdentity]) -> dict[ClipIdentity, ShelvedClip]:
-        """Return those of the clips that are on the shelf and whole; others are left out, to be cut."""
+    def get(self, identities: Sequence[ClipIdentity]) -> dict[ClipIdentity, PooledClip]:
+        """Return those of the clips that are in the pool and whole; others are left out, to be cut."""
         by_bundle: dict[str, list[tuple[ClipIdentity, dict[str, Any]]]] = {}
         with closing(sqlite3.connect(f"{self.catalogue.absolute().as_uri()}?mode=ro", uri=True)) as database:
             for identity in dict.fromkeys(identities):
@@ -130,7 +129,7 @@ class Shelf:
 
     def _read_bundle(
         self, bundle: str, rows: list[tuple[ClipIdentity, dict[str, Any]]]
-    ) -> list[tuple[ClipIdentity, ShelvedClip]]:
+    ) -> list[tuple[ClipIdentity, PooledClip]]:
         rows = sorted(rows, key=lambda row: row[1]["offset"])
         bounds = [(row["offset"], row["offset"] + row["num_bytes"]) for _, row in rows]
         chunks: list[bytes] = []
@@ -140,16 +139,16 @@ class Shelf:
                 chunks += [data[start - first : end - first] for start, end in inside]
         except CacheError:
             return []  # it is cut instead
-        taken = []
+        whole = []
         for (identity, row), chunk in zip(rows, chunks, strict=True):
             with contextlib.suppress(CacheCorruptError):
                 frames = np.empty(self.info.clip_spec.clip_shape, np.uint8)
                 self.info.clip_codec.decode(np.frombuffer(chunk, np.uint8), frames)
-                taken.append((identity, ShelvedClip(chunk, {name: row[name] for name in SHELVED_COLUMNS})))
-        return taken
+                whole.append((identity, PooledClip(chunk, {name: row[name] for name in POOLED_COLUMNS})))
+        return whole
 
-    def put(self, clips: Mapping[ClipIdentity, ShelvedClip]) -> None:
-        """Put clips on the shelf; the part that tells of them comes last. Raises CacheError if that fails."""
+    def put(self, clips: Mapping[ClipIdentity, PooledClip]) -> None:
+        """Put clips into the pool; the part that tells of them comes last. Raises CacheError if that fails."""
         if not clips:
             return
         rows, offset = [], 0
@@ -168,14 +167,14 @@ def _url_of(location: Location) -> str:
     return location if isinstance(location, str) else f"file://{location.absolute()}"
 
 
-def check_shelf(location: Location, confirm: Callable[[str], None] | None = None) -> None:
-    """Raise CacheError where no shelf can be; `confirm` is told who may read one behind a URL, as for `push`."""
+def check_pool(location: Location, confirm: Callable[[str], None] | None = None) -> None:
+    """Raise CacheError where no pool can be; `confirm` is told who may read one behind a URL, as for `push`."""
     remote = RemoteFolder(_url_of(location))
     if remote.is_read_only:
         raise CacheError(f"{remote}: nothing can be put on a shelf that is a web server")
-    readers = readers_of(remote) if isinstance(location, str) else Readers.KNOWN
-    if confirm is not None and readers is not Readers.KNOWN:
-        confirm(f"{remote}: {readers.value}")
+    visibility = visibility_of(remote) if isinstance(location, str) else Visibility.KNOWN
+    if confirm is not None and visibility is not Visibility.KNOWN:
+        confirm(f"{remote}: {visibility.value}")
 
 
 def settings_digest(info: CacheInfo) -> str:

@@ -91,7 +91,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Needs:
+class WorkerRequirements:
     """What a worker on another machine must have for its shards to be those that this machine would write."""
 
     paths: tuple[Path, ...]
@@ -142,7 +142,7 @@ class Client:
         return CacheError(f"{self.name}: the connection was lost; the same command goes on")
 
     def results(
-        self, needs: Needs, work: Callable[[Task], Result], tasks: Iterable[Task]
+        self, requirements: WorkerRequirements, work: Callable[[Task], Result], tasks: Iterable[Task]
     ) -> Iterator[Result | SignprepError]:
         """Yield what `work` returns for each task, as they end; a SignprepError is a result too.
 
@@ -152,7 +152,7 @@ class Client:
         """
         waiting, ended = iter(tasks), queue.SimpleQueue[Any]()
         num_running, death = 0, None
-        call = partial(_elsewhere, needs, work)
+        call = partial(_elsewhere, requirements, work)
         while True:
             room = max(1, TASKS_A_CORE * self.cores())
             while num_running < room and (task := next(waiting, None)) is not None:
@@ -178,7 +178,7 @@ class Client:
             raise self._lost() from error
 
     def _waited(self, attempt: Callable[[float], Result]) -> Result:
-        """Return what an attempt gives that takes seconds; raises CacheError if nobody is left who could end it."""
+        """Return what an attempt gives within seconds; raises CacheError if there have been no workers for long."""
         alone_since: float | None = None
         while True:
             try:
@@ -206,11 +206,11 @@ class Client:
             ) from error
 
 
-def _elsewhere(needs: Needs, work: Callable[[Task], Result], task: Task) -> Result | SignprepError:
+def _elsewhere(requirements: WorkerRequirements, work: Callable[[Task], Result], task: Task) -> Result | SignprepError:
     """Run a task on another machine; what goes wrong there tells where that was."""
     result: Result | SignprepError
     try:
-        needs.check()
+        requirements.check()
         result = work(task)
     except SignprepError as error:
         result = error

@@ -1,24 +1,25 @@
-"""One task of a build: decode, encode and write one shard, then its index part. Runs in a worker process.
+"""One task of a build: decode, encode and store one shard, then its index part. Runs in a worker process.
 
-In: a `FolderTask` of plain data. Out: a shard file and, after it, an index part whose existence says that the shard is
-complete. Clips are encoded as they come: memory holds one video's clips and the shard's compressed bytes.
-`encode_shard` is what a build into a folder and one behind a URL have in common.
+In: a `ShardTask` of plain data. Out: a shard where the task's store puts it and, after it, an index part whose
+existence says that the shard is complete. Clips are encoded as they come: memory holds one video's clips and the
+shard's compressed bytes.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from signprep.cache_builder.building.clip_pool import SHELVED_COLUMNS, ClipIdentity, Shelf, ShelvedClip
+from signprep.cache_builder.building.clip_pool import POOLED_COLUMNS, ClipIdentity, ClipPool, PooledClip
 from signprep.cache_builder.building.plan import ShardPlan
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.format.index import FAILED, OK, index_table
-from signprep.cache_builder.format.layout import BUILD_FOLDER, CacheInfo, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.files import DataRoots, content_hash
@@ -27,42 +28,62 @@ from signprep.pipeline.errors import AnnotationError, CacheError, DecodeError
 from signprep.pipeline.video.frame_times import span_of_segment
 
 
+class ShardStore(Protocol):
+    """Where the shards and index parts of a build lie: plain data, so that workers anywhere can use it."""
+
+    def part_names(self) -> set[str]:
+        """Return the names of the parts that are there."""
+        ...
+
+    def read_part(self, name: str) -> bytes | None:
+        """Return a part of the build, None if it is not there."""
+        ...
+
+    def write_part(self, name: str, data: bytes) -> None:
+        """Store a part of the build, whole or not at all."""
+        ...
+
+    def write_shard(self, path: str, data: bytes) -> None:
+        """Store a shard under its path inside the cache, whole or not at all."""
+        ...
+
+    def shard_file(self, path: str, entry: CacheObject) -> AbstractContextManager[Path]:
+        """Give a file of this machine with a shard that the cache has already."""
+        ...
+
+    def counter(self, number: int) -> AbstractContextManager[Callable[[], object]]:
+        """Give what is called after each clip of a shard, for whoever watches the build."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardTask:
-    """What a worker is given: plain data; it opens its own files."""
+    """One shard to build: plain data; the worker opens its own files."""
 
     plan: ShardPlan
     info: CacheInfo
     roots: DataRoots
     strict: bool
-    shelf: Shelf | None = None
-    """Clips that others have cut, and where those that are cut here go."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FolderTask(ShardTask):
-    """A shard of a cache in a folder."""
-
-    cache_root: Path
-    store: Path
-    """Where the shard goes, under its path: the cache itself, or a folder beside it."""
-    is_stored: bool
-    """Whether the cache has it already, with the clips that are kept."""
+    store: ShardStore
+    kept: CacheObject | None
+    """The shard behind whose clips the new ones go; None if there is no file of it."""
+    pool: ClipPool | None = None
+    """Clips that others have cut; those that are cut here are put there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What one task did."""
+    """The outcome of one task."""
 
     number: int
     num_ok: int
     num_failed: int
     num_bytes: int
-    """Of the shard file."""
-    num_shelved: int = 0
-    """Clips that came from a shelf."""
-    shelf_fault: str | None = None
-    """Why clips that were cut did not get there."""
+    """Size of the shard."""
+    num_pooled: int = 0
+    """Clips that came from the pool."""
+    pool_error: str | None = None
+    """Why clips that were cut did not get into the pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,36 +91,43 @@ class EncodedShard:
     """A shard in memory."""
 
     path: str
-    """Inside the cache."""
+    """Place inside the cache."""
     data: bytes | None
-    """Of its file; None if not one of its clips could be built: there is no file then."""
+    """Contents of its file; None if not one of its clips could be built: there is no file then."""
     part: bytes
     """Its index part, as a file."""
     result: ShardResult
 
 
-def build_shard(task: FolderTask) -> ShardResult:
-    """Decode, encode and write one shard, then its index part. Runs in a worker process."""
-    info, root, number = task.info, task.cache_root, task.plan.number
-    if part_path(root, number).exists():
-        return result_of_part(number, part_path(root, number).read_bytes())
-    path = root / shard_path(info, number)
-    kept = stored_chunks(path, info.clips_per_shard, task.plan.num_kept, is_stored=task.is_stored)
-    counter = root / BUILD_FOLDER / f"{number:06d}.progress"
-    try:
-        with counter.open("wb", buffering=0) as done:
-            shard = encode_shard(task, kept, lambda: done.write(b"."))
-    except OSError as error:
-        raise CacheError(f"{counter}: cannot be written ({error.strerror})") from error
-    if shard.data is not None:
-        write_atomically(task.store / shard.path, shard.data)
-    write_atomically(part_path(root, number), shard.part)
-    counter.unlink(missing_ok=True)  # a worker whose build was killed may still be at the same shard
+def part_name(number: int) -> str:
+    """Return the name of a shard's index part; it exists if and only if the shard is complete."""
+    return f"{number:06d}.parquet"
+
+
+def build_shard(task: ShardTask) -> ShardResult:
+    """Decode, encode and store one shard, then its index part."""
+    number, store = task.plan.number, task.store
+    # A cluster runs a task again if its worker dies before its result is fetched.
+    if (part := store.read_part(part_name(number))) is not None:
+        return result_of_part(number, part)
+    kept = _kept_chunks(task)
+    with store.counter(number) as count:
+        shard = encode_shard(task, kept, count)
+        if shard.data is not None:
+            store.write_shard(shard.path, shard.data)
+        store.write_part(part_name(number), shard.part)
     return shard.result
 
 
+def _kept_chunks(task: ShardTask) -> list[bytes | None]:
+    if task.kept is None:
+        return [None] * task.plan.num_kept
+    with task.store.shard_file(shard_path(task.info, task.plan.number), task.kept) as file:
+        return stored_chunks(file, task.info.clips_per_shard, task.plan.num_kept)
+
+
 def result_of_part(number: int, part: bytes) -> ShardResult:
-    """Return what a finished task did: a cluster runs it again if its worker dies before its result is fetched."""
+    """Return the result of a task that has been done, from its index part."""
     table = pq.read_table(pa.BufferReader(part), columns=["status"])
     num_ok = table["status"].to_pylist().count(OK)
     num_bytes = int((table.schema.metadata or {}).get(b"num_bytes", 0))
@@ -117,21 +145,21 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
     use_one_thread()
     rows: list[dict[str, Any]] = []
     chunks = list(kept)
-    hashes = _video_hashes(task) if task.shelf else {}
-    shelved = task.shelf.take(_identities(task.plan.segments, hashes)) if task.shelf else {}
-    cut: dict[ClipIdentity, ShelvedClip] = {}
-    num_shelved = 0
-    for segment, row, chunk in _encoded_clips(task, shelved, hashes):
+    hashes = _video_hashes(task) if task.pool else {}
+    pooled = task.pool.get(_identities(task.plan.segments, hashes)) if task.pool else {}
+    cut: dict[ClipIdentity, PooledClip] = {}
+    num_pooled = 0
+    for segment, row, chunk in _encoded_clips(task, pooled, hashes):
         rows.append(row)
         chunks.append(chunk)
         count()
         identity = _identity(segment, row["video_hash"])
         if chunk is None or identity is None:
             continue
-        if identity in shelved:
-            num_shelved += 1
+        if identity in pooled:
+            num_pooled += 1
         else:
-            cut[identity] = ShelvedClip(chunk, {name: row[name] for name in SHELVED_COLUMNS})
+            cut[identity] = PooledClip(chunk, {name: row[name] for name in POOLED_COLUMNS})
     path = shard_path(task.info, task.plan.number)
     data, stored = None, {}
     if any(chunk is not None for chunk in chunks):
@@ -146,16 +174,16 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         num_ok=num_ok,
         num_failed=len(rows) - num_ok,
         num_bytes=len(data or b""),
-        num_shelved=num_shelved,
-        shelf_fault=_put(task.shelf, cut) if task.shelf else None,
+        num_pooled=num_pooled,
+        pool_error=_put(task.pool, cut) if task.pool else None,
     )
     return EncodedShard(path=path, data=data, part=sink.getvalue().to_pybytes(), result=result)
 
 
-def _put(shelf: Shelf, cut: Mapping[ClipIdentity, ShelvedClip]) -> str | None:
-    """Put clips on the shelf; return why that failed: the build goes on without it."""
+def _put(pool: ClipPool, cut: Mapping[ClipIdentity, PooledClip]) -> str | None:
+    """Put clips into the pool; return why that failed: the build goes on without it."""
     try:
-        shelf.put(cut)
+        pool.put(cut)
     except CacheError as error:
         return str(error)
     return None
@@ -177,7 +205,7 @@ def _identities(segments: Sequence[Segment], hashes: Mapping[str, str | None]) -
 
 
 def _encoded_clips(
-    task: ShardTask, shelved: Mapping[ClipIdentity, ShelvedClip], hashes: Mapping[str, str | None]
+    task: ShardTask, pooled: Mapping[ClipIdentity, PooledClip], hashes: Mapping[str, str | None]
 ) -> Iterator[tuple[Segment, dict[str, Any], bytes | None]]:
     """Yield each of the shard's segments with its index row and its inner chunk, in order of position."""
     codec, labels = task.info.clip_codec, task.info.vocabulary.labels()
@@ -185,16 +213,17 @@ def _encoded_clips(
     for video, group in itertools.groupby(task.plan.segments, key=lambda segment: segment.video):
         segments = list(group)
         name, video_hash = task.roots.display_name(video), hashes.get(video)
-        taken = {s: shelved[i] for s in segments if (i := _identity(s, video_hash)) is not None and i in shelved}
-        missing = [segment for segment in segments if segment not in taken]
+        found = {s: pooled[i] for s in segments if (i := _identity(s, video_hash)) is not None and i in pooled}
+        missing = [segment for segment in segments if segment not in found]
         clips: list[Clip | DecodeError] = []
         if missing:
             clips, video_hash = clips_of_video(task.roots, task.info, video, missing)
         cut = dict(zip(missing, clips, strict=True))
         for segment in segments:
-            row = _row(segment, next(position), labels[segment.gloss], video_hash)
-            if segment in taken:
-                chunk, columns = taken[segment]
+            label = labels[segment.gloss]
+            row = segment.to_dict() | {"position": next(position), "label": label, "video_hash": video_hash}
+            if segment in found:
+                chunk, columns = found[segment]
                 yield segment, row | columns | {"status": OK, "stored_bytes": len(chunk)}, chunk
                 continue
             clip = cut[segment]
@@ -228,10 +257,6 @@ def clips_of_video(
     return [DecodeError(reason)] * len(spans), None
 
 
-def _row(segment: Segment, position: int, label: int, video_hash: str | None) -> dict[str, Any]:
-    return segment.to_dict() | {"position": position, "label": label, "video_hash": video_hash}
-
-
 def _clip_columns(clip: Clip, stored_bytes: int) -> dict[str, Any]:
     return {
         "status": OK,
@@ -240,8 +265,3 @@ def _clip_columns(clip: Clip, stored_bytes: int) -> dict[str, Any]:
         "sampled_seconds": clip.sampled_seconds,
         "stored_bytes": stored_bytes,
     }
-
-
-def part_path(root: Path, number: int) -> Path:
-    """Return where a shard's index part lies; it exists if and only if the shard is complete."""
-    return root / BUILD_FOLDER / f"{number:06d}.parquet"

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from signprep.cache_builder.building.build import BuildReport, build
-from signprep.cache_builder.building.clip_pool import check_shelf
+from signprep.cache_builder.building.build import BuildResult, build
+from signprep.cache_builder.building.clip_pool import check_pool
 from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.estimate import check_space, estimate_build
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
-from signprep.cache_builder.building.remote_build import build_remote, check_place
-from signprep.cache_builder.building.workers import RunOptions, ShelfUse
+from signprep.cache_builder.building.targets import check_url
+from signprep.cache_builder.building.workers import PoolUse, RunOptions
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.remote.location import Location, shown
 from signprep.pipeline.datasets.annotations import Annotations, Problem
@@ -52,7 +52,7 @@ def build_from_annotations(
     overwrite: bool = False,
     cluster: Cluster | None = None,
     confirm: Callable[[str], None] | None = None,
-    shelf: Location | None = None,
+    pool: Location | None = None,
 ) -> str:
     """Build or continue the cache of a data set, with progress on stderr, and return the summary for people.
 
@@ -66,7 +66,7 @@ def build_from_annotations(
         overwrite: build anew what is there.
         cluster: builds in place of this machine.
         confirm: is told who may read a URL, if that is not the team alone for certain; it raises to stop.
-        shelf: of clips that others have cut, and where those that are cut here go.
+        pool: clips that others have cut, to which those that are cut here are added.
 
     Raises:
         AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
@@ -75,37 +75,25 @@ def build_from_annotations(
     if strict and annotations.problems:
         raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
     if isinstance(out, str):
-        check_place(out, confirm)
-    use = ShelfUse(location=shelf) if shelf is not None else None
-    if shelf is not None:
-        check_shelf(shelf, confirm)
+        check_url(out, confirm)
+    if pool is not None:
+        check_pool(pool, confirm)
     plan, found = plan_annotations(annotations, options, splits)
     started = time.monotonic()
+    use = PoolUse(location=pool) if pool is not None else None
     if isinstance(out, Path):
         check_space(plan, out)
-        with progress_bar("Building", plan.num_clips, "clips") as progress:
-            report = build(
-                plan,
-                out,
-                workers=workers,
-                strict=strict,
-                overwrite=overwrite,
-                progress=progress,
-                cluster=cluster,
-                shelf=use,
-            )
-    else:
-        with progress_bar("Building", plan.num_clips, "clips") as progress:
-            run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, shelf=use)
-            report = build_remote(plan, out, run, overwrite=overwrite)
+    with progress_bar("Building", plan.num_clips, "clips") as progress:
+        run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, pool=use)
+        report = build(plan, out, run, overwrite=overwrite)
     summary = build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
-    return summary if use is None else f"{summary}\n{_shelf_lines(use)}"
+    return summary if use is None else f"{summary}\n{_pool_lines(use)}"
 
 
-def _shelf_lines(use: ShelfUse) -> str:
+def _pool_lines(use: PoolUse) -> str:
     lines = [f"taken from the shelf {shown(use.location)}: {counted(use.num_taken, 'clip')}"]
-    if use.faults:
-        lines.append(f"clips of {counted(len(use.faults), 'shard')} could not be put there: {use.faults[0]}")
+    if use.errors:
+        lines.append(f"clips of {counted(len(use.errors), 'shard')} could not be put there: {use.errors[0]}")
     return "\n".join(lines)
 
 
@@ -141,7 +129,7 @@ def dry_run(
 
 def build_summary(
     plan: BuildPlan,
-    report: BuildReport,
+    report: BuildResult,
     problems: Sequence[Problem],
     found_leaks: Sequence[Leak],
     out: Location,

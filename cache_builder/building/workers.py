@@ -1,9 +1,9 @@
 """Run the tasks of a build to the last one, whichever workers die meanwhile.
 
 In: a way to tell which tasks are left, and a function of one. Out: a call with each result, as they come. Workers are
-processes of this machine, joblib's, or those of a cluster. A worker that dies takes with it what it was at: on a
-cluster its own shard, here what all workers were at, since joblib ends the others too. What is left then is begun
-again, until several rounds in a row have brought nothing.
+processes of this machine, joblib's, or those of a cluster. If a worker dies, unfinished shards are tried again: on a
+cluster its own, here those of all workers, since joblib ends the others too. After three rounds without any progress
+the build fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +16,10 @@ from typing import Any
 
 import joblib
 
-from signprep.cache_builder.building.clip_pool import Shelf
-from signprep.cache_builder.building.cluster import Cluster, Needs, WorkerDiedError, connected
+from signprep.cache_builder.building.clip_pool import ClipPool
+from signprep.cache_builder.building.cluster import Cluster, WorkerDiedError, WorkerRequirements, connected
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.plan import BuildPlan
-from signprep.cache_builder.folder.transaction import BuildProgress
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.remote.location import Location
 from signprep.pipeline.errors import CacheError, SignprepError
@@ -29,8 +28,11 @@ from signprep.pipeline.runtime.machine import start_workers
 MAX_VAIN_ROUNDS = 3
 """In a row: after them, what kills the workers is taken for something that stays."""
 
+BuildProgress = Callable[[int], None]
+"""Told, now and then, the number of clips that are done, failed ones included."""
+
 Work = Callable[[Any], ShardResult | SignprepError]
-"""What is done with a task. It returns its errors: one that left it would have joblib kill the other workers."""
+"""A function of one task. It returns its errors: one that left it would have joblib kill the other workers."""
 
 _Results = Callable[[Work, Iterable[ShardTask]], Iterator[ShardResult | SignprepError]]
 
@@ -46,34 +48,36 @@ class RunOptions:
     strict: bool = False
     """Whether the first clip that fails ends the build."""
     progress: BuildProgress | None = None
-    shelf: "ShelfUse | None" = None
+    pool: "PoolUse | None" = None
 
 
 @dataclass(kw_only=True)
-class ShelfUse:
-    """A shelf that a build takes clips from, and what has come of it."""
+class PoolUse:
+    """A clip pool that a build takes clips from and gives clips to, and what has come of it."""
 
     location: Location
     num_taken: int = 0
     """Clips that somebody else had cut."""
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     """Why clips that were cut did not get there."""
 
-    def open(self, info: CacheInfo, catalogue: Path) -> Shelf:
-        """Read what is on the shelf into a file that all workers see."""
-        return Shelf.open(self.location, info, catalogue)
+    def open(self, info: CacheInfo, catalogue: Path) -> ClipPool:
+        """Read what is in the pool into a file that all workers see."""
+        return ClipPool.open(self.location, info, catalogue)
 
     def count(self, result: ShardResult) -> None:
-        """Take note of what a task has taken and put."""
-        self.num_taken += result.num_shelved
-        if result.shelf_fault is not None:
-            self.faults.append(result.shelf_fault)
+        """Take note of what a task has got from the pool and put there."""
+        self.num_taken += result.num_pooled
+        if result.pool_error is not None:
+            self.errors.append(result.pool_error)
 
 
-def needs_of(plan: BuildPlan, *paths: Path) -> Needs:
+def worker_requirements(plan: BuildPlan, *paths: Path) -> WorkerRequirements:
     """Return what a worker on another machine needs for a plan; it must find some further paths too."""
     roots = plan.roots.absolute()
-    return Needs(paths=(*roots.sample_paths(plan.videos()), *paths), versions=plan.info.provenance["versions"])
+    return WorkerRequirements(
+        paths=(*roots.sample_paths(plan.videos()), *paths), versions=plan.info.provenance["versions"]
+    )
 
 
 def run_tasks(
@@ -82,7 +86,7 @@ def run_tasks(
     work: Work,
     done: Callable[[ShardResult], None],
     run: RunOptions,
-    needs: Needs,
+    requirements: WorkerRequirements,
 ) -> None:
     """Run tasks until none is left.
 
@@ -92,13 +96,13 @@ def run_tasks(
         work: is called in a worker.
         done: is called here with each result.
         run: who the workers are.
-        needs: what a worker on another machine must have.
+        requirements: what a worker on another machine must have.
 
     Raises the first error of a task or of `done`, when those in flight have ended: they are there for the next run.
     """
     if not tasks:
         return
-    with _workers(run, needs) as results:
+    with _workers(run, requirements) as results:
         num_vain = 0
         while tasks:
             death = _run_round(results, work, tasks, done)
@@ -146,13 +150,13 @@ def _stays_dead(tasks: Sequence[ShardTask]) -> CacheError:
 
 
 @contextmanager
-def _workers(run: RunOptions, needs: Needs) -> Iterator[_Results]:
+def _workers(run: RunOptions, requirements: WorkerRequirements) -> Iterator[_Results]:
     """Give the function that spreads tasks over workers."""
     if run.cluster is None:
         yield partial(_results_here, run.workers)
     else:
         with connected(run.cluster) as client:
-            yield partial(client.results, needs)
+            yield partial(client.results, requirements)
 
 
 def _results_here(workers: int, work: Work, tasks: Iterable[ShardTask]) -> Iterator[ShardResult | SignprepError]:

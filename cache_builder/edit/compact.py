@@ -13,24 +13,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from signprep.cache_builder.folder.local_records import SEEN, read_seen, write_seen
+from signprep.cache_builder.folder.local_records import read_stamps, write_stamps
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import (
-    commit,
-    delete_torn_writes,
-    empty_build_folder,
-    staging_folder,
-    writer,
+    CacheChange,
+    changed_cache,
 )
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (
     CacheInfo,
     CacheObject,
     read_info,
-    read_manifest,
     shard_path,
     write_atomically,
-    write_metadata,
 )
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.reader import open_folder
@@ -42,7 +37,7 @@ SELECTORS = ("signer", "take", "video", "segment_id")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompactReport:
+class CompactResult:
     """What a compaction did."""
 
     num_dropped: int
@@ -73,22 +68,21 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
     return np.flatnonzero(chosen)
 
 
-def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactReport:
+def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactResult:
     """Drop removed clips from a finished cache, and those to forget, as in `matching_positions`, with their rows.
 
     Raises:
         CacheError: it is no finished cache, another process writes it, or nothing would be left.
     """
     read_info(root)
-    with writer(root):
-        empty_build_folder(root)
-        delete_torn_writes(root)
-        return _compact(root, forgotten)
+    with changed_cache(root) as change:
+        change.discard()
+        return _compact(change, forgotten)
 
 
-def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> CompactReport:
-    info, manifest = read_info(root), read_manifest(root)
-    index = open_folder(root).index
+def _compact(change: CacheChange, forgotten: Mapping[str, Sequence[str]] | None) -> CompactResult:
+    root, cache = change.root, open_folder(change.root)
+    info, manifest, index = cache.info, cache.manifest, cache.index
     stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
     if forgotten is not None:
         stays[matching_positions(root, forgotten)] = False
@@ -96,34 +90,36 @@ def _compact(root: Path, forgotten: Mapping[str, Sequence[str]] | None) -> Compa
     if not num_left:
         raise CacheError(f"{root}: no clip would be left; delete the folder instead")
     sources = sources_of_places(stays)
-    staged, size = staging_folder(root), info.clips_per_shard
+    size = info.clips_per_shard
     objects = dict(manifest.objects)
-    deleted = [shard_path(info, number) for number in range(-(-num_left // size), info.num_shards)]
+    for number in range(-(-num_left // size), info.num_shards):
+        objects.pop(shard_path(info, number), None)
     touched = _touched_shards(sources, index.num_rows, size)
     for number in touched:
         data = _gathered_shard(root, info, manifest.objects, sources[number * size : (number + 1) * size])
         path = shard_path(info, number)
-        if data is None:
-            deleted.append(path)
-        else:
-            write_atomically(staged / path, data)
+        objects.pop(path, None)
+        if data is not None:
+            write_atomically(change.new_objects / path, data)
             objects[path] = CacheObject.of(data)
-    before = sum(entry.num_bytes for entry in manifest.objects.values())
-    objects = {path: entry for path, entry in objects.items() if path not in deleted}
     if touched or num_left < index.num_rows:
         vocabulary = used_vocabulary(index, sources, info.vocabulary)
         index = index_of_positions(index, sources, vocabulary)
         info = replace(info, vocabulary=vocabulary, num_positions=num_left)
-        write_metadata(staged, info)
-        write_state(staged, index=index, objects=objects, plan_digest=manifest.plan_digest)
         videos = set(index["video"].to_pylist())
-        write_seen(staged / SEEN, {name: entry for name, entry in read_seen(root / SEEN).items() if name in videos})
-        commit(root, deleted=deleted)
-    return CompactReport(
+        stamps = {name: entry for name, entry in read_stamps(root).items() if name in videos}
+        write_stamps(change.new_objects, stamps)
+        folder, digest = change.new_objects, manifest.plan_digest
+        change.commit(write_state(folder, info, index=index, objects=objects, plan_digest=digest))
+    return CompactResult(
         num_dropped=len(stays) - num_left,
         num_shards_written=len(touched),
-        freed_bytes=before - sum(entry.num_bytes for entry in objects.values()),
+        freed_bytes=_num_bytes(manifest.objects) - _num_bytes(objects),
     )
+
+
+def _num_bytes(objects: Mapping[str, CacheObject]) -> int:
+    return sum(entry.num_bytes for entry in objects.values())
 
 
 def sources_of_places(stays: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -156,7 +152,8 @@ def _gathered_shard(
         path = shard_path(info, number)
         wanted = [int(source) for source in sources if source // size == number]
         num_chunks = max(wanted) - number * size + 1
-        stored = stored_chunks(root / path, size, num_chunks, is_stored=path in objects)
+        # A shard of which not one clip could be built has no file.
+        stored = stored_chunks(root / path, size, num_chunks) if path in objects else [None] * num_chunks
         chunks |= {source: stored[source - number * size] for source in wanted}
     ordered = [chunks[int(source)] for source in sources]
     return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None

@@ -17,12 +17,8 @@ from signprep.cache_builder.folder.local_records import note_synced, synced_fing
 from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import (
-    cache_state,
+    changed_cache,
     delete_torn_writes,
-    empty_build_folder,
-    is_cache,
-    start_afresh,
-    writer,
 )
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
@@ -36,7 +32,7 @@ from signprep.pipeline.runtime.text import byte_size, counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeReport:
+class MergeResult:
     """What a merge made."""
 
     clips_of: tuple[int, ...]
@@ -61,7 +57,7 @@ def merge(
     options: MergeOptions = MergeOptions(),
     *,
     overwrite: bool = False,
-) -> MergeReport:
+) -> MergeResult:
     """Write the cache of all clips of some caches, or go on with it, with progress on stderr.
 
     Args:
@@ -79,19 +75,13 @@ def merge(
     _require_apart(roots, out)
     caches = [open_folder(root) for root in roots]
     plan = plan_merge(caches, options)
-    if not is_cache(out):
-        cache_state(out, plan.digest)  # before a lock is put into somebody else's folder
-    with writer(out):
-        state = "new" if overwrite else cache_state(out, plan.digest)
-        if state == "finished":
+    with changed_cache(out) as change:
+        if not change.begin(plan.info, plan.digest, overwrite=overwrite):
             raise CacheError(f"{out}: is a cache already; choose another --out, or --overwrite to replace it")
-        if state == "new":
-            start_afresh(out, plan.info, plan.digest)
         delete_torn_writes(out)
         objects = _write_shards(caches, plan, out)
         _note_origins(caches, out)
-        write_state(out, index=plan.index, objects=objects, plan_digest=plan.digest)
-        empty_build_folder(out)
+        change.commit(write_state(out, plan.info, index=plan.index, objects=objects, plan_digest=plan.digest))
     return _report(plan, len(caches))
 
 
@@ -144,14 +134,14 @@ def _note_origins(caches: Sequence[Cache], out: Path) -> None:
             note_synced(out, cache.fingerprint if cache.fingerprint in states else states[-1])
 
 
-def _report(plan: MergePlan, num_caches: int) -> MergeReport:
+def _report(plan: MergePlan, num_caches: int) -> MergeResult:
     columns = {
         name: plan.index[name].cast(pa.string()).to_pylist() for name in ("split", "take", "video_hash", "signer")
     }
     statuses = plan.index["status"].to_pylist()
     pairs = zip(columns["split"], statuses, strict=True)
     splits = Counter(split for split, status in pairs if status == OK)
-    return MergeReport(
+    return MergeResult(
         clips_of=tuple(int((plan.caches == number).sum()) for number in range(num_caches)),
         num_failed=len(statuses) - splits.total(),
         splits=dict(splits),
@@ -165,7 +155,7 @@ def _report(plan: MergePlan, num_caches: int) -> MergeReport:
     )
 
 
-def merge_summary(report: MergeReport, roots: Sequence[Path], out: Path, options: MergeOptions) -> str:
+def merge_summary(report: MergeResult, roots: Sequence[Path], out: Path, options: MergeOptions) -> str:
     """Return the lines that tell people what was merged, and what they should look at."""
     splits = ", ".join(f"{count:,} {split or 'without a split'}" for split, count in report.splits.items())
     given = ", ".join(f"{count:,} taken from {root}" for root, count in zip(roots, report.clips_of, strict=True))

@@ -14,8 +14,10 @@ import pyarrow as pa
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.edit.verify import Fault
 from signprep.cache_builder.folder.state import write_index
-from signprep.cache_builder.folder.transaction import commit, empty_build_folder, staging_folder, writer
-from signprep.cache_builder.format.codec import use_one_thread
+from signprep.cache_builder.folder.transaction import (
+    CacheChange,
+    changed_cache,
+)
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
@@ -25,14 +27,12 @@ from signprep.cache_builder.format.layout import (
     CacheInfo,
     CacheManifest,
     CacheObject,
-    read_info,
-    read_manifest,
     shard_path,
     write_atomically,
     write_metadata,
 )
 from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact, shard_bytes
-from signprep.cache_builder.reader import open_folder
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.datasets.segment import Segment
@@ -40,7 +40,7 @@ from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 
 @dataclass(frozen=True, kw_only=True)
-class RepairReport:
+class RepairResult:
     """What a repair did."""
 
     num_clips: int
@@ -51,7 +51,7 @@ class RepairReport:
     """What could not be made again, and why."""
 
 
-def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairReport:
+def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairResult:
     """Repair the faults that `verify_cache` found.
 
     Args:
@@ -68,18 +68,15 @@ def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairRep
                 f"{root / path}: is damaged, and nothing else tells what it held; take it from another copy of the "
                 "cache, or build the cache anew: build-cache --overwrite"
             )
-    with writer(root):
-        empty_build_folder(root)
+    with changed_cache(root) as change:
+        change.discard()
         # Read once nobody else can write: a build may have ended since the faults were found.
-        info, manifest, index = read_info(root), read_manifest(root), open_folder(root).index
-        return _repair(root, info, manifest, index, sorted({fault.path for fault in faults}), roots)
+        return _repair(change, open_folder(root), sorted({fault.path for fault in faults}), roots)
 
 
-def _repair(
-    root: Path, info: CacheInfo, manifest: CacheManifest, index: pa.Table, paths: list[str], roots: DataRoots
-) -> RepairReport:
-    use_one_thread()
-    staged, objects = staging_folder(root), dict(manifest.objects)
+def _repair(change: CacheChange, cache: Cache, paths: list[str], roots: DataRoots) -> RepairResult:
+    root, staged = change.root, change.new_objects
+    info, index, objects = cache.info, cache.index, dict(cache.manifest.objects)
     sizes = index["stored_bytes"].to_numpy().copy()
     numbers = {shard_path(info, number): number for number in range(info.num_shards)}
     unrepaired: list[str] = []
@@ -109,10 +106,8 @@ def _repair(
         column = pa.array(sizes, pa.int64())
         index = index.set_column(SCHEMA.get_field_index("stored_bytes"), SCHEMA.field("stored_bytes"), column)
         objects |= write_index(staged, index)
-    new_manifest = CacheManifest(objects=objects, plan_digest=manifest.plan_digest)
-    write_atomically(staged / MANIFEST, new_manifest.to_json().encode())
-    commit(root)
-    return RepairReport(num_clips=num_clips, num_objects=num_objects, unrepaired=tuple(unrepaired))
+    change.commit(CacheManifest(objects=objects, plan_digest=cache.manifest.plan_digest))
+    return RepairResult(num_clips=num_clips, num_objects=num_objects, unrepaired=tuple(unrepaired))
 
 
 @dataclass(frozen=True, kw_only=True)

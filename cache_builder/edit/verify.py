@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pyarrow as pa
 
-from signprep.cache_builder.folder.local_records import SEEN, SYNCED
+from signprep.cache_builder.folder.local_records import SYNCED, VIDEO_STAMPS
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
@@ -27,7 +27,7 @@ from signprep.cache_builder.format.layout import (
     shard_path,
 )
 from signprep.cache_builder.reader import Cache, open_folder
-from signprep.cache_builder.remote.published import open_source
+from signprep.cache_builder.remote.published import open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.transfer import transfer_all
 from signprep.pipeline.errors import CacheCorruptError, CacheError
@@ -89,7 +89,7 @@ def _names(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
     for path in manifest.objects:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             yield Fault(path=path, message=f"{root / MANIFEST}: names {path}, outside the cache")
-    known = {*manifest.objects, MANIFEST, SEEN, SYNCED}
+    known = {*manifest.objects, MANIFEST, VIDEO_STAMPS, SYNCED}
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
         if file.is_file() and name not in known and not name.startswith(BUILD_FOLDER + "/"):
@@ -148,7 +148,7 @@ def verify_source(url: str) -> tuple[list[Fault], int]:
     Raises:
         CacheError: there is no finished cache, or its manifest is none of a cache.
     """
-    source = open_source(url)
+    source = open_published(url)
 
     with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
 

@@ -1,9 +1,9 @@
-"""Which videos a build has seen: size, time of change and content hash, so that only changed files are read again.
+"""What a cache's folder tells of this machine: videos as a build has seen them, and states that others have too.
 
-In: a data root. Out: the content hash of every video, None where it cannot be read. The file `.seen.parquet` lies
-beside the cache's objects but is none of them: it tells of this machine's copy of the data, and does not travel.
-Without it, as in a cache that a colleague built, every video is read once. A file of the same size and time of change
-is taken for unchanged, as make and rsync do.
+`.seen.parquet` holds size, time of change and content hash of each video, so that a build reads changed files only.
+Without it, as in a cache that a colleague built, every video is read once; a file of the same size and time is taken
+for unchanged, as make and rsync do. `.synced.json` holds the fingerprints that this copy was pushed or pulled with, so
+that nobody's work is overwritten unseen. Both lie beside the cache's objects, are none of them, and do not travel.
 """
 
 import json
@@ -19,13 +19,14 @@ from signprep.cache_builder.format.layout import write_atomically
 from signprep.pipeline.datasets.files import DataRoots, FileStamp
 from signprep.pipeline.runtime.progress import progress_bar
 
-SEEN = ".seen.parquet"
+VIDEO_STAMPS, SYNCED = ".seen.parquet", ".synced.json"
 
 _HASHING_THREADS = 4
 """Reading is what takes the time; hashing releases the interpreter's lock."""
+_KEPT_FINGERPRINTS = 100
 
 
-class SeenVideo(NamedTuple):
+class VideoStamp(NamedTuple):
     """A video as it was when its content was hashed."""
 
     stamp: FileStamp
@@ -38,45 +39,58 @@ def stamp_videos(roots: DataRoots, videos: Iterable[str]) -> dict[str, FileStamp
     return {video: stamp for video, stamp in stamps.items() if stamp is not None}
 
 
-def read_seen(path: Path) -> dict[str, SeenVideo]:
-    """Return what a file of `write_seen` holds; nothing if it is missing or damaged: videos are then read again."""
-    try:
-        columns = pq.read_table(path).to_pydict()
-        rows = zip(columns["video"], columns["num_bytes"], columns["mtime_ns"], columns["video_hash"], strict=True)
-        return {video: SeenVideo(FileStamp(size, mtime), digest) for video, size, mtime, digest in rows}
-    except (OSError, KeyError, pa.ArrowException):
-        return {}
-
-
-def write_seen(path: Path, seen: Mapping[str, SeenVideo]) -> None:
-    """Write what `read_seen` reads."""
+def encode_stamps(stamps: Mapping[str, VideoStamp]) -> bytes:
+    """Return the contents of `.seen.parquet`."""
     table = pa.table(
         {
-            "video": pa.array(list(seen), pa.string()),
-            "num_bytes": pa.array([entry.stamp.num_bytes for entry in seen.values()], pa.int64()),
-            "mtime_ns": pa.array([entry.stamp.mtime_ns for entry in seen.values()], pa.int64()),
-            "video_hash": pa.array([entry.video_hash for entry in seen.values()], pa.string()),
+            "video": pa.array(list(stamps), pa.string()),
+            "num_bytes": pa.array([entry.stamp.num_bytes for entry in stamps.values()], pa.int64()),
+            "mtime_ns": pa.array([entry.stamp.mtime_ns for entry in stamps.values()], pa.int64()),
+            "video_hash": pa.array([entry.video_hash for entry in stamps.values()], pa.string()),
         }
     )
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_atomically(path, sink.getvalue().to_pybytes())
+    return sink.getvalue().to_pybytes()
 
 
-def with_hashes(stamped: Mapping[str, SeenVideo], index: pa.Table) -> dict[str, SeenVideo]:
-    """Return videos with the content hashes that a build has found when it read them."""
+def decode_stamps(data: bytes) -> dict[str, VideoStamp]:
+    """Return what `encode_stamps` was given; nothing if the data are damaged: videos are then read again."""
+    try:
+        columns = pq.read_table(pa.BufferReader(data)).to_pydict()
+        rows = zip(columns["video"], columns["num_bytes"], columns["mtime_ns"], columns["video_hash"], strict=True)
+        return {video: VideoStamp(FileStamp(size, mtime), digest) for video, size, mtime, digest in rows}
+    except (OSError, KeyError, pa.ArrowException):
+        return {}
+
+
+def read_stamps(root: Path) -> dict[str, VideoStamp]:
+    """Return the stamps of a cache's videos; nothing if there are none, or they are damaged."""
+    try:
+        return decode_stamps((root / VIDEO_STAMPS).read_bytes())
+    except OSError:
+        return {}
+
+
+def write_stamps(root: Path, stamps: Mapping[str, VideoStamp]) -> None:
+    """Write the stamps of a cache's videos beside its objects."""
+    write_atomically(root / VIDEO_STAMPS, encode_stamps(stamps))
+
+
+def with_hashes(stamps: Mapping[str, VideoStamp], index: pa.Table) -> dict[str, VideoStamp]:
+    """Return stamps with the content hashes that a build has found when it read the videos."""
     hashes = dict(zip(index["video"].to_pylist(), index["video_hash"].to_pylist(), strict=True))
-    return {video: entry._replace(video_hash=hashes[video]) for video, entry in stamped.items()}
+    return {video: entry._replace(video_hash=hashes[video]) for video, entry in stamps.items()}
 
 
-def look_again(roots: DataRoots, videos: Iterable[str], seen: Mapping[str, SeenVideo]) -> dict[str, SeenVideo]:
-    """Return the videos that are there as they are now; those that changed since they were seen are read and hashed."""
+def rehash_changed(roots: DataRoots, videos: Iterable[str], old: Mapping[str, VideoStamp]) -> dict[str, VideoStamp]:
+    """Return the stamps of the videos that are there now; those that changed since the old ones are read and hashed."""
     stamps = stamp_videos(roots, videos)
     # One that could not be read is tried again: a permission that is given changes no date.
     known = {
-        video: seen[video]
+        video: old[video]
         for video, stamp in stamps.items()
-        if video in seen and seen[video].stamp == stamp and seen[video].video_hash is not None
+        if video in old and old[video].stamp == stamp and old[video].video_hash is not None
     }
     changed = [video for video in stamps if video not in known]
     if changed:
@@ -86,26 +100,26 @@ def look_again(roots: DataRoots, videos: Iterable[str], seen: Mapping[str, SeenV
         ):
             hashes = pool.map(roots.content_hash, changed)
             for number, (video, video_hash) in enumerate(zip(changed, hashes, strict=True), start=1):
-                known[video] = SeenVideo(stamps[video], video_hash)
+                known[video] = VideoStamp(stamps[video], video_hash)
                 progress(number)
     return known
 
 
-SYNCED = ".synced.json"
-_KEPT = 100
+def synced_fingerprints(root: Path) -> list[str]:
+    """Return the fingerprints of states that were pulled from or pushed to somewhere, oldest first.
 
-
-def synced_fingerprints(cache: Path) -> list[str]:
-    """Return the fingerprints of states that were pulled from or pushed to somewhere, oldest first."""
+    A pull may replace a state that somebody else has too, a push one that this copy comes from. Anything else has clips
+    or labels that would be lost, and takes `--overwrite`.
+    """
     try:
-        fingerprints = json.loads((cache / SYNCED).read_text(encoding="utf-8"))["fingerprints"]
+        fingerprints = json.loads((root / SYNCED).read_text(encoding="utf-8"))["fingerprints"]
         return [name for name in fingerprints if isinstance(name, str)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def note_synced(cache: Path, fingerprint: str) -> None:
-    """Note that the present state is elsewhere too."""
-    before = [name for name in synced_fingerprints(cache) if name != fingerprint]
-    text = json.dumps({"fingerprints": [*before, fingerprint][-_KEPT:]}, indent=1)
-    write_atomically(cache / SYNCED, text.encode())
+def note_synced(root: Path, fingerprint: str) -> None:
+    """Note that a state of the cache is elsewhere too."""
+    before = [name for name in synced_fingerprints(root) if name != fingerprint]
+    text = json.dumps({"fingerprints": [*before, fingerprint][-_KEPT_FINGERPRINTS:]}, indent=1)
+    write_atomically(root / SYNCED, text.encode())

@@ -1,4 +1,4 @@
-"""Write the index and the manifest of a state of a cache."""
+"""The metadata and the index of one state of a cache, as files, and the manifest of all its objects."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +10,11 @@ from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     GROUP_METADATA,
     INDEX,
-    MANIFEST,
+    CacheInfo,
     CacheManifest,
     CacheObject,
     write_atomically,
+    write_metadata,
 )
 
 
@@ -26,15 +27,18 @@ def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
     return {INDEX: CacheObject.of(data)}
 
 
-def write_state(root: Path, *, index: pa.Table, objects: Mapping[str, CacheObject], plan_digest: str) -> None:
-    """Write index and manifest of a state of a cache under a folder that holds its Zarr metadata.
+def write_state(
+    root: Path, info: CacheInfo, *, index: pa.Table, objects: Mapping[str, CacheObject], plan_digest: str
+) -> CacheManifest:
+    """Write Zarr metadata and index of a state of a cache, and return its manifest, which is to be written last.
 
     Args:
-        root: the cache, or its staging folder.
+        root: the cache, or a folder whose contents are put in its place.
+        info: of the state.
         index: a row a position.
-        objects: its shards by path; older entries of index and metadata are replaced.
+        objects: the shards by path; older entries of index and metadata are replaced.
         plan_digest: of the plan whose data it holds.
     """
+    write_metadata(root, info)
     metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}
-    manifest = CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)
-    write_atomically(root / MANIFEST, manifest.to_json().encode())
+    return CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)

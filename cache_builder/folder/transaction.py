@@ -1,19 +1,17 @@
-"""Change a finished cache all at once: new objects are staged beside it, then put in place by a journal.
+"""Change a cache in a folder all at once: one writer, and one moment from which a change counts.
 
-Until `commit` the cache stays what it was, for its readers too. From its first step on the manifest is gone, so that
-nobody takes a half-changed cache for a whole one, and `finish_commit` brings it to the end whenever it was stopped.
+`changed_cache(root)` holds the right to write a cache, and brings a change that was stopped to its end first. A new
+cache is built where it is to be (`begin`): without its manifest nobody takes it for a cache. A finished cache stays
+what it was, for its readers too: new objects are staged beside it, under `.build/staged`. `commit` is the moment: it
+writes the manifest of a new cache, or a journal after which staged objects are put in place, whatever is killed.
 """
 
 import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
@@ -21,7 +19,9 @@ from signprep.cache_builder.format.layout import (
     MANIFEST,
     UNFINISHED_SUFFIX,
     CacheInfo,
+    CacheManifest,
     read_info,
+    read_manifest,
     write_atomically,
     write_metadata,
 )
@@ -32,56 +32,147 @@ try:
 except ImportError:  # Windows has no flock: there two builders are not kept apart
     fcntl = None  # type: ignore[assignment]
 
-BuildProgress = Callable[[int], None]
-"""Told, now and then, the number of clips that are done, failed ones included."""
-
 PLAN, LOCK = "plan.json", "lock"
+_STAGED, _JOURNAL = "staged", "commit.json"
 
 
-def is_cache(out: Path) -> bool:
+class CacheChange:
+    """The right to change the cache in a folder, as `changed_cache` gives it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.build_folder = root / BUILD_FOLDER
+        self.new_objects = self.build_folder / _STAGED
+        """Folder under which new objects are written, at their paths inside the cache."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is a finished cache, which the change replaces."""
+        return (self.root / MANIFEST).exists()
+
+    def begin(self, info: CacheInfo, digest: str, *, overwrite: bool) -> bool:
+        """Begin a new cache in place, or go on with one of the same plan; return False where a finished one stays.
+
+        Args:
+            info: of the new cache.
+            digest: of the plan by which a stopped change is known again.
+            overwrite: empty the folder, whatever it holds.
+
+        Raises:
+            CacheError: the folder holds something else, or the unfinished cache of another plan.
+        """
+        state = "new" if overwrite else cache_state(self.root, digest)
+        if state == "finished":
+            return False
+        if state == "new":
+            self._empty_folder()
+            write_metadata(self.root, info)
+            # The plan comes last: a folder with a plan has all its metadata.
+            write_atomically(self.build_folder / PLAN, json.dumps({"plan_digest": digest}).encode())
+        self.new_objects = self.root
+        return True
+
+    def resume(self, name: str, digest: str) -> None:
+        """Keep what a stopped change of the same digest has left in the build folder, and no other one's.
+
+        Args:
+            name: file of the build folder that holds the digest.
+            digest: of all that decides what is staged.
+        """
+        file = self.build_folder / name
+        if not file.exists() or file.read_text() != digest:
+            self.discard()
+            write_atomically(file, digest.encode())
+        delete_torn_writes(self.root)
+
+    def discard(self) -> None:
+        """Delete everything in the build folder but its lock: the change, as far as it is not in place."""
+        _empty_build_folder(self.root)
+
+    def commit(self, manifest: CacheManifest) -> None:
+        """Make the cache the one of a manifest, and end the change.
+
+        Args:
+            manifest: of objects that are in place or among the new ones; objects that it does not name are deleted.
+        """
+        old = read_manifest(self.root).objects if self.is_finished else {}
+        manifest.write(self.new_objects)
+        if self.new_objects == self.root:
+            self.discard()
+            return
+        journal = {"deleted": sorted(old.keys() - manifest.objects.keys())}
+        write_atomically(self.build_folder / _JOURNAL, json.dumps(journal).encode())
+        _finish_commit(self.root)
+
+    def _empty_folder(self) -> None:
+        # The manifest goes first: without it nobody takes what is left for a cache.
+        (self.root / MANIFEST).unlink(missing_ok=True)
+        for path in self.root.iterdir():
+            if path.name != BUILD_FOLDER:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        self.discard()
+
+
+@contextmanager
+def changed_cache(root: Path) -> Iterator[CacheChange]:
+    """Hold the right to write a cache while the block runs; a change that was stopped is brought to its end first.
+
+    Raises:
+        CacheError: the folder holds something else, cannot be written, or another process writes it.
+    """
+    refuse_foreign_folder(root)  # before a lock is put into it
+    with builder_lock(root):
+        _finish_commit(root)
+        yield CacheChange(root)
+
+
+def is_cache(root: Path) -> bool:
     """Whether there is a cache at this path, finished or not."""
-    return (out / GROUP_METADATA).exists() or (out / BUILD_FOLDER).is_dir()
+    return (root / GROUP_METADATA).exists() or (root / BUILD_FOLDER).is_dir()
 
 
-def cache_state(out: Path, digest: str) -> str:
+def refuse_foreign_folder(root: Path) -> None:
+    """Raise CacheError where a path is a file, or a folder that holds something else than a cache."""
+    if root.exists() and not root.is_dir():
+        raise CacheError(f"{root}: is a file; a cache is a folder, which signprep makes: give another name")
+    if root.exists() and not is_cache(root) and any(root.iterdir()):
+        raise CacheError(f"{root}: holds files that are no signprep cache; choose another folder")
+
+
+def cache_state(root: Path, digest: str) -> str:
     """Return `new`, `started` (a build of this plan) or `finished` (a cache of whatever data).
 
     Raises:
         CacheError: something else is there, or the build of another plan has not ended.
     """
-    if out.exists() and not out.is_dir():
-        raise CacheError(f"{out}: is a file; a cache is a folder, which signprep makes: give another name")
-    if not out.exists() or not any(out.iterdir()):
-        return "new"
-    if not is_cache(out):
-        raise CacheError(f"{out}: holds files that are no signprep cache; choose another folder")
-    if (out / MANIFEST).exists():
-        read_info(out)
+    refuse_foreign_folder(root)
+    if (root / MANIFEST).exists():
+        read_info(root)
         return "finished"
-    plan_file = out / BUILD_FOLDER / PLAN
+    plan_file = root / BUILD_FOLDER / PLAN
     if not plan_file.exists():
-        return "new"  # stopped before its first task
+        return "new"  # nothing is there, or it was stopped before its first task
     if json.loads(plan_file.read_text())["plan_digest"] != digest:
         raise CacheError(
-            f"{out}: holds an unfinished cache of other data or options; choose another --out, finish it with its own "
+            f"{root}: holds an unfinished cache of other data or options; choose another --out, finish it with its own "
             "command, or --overwrite to replace it"
         )
     return "started"
 
 
 @contextmanager
-def builder_lock(out: Path) -> Iterator[None]:
-    """Hold the right to write the cache at `out`, and make its folder. It ends with the process, however it ends.
+def builder_lock(root: Path) -> Iterator[None]:
+    """Hold the right to write the cache in a folder, which is made. It ends with the process, however that ends.
 
     Raises:
         CacheError: another process holds it, or the folder cannot be written.
     """
-    folder = out / BUILD_FOLDER
+    folder = root / BUILD_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a")
     except OSError as error:
-        raise CacheError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
+        raise CacheError(f"{root}: cannot be written ({error.strerror}); choose another folder") from error
     with file:
         if fcntl is not None:
             try:
@@ -92,124 +183,39 @@ def builder_lock(out: Path) -> Iterator[None]:
                 ):
                     raise BlockingIOError
             except BlockingIOError as error:
-                raise CacheError(f"{out}: another build-cache is writing it; wait for it, or stop it first") from error
+                raise CacheError(f"{root}: another build-cache is writing it; wait for it, or stop it first") from error
             except OSError as error:
                 raise CacheError(
-                    f"{out}: its file system has no locks ({error.strerror}), so two builders could not be kept apart; "
-                    "build on a local disk, then copy the cache"
+                    f"{root}: its file system has no locks ({error.strerror}), so two builders could not be kept "
+                    "apart; build on a local disk, then copy the cache"
                 ) from error
         try:
             yield
         finally:
-            if (out / MANIFEST).exists() and [path.name for path in folder.iterdir()] == [LOCK]:
+            if (root / MANIFEST).exists() and [path.name for path in folder.iterdir()] == [LOCK]:
                 if fcntl is None:
                     file.close()  # Windows does not remove what is open
                 shutil.rmtree(folder)
 
 
-def start_afresh(out: Path, info: CacheInfo, digest: str) -> None:
-    """Empty the folder of everything but its lock, and write metadata and plan."""
-    # The manifest goes first: without it nobody takes what is left for a cache.
-    (out / MANIFEST).unlink(missing_ok=True)
-    for path in out.iterdir():
-        if path.name != BUILD_FOLDER:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    empty_build_folder(out)
-    write_metadata(out, info)
-    # The plan comes last: a folder with a plan has all its metadata.
-    write_atomically(out / BUILD_FOLDER / PLAN, json.dumps({"plan_digest": digest}).encode())
+def delete_torn_writes(root: Path) -> None:
+    """Delete what killed workers have left of files that they had not finished."""
+    for path in root.rglob(f".*{UNFINISHED_SUFFIX}"):
+        path.unlink(missing_ok=True)
 
 
-def empty_build_folder(out: Path) -> None:
-    """Delete everything in the build's folder but its lock."""
-    for path in (out / BUILD_FOLDER).iterdir():
+def _empty_build_folder(root: Path) -> None:
+    for path in (root / BUILD_FOLDER).iterdir():
         if path.name != LOCK:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def delete_torn_writes(out: Path) -> None:
-    """Delete what killed workers have left of files that they had not finished."""
-    for path in out.rglob(f".*{UNFINISHED_SUFFIX}"):
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def polled(folder: Path, num_reused: int, progress: BuildProgress | None) -> Iterator[None]:
-    """Tell `progress` twice a second how many clips are done.
-
-    Workers, wherever they run, count in small files; that needs no channel back from them.
-    """
-    if progress is None:
-        yield
-        return
-    stop = threading.Event()
-    counted = _clip_counter(folder, num_reused)
-
-    def poll() -> None:
-        while not stop.wait(0.5):
-            progress(counted())
-
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
-    try:
-        yield
-        progress(counted())
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _clip_counter(folder: Path, num_reused: int) -> Callable[[], int]:
-    """Return a function that counts finished clips: those of new parts, and those of shards in flight."""
-    known = {path.name: 0 for path in folder.glob("*.parquet")}  # counted in num_reused already
-
-    def count() -> int:
-        in_flight = 0
-        for path in folder.iterdir():
-            try:
-                if path.suffix == ".progress":
-                    in_flight += path.stat().st_size
-                elif path.suffix == ".parquet" and path.name not in known:
-                    known[path.name] = pq.read_metadata(path).num_rows
-            except (FileNotFoundError, pa.ArrowInvalid):
-                continue  # finished between the listing and the look
-        return num_reused + sum(known.values()) + in_flight
-
-    return count
-
-
-_STAGED, _JOURNAL = "staged", "commit.json"
-
-
-@contextmanager
-def writer(root: Path) -> Iterator[None]:
-    """Hold the right to write a cache, and bring a change that was stopped to its end first."""
-    with builder_lock(root):
-        finish_commit(root)
-        yield
-
-
-def staging_folder(root: Path) -> Path:
-    """Return the folder under which new objects are written, at their paths inside the cache."""
-    return root / BUILD_FOLDER / _STAGED
-
-
-def commit(root: Path, *, deleted: Iterable[str] = ()) -> None:
-    """Put all staged objects in place, delete others, and end the change.
-
-    Args:
-        root: the cache; its staging folder holds a manifest of what is to be.
-        deleted: paths inside the cache.
-    """
-    write_atomically(root / BUILD_FOLDER / _JOURNAL, json.dumps({"deleted": sorted(deleted)}).encode())
-    finish_commit(root)
-
-
-def finish_commit(root: Path) -> None:
+def _finish_commit(root: Path) -> None:
     """Bring a commit that was stopped to its end; nothing happens if there is none."""
-    journal, staged = root / BUILD_FOLDER / _JOURNAL, staging_folder(root)
+    journal, staged = root / BUILD_FOLDER / _JOURNAL, root / BUILD_FOLDER / _STAGED
     if not journal.exists():
         return
+    # The staged manifest is put in place last: without one, all the rest is there.
     if (staged / MANIFEST).exists():
         try:
             _put_in_place(root, staged, json.loads(journal.read_text())["deleted"])
@@ -217,7 +223,7 @@ def finish_commit(root: Path) -> None:
             raise CacheError(
                 f"{error.filename}: cannot be put in place ({error.strerror}); the next command goes on"
             ) from error
-    empty_build_folder(root)
+    _empty_build_folder(root)
 
 
 def _put_in_place(root: Path, staged: Path, deleted: list[str]) -> None:

@@ -139,6 +139,10 @@ class CacheManifest:
         document["checksum"] = _checksum(document)
         return json.dumps(document, ensure_ascii=False, indent=1)
 
+    def write(self, root: Path) -> None:
+        """Write manifest.json into a folder, which makes it a finished cache."""
+        write_atomically(root / MANIFEST, self.to_json().encode())
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything else."""

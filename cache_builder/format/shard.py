@@ -89,20 +89,17 @@ def chunk_bounds(index: NDArray[np.uint64], place: int, data_bytes: int, path: o
     return offset, offset + size
 
 
-def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int, *, is_stored: bool = True) -> list[bytes | None]:
+def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[bytes | None]:
     """Return the first inner chunks of a shard, None where absent, to be written again.
 
     Args:
         path: of the shard.
         chunks_per_shard: as many as a whole one has.
         num_chunks: to return.
-        is_stored: whether the manifest has it; a shard of which not one clip could be built has no file.
 
     Raises:
         CacheCorruptError: the file is missing, or a chunk is damaged: it must not be handed on under a new checksum.
     """
-    if not num_chunks or not is_stored:
-        return [None] * num_chunks
     shard = ShardFile(path, chunks_per_shard)
     chunks: list[bytes | None] = []
     for place in range(num_chunks):

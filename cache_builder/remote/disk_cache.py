@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from signprep.cache_builder.remote.published import CacheSource
+from signprep.cache_builder.remote.published import PublishedCache
 from signprep.cache_builder.remote.storage import Progress
 from signprep.pipeline.errors import CacheError
 
@@ -29,7 +29,7 @@ _WAIT_SECONDS = 0.05
 _TOUCH_SECONDS = 1.0
 
 
-class BoundedFolder:
+class DiskCache:
     """A folder of at most `max_bytes` of objects."""
 
     def __init__(self, root: Path, max_bytes: int) -> None:
@@ -42,7 +42,7 @@ class BoundedFolder:
             raise CacheError(f"{root}: cannot be written ({error.strerror}); choose another --stream-dir") from error
 
     def get(
-        self, source: CacheSource, path: str, *, wait: bool = True, progress: Progress | None = None
+        self, source: PublishedCache, path: str, *, wait: bool = True, progress: Progress | None = None
     ) -> Path | None:
         """Return the file of an object of a source, fetched if it is not here; it may be deleted at any moment.
 

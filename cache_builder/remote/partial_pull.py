@@ -24,13 +24,9 @@ from signprep.cache_builder.folder.local_records import note_synced
 from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import (
-    cache_state,
-    commit,
-    delete_torn_writes,
-    empty_build_folder,
-    is_cache,
-    staging_folder,
-    writer,
+    CacheChange,
+    changed_cache,
+    refuse_foreign_folder,
 )
 from signprep.cache_builder.format.index import OK, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (
@@ -42,7 +38,6 @@ from signprep.cache_builder.format.layout import (
     read_manifest,
     shard_path,
     write_atomically,
-    write_metadata,
 )
 from signprep.cache_builder.format.shard import (
     CHECKSUM_BYTES,
@@ -53,10 +48,10 @@ from signprep.cache_builder.format.shard import (
     shard_index,
 )
 from signprep.cache_builder.remote.location import Location
-from signprep.cache_builder.remote.published import CacheSource, open_source
+from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.pull import METADATA, fetch_metadata, refuse_other_state
 from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
-from signprep.cache_builder.remote.transfer import TransferReport, transfer_all
+from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.text import first_of
 
@@ -111,7 +106,7 @@ class Selection:
 
 def pull_selection(
     location: Location, out: Path, selection: Selection, *, overwrite: bool = False, dry_run: bool = False
-) -> TransferReport:
+) -> TransferResult:
     """Make a folder the cache of the chosen clips of a cache.
 
     Labels stay those of the source, so that its models go on working; with a choice of glosses, labels are theirs.
@@ -125,11 +120,10 @@ def pull_selection(
 
     Raises: as `pull`, and CacheError if nothing is chosen.
     """
-    source = open_source(location)
+    source = open_published(location)
     digest = selection.digest(source.manifest.fingerprint)
-    if not is_cache(out):
-        cache_state(out, "")  # before a lock is put into somebody else's folder
     if dry_run:
+        refuse_foreign_folder(out)
         refuse_other_state(out, source, overwrite=overwrite)
         return _would_fetch(source, out, selection, digest)
     was_there = out.exists()
@@ -142,37 +136,31 @@ def pull_selection(
 
 
 def _pull_selection(
-    source: CacheSource, out: Path, selection: Selection, digest: str, *, overwrite: bool
-) -> TransferReport:
-    with writer(out):
+    source: PublishedCache, out: Path, selection: Selection, digest: str, *, overwrite: bool
+) -> TransferResult:
+    with changed_cache(out) as change:
         refuse_other_state(out, source, overwrite=overwrite)
         if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
-            empty_build_folder(out)
+            change.discard()
             return _nothing_to_fetch(out)
-        state = out / BUILD_FOLDER / _STATE
-        if not state.exists() or state.read_text() != digest:
-            empty_build_folder(out)
-            write_atomically(state, digest.encode())
-        delete_torn_writes(out)
-        report = _fetch(source, out, _Part.of(source, out, selection), digest)
-        empty_build_folder(out)
-        return report
+        change.resume(_STATE, digest)
+        return _fetch(source, change, _Part.of(source, out, selection), digest)
 
 
-def _nothing_to_fetch(out: Path) -> TransferReport:
+def _nothing_to_fetch(out: Path) -> TransferResult:
     shards = {path: entry for path, entry in read_manifest(out).objects.items() if path not in METADATA}
-    return TransferReport.of(shards, [])
+    return TransferResult.of(shards, [])
 
 
-def _would_fetch(source: CacheSource, out: Path, selection: Selection, digest: str) -> TransferReport:
+def _would_fetch(source: PublishedCache, out: Path, selection: Selection, digest: str) -> TransferResult:
     """Return what would travel, without a change of the folder: an interrupted pull may have left its shards there."""
     if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
         return _nothing_to_fetch(out)
     with TemporaryDirectory(prefix="signprep-") as scratch:
         part = _Part.of(source, Path(scratch), selection)
     is_same = (state := out / BUILD_FOLDER / _STATE).exists() and state.read_text() == digest
-    missing = part.missing(staging_folder(out)) if is_same else list(range(part.info.num_shards))
-    return TransferReport(
+    missing = part.missing(CacheChange(out).new_objects) if is_same else list(range(part.info.num_shards))
+    return TransferResult(
         num_objects=part.info.num_shards,
         num_bytes=part.num_bytes,
         num_sent=len(missing),
@@ -204,7 +192,7 @@ class _Part:
         return sum(int(sizes[number * size : (number + 1) * size].sum()) for number in shards)
 
     @classmethod
-    def of(cls, source: CacheSource, out: Path, selection: Selection) -> "_Part":
+    def of(cls, source: PublishedCache, out: Path, selection: Selection) -> "_Part":
         info, folder = fetch_metadata(source, out)
         index = pq.read_table(folder / INDEX, page_checksum_verification=True)
         sources = selection.positions(index, source)
@@ -217,8 +205,8 @@ class _Part:
         )
 
 
-def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> TransferReport:
-    staged = staging_folder(out)
+def _fetch(source: PublishedCache, change: CacheChange, part: _Part, digest: str) -> TransferResult:
+    out, staged = change.root, change.new_objects
     missing = part.missing(staged)
     num_bytes = part.num_bytes_of(missing)
     check_free_bytes(out, num_bytes)
@@ -235,13 +223,10 @@ def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> Transfer
     fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=num_bytes)
     paths = [shard_path(part.info, number) for number in range(part.info.num_shards)]
     objects = {path: CacheObject.of((staged / path).read_bytes()) for path in paths}
-    old = read_manifest(out).objects if (out / MANIFEST).exists() else {}
-    write_metadata(staged, part.info)
-    write_state(staged, index=part.index, objects=objects, plan_digest=digest)
-    manifest = read_manifest(staged)
+    manifest = write_state(staged, part.info, index=part.index, objects=objects, plan_digest=digest)
     note_synced(out, manifest.fingerprint)
-    commit(out, deleted=old.keys() - manifest.objects.keys())
-    return TransferReport(
+    change.commit(manifest)
+    return TransferResult(
         num_objects=len(objects),
         num_bytes=sum(fetched) + part.num_bytes - num_bytes,
         num_sent=len(missing),
@@ -250,7 +235,7 @@ def _fetch(source: CacheSource, out: Path, part: _Part, digest: str) -> Transfer
 
 
 def _chunks_of(
-    source: CacheSource, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
+    source: PublishedCache, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[list[bytes], int]:
     """Return the inner chunks at these positions of the source, ascending, and the bytes that came for them.
 

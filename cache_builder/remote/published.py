@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from signprep.cache_builder.format.layout import MANIFEST, CacheManifest, CacheObject, parse_manifest, read_info
 from signprep.cache_builder.remote.location import Location, shown
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
-from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, check_manifest, refuse_links
+from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_manifest
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheVersionError
 
 PUBLISHED = "published.json"
@@ -77,7 +77,7 @@ class LocalFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheSource:
+class PublishedCache:
     """A finished cache to read objects from."""
 
     folder: Folder
@@ -121,7 +121,7 @@ class CacheSource:
             ) from error
 
 
-def open_source(location: Location) -> CacheSource:
+def open_published(location: Location) -> PublishedCache:
     """Open a finished cache in a folder or behind a URL, and check what its manifest claims.
 
     Raises:
@@ -139,8 +139,8 @@ def open_source(location: Location) -> CacheSource:
         except MissingError:
             continue
         manifest = parse_manifest(data, folder)
-        check_manifest(manifest, folder)
-        return CacheSource(folder=folder, manifest=manifest, by_hash=name == PUBLISHED)
+        validate_manifest(manifest, folder)
+        return PublishedCache(folder=folder, manifest=manifest, by_hash=name == PUBLISHED)
     raise CacheVersionError(
         f"{shown(location)}: there is no finished cache here ({' or '.join(names)} is missing); "
         "`signprep push` puts one there"

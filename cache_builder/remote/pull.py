@@ -13,12 +13,9 @@ from signprep.cache_builder.folder.local_records import note_synced, synced_fing
 from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.transaction import (
     PLAN,
-    cache_state,
-    commit,
-    empty_build_folder,
-    is_cache,
-    staging_folder,
-    writer,
+    CacheChange,
+    changed_cache,
+    refuse_foreign_folder,
 )
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
@@ -31,13 +28,12 @@ from signprep.cache_builder.format.layout import (
     CacheManifest,
     CacheObject,
     read_manifest,
-    write_atomically,
 )
 from signprep.cache_builder.remote.location import Location
-from signprep.cache_builder.remote.published import CacheSource, open_source
+from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.storage import Progress
-from signprep.cache_builder.remote.transfer import TransferReport, transfer_all
-from signprep.cache_builder.remote.untrusted import check_metadata
+from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
+from signprep.cache_builder.remote.untrusted import validate_metadata
 from signprep.pipeline.errors import CacheError
 
 METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
@@ -52,7 +48,7 @@ def pull(
     overwrite: bool = False,
     dry_run: bool = False,
     description: str = "Pulling",
-) -> TransferReport:
+) -> TransferResult:
     """Make a folder the same cache as the one at a location.
 
     Args:
@@ -67,27 +63,28 @@ def pull(
         CacheError: the source is no finished cache or cannot be read, or `out` holds something else.
         CacheCorruptError: what came is not what the manifest says, or the manifest is none of a cache.
     """
-    source = open_source(location)
+    source = open_published(location)
     manifest = source.manifest
     if isinstance(location, Path) and out.exists() and out.resolve() == location.resolve():
         raise CacheError(f"{out}: is the cache itself")
-    if not is_cache(out):
-        cache_state(out, "")  # before a lock is put into somebody else's folder
     if dry_run:
-        return TransferReport.of(dict(manifest.objects), _differing(out, manifest, check=check))
-    with writer(out):
+        refuse_foreign_folder(out)
+        return TransferResult.of(dict(manifest.objects), _differing(out, manifest, check=check))
+    with changed_cache(out) as change:
         refuse_other_state(out, source, overwrite=overwrite)
         differing = _differing(out, manifest, check=check)
         if differing or not (out / MANIFEST).exists() or read_manifest(out) != manifest:
-            _fetch(source, out, differing, description)
+            _fetch(source, change, differing, description)
             note_synced(out, manifest.fingerprint)  # before it is in place: killed in between, it is not one's own work
-            _put_in_place(source, out, differing)
-        note_synced(out, manifest.fingerprint)
-        empty_build_folder(out)
-        return TransferReport.of(dict(manifest.objects), differing)
+            _stage(source, change, differing)
+            change.commit(manifest)
+        else:
+            note_synced(out, manifest.fingerprint)
+            change.discard()
+        return TransferResult.of(dict(manifest.objects), differing)
 
 
-def refuse_other_state(out: Path, source: CacheSource, *, overwrite: bool) -> None:
+def refuse_other_state(out: Path, source: PublishedCache, *, overwrite: bool) -> None:
     """Raise CacheError if a folder holds an unfinished build, or a cache that nobody else has."""
     if (out / BUILD_FOLDER / PLAN).exists() and not (out / MANIFEST).exists():
         raise CacheError(f"{out}: holds a build that has not ended; finish it with its own command, or pull elsewhere")
@@ -106,10 +103,10 @@ def fetched_folder(out: Path) -> Path:
     return out / BUILD_FOLDER / _FETCHED
 
 
-def fetch_object(source: CacheSource, path: str, folder: Path, progress: Progress | None = None) -> Path:
+def fetch_object(source: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
     """Fetch an object into a folder under its hash, and compare it; return its file.
 
-    Raises as `CacheSource.fetch`.
+    Raises as `PublishedCache.fetch`.
     """
     digest = source.manifest.objects[path].hash
     beside = folder / f".{digest}{UNFINISHED_SUFFIX}"
@@ -134,11 +131,11 @@ def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
     return sorted(path for path, entry in manifest.objects.items() if not is_here(path, entry))
 
 
-def _fetch(source: CacheSource, out: Path, paths: list[str], description: str) -> None:
+def _fetch(source: PublishedCache, change: CacheChange, paths: list[str], description: str) -> None:
     """Bring objects into the fetched folder, metadata first, so that a hostile cache is refused before its shards."""
-    objects, folder = source.manifest.objects, fetched_folder(out)
+    out, objects, folder = change.root, source.manifest.objects, fetched_folder(change.root)
     folder.mkdir(parents=True, exist_ok=True)
-    arrived = _arrived(out, {objects[path] for path in paths})
+    arrived = _arrived(change, {objects[path] for path in paths})
     missing = list({objects[path].hash: path for path in paths if objects[path].hash not in arrived}.values())
     num_bytes = sum(objects[path].num_bytes for path in missing)
     check_free_bytes(out, num_bytes)
@@ -151,9 +148,9 @@ def _fetch(source: CacheSource, out: Path, paths: list[str], description: str) -
     transfer_all(rest, fetch, description=description, num_bytes=sum(objects[path].num_bytes for path in rest))
 
 
-def _arrived(out: Path, wanted: Collection[CacheObject]) -> set[str]:
+def _arrived(change: CacheChange, wanted: Collection[CacheObject]) -> set[str]:
     """Return the hashes of objects that a pull that was cut has fetched; all else in the build's folder is deleted."""
-    folder, staged = fetched_folder(out), staging_folder(out)
+    folder, staged = fetched_folder(change.root), change.new_objects
     for path in staged.rglob("*") if staged.is_dir() else ():
         if path.is_file():
             path.replace(folder / CacheObject.of_file(path).hash)
@@ -168,13 +165,13 @@ def _arrived(out: Path, wanted: Collection[CacheObject]) -> set[str]:
     return arrived
 
 
-def fetch_metadata(source: CacheSource, out: Path) -> tuple[CacheInfo, Path]:
+def fetch_metadata(source: PublishedCache, out: Path) -> tuple[CacheInfo, Path]:
     """Fetch what tells what a cache holds, unless it is here, and refuse what does not fit.
 
     Returns the cache's info, and a folder with the metadata at their paths inside a cache.
 
     Raises:
-        CacheCorruptError: see `check_metadata`.
+        CacheCorruptError: see `validate_metadata`.
     """
     fetched, together = fetched_folder(out), out / BUILD_FOLDER / "metadata"
     fetched.mkdir(parents=True, exist_ok=True)
@@ -186,23 +183,21 @@ def fetch_metadata(source: CacheSource, out: Path) -> tuple[CacheInfo, Path]:
             here = fetch_object(source, path, fetched)
         (together / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(here, together / path)
-    return check_metadata(together, source.manifest, source), together
+    return validate_metadata(together, source.manifest, source), together
 
 
 def _is(file: Path, entry: CacheObject) -> bool:
     return file.is_file() and file.stat().st_size == entry.num_bytes and CacheObject.of_file(file) == entry
 
 
-def _put_in_place(source: CacheSource, out: Path, paths: list[str]) -> None:
-    staged, objects = staging_folder(out), source.manifest.objects
+def _stage(source: PublishedCache, change: CacheChange, paths: list[str]) -> None:
+    """Move what has arrived to where it will be, at its paths inside the cache."""
+    staged, objects = change.new_objects, source.manifest.objects
     last_use = {objects[path].hash: path for path in paths}
     for path in paths:
-        fetched = fetched_folder(out) / objects[path].hash
+        fetched = fetched_folder(change.root) / objects[path].hash
         (staged / path).parent.mkdir(parents=True, exist_ok=True)
         if last_use[objects[path].hash] == path:
             fetched.replace(staged / path)
         else:
             shutil.copyfile(fetched, staged / path)
-    old = read_manifest(out).objects if (out / MANIFEST).exists() else {}
-    write_atomically(staged / MANIFEST, source.manifest.to_json().encode())
-    commit(out, deleted=old.keys() - objects.keys())

@@ -26,8 +26,8 @@ from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
-from signprep.cache_builder.remote.transfer import TransferReport, transfer_all
-from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, check_manifest, refuse_links
+from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
+from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_manifest
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 
@@ -39,7 +39,7 @@ def push(
     overwrite: bool = False,
     dry_run: bool = False,
     confirm: Callable[[str], None] | None = None,
-) -> TransferReport:
+) -> TransferResult:
     """Bring a finished cache to a destination; readers there see the old cache or the new one, never anything between.
 
     Args:
@@ -56,7 +56,7 @@ def push(
     """
     read_info(cache)
     manifest = read_manifest(cache)
-    check_manifest(manifest, cache)
+    validate_manifest(manifest, cache)
     if isinstance(destination, Path):
         if not overwrite and (destination / MANIFEST).exists():
             _refuse_other_state(cache, manifest, read_manifest(destination), destination)
@@ -74,8 +74,8 @@ def push(
     wanted = {entry.hash: path for path, entry in manifest.objects.items()}
     missing = sorted(path for path in wanted.values() if not _is_there(present, manifest.objects[path]))
     if dry_run:
-        return TransferReport.of(dict(manifest.objects), missing)
-    confirm_readers(remote, published, confirm)
+        return TransferResult.of(dict(manifest.objects), missing)
+    confirm_visibility(remote, published, confirm)
     send_objects(cache, manifest, missing, remote)
     publish(remote, manifest)
     note_synced(cache, manifest.fingerprint)
@@ -83,15 +83,17 @@ def push(
     remote.delete(f"{OBJECTS}/{name}" for name in pruned)
     if prune:  # an unfinished build counts on objects that are gone now
         remote.delete(f"{BUILDING}/{name}" for name in remote.sizes(BUILDING))
-    return TransferReport.of(dict(manifest.objects), missing, num_pruned=len(pruned))
+    return TransferResult.of(dict(manifest.objects), missing, num_pruned=len(pruned))
 
 
-def confirm_readers(
+def confirm_visibility(
     remote: RemoteFolder, published: CacheManifest | None, confirm: Callable[[str], None] | None
 ) -> None:
     """Tell `confirm`, if there is one, who may read a place, where that is not the team alone for certain."""
-    readers = readers_of(remote)
-    if confirm is not None and (readers is Readers.EVERYBODY or (readers is Readers.UNKNOWN and published is None)):
+    readers = visibility_of(remote)
+    if confirm is not None and (
+        readers is Visibility.EVERYBODY or (readers is Visibility.UNKNOWN and published is None)
+    ):
         confirm(f"{remote}: {readers.value}")
 
 
@@ -164,7 +166,7 @@ _EVERYBODY = (
 """Groups in a bucket's access list that anybody belongs to. Source: Amazon S3 user guide, access control lists."""
 
 
-class Readers(Enum):
+class Visibility(Enum):
     """Who may read there, in words for people."""
 
     KNOWN = "people with an account there may read it"
@@ -172,31 +174,31 @@ class Readers(Enum):
     EVERYBODY = "anybody may read it"
 
 
-def readers_of(remote: RemoteFolder) -> Readers:
+def visibility_of(remote: RemoteFolder) -> Visibility:
     """Return who may read a place, as far as its driver can tell."""
     if remote.protocol in ("s3", "s3a"):
-        return _readers_of_bucket(remote)
+        return _visibility_of_bucket(remote)
     if remote.protocol in ("sftp", "ssh", "smb", "memory"):
-        return Readers.KNOWN
-    return Readers.UNKNOWN
+        return Visibility.KNOWN
+    return Visibility.UNKNOWN
 
 
-def _readers_of_bucket(remote: RemoteFolder) -> Readers:
+def _visibility_of_bucket(remote: RemoteFolder) -> Visibility:
     fs, root = remote.driver()
     bucket = root.split("/", 1)[0]
     try:
         grants = fs.call_s3("get_bucket_acl", Bucket=bucket).get("Grants", [])
         if any(grant.get("Grantee", {}).get("URI") in _EVERYBODY for grant in grants):
-            return Readers.EVERYBODY
+            return Visibility.EVERYBODY
     except Exception:  # the key may not look, or the server does not know the question
-        return Readers.UNKNOWN
+        return Visibility.UNKNOWN
     try:
         policy = json.loads(fs.call_s3("get_bucket_policy", Bucket=bucket)["Policy"])
     except FileNotFoundError:
-        return Readers.KNOWN  # it has none
+        return Visibility.KNOWN  # it has none
     except Exception as error:
-        return Readers.KNOWN if "NoSuchBucketPolicy" in repr(error) + repr(error.__cause__) else Readers.UNKNOWN
-    return Readers.EVERYBODY if _is_for_everybody(policy) else Readers.KNOWN
+        return Visibility.KNOWN if "NoSuchBucketPolicy" in repr(error) + repr(error.__cause__) else Visibility.UNKNOWN
+    return Visibility.EVERYBODY if _is_for_everybody(policy) else Visibility.KNOWN
 
 
 def _is_for_everybody(policy: Any) -> bool:

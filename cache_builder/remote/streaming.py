@@ -1,7 +1,7 @@
 """A cache behind a URL, read as if it were here: shards come when they are needed, or shortly before.
 
 `open_streamed(url)` -> StreamedCache, which is a `Cache`. Metadata and index are kept in the stream folder, shards in a
-`BoundedFolder` beside them. Whoever reads in an order that is known, as training does, announces it, and threads fetch
+`DiskCache` beside them. Whoever reads in an order that is known, as training does, announces it, and threads fetch
 what comes next. Hashes are compared as shards arrive, checksums as clips are read.
 """
 
@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format.layout import MANIFEST, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.format.layout import MANIFEST, CacheObject, shard_path
 from signprep.cache_builder.format.shard import ShardFile
 from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache, open_folder
-from signprep.cache_builder.remote.disk_cache import BoundedFolder
+from signprep.cache_builder.remote.disk_cache import DiskCache
 from signprep.cache_builder.remote.location import shown
-from signprep.cache_builder.remote.published import CacheSource, open_source
+from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.pull import METADATA
 from signprep.cache_builder.remote.storage import Progress
-from signprep.cache_builder.remote.untrusted import check_metadata
+from signprep.cache_builder.remote.untrusted import validate_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 PREFETCH_THREADS = 4
@@ -38,10 +38,10 @@ class StreamedCache(Cache):
 
     is_streamed = True
 
-    def __init__(self, cache: Cache, source: CacheSource, url: str, options: StreamOptions) -> None:
+    def __init__(self, cache: Cache, source: PublishedCache, url: str, options: StreamOptions) -> None:
         super().__init__(cache.path, cache.info, cache.manifest, cache._stamp)
         self._source, self._url, self._options = source, url, options
-        self._store = BoundedFolder(options.root(), options.max_bytes)
+        self._store = DiskCache(options.root(), options.max_bytes)
 
     def __reduce__(self) -> tuple[Callable[..., Cache], tuple[object, ...]]:
         return open_streamed, (self._url, self._options)
@@ -192,7 +192,7 @@ def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
         CacheVersionError, CacheCorruptError, CacheError: as `open_cache`, or it cannot be reached, or what it claims
             is refused.
     """
-    source = open_source(url)
+    source = open_published(url)
     folder = options.root() / "caches" / source.manifest.fingerprint
     if not (folder / MANIFEST).exists():
         _fetch_metadata(source, folder)
@@ -200,7 +200,7 @@ def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
     return StreamedCache(cache, source, url, options)
 
 
-def _fetch_metadata(source: CacheSource, folder: Path) -> None:
+def _fetch_metadata(source: PublishedCache, folder: Path) -> None:
     """Bring manifest, metadata and index here; the manifest last, so that they are there together."""
     try:
         for path in METADATA:
@@ -212,5 +212,5 @@ def _fetch_metadata(source: CacheSource, folder: Path) -> None:
                 beside.replace(target)
     except OSError as error:
         raise CacheError(f"{folder}: cannot be written ({error.strerror}); choose another --stream-dir") from error
-    check_metadata(folder, source.manifest, source)
-    write_atomically(folder / MANIFEST, source.manifest.to_json().encode())
+    validate_metadata(folder, source.manifest, source)
+    source.manifest.write(folder)

@@ -12,7 +12,7 @@ from signprep.pipeline.runtime.progress import byte_progress_bar
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferReport:
+class TransferResult:
     """What travelled, or would."""
 
     num_objects: int
@@ -25,7 +25,7 @@ class TransferReport:
     """Objects of older versions that were deleted."""
 
     @classmethod
-    def of(cls, objects: dict[str, CacheObject], sent: list[str], *, num_pruned: int = 0) -> "TransferReport":
+    def of(cls, objects: dict[str, CacheObject], sent: list[str], *, num_pruned: int = 0) -> "TransferResult":
         """Return the report of a cache's objects of which some travelled, by their paths."""
         return cls(
             num_objects=len(objects),

@@ -36,7 +36,7 @@ _SHARD = re.compile(r"clips/c/(?:0|[1-9][0-9]{0,9})(?:/0){3,4}")
 _LIMITS = {GROUP_METADATA: MAX_METADATA_BYTES, ARRAY_METADATA: MAX_METADATA_BYTES, INDEX: MAX_INDEX_BYTES}
 
 
-def check_manifest(manifest: CacheManifest, where: object) -> None:
+def validate_manifest(manifest: CacheManifest, where: object) -> None:
     """Refuse a manifest whose objects are not those of a cache of format 1.
 
     Args:
@@ -63,7 +63,7 @@ def check_manifest(manifest: CacheManifest, where: object) -> None:
         raise CacheCorruptError(f"{where}: its manifest names no {', '.join(sorted(missing))}; refused")
 
 
-def check_metadata(folder: Path, manifest: CacheManifest, where: object) -> CacheInfo:
+def validate_metadata(folder: Path, manifest: CacheManifest, where: object) -> CacheInfo:
     """Refuse metadata and an index that do not fit each other and their manifest.
 
     Args:

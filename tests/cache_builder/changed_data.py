@@ -5,7 +5,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from signprep.cache_builder import open_cache
-from signprep.cache_builder.building.build import BuildReport, build
+from signprep.cache_builder.building.build import BuildResult, build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.pipeline.cli import cli
 from tests.conftest import plan_of, write_label
@@ -14,8 +15,8 @@ from tests.generated_videos import write_video
 WORD1, WORD2 = "NIA_SL_WORD0001_REAL", "NIA_SL_WORD0002_REAL"
 
 
-def update(root: Path, out: Path) -> BuildReport:
-    return build(plan_of(root, clips_per_shard=5), out, workers=1)
+def update(root: Path, out: Path) -> BuildResult:
+    return build(plan_of(root, clips_per_shard=5), out, RunOptions(workers=1))
 
 
 def add_video(root: Path, name: str, gloss: str, first_number: int) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, index_table
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically, write_metadata
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.reader import Cache
@@ -86,9 +86,8 @@ def make_cache(
             data = shard_bytes(chunks, clips_per_shard)
             write_atomically(root / shard_path(info, shard), data)
             objects[shard_path(info, shard)] = CacheObject.of(data)
-    write_metadata(root, info)
     index: pa.Table = index_table(rows)
-    write_state(root, index=index, objects=objects, plan_digest="made")
+    write_state(root, info, index=index, objects=objects, plan_digest="made").write(root)
     return open_cache(root)
 
 
@@ -103,8 +102,9 @@ def rewrite_rows(
     table = [row | rows.get(position, {}) for position, row in enumerate(cache.index.to_pylist())]
     for row in table:
         row["label"] = glosses.index(row["gloss"])
-    write_metadata(cache.path, info)
-    write_state(cache.path, index=index_table(table), objects=cache.manifest.objects, plan_digest="made")
+    write_state(cache.path, info, index=index_table(table), objects=cache.manifest.objects, plan_digest="made").write(
+        cache.path
+    )
     return open_cache(cache.path)
 
 

@@ -20,6 +20,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.estimate import estimate_build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.format.codec import CODECS
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli, main
@@ -114,7 +115,7 @@ def test_the_same_data_gives_the_same_fingerprint_with_any_number_of_workers(
     cache: Cache, data_root: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "two.zarr"
-    build(plan_of(data_root), out, workers=2)
+    build(plan_of(data_root), out, RunOptions(workers=2))
     assert open_cache(out).fingerprint == cache.fingerprint
 
 
@@ -136,14 +137,14 @@ def test_a_stopped_build_goes_on_where_it_was(
 
     monkeypatch.setattr(module, "build_shard", stops_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        build(plan, out, workers=1)
+        build(plan, out, RunOptions(workers=1))
     with pytest.raises(CacheIncompleteError, match="build-cache"):
         open_cache(out)
     monkeypatch.setattr(module, "build_shard", whole)
-    report = build(plan, out, workers=1)
+    report = build(plan, out, RunOptions(workers=1))
     assert report.num_reused == 4
     assert open_cache(out).fingerprint == cache.fingerprint
-    assert build(plan, out, workers=1).num_reused == 12
+    assert build(plan, out, RunOptions(workers=1)).num_reused == 12
 
 
 def test_a_second_builder_is_refused_and_a_dead_one_is_not_waited_for(data_root: Path, tmp_path: Path) -> None:
@@ -158,9 +159,9 @@ def test_a_second_builder_is_refused_and_a_dead_one_is_not_waited_for(data_root:
     with other:
         assert other.stdout.readline() == b"locked\n"
         with pytest.raises(CacheError, match="another build-cache is writing it"):
-            build(plan, out, workers=1)
+            build(plan, out, RunOptions(workers=1))
         other.kill()
-    build(plan, out, workers=1)
+    build(plan, out, RunOptions(workers=1))
     assert len(open_cache(out)) == 12
 
 
@@ -204,7 +205,7 @@ def test_strict_stops_at_the_first_failure(tmp_path: Path) -> None:
     (root / "video" / "NIA_SL_WORD0001_REAL01_F.mp4").write_bytes(b"")
     plan = plan_of(root)
     with pytest.raises(DecodeError, match="REAL01_F"):
-        build(plan, tmp_path / "c.zarr", workers=1, strict=True)
+        build(plan, tmp_path / "c.zarr", RunOptions(workers=1, strict=True))
 
 
 def test_damage_in_a_finished_cache_is_an_error_never_zeros(cache: Cache, tmp_path: Path) -> None:
@@ -295,10 +296,10 @@ def test_a_disk_that_fills_up_is_found_before_it_is_full_and_the_build_goes_on_l
     small = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr("signprep.cache_builder.folder.space.shutil.disk_usage", lambda _: small)
     with pytest.raises(CacheError, match="the same command goes on"):
-        build(plan, out, workers=1)
+        build(plan, out, RunOptions(workers=1))
     assert len(list((out / ".build").glob("*.parquet"))) == 2  # the first shard's part, and what is known of videos
     monkeypatch.undo()
-    build(plan, out, workers=1)
+    build(plan, out, RunOptions(workers=1))
     assert open_cache(out).fingerprint == cache.fingerprint
 
 

@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
-from signprep.cache_builder.building.clip_pool import Shelf, settings_digest
-from signprep.cache_builder.building.workers import ShelfUse
+from signprep.cache_builder.building.clip_pool import ClipPool, settings_digest
+from signprep.cache_builder.building.workers import PoolUse, RunOptions
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.pipeline.cli import cli
@@ -55,8 +55,8 @@ def test_clips_that_a_colleague_has_cut_are_not_cut_again(shelf: str, tmp_path: 
 
 def test_videos_are_decoded_only_for_clips_that_nobody_has_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_videos(tmp_path / "a", range(6))
-    use = ShelfUse(location=tmp_path / "shelf")
-    build(plan_of(root), tmp_path / "a.zarr", workers=1, shelf=use)
+    use = PoolUse(location=tmp_path / "shelf")
+    build(plan_of(root), tmp_path / "a.zarr", RunOptions(workers=1, pool=use))
     write_videos(root, range(6, 8))
     decoded = []
     from signprep.cache_builder.building import encode_shard as shard_task
@@ -67,30 +67,30 @@ def test_videos_are_decoded_only_for_clips_that_nobody_has_cut(tmp_path: Path, m
         "extract_clips",
         lambda file, *args, **options: (decoded.append(1), original(file, *args, **options))[1],
     )
-    again = ShelfUse(location=tmp_path / "shelf")
-    build(plan_of(root), tmp_path / "b.zarr", workers=1, shelf=again)
+    again = PoolUse(location=tmp_path / "shelf")
+    build(plan_of(root), tmp_path / "b.zarr", RunOptions(workers=1, pool=again))
     assert again.num_taken == 12 and len(decoded) == 2
 
 
 def test_other_settings_share_nothing(tmp_path: Path) -> None:
     root = write_videos(tmp_path / "a", range(3))
     for number, codec in enumerate(("lz4hc", "zstd")):
-        use = ShelfUse(location=tmp_path / "shelf")
-        build(plan_of(root, codec=codec), tmp_path / f"{number}.zarr", workers=1, shelf=use)
+        use = PoolUse(location=tmp_path / "shelf")
+        build(plan_of(root, codec=codec), tmp_path / f"{number}.zarr", RunOptions(workers=1, pool=use))
         assert use.num_taken == 0
     assert len(list((tmp_path / "shelf").iterdir())) == 2
 
 
 def test_damaged_clips_of_a_shelf_are_cut_instead(tmp_path: Path) -> None:
     root = write_videos(tmp_path / "a", range(4))
-    build(plan_of(root), tmp_path / "a.zarr", workers=1, shelf=ShelfUse(location=tmp_path / "shelf"))
+    build(plan_of(root), tmp_path / "a.zarr", RunOptions(workers=1, pool=PoolUse(location=tmp_path / "shelf")))
     bundles = sorted((tmp_path / "shelf").glob("*/clips/*"))
     data = bytearray(bundles[0].read_bytes())
     data[100] ^= 1
     bundles[0].write_bytes(data)
     bundles[1].unlink()
-    use = ShelfUse(location=tmp_path / "shelf")
-    build(plan_of(root), tmp_path / "b.zarr", workers=1, shelf=use)
+    use = PoolUse(location=tmp_path / "shelf")
+    build(plan_of(root), tmp_path / "b.zarr", RunOptions(workers=1, pool=use))
     assert 0 < use.num_taken < 8
     assert open_cache(tmp_path / "b.zarr").fingerprint == open_cache(tmp_path / "a.zarr").fingerprint
 
@@ -98,10 +98,10 @@ def test_damaged_clips_of_a_shelf_are_cut_instead(tmp_path: Path) -> None:
 def test_a_shelf_that_fails_in_the_middle_costs_no_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_videos(tmp_path / "a", range(4))
 
-    def refuse(self: Shelf, clips: object) -> None:
+    def refuse(self: ClipPool, clips: object) -> None:
         raise CacheError("the disk is full")
 
-    monkeypatch.setattr(Shelf, "put", refuse)
+    monkeypatch.setattr(ClipPool, "put", refuse)
     result = build_cache("--data-root", root, "--out", tmp_path / "a.zarr", "--shelf", tmp_path / "shelf")
     assert "could not be put there: the disk is full" in result.output
     assert len(open_cache(tmp_path / "a.zarr").positions()) == 8
@@ -128,4 +128,4 @@ def test_a_part_that_is_none_is_named(tmp_path: Path) -> None:
     parts = RemoteFolder(f"file://{tmp_path}/shelf/{settings_digest(plan.info)}")
     parts.upload(b"no parquet", "parts/evil.parquet")
     with pytest.raises(CacheError, match=r"evil\.parquet: is no part of a shelf"):
-        build(plan, tmp_path / "a.zarr", workers=1, shelf=ShelfUse(location=tmp_path / "shelf"))
+        build(plan, tmp_path / "a.zarr", RunOptions(workers=1, pool=PoolUse(location=tmp_path / "shelf")))

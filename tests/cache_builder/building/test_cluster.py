@@ -16,8 +16,9 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.building import cluster as module
 from signprep.cache_builder.building import workers as crew
 from signprep.cache_builder.building.build import build
-from signprep.cache_builder.building.cluster import Cluster, Needs
+from signprep.cache_builder.building.cluster import Cluster, WorkerRequirements
 from signprep.cache_builder.building.plan import BuildPlan
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
@@ -52,7 +53,7 @@ def plan(long_root: Path) -> BuildPlan:
 @pytest.fixture(scope="module")
 def local(plan: BuildPlan, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """What a build here gives."""
-    build(plan, tmp_path_factory.mktemp("local") / "c.zarr", workers=1)
+    build(plan, tmp_path_factory.mktemp("local") / "c.zarr", RunOptions(workers=1))
     return open_cache(tmp_path_factory.getbasetemp() / "local0" / "c.zarr")
 
 
@@ -71,7 +72,7 @@ class BuildThread(threading.Thread):
 
     def __init__(self, plan: BuildPlan, out: Path, **options: object) -> None:
         super().__init__()
-        self._build = lambda: build(plan, out, **options)  # type: ignore[arg-type]
+        self._build = lambda: build(plan, out, RunOptions(**options))  # type: ignore[arg-type]
         self._error: BaseException | None = None
         self.start()
 
@@ -104,12 +105,12 @@ def test_two_dask_workers_build_what_a_build_here_gives(
     plan: BuildPlan, local: Cache, two_workers: DaskCluster, tmp_path: Path
 ) -> None:
     out, told = tmp_path / "c.zarr", []
-    report = build(plan, out, cluster=dask(two_workers), progress=told.append)
+    report = build(plan, out, RunOptions(cluster=dask(two_workers), progress=told.append))
     assert report.num_clips == 48 and report.num_failed == 0 and told[-1] == 48
     assert min(two_workers.num_tasks()) > 0
     assert open_cache(out).fingerprint == local.fingerprint and verify_cache(out, deep=True) == []
     assert not (out / ".build").exists()
-    assert build(plan, out, cluster=dask(two_workers)).num_reused == 48
+    assert build(plan, out, RunOptions(cluster=dask(two_workers))).num_reused == 48
 
 
 @pytest.mark.parametrize("after", [2, *(pytest.param(after, marks=pytest.mark.slow) for after in (0, 1, 3, 4))])
@@ -199,7 +200,7 @@ def test_a_scheduler_that_dies_is_one_line_and_the_build_goes_on_elsewhere(
         cluster.scheduler.kill()
         with pytest.raises(CacheError, match="the connection was lost; the same command goes on"):
             running.join()
-    assert build(plan, out, workers=1).num_reused > 0
+    assert build(plan, out, RunOptions(workers=1)).num_reused > 0
     assert open_cache(out).fingerprint == local.fingerprint
 
 
@@ -215,27 +216,29 @@ def test_workers_without_signprep_are_told_of(plan: BuildPlan, tmp_path: Path) -
         pytest.skip("signprep is installed among the other packages")
     told = pytest.raises(CacheError, match=r"a worker cannot run signprep .*No module named 'signprep'")
     with dask_cluster(1, python=str(python)) as cluster, told:
-        build(plan, tmp_path / "c.zarr", cluster=dask(cluster))
+        build(plan, tmp_path / "c.zarr", RunOptions(cluster=dask(cluster)))
 
 
 def test_a_worker_that_cannot_see_the_data_or_has_other_versions_says_where_it_is(tmp_path: Path) -> None:
-    def refused(needs: Needs) -> str:
+    def refused(needs: WorkerRequirements) -> str:
         result = module._elsewhere(needs, lambda task: task, "built")
         assert isinstance(result, CacheError)
         return str(result)
 
-    assert module._elsewhere(Needs(paths=(tmp_path,), versions={}), lambda task: task, "built") == "built"
+    assert module._elsewhere(WorkerRequirements(paths=(tmp_path,), versions={}), lambda task: task, "built") == "built"
     host = module.socket.gethostname()
-    message = refused(Needs(paths=(tmp_path, tmp_path / "aihub" / "a.mp4"), versions={}))
+    message = refused(WorkerRequirements(paths=(tmp_path, tmp_path / "aihub" / "a.mp4"), versions={}))
     assert message.startswith(f"{tmp_path}/aihub/a.mp4: is not there") and message.endswith(f"[on {host}]")
-    assert "a worker has numcodecs" in refused(Needs(paths=(), versions={"numcodecs": "0.0"}))
-    assert "a worker has decord3 None, this build 1.0" in refused(Needs(paths=(), versions={"decord3": "1.0"}))
+    assert "a worker has numcodecs" in refused(WorkerRequirements(paths=(), versions={"numcodecs": "0.0"}))
+    assert "a worker has decord3 None, this build 1.0" in refused(
+        WorkerRequirements(paths=(), versions={"decord3": "1.0"})
+    )
 
 
 def test_what_a_build_needs_elsewhere_is_a_video_of_each_root_its_own_folder_and_equal_versions(
     plan: BuildPlan, long_root: Path, tmp_path: Path
 ) -> None:
-    needs = crew.needs_of(plan, tmp_path)
+    needs = crew.worker_requirements(plan, tmp_path)
     assert needs.paths == (long_root / plan.videos()[0], tmp_path)
     assert {"av", "numcodecs", "signprep", "zarr"} <= needs.versions.keys()
     needs.check()
@@ -249,7 +252,7 @@ def test_with_strict_the_first_clip_that_fails_ends_a_build_on_a_cluster(
         write_label(tmp_path / "data" / f"{name}_morpheme.json", [(0.2, 0.8, "왼쪽")], duration=1.0)
     (tmp_path / "data" / "b.mp4").write_bytes(b"no video")
     with pytest.raises(DecodeError, match=r"b\.mp4.*\[on "):
-        build(plan_of(tmp_path / "data"), tmp_path / "c.zarr", cluster=dask(two_workers), strict=True)
+        build(plan_of(tmp_path / "data"), tmp_path / "c.zarr", RunOptions(cluster=dask(two_workers), strict=True))
 
 
 def failure(*arguments: object) -> str:
@@ -296,4 +299,4 @@ def test_a_scheduler_without_workers_is_told_of(
         dask_cluster(0) as cluster,
         pytest.raises(CacheError, match=r"has no workers after .* start some: dask worker"),
     ):
-        build(plan, tmp_path / "c.zarr", cluster=dask(cluster))
+        build(plan, tmp_path / "c.zarr", RunOptions(cluster=dask(cluster)))

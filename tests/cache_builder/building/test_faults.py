@@ -17,6 +17,7 @@ import pytest
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.format.layout import shard_path
 from signprep.cache_builder.reader import Cache
@@ -170,6 +171,7 @@ def test_a_build_goes_on_while_workers_of_a_killed_one_still_run(
 _DIES_AT_EVERY_WRITE = """
 import itertools, os, pathlib, signal, sys
 from signprep.cache_builder.building.build import build
+from signprep.cache_builder.building.workers import RunOptions
 from tests.conftest import plan_of
 data_root, folder, moment = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 plan = plan_of(data_root)
@@ -183,7 +185,7 @@ for number in itertools.count():
             if next(calls) == number:
                 os.kill(os.getpid(), signal.SIGKILL)
         setattr(owner, name, dying)
-        build(plan, folder / f"{number}.zarr", workers=1)
+        build(plan, folder / f"{number}.zarr", RunOptions(workers=1))
         os._exit(0)
     if os.waitpid(child, 0)[1] == 0:
         break
@@ -203,7 +205,7 @@ def test_a_build_killed_at_each_of_its_writes_goes_on_to_the_same_cache(
     plan = plan_of(data_root)
     for number in range(num_writes):
         out = tmp_path / f"{number}.zarr"
-        build(plan, out, workers=1)
+        build(plan, out, RunOptions(workers=1))
         assert open_cache(out).fingerprint == cache.fingerprint
         assert verify_cache(out) == [], f"killed at write {number}"
 
@@ -249,8 +251,8 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_with_more_room(
     ballast.write_bytes(bytes(free - 1024 * (kilobytes + 8)))
     # As when somebody else fills the disk after the build has looked at it.
     before = (
-        "from signprep.cache_builder.building import build, run; "
-        "run.check_space = build.check_space_left = lambda *_, **__: None; "
+        "from signprep.cache_builder.building import run, targets; "
+        "run.check_space = targets.check_space_left = lambda *_, **__: None; "
     )
     line = error_line(ended(command_of(long_root, out, spec, before=before)))
     assert str(out) in line and "No space left on device" in line

@@ -13,6 +13,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.building import build as build_module
 from signprep.cache_builder.building import encode_shard as shard_task
 from signprep.cache_builder.building.build import build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.edit.compact import compact
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.format.layout import shard_path
@@ -154,9 +155,9 @@ def test_a_video_that_cannot_be_read_is_no_new_one_each_time_and_is_built_once_i
 def test_clips_cut_in_another_way_are_refused(root: Path, out: Path) -> None:
     before = files(out)
     with pytest.raises(CacheError, match=r"cut in another way \(.* there, .* asked for\)"):
-        build(plan_of(root, codec="zstd"), out, workers=1)
+        build(plan_of(root, codec="zstd"), out, RunOptions(workers=1))
     assert files(out) == before
-    build(plan_of(root, codec="zstd"), out, workers=1, overwrite=True)
+    build(plan_of(root, codec="zstd"), out, RunOptions(workers=1), overwrite=True)
     assert open_cache(out).info.codec == "zstd"
 
 
@@ -229,7 +230,7 @@ def test_strict_stops_an_update_and_keeps_the_old_cache(root: Path, out: Path) -
     add_video(root, "NIA_SL_WORD0003_REAL01_F", "위", 900)
     (root / "video" / "NIA_SL_WORD0003_REAL01_F.mp4").write_bytes(b"no video")
     with pytest.raises(DecodeError):
-        build(plan_of(root, clips_per_shard=5), out, workers=1, strict=True)
+        build(plan_of(root, clips_per_shard=5), out, RunOptions(workers=1, strict=True))
     assert open_cache(out).fingerprint == before
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.edit import merge as merge_module
 from signprep.cache_builder.edit.diff import diff
 from signprep.cache_builder.edit.verify import verify_cache
@@ -288,6 +289,6 @@ def test_caches_that_were_built_apart_are_merged_into_the_one_of_all_data(
     assert cache.read(cache.positions()).tobytes() == whole.read(whole.positions()).tobytes()
     assert stored(cache) == stored(whole) and diff(cache.path, whole.path).equal
     before = read_manifest(cache.path).objects
-    updated = build(plan_of(data_root), cache.path, workers=1)
+    updated = build(plan_of(data_root), cache.path, RunOptions(workers=1))
     assert updated.num_reused == 12 and not updated.num_changed and not updated.num_removed
     assert read_manifest(cache.path).objects == before

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.remote.location import location_of, shown, without_secrets
-from signprep.cache_builder.remote.push import Readers, readers_of
+from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
@@ -137,9 +137,9 @@ def test_a_bucket_that_anybody_may_read_is_asked_about(mine: Path, s3_url: str, 
         '"Resource":"arn:aws:s3:::open-by-policy/*"}]}'
     )
     fs.call_s3("put_bucket_policy", Bucket="open-by-policy", Policy=policy)
-    assert readers_of(RemoteFolder(f"s3://{BUCKET}/a.zarr")) is Readers.KNOWN
-    assert readers_of(RemoteFolder("s3://open-by-list/a.zarr")) is Readers.EVERYBODY
-    assert readers_of(RemoteFolder("s3://open-by-policy/a.zarr")) is Readers.EVERYBODY
+    assert visibility_of(RemoteFolder(f"s3://{BUCKET}/a.zarr")) is Visibility.KNOWN
+    assert visibility_of(RemoteFolder("s3://open-by-list/a.zarr")) is Visibility.EVERYBODY
+    assert visibility_of(RemoteFolder("s3://open-by-policy/a.zarr")) is Visibility.EVERYBODY
     message = failure("push", mine, "s3://open-by-list/a.zarr")
     assert "anybody may read it" in message and "AIHub" in message and "--yes" in message
     assert RemoteFolder("s3://open-by-list/a.zarr").sizes("objects") == {}

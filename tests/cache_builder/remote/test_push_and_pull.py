@@ -11,7 +11,7 @@ from signprep.cache_builder.edit.compact import compact
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.format.layout import INDEX, MANIFEST, shard_path
 from signprep.cache_builder.remote.location import location_of
-from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED, open_source
+from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED, open_published
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder
@@ -119,7 +119,7 @@ def test_a_copy_with_work_of_its_own_is_not_overwritten(s3_url: str, tmp_path: P
     with pytest.raises(CacheError, match="does not come from"):
         push(tmp_path / "other.zarr", s3_url)
     pull(s3_url, tmp_path / "other.zarr", overwrite=True)
-    assert open_cache(tmp_path / "other.zarr").fingerprint == open_source(s3_url).manifest.fingerprint
+    assert open_cache(tmp_path / "other.zarr").fingerprint == open_published(s3_url).manifest.fingerprint
 
 
 def test_check_fetches_again_what_has_rotted(s3_url: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.format.index import OK, index_table
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically, write_metadata
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.reader import Cache
@@ -103,8 +103,7 @@ def write_cache(
             data = shard_bytes(chunks, clips_per_shard)
             write_atomically(root / shard_path(info, shard), data)
             objects[shard_path(info, shard)] = CacheObject.of(data)
-    write_metadata(root, info)
-    write_state(root, index=index_table(table), objects=objects, plan_digest="made")
+    write_state(root, info, index=index_table(table), objects=objects, plan_digest="made").write(root)
     return open_cache(root)
 
 

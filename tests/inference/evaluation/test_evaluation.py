@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
+from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
@@ -254,7 +255,7 @@ def test_an_item_of_the_same_word_is_right_where_classes_are_items(tmp_path: Pat
             write_label(tmp_path / "data" / f"{name}_morpheme.json", [(0.2, 0.8, gloss)], duration=1.0)
     annotations = read_data_root(tmp_path / "data", DatasetOptions(class_by="item"))
     plan = plan_build(annotations.roots, assign_splits(annotations.segments), BuildOptions(clip_spec=CLIP_SPEC))
-    build(plan, tmp_path / "items.zarr", workers=1)
+    build(plan, tmp_path / "items.zarr", RunOptions(workers=1))
     cache = open_cache(tmp_path / "items.zarr")
     assert cache.vocabulary.glosses == ("걷다 (WORD0001)", "걷다 (WORD0002)", "위 (WORD0003)")
     # A class that the cache does not have is only ever itself, however it is named.
