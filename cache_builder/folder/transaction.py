@@ -7,11 +7,12 @@ writes the manifest of a new cache, or a journal after which staged objects are 
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
@@ -26,11 +27,6 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.pipeline.errors import CacheError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there two builders are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 PLAN, LOCK = "plan.json", "lock"
 _STAGED, _JOURNAL = "staged", "commit.json"
@@ -168,34 +164,30 @@ def builder_lock(root: Path) -> Iterator[None]:
         CacheError: another process holds it, or the folder cannot be written.
     """
     folder = root / BUILD_FOLDER
+    # A soft lock, in place of what the file system lacks, would stay behind when its owner is killed.
+    lock = FileLock(folder / LOCK, blocking=False, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")
+        (folder / LOCK).open("a").close()
     except OSError as error:
         raise CacheError(f"{root}: cannot be written ({error.strerror}); choose another folder") from error
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The one who had it may have ended in between, and taken the file away.
-                if not (folder / LOCK).exists() or not os.path.samestat(
-                    os.fstat(file.fileno()), (folder / LOCK).stat()
-                ):
-                    raise BlockingIOError
-            except BlockingIOError as error:
-                raise CacheError(f"{root}: another build-cache is writing it; wait for it, or stop it first") from error
-            except OSError as error:
-                raise CacheError(
-                    f"{root}: its file system has no locks ({error.strerror}), so two builders could not be kept "
-                    "apart; build on a local disk, then copy the cache"
-                ) from error
+    try:
+        held = lock.acquire()
+    except (Timeout, FileNotFoundError) as error:  # the one who had it may have ended, and taken the file away
+        raise CacheError(f"{root}: another build-cache is writing it; wait for it, or stop it first") from error
+    except OSError as error:
+        raise CacheError(
+            f"{root}: its file system has no locks ({error.strerror}), so two builders could not be kept apart; build "
+            "on a local disk, then copy the cache"
+        ) from error
+    with held:
         try:
             yield
         finally:
+            # Deleted while it is held: whoever opened the file before cannot take it for the lock of a later one.
             if (root / MANIFEST).exists() and [path.name for path in folder.iterdir()] == [LOCK]:
-                if fcntl is None:
-                    file.close()  # Windows does not remove what is open
-                shutil.rmtree(folder)
+                with suppress(PermissionError):  # Windows deletes no open file; an empty build folder does no harm
+                    shutil.rmtree(folder)
 
 
 def delete_torn_writes(root: Path) -> None:

@@ -10,20 +10,16 @@ The trade-off: an object is opened anew for each read: a file that is deleted wh
 """
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from signprep.cache_builder.remote.published import PublishedCache
 from signprep.cache_builder.remote.storage import Progress
 from signprep.pipeline.errors import CacheError
-
-try:
-    import fcntl
-except ImportError:  # Windows: one process a folder
-    fcntl = None  # type: ignore[assignment]
 
 _WAIT_SECONDS = 0.05
 _TOUCH_SECONDS = 1.0
@@ -135,25 +131,15 @@ class DiskCache:
         return listed
 
 
-_own_locks: dict[Path, threading.Lock] = {}
-
-
 @contextmanager
 def _locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock against all processes and threads; yields whether it is held, which is certain with `wait`."""
-    if fcntl is None:
-        lock = _own_locks.setdefault(path, threading.Lock())
-        is_held = lock.acquire(blocking=wait)
-        try:
-            yield is_held
-        finally:
-            if is_held:
-                lock.release()
+    # A soft lock, in place of what the file system lacks, would stay behind when its owner is killed.
+    lock = FileLock(path, blocking=wait, fallback_to_soft=False)
+    try:
+        held = lock.acquire()
+    except Timeout:
+        yield False
         return
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
+    with held:
         yield True

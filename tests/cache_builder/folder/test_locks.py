@@ -1,0 +1,49 @@
+"""The lock on a cache where the file system, or another process, is in the way."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from signprep.cache_builder.folder.transaction import changed_cache
+from signprep.pipeline.errors import CacheError
+
+fcntl = pytest.importorskip("fcntl")
+
+
+def failing(code: int) -> Callable[..., None]:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    return flock
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.ENOSYS, "its file system has no locks"),
+        (errno.ENOLCK, "its file system has no locks"),
+        (errno.EOPNOTSUPP, "its file system has no locks"),
+        (errno.EACCES, "another build-cache is writing it"),  # what NFS says of a lock that is held
+        (errno.EAGAIN, "another build-cache is writing it"),
+    ],
+)
+def test_a_file_system_without_locks_is_refused_and_never_replaced_by_a_file_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(code))
+    with pytest.raises(CacheError, match=told), changed_cache(tmp_path / "c.zarr"):
+        pytest.fail("the lock was held")
+    monkeypatch.undo()
+    with changed_cache(tmp_path / "c.zarr"):
+        pass
+
+
+def test_a_finished_cache_has_no_lock_file(tmp_path: Path) -> None:
+    with changed_cache(tmp_path / "c.zarr") as change:
+        (change.root / "manifest.json").write_text("{}")
+        with pytest.raises(CacheError, match="another build-cache"), changed_cache(tmp_path / "c.zarr"):
+            pytest.fail("two have the lock")
+    assert [path.name for path in (tmp_path / "c.zarr").iterdir()] == ["manifest.json"]
