@@ -15,7 +15,7 @@ import pyarrow as pa
 from benchmarks._size import Size
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
-from signprep.cache_builder.folder.state import write_state
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes

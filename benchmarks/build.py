@@ -17,7 +17,6 @@ from benchmarks._size import Size
 from benchmarks.decode import make_videos
 from signprep.cache_builder.building import build as build_module
 from signprep.cache_builder.building import encode_shard as shard_task
-from signprep.cache_builder.building import targets
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.format.codec import ClipCodec
@@ -86,7 +85,7 @@ def shares(plan: BuildPlan, out: Path) -> dict[str, float]:
         "hashing videos": (shard_task, "content_hash"),
         "encoding": (ClipCodec, "encode"),
         "assembling shards": (shard_task, "shard_bytes"),
-        "writing": (targets, "write_atomically"),
+        "writing": (shard_task, "write_atomically"),
         "all": (build_module, "build_shard"),
     }
     timers = {name: CpuTimer(getattr(owner, attribute)) for name, (owner, attribute) in timed.items()}

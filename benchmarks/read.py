@@ -41,7 +41,7 @@ from benchmarks._size import Size
 from benchmarks._stores import BATCH, Epoch, batches, litdata, mosaic, npy_files, tensorstore, webdataset, zarr_clips
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
-from signprep.cache_builder.folder.state import write_state
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.codec import CHECKSUM_BYTES
 from signprep.cache_builder.format.layout import shard_path
 from signprep.cache_builder.open import open_cache

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
 from benchmarks._size import Size
-from signprep.cache_builder.folder.state import write_state
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import index_table
 from signprep.cache_builder.format.layout import (
     CacheInfo,

@@ -5,34 +5,57 @@ again and loses at most the shards in flight. A finished cache stays what it was
 The trade-off: a video whose segments fall into two shards is opened twice, once in each task.
 """
 
+import json
+import shutil
+import threading
+import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from signprep.cache_builder.building.encode_shard import ShardResult, ShardStore, ShardTask, build_shard, part_name
+from signprep.cache_builder.building.cluster import Cluster
+from signprep.cache_builder.building.encode_shard import (
+    FolderStore,
+    ShardResult,
+    ShardStore,
+    ShardTask,
+    build_shard,
+    part_name,
+)
 from signprep.cache_builder.building.plan import BuildPlan, ShardPlan
-from signprep.cache_builder.building.targets import Target, opened_target
+from signprep.cache_builder.building.remote_target import RemoteTarget, opened_url
 from signprep.cache_builder.building.update import UpdatePlan, plan_update, require_compatible
-from signprep.cache_builder.building.workers import RunOptions, run_tasks, worker_requirements
+from signprep.cache_builder.building.workers import BuildProgress, RunOptions, Watch, run_tasks, worker_requirements
 from signprep.cache_builder.folder.local_records import (
+    VIDEO_STAMPS,
     VideoStamp,
     decode_stamps,
     encode_stamps,
+    read_stamps,
     rehash_changed,
     stamp_videos,
     with_hashes,
+    write_stamps,
 )
+from signprep.cache_builder.folder.space import check_space_left
+from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, write_state
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
-from signprep.cache_builder.format.layout import CacheObject, shard_path
-from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.errors import CacheError, SignprepError
+
+Target: TypeAlias = "FolderTarget | RemoteTarget"
+"""A place that a cache is built at, for the process that runs the build."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +99,22 @@ def build(
         CacheError: `out` holds something else, cannot be written, or not one clip could be built.
         DecodeError: a clip failed and `run.strict` was asked for.
     """
-    with opened_target(plan, out, overwrite=overwrite) as target:
-        if target.old is None:
-            return _build_new(plan, target, run)
+    digest = plan.digest()
+    if isinstance(out, Path):
+        with changed_cache(out) as change:
+            is_new = change.begin(plan.info, digest, overwrite=overwrite)
+            return _build(plan, FolderTarget(change, digest, None if is_new else open_folder(out)), run)
+    with opened_url(out, digest, overwrite=overwrite) as target:
+        return _build(plan, target, run)
+
+
+def _build(plan: BuildPlan, target: Target, run: RunOptions) -> BuildResult:
+    """Build a new cache, or go on with one; a finished one is brought up to date."""
+    if target.old is not None:
         return _update(plan, target, target.old, run)
-
-
-def _build_new(plan: BuildPlan, target: Target, run: RunOptions) -> BuildResult:
-    """Build a new cache, or go on with one."""
     store = target.store(None)
     stamps = _first_stamps(plan, target, store)
-    num_reused = _build_shards(plan, UpdatePlan.all_new(plan), {}, target, store, run)
+    num_reused = _build_shards(plan, plan, {}, target, store, run)
     index, objects = _merged_parts(store, plan.shards)
     if not pc.any(pc.equal(index["status"].cast(pa.string()), OK)).as_py():
         target.abandon()
@@ -128,7 +156,7 @@ def _update(plan: BuildPlan, target: Target, old: Cache, run: RunOptions) -> Bui
 
 def _build_shards(
     plan: BuildPlan,
-    change: UpdatePlan,
+    change: BuildPlan | UpdatePlan,
     objects: Mapping[str, CacheObject],
     target: Target,
     store: ShardStore,
@@ -205,3 +233,126 @@ def result_of(index: pa.Table, *, num_reused: int) -> BuildResult:
         stored_bytes=pc.sum(stored["stored_bytes"]).as_py() or 0,
         failures=failures,
     )
+
+
+class FolderTarget:
+    """A cache that is built in a folder of this machine, or one that a cluster shares.
+
+    `old` is the finished cache that is brought up to date, None if a new one is built; `scratch` is a folder for files
+    of this build alone.
+    """
+
+    stamps_part = VIDEO_STAMPS
+    """Name of the part that tells of the videos when a new build began."""
+
+    def __init__(self, change: CacheChange, plan_digest: str, old: Cache | None) -> None:
+        self.old = old
+        self._change, self._plan_digest = change, plan_digest
+        # Absolute: workers are in other folders, and those of an earlier call may be in one that is gone.
+        self.scratch = change.build_folder.absolute()
+
+    def stamps(self) -> Mapping[str, VideoStamp]:
+        """Return what is known of the videos that the finished cache was built from."""
+        return read_stamps(self._change.root)
+
+    def store(self, changes: Sequence[object] | None) -> FolderStore:
+        """Return where workers put shards; what a stopped build of the same changes has left there stays.
+
+        Args:
+            changes: JSON of what changes the finished cache; None for a new one, which is built in place.
+        """
+        if changes is not None:
+            self._change.resume("update.json", json.dumps([self._plan_digest, *changes]))
+        return FolderStore(root=self.scratch.parent, new_objects=self._change.new_objects.absolute())
+
+    @contextmanager
+    def watched(self, run: RunOptions, num_reused: int, num_shards: int) -> Iterator[Watch]:
+        """Watch the workers while the block runs: count clips for `run.progress`, and stop before the disk is full.
+
+        Args:
+            run: tells who is told.
+            num_reused: clips that are there already.
+            num_shards: shards to be built.
+        """
+        sizes: list[int] = []
+
+        def check_space(result: ShardResult) -> None:
+            sizes.append(result.num_bytes)
+            num_left = num_shards - len(sizes)
+            check_space_left(self._change.root, num_bytes=sum(sizes), num_done=len(sizes), num_left=num_left)
+
+        with _polled(self.scratch, num_reused, run.progress), _marker(self.scratch, run.cluster) as marker:
+            yield check_space, marker
+
+    def keep(self, stamps: Mapping[str, VideoStamp]) -> None:
+        """Leave the finished cache as it is, and note what is known of the videos."""
+        write_stamps(self._change.root, stamps)
+        self._change.discard()
+
+    def publish(
+        self, info: CacheInfo, index: pa.Table, objects: Mapping[str, CacheObject], stamps: Mapping[str, VideoStamp]
+    ) -> None:
+        """Commit all that was built."""
+        folder = self._change.new_objects
+        write_stamps(folder, stamps)
+        self._change.commit(write_state(folder, info, index=index, objects=objects, plan_digest=self._plan_digest))
+
+    def abandon(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._change.root)
+
+
+@contextmanager
+def _marker(folder: Path, cluster: Cluster | None) -> Iterator[tuple[Path, ...]]:
+    """Give a path by which the workers of a cluster know a folder: their machine may have another one there."""
+    if cluster is None:
+        yield ()
+        return
+    marker = folder / f"{uuid.uuid4().hex}.builder"
+    write_atomically(marker, b"")
+    try:
+        yield (marker,)
+    finally:
+        marker.unlink(missing_ok=True)
+
+
+@contextmanager
+def _polled(folder: Path, num_reused: int, progress: BuildProgress | None) -> Iterator[None]:
+    """Tell `progress` twice a second how many clips are done, from what workers count in files."""
+    if progress is None:
+        yield
+        return
+    stop = threading.Event()
+    counted = _clip_counter(folder, num_reused)
+
+    def poll() -> None:
+        while not stop.wait(0.5):
+            progress(counted())
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+        progress(counted())
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _clip_counter(folder: Path, num_reused: int) -> Callable[[], int]:
+    """Return a function that counts finished clips: those of new parts, and those of shards in flight."""
+    known = {path.name: 0 for path in folder.glob("*.parquet")}  # counted in num_reused already
+
+    def count() -> int:
+        in_flight = 0
+        for path in folder.iterdir():
+            try:
+                if path.suffix == ".progress":
+                    in_flight += path.stat().st_size
+                elif path.suffix == ".parquet" and path.name not in known:
+                    known[path.name] = pq.read_metadata(path).num_rows
+            except (FileNotFoundError, pa.ArrowInvalid):
+                continue  # finished between the listing and the look
+        return num_reused + sum(known.values()) + in_flight
+
+    return count

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -173,7 +173,7 @@ class Client:
 
     def _submit(self, call: Callable[[], Any]) -> Any:
         try:
-            return self.submit(_run, pickle.dumps(call))
+            return self.submit(_by_value(), pickle.dumps(call))
         except self.lost as error:
             raise self._lost() from error
 
@@ -219,6 +219,7 @@ def _elsewhere(requirements: WorkerRequirements, work: Callable[[Task], Result],
     return type(result)(f"{result} [on {socket.gethostname()}]") if isinstance(result, SignprepError) else result
 
 
+@cache
 def _by_value() -> Callable[[bytes], Any]:
     """Return a function that travels by value: a worker without signprep says so, where it would die unpickling it."""
 
@@ -228,9 +229,6 @@ def _by_value() -> Callable[[bytes], Any]:
         return pickle.loads(payload)()
 
     return run
-
-
-_run = _by_value()
 
 
 @contextmanager
@@ -290,7 +288,7 @@ def _ray(cluster: Cluster) -> Iterator[Client]:
         reason = " ".join(str(error).split())
         raise CacheError(f"--scheduler {cluster.scheduler}: is no Ray cluster that answers ({reason})") from error
     try:
-        remote = ray.remote(max_retries=RAY_RETRIES)(_run)
+        remote = ray.remote(max_retries=RAY_RETRIES)(_by_value())
         yield Client(
             name=f"--scheduler {cluster.scheduler}",
             submit=lambda _, payload: remote.remote(payload).future(),

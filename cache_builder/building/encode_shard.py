@@ -7,53 +7,122 @@ shard's compressed bytes.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signprep.cache_builder.building.clip_pool import POOLED_COLUMNS, ClipIdentity, ClipPool, PooledClip
 from signprep.cache_builder.building.plan import ShardPlan
+from signprep.cache_builder.folder.transaction import delete_torn_writes
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.format.index import FAILED, OK, index_table
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path
+from signprep.cache_builder.format.layout import BUILD_FOLDER, CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
+from signprep.cache_builder.remote.published import BUILDING, OBJECTS
+from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.files import DataRoots, content_hash
 from signprep.pipeline.datasets.segment import Segment
-from signprep.pipeline.errors import AnnotationError, CacheError, DecodeError
+from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
 from signprep.pipeline.video.frame_times import span_of_segment
 
 
-class ShardStore(Protocol):
-    """Where the shards and index parts of a build lie: plain data, so that workers anywhere can use it."""
+@dataclass(frozen=True, kw_only=True)
+class FolderStore:
+    """The shards and index parts of a build in a folder, which all its workers see under the same path."""
+
+    root: Path
+    """The cache."""
+    new_objects: Path
+    """Folder that new shards go to: the cache itself, or a folder beside it."""
 
     def part_names(self) -> set[str]:
         """Return the names of the parts that are there."""
-        ...
+        delete_torn_writes(self.root)
+        # Listed, not asked for one by one: a network drive remembers for a while that a file was not there.
+        return {path.name for path in (self.root / BUILD_FOLDER).iterdir()}
 
     def read_part(self, name: str) -> bytes | None:
         """Return a part of the build, None if it is not there."""
-        ...
+        path = self.root / BUILD_FOLDER / name
+        return path.read_bytes() if path.exists() else None
 
     def write_part(self, name: str, data: bytes) -> None:
         """Store a part of the build, whole or not at all."""
-        ...
+        write_atomically(self.root / BUILD_FOLDER / name, data)
 
     def write_shard(self, path: str, data: bytes) -> None:
         """Store a shard under its path inside the cache, whole or not at all."""
-        ...
+        write_atomically(self.new_objects / path, data)
 
-    def shard_file(self, path: str, entry: CacheObject) -> AbstractContextManager[Path]:
-        """Give a file of this machine with a shard that the cache has already."""
-        ...
+    @contextmanager
+    def shard_file(self, path: str, _: CacheObject) -> Iterator[Path]:
+        """Give the file of a shard that the cache has already."""
+        yield self.root / path
 
-    def counter(self, number: int) -> AbstractContextManager[Callable[[], object]]:
-        """Give what is called after each clip of a shard, for whoever watches the build."""
-        ...
+    @contextmanager
+    def counter(self, number: int) -> Iterator[Callable[[], object]]:
+        """Give what counts a shard's clips: a file of as many bytes, which needs no channel to who watches."""
+        file = self.root / BUILD_FOLDER / f"{number:06d}.progress"
+        try:
+            with file.open("wb", buffering=0) as done:
+                yield lambda: done.write(b".")
+        except OSError as error:
+            raise CacheError(f"{file}: cannot be written ({error.strerror})") from error
+        file.unlink(missing_ok=True)  # a worker whose build was killed may still be at the same shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteStore:
+    """The shards and index parts of a build behind a URL, to which all its workers can write."""
+
+    remote: RemoteFolder
+    prefix: str
+    """Of the parts' names: what is built, and from which state of the cache."""
+
+    def part_names(self) -> set[str]:
+        """Return the names of the parts that are there."""
+        names = self.remote.sizes(BUILDING)
+        return {name.removeprefix(self.prefix) for name in names if name.startswith(self.prefix)}
+
+    def read_part(self, name: str) -> bytes | None:
+        """Return a part of the build, None if it is not there."""
+        try:
+            return self.remote.read(f"{BUILDING}/{self.prefix}{name}")
+        except MissingError:
+            return None
+
+    def write_part(self, name: str, data: bytes) -> None:
+        """Store a part of the build, whole or not at all."""
+        self.remote.upload(data, f"{BUILDING}/{self.prefix}{name}")
+
+    def write_shard(self, _: str, data: bytes) -> None:
+        """Store a shard under its hash, whole or not at all."""
+        self.remote.upload(data, f"{OBJECTS}/{CacheObject.of(data).hash}")
+
+    @contextmanager
+    def shard_file(self, _: str, entry: CacheObject) -> Iterator[Path]:
+        """Fetch a shard that is published. Raises CacheCorruptError if it is not what its manifest says."""
+        with TemporaryDirectory(prefix="signprep-") as folder:
+            file = Path(folder) / "shard"
+            self.remote.download(f"{OBJECTS}/{entry.hash}", file)
+            if CacheObject.of_file(file) != entry:
+                raise CacheCorruptError(f"{self.remote}: its object {entry.hash} is damaged; push it again")
+            yield file
+
+    @contextmanager
+    def counter(self, _: int) -> Iterator[Callable[[], object]]:
+        """Count nothing: clips count when their shard has arrived."""
+        yield lambda: None
+
+
+ShardStore = FolderStore | RemoteStore
+"""The place where the shards and index parts of a build lie: plain data, so that workers anywhere can use it."""
 
 
 @dataclass(frozen=True, kw_only=True)

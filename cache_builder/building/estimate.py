@@ -4,26 +4,21 @@ In: a plan. Out: an `Estimate`. A handful of videos, spread evenly over the plan
 process; everything is scaled up from there. That is a few seconds for an answer within some 20 %.
 """
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.building.plan import BuildPlan
-from signprep.cache_builder.folder.space import existing_folder
+from signprep.cache_builder.folder.space import free_bytes
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.remote.location import Location
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.machine import usable_cores
-from signprep.pipeline.runtime.text import byte_size
 
 SAMPLED_VIDEOS = 8
-
-SMALLEST_RATIO = 0.05
-"""Of raw RGB: half of what the strongest codec reached on real AIHub clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +76,5 @@ def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
         failures=tuple(dict.fromkeys(failures)),
         stored_bytes=round(num_bytes * scale),
         cpu_seconds=(time.process_time() - started) * scale,
-        free_bytes=shutil.disk_usage(existing_folder(out)).free if isinstance(out, Path) else None,
+        free_bytes=free_bytes(out) if isinstance(out, Path) else None,
     )
-
-
-def check_space(plan: BuildPlan, out: Path) -> None:
-    """Raise CacheError if the disk cannot even hold the smallest cache that was ever seen for so many clips."""
-    stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
-    needed = round(plan.num_clips * plan.info.clip_spec.raw_rgb_bytes * SMALLEST_RATIO) - stored
-    free = shutil.disk_usage(existing_folder(out)).free
-    if free < needed:
-        raise CacheError(
-            f"{out}: {byte_size(free)} are free, but {plan.num_clips} clips need at least {byte_size(needed)}; "
-            "--dry-run estimates it closely"
-        )

@@ -82,16 +82,15 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
     Labels follow the order in which glosses first appear. Positions are ordered by split, then by video, so that a
     split can be fetched alone and a video's segments share one pass.
     """
-    vocabulary = Vocabulary.of(segment.gloss for segment in segments)
     ordered = sorted(segments, key=lambda s: (SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
     size = options.clips_per_shard or clips_per_shard(len(ordered))
     info = CacheInfo(
         clip_spec=options.clip_spec,
         codec=options.codec,
-        vocabulary=vocabulary,
         num_positions=len(ordered),
         clips_per_shard=size,
         provenance=_provenance(options.decoder),
+        vocabulary=Vocabulary.of(segment.gloss for segment in segments),
     )
     shards = tuple(
         ShardPlan(number=number, first_position=first, segments=tuple(ordered[first : first + size]))

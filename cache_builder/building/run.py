@@ -8,10 +8,11 @@ from pathlib import Path
 from signprep.cache_builder.building.build import BuildResult, build
 from signprep.cache_builder.building.clip_pool import check_pool
 from signprep.cache_builder.building.cluster import Cluster
-from signprep.cache_builder.building.estimate import check_space, estimate_build
+from signprep.cache_builder.building.estimate import estimate_build
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
-from signprep.cache_builder.building.targets import check_url
+from signprep.cache_builder.building.remote_target import check_url
 from signprep.cache_builder.building.workers import PoolUse, RunOptions
+from signprep.cache_builder.folder.space import check_space
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.remote.location import Location, shown
 from signprep.pipeline.datasets.annotations import Annotations, Problem
@@ -82,7 +83,7 @@ def build_from_annotations(
     started = time.monotonic()
     use = PoolUse(location=pool) if pool is not None else None
     if isinstance(out, Path):
-        check_space(plan, out)
+        check_space(out, num_clips=plan.num_clips, raw_rgb_bytes=plan.info.clip_spec.raw_rgb_bytes)
     with progress_bar("Building", plan.num_clips, "clips") as progress:
         run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, pool=use)
         report = build(plan, out, run, overwrite=overwrite)

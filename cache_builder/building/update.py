@@ -8,7 +8,7 @@ an index and no clip. The trade-off: what is gone keeps its bytes until `compact
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 
@@ -47,11 +47,6 @@ class UpdatePlan:
     """Clips that stay, with other labels, names or splits."""
     num_removed: int
     """Clips that are gone since the last build."""
-
-    @classmethod
-    def all_new(cls, plan: BuildPlan) -> Self:
-        """Return the way to a new cache."""
-        return cls(info=plan.info, kept=SCHEMA.empty_table(), shards=plan.shards, num_changed=0, num_removed=0)
 
     @property
     def is_none(self) -> bool:

@@ -37,6 +37,10 @@ Work = Callable[[Any], ShardResult | SignprepError]
 _Results = Callable[[Work, Iterable[ShardTask]], Iterator[ShardResult | SignprepError]]
 
 
+Watch = tuple[Callable[[ShardResult], None], tuple[Path, ...]]
+"""What is called with each result as it comes, and the paths that workers on other machines must find."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """How a build is run; nothing here decides a byte of the cache."""

@@ -14,10 +14,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from signprep.cache_builder.folder.local_records import read_stamps, write_stamps
-from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import (
     CacheChange,
     changed_cache,
+    write_state,
 )
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (

@@ -15,10 +15,10 @@ import pyarrow as pa
 from signprep.cache_builder.edit.merge_plan import MergePlan, plan_merge
 from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
 from signprep.cache_builder.folder.space import check_free_bytes
-from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import (
     changed_cache,
     delete_torn_writes,
+    write_state,
 )
 from signprep.cache_builder.format.index import OK
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically

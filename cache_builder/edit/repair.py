@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.edit.verify import Fault
-from signprep.cache_builder.folder.state import write_index
 from signprep.cache_builder.folder.transaction import (
     CacheChange,
     changed_cache,
+    write_index,
 )
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import (

@@ -6,19 +6,32 @@ from pathlib import Path
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import byte_size
 
+SMALLEST_RATIO = 0.05
+"""Share of raw RGB: half of what the strongest codec reached on real AIHub clips."""
 
-def existing_folder(path: Path) -> Path:
-    """Return the nearest folder above that exists: the disk that a path not yet there will be on."""
-    path = path.absolute()
-    while not path.is_dir():
-        path = path.parent
-    return path
+
+def free_bytes(out: Path) -> int:
+    """Return the free bytes of the disk that a path is on, or will be: that of the nearest folder above it."""
+    out = out.absolute()
+    while not out.is_dir():
+        out = out.parent
+    return shutil.disk_usage(out).free
+
+
+def check_space(out: Path, *, num_clips: int, raw_rgb_bytes: int) -> None:
+    """Raise CacheError if the disk cannot even hold the smallest cache that was ever seen for so many clips."""
+    stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
+    needed = round(num_clips * raw_rgb_bytes * SMALLEST_RATIO) - stored
+    if (free := free_bytes(out)) < needed:
+        raise CacheError(
+            f"{out}: {byte_size(free)} are free, but {num_clips} clips need at least {byte_size(needed)}; "
+            "--dry-run estimates it closely"
+        )
 
 
 def check_free_bytes(out: Path, needed: int) -> None:
     """Raise CacheError if the disk of a path has fewer free bytes than are needed."""
-    free = shutil.disk_usage(existing_folder(out)).free
-    if free < needed:
+    if (free := free_bytes(out)) < needed:
         raise CacheError(f"{out}: {byte_size(free)} are free, but {byte_size(needed)} are to come; make room")
 
 
@@ -32,8 +45,7 @@ def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int)
         num_left: how many are to come.
     """
     needed = num_bytes / num_done * num_left
-    free = shutil.disk_usage(out).free
-    if free < needed:
+    if (free := free_bytes(out)) < needed:
         raise CacheError(
             f"{out}: {byte_size(free)} are free, but the rest of this build will need about {byte_size(needed)}; "
             "make room, and the same command goes on"

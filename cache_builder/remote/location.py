@@ -19,7 +19,7 @@ Location = Path | str
 """A folder of this machine, or a URL."""
 
 
-def location_of(text: str | Path) -> Location:
+def location_of(location: str | Path) -> Location:
     """Return a path for what lies on this machine, and the URL, without a slash at its end, for anything else.
 
     >>> location_of("s3://team/aihub.zarr/"), location_of("file:///data/a.zarr").as_posix()
@@ -28,14 +28,14 @@ def location_of(text: str | Path) -> Location:
     Raises:
         CacheError: the URL ends after its scheme.
     """
-    if isinstance(text, Path) or not _URL.fullmatch(text):
-        return Path(text)
-    parts = urlsplit(text)
+    if isinstance(location, Path) or not _URL.fullmatch(location):
+        return Path(location)
+    parts = urlsplit(location)
     if parts.scheme.lower() == "file":
         return Path(unquote(parts.path))
     if not (parts.netloc or parts.path.strip("/")):
-        raise CacheError(f"{text}: names no place; expected a URL such as {parts.scheme}://team/name.zarr")
-    return text.rstrip("/")
+        raise CacheError(f"{location}: names no place; expected a URL such as {parts.scheme}://team/name.zarr")
+    return location.rstrip("/")
 
 
 def without_secrets(text: str) -> str:
@@ -49,7 +49,7 @@ def without_secrets(text: str) -> str:
 
 def shown(location: Location) -> str:
     """Return a location as people may see it."""
-    return without_secrets(str(location))
+    return str(location) if isinstance(location, Path) else without_secrets(location)
 
 
 def location_option(default: Any, help_: str, **description: Any) -> Any:

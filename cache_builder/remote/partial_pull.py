@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.folder.local_records import note_synced
 from signprep.cache_builder.folder.space import check_free_bytes
-from signprep.cache_builder.folder.state import write_state
 from signprep.cache_builder.folder.transaction import (
     CacheChange,
     changed_cache,
     refuse_foreign_folder,
+    write_state,
 )
 from signprep.cache_builder.format.index import OK, index_of_positions, used_vocabulary
 from signprep.cache_builder.format.layout import (

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from signprep.cache_builder.folder.state import write_state
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, index_table
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes

@@ -251,8 +251,8 @@ def test_a_full_disk_is_one_line_and_the_build_goes_on_with_more_room(
     ballast.write_bytes(bytes(free - 1024 * (kilobytes + 8)))
     # As when somebody else fills the disk after the build has looked at it.
     before = (
-        "from signprep.cache_builder.building import run, targets; "
-        "run.check_space = targets.check_space_left = lambda *_, **__: None; "
+        "from signprep.cache_builder.building import build, run; "
+        "run.check_space = build.check_space_left = lambda *_, **__: None; "
     )
     line = error_line(ended(command_of(long_root, out, spec, before=before)))
     assert str(out) in line and "No space left on device" in line

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from signprep.cache_builder.folder.state import write_state
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import OK, index_table
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
