@@ -15,7 +15,7 @@ import pytest
 
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.open import open_cache
-from signprep.cache_builder.remote.published import open_source
+from signprep.cache_builder.remote.published import open_published
 from signprep.cache_builder.remote.push import push
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheError
@@ -91,7 +91,7 @@ def test_a_push_that_is_cut_goes_on(seed: int, versions: tuple[Path, Path], s3_u
     draw, draw_object = random.Random(seed), random.Random(seed)
 
     def look() -> str:
-        source = open_source(s3_url)
+        source = open_published(s3_url)
         path = draw_object.choice(sorted(source.manifest.objects))
         source.fetch(path, tmp_path / "fetched")  # compares the hash
         return source.manifest.fingerprint
@@ -102,7 +102,7 @@ def test_a_push_that_is_cut_goes_on(seed: int, versions: tuple[Path, Path], s3_u
         in_the_end(command)
     look()
     assert watcher.errors == [] and watcher.seen <= {old.fingerprint, new.fingerprint}
-    assert open_source(s3_url).manifest.fingerprint == new.fingerprint
+    assert open_published(s3_url).manifest.fingerprint == new.fingerprint
     in_the_end(["verify", s3_url])
 
 
