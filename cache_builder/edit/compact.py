@@ -19,7 +19,7 @@ from signprep.cache_builder.folder.transaction import (
     changed_cache,
     write_state,
 )
-from signprep.cache_builder.format.index import REMOVED, index_of_positions, used_vocabulary
+from signprep.cache_builder.format.index import REMOVED, index_of_positions, rows_with, used_vocabulary
 from signprep.cache_builder.format.layout import (
     CacheInfo,
     CacheObject,
@@ -30,7 +30,6 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError
-from signprep.pipeline.runtime.text import first_of
 
 SELECTORS = ("signer", "take", "video", "segment_id")
 """Index columns by which clips can be forgotten."""
@@ -59,12 +58,8 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
     index = open_folder(root).index
     chosen = np.zeros(index.num_rows, np.bool_)
     for column, values in selection.items():
-        found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
         for value in values:
-            if not (found == value).any():
-                known = sorted({str(name) for name in found if name is not None})
-                raise CacheError(f"{root}: has no {column} {value}; it has {first_of(known, 5) or 'none'}")
-            chosen |= found == value
+            chosen |= rows_with(index, column, [value], root)
     return np.flatnonzero(chosen)
 
 

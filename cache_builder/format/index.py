@@ -1,6 +1,6 @@
 """The label index: a row a position, columns as Arrow, never as a Python object a row."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.text import first_of
 
 OK, FAILED, REMOVED = "ok", "failed", "removed"
 
@@ -49,6 +51,23 @@ def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     """Return the rows of several tables as one table, in their order, with one dictionary a column."""
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+class NothingChosenError(CacheError):
+    """No clip of a cache is of what was asked for."""
+
+
+def rows_with(index: pa.Table, column: str, values: Collection[str], where: object) -> NDArray[np.bool_]:
+    """Return for each row whether it has one of some values in a column, bool [N].
+
+    Raises NothingChosenError, whose message begins with `where`, if a value is nowhere in the column.
+    """
+    found = index[column].cast(pa.string())
+    known = {name for name in found.unique().to_pylist() if name is not None}
+    if unknown := sorted(set(values) - known):
+        has = first_of(sorted(known), 5) or "none"
+        raise NothingChosenError(f"{where}: has no {column} {first_of(unknown, 5, '')}; it has {has}")
+    return pc.is_in(found, value_set=pa.array(list(values), pa.string())).to_numpy()
 
 
 def index_of_positions(index: pa.Table, positions: NDArray[np.int64], vocabulary: Vocabulary) -> pa.Table:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -28,7 +29,7 @@ from signprep.cache_builder.folder.transaction import (
     refuse_foreign_folder,
     write_state,
 )
-from signprep.cache_builder.format.index import OK, index_of_positions, used_vocabulary
+from signprep.cache_builder.format.index import OK, NothingChosenError, index_of_positions, rows_with, used_vocabulary
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
     INDEX,
@@ -52,15 +53,10 @@ from signprep.cache_builder.remote.published import PublishedCache, open_publish
 from signprep.cache_builder.remote.pull import METADATA, fetch_metadata, refuse_other_state
 from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
-from signprep.pipeline.errors import CacheCorruptError, CacheError
-from signprep.pipeline.runtime.text import first_of
+from signprep.pipeline.errors import CacheCorruptError
 
 _STATE = "selection.json"
 """In the build folder: which selection of which state is being pulled."""
-
-
-class _NothingChosenError(CacheError):
-    """No clip is of what was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,26 +75,17 @@ class Selection:
 
         Raises CacheError if a value is nowhere in the index, or no clip is chosen.
         """
-        chosen = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) == OK
+        chosen = pc.equal(index["status"].cast(pa.string()), OK).to_numpy()
         for column, values in (("split", self.splits), ("gloss", self.glosses), ("signer", self.signers)):
-            if not values:
-                continue
-            found = index[column].cast(pa.string()).to_numpy(zero_copy_only=False)
-            known = {str(name) for name in found if name is not None}
-            strange = sorted(set(values) - known)
-            if strange:
-                shown = first_of(sorted(known), 5)
-                raise _NothingChosenError(
-                    f"{where}: has no {column} {', '.join(strange[:5])}; it has {shown or 'none'}"
-                )
-            chosen &= np.isin(found.astype(str), list(values))
+            if values:
+                chosen &= rows_with(index, column, values, where)
         positions = np.flatnonzero(chosen)
         if not len(positions):
-            raise _NothingChosenError(f"{where}: no clip matches all of the filters")
+            raise NothingChosenError(f"{where}: no clip matches all of the filters")
         return positions
 
     def digest(self, fingerprint: str) -> str:
-        """Return who the selection of one state of a cache is."""
+        """Return the digest of a state of a cache and these filters."""
         document = [fingerprint, sorted(self.splits), sorted(self.glosses), sorted(self.signers)]
         encoded = json.dumps(document, ensure_ascii=False).encode()
         return hashlib.blake2b(encoded, digest_size=16).hexdigest()
@@ -129,7 +116,7 @@ def pull_selection(
     was_there = out.exists()
     try:
         return _pull_selection(source, out, selection, digest, overwrite=overwrite)
-    except _NothingChosenError:
+    except NothingChosenError:
         if not was_there:
             shutil.rmtree(out)
         raise
