@@ -89,8 +89,7 @@ class ClipPool:
             info: of the cache that is built.
             catalogue: file to write.
 
-        Raises:
-            CacheError: the shelf cannot be reached, or what lies there is no shelf's.
+        Raises CacheError if the pool cannot be reached, or what lies there is no pool's.
         """
         pool = cls(url=_url_of(location), info=info, catalogue=catalogue)
         parts = sorted(name for name in pool.folder.sizes("parts") if name.endswith(".parquet"))

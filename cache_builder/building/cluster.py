@@ -235,8 +235,7 @@ def _by_value() -> Callable[[bytes], Any]:
 def connected(cluster: Cluster) -> Iterator[Client]:
     """Connect to a cluster while the block runs.
 
-    Raises:
-        SignprepError: its driver is not installed, nobody answers, or it has no workers.
+    Raises SignprepError if its driver is not installed, nobody answers, or it has no workers.
     """
     cluster.check()
     with {"dask": _dask, "ray": _ray}[cluster.backend](cluster) as client:

@@ -45,8 +45,7 @@ class Estimate:
 def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
     """Build a few of the plan's clips in memory and scale up what they take.
 
-    Raises:
-        CacheError: not one of them can be built.
+    Raises CacheError if not one of them can be built.
     """
     use_one_thread()
     by_video: dict[str, list[Segment]] = {}

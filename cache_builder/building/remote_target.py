@@ -18,11 +18,10 @@ from signprep.cache_builder.building.encode_shard import RemoteStore, ShardResul
 from signprep.cache_builder.building.workers import RunOptions, Watch
 from signprep.cache_builder.folder.local_records import VIDEO_STAMPS, VideoStamp, decode_stamps, encode_stamps
 from signprep.cache_builder.folder.transaction import write_state
-from signprep.cache_builder.format.layout import CacheInfo, CacheManifest, CacheObject
+from signprep.cache_builder.format.layout import METADATA, CacheInfo, CacheManifest, CacheObject
 from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.published import BUILDING
-from signprep.cache_builder.remote.pull import METADATA
 from signprep.cache_builder.remote.push import confirm_visibility, publish, published_manifest, send_objects
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.cache_builder.remote.streaming import open_streamed

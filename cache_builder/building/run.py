@@ -3,11 +3,11 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from signprep.cache_builder.building.build import BuildResult, build
 from signprep.cache_builder.building.clip_pool import check_pool
-from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.estimate import estimate_build
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.remote_target import check_url
@@ -33,8 +33,7 @@ def plan_annotations(
 ) -> tuple[BuildPlan, list[Leak]]:
     """Assign splits and return the plan of a cache, and what its splits have in common.
 
-    Raises:
-        AnnotationError: the data cannot be split as asked.
+    Raises AnnotationError if the data cannot be split as asked.
     """
     hashes = hash_possible_duplicates(annotations.roots, (segment.video for segment in annotations.segments))
     segments = assign_splits(annotations.segments, splits, content_hashes=hashes)
@@ -48,54 +47,47 @@ def build_from_annotations(
     options: BuildOptions,
     *,
     splits: SplitOptions = SplitOptions(),
-    workers: int = -1,
-    strict: bool = False,
+    run: RunOptions = RunOptions(),  # noqa: B008  (frozen)
     overwrite: bool = False,
-    cluster: Cluster | None = None,
     confirm: Callable[[str], None] | None = None,
-    pool: Location | None = None,
 ) -> str:
     """Build or continue the cache of a data set, with progress on stderr, and return the summary for people.
 
     Args:
-        annotations: of the data set.
+        annotations: the data set's segments.
         out: a folder, or a URL that workers write to.
-        options: what to build.
-        splits: how to split it.
-        workers: processes of this machine, -1 for all cores.
-        strict: stop at the first problem.
+        options: how clips are cut and stored.
+        splits: how segments are split.
+        run: who builds, and how.
         overwrite: build anew what is there.
-        cluster: builds in place of this machine.
         confirm: is told who may read a URL, if that is not the team alone for certain; it raises to stop.
-        pool: clips that others have cut, to which those that are cut here are added.
 
     Raises:
-        AnnotationError: the data cannot be split as asked, or there is any problem with `strict`.
+        AnnotationError: the data cannot be split as asked, or there is any problem with `run.strict`.
         CacheError, DecodeError: as `build` does, or the disk is too small.
     """
-    if strict and annotations.problems:
+    if run.strict and annotations.problems:
         raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
     if isinstance(out, str):
         check_url(out, confirm)
-    if pool is not None:
-        check_pool(pool, confirm)
+    if run.pool is not None:
+        check_pool(run.pool.location, confirm)
     plan, found = plan_annotations(annotations, options, splits)
     started = time.monotonic()
-    use = PoolUse(location=pool) if pool is not None else None
     if isinstance(out, Path):
         check_space(out, num_clips=plan.num_clips, raw_rgb_bytes=plan.info.clip_spec.raw_rgb_bytes)
     with progress_bar("Building", plan.num_clips, "clips") as progress:
-        run = RunOptions(workers=workers, cluster=cluster, strict=strict, progress=progress, pool=use)
-        report = build(plan, out, run, overwrite=overwrite)
-    summary = build_summary(plan, report, annotations.problems, found, out, time.monotonic() - started)
-    return summary if use is None else f"{summary}\n{_pool_lines(use)}"
+        result = build(plan, out, replace(run, progress=progress), overwrite=overwrite)
+    lines = build_summary(plan, result, out, time.monotonic() - started)
+    lines += _problem_lines(annotations.problems, found)
+    return "\n".join(lines if run.pool is None else lines + _pool_lines(run.pool))
 
 
-def _pool_lines(use: PoolUse) -> str:
+def _pool_lines(use: PoolUse) -> list[str]:
     lines = [f"taken from the shelf {shown(use.location)}: {counted(use.num_taken, 'clip')}"]
     if use.errors:
         lines.append(f"clips of {counted(len(use.errors), 'shard')} could not be put there: {use.errors[0]}")
-    return "\n".join(lines)
+    return lines
 
 
 def dry_run(
@@ -103,9 +95,7 @@ def dry_run(
 ) -> str:
     """Return what a build would do and take, for people; nothing is written.
 
-    Raises:
-        AnnotationError: the data cannot be split as asked.
-        CacheError: not one clip of those tried can be built.
+    Raises AnnotationError if the data cannot be split as asked, CacheError if not one clip of those tried can be built.
     """
     plan, found = plan_annotations(annotations, options, splits)
     estimate = estimate_build(plan, out)
@@ -128,37 +118,30 @@ def dry_run(
     return "\n".join(lines + _problem_lines(annotations.problems, found))
 
 
-def build_summary(
-    plan: BuildPlan,
-    report: BuildResult,
-    problems: Sequence[Problem],
-    found_leaks: Sequence[Leak],
-    out: Location,
-    seconds: float,
-) -> str:
+def build_summary(plan: BuildPlan, result: BuildResult, out: Location, seconds: float) -> list[str]:
     """Return the lines that tell what was built, and what was not and why."""
-    num_ok = report.num_clips - report.num_failed
-    ratio = report.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
+    num_ok = result.num_clips - result.num_failed
+    ratio = result.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
     lines = [
-        f"{shown(out)}: {num_ok} clips ({_listed(report.splits)}) of {len(plan.info.vocabulary)} glosses from "
-        f"{counted(report.num_videos, 'video')}, {byte_size(report.stored_bytes)}, "
+        f"{shown(out)}: {num_ok} clips ({_listed(result.splits)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{counted(result.num_videos, 'video')}, {byte_size(result.stored_bytes)}, "
         f"{ratio:.3f} of their size as raw RGB",
     ]
-    num_new = report.num_clips - report.num_reused
+    num_new = result.num_clips - result.num_reused
     if num_new:
-        done = "tried" if report.num_failed else "built"
+        done = "tried" if result.num_failed else "built"
         speed = num_new / max(seconds, 1e-9)
         lines.append(f"{done} {counted(num_new, 'clip')} in {seconds:.1f} s, {speed:.1f} clips/s")
-    if report.num_reused:
-        changed = f", {report.num_changed} of them with other labels, names or splits" if report.num_changed else ""
-        failed = ", failed ones among them" if report.num_failed else ""
-        lines.append(f"{counted(report.num_reused, 'clip')} stayed as they were{failed}{changed}")
-    if report.num_removed:
-        lines.append(f"gone from the data: {counted(report.num_removed, 'clip')}; `signprep compact` frees their bytes")
-    if report.num_failed:
-        lines.append(f"{counted(report.num_failed, 'clip')} failed:")
-        lines += first_lines([f"{reason} [{', '.join(ids)}]" for reason, ids in report.failures.items()], SHOWN_LINES)
-    return "\n".join(lines + _problem_lines(problems, found_leaks))
+    if result.num_reused:
+        changed = f", {result.num_changed} of them with other labels, names or splits" if result.num_changed else ""
+        failed = ", failed ones among them" if result.num_failed else ""
+        lines.append(f"{counted(result.num_reused, 'clip')} stayed as they were{failed}{changed}")
+    if result.num_removed:
+        lines.append(f"gone from the data: {counted(result.num_removed, 'clip')}; `signprep compact` frees their bytes")
+    if result.num_failed:
+        lines.append(f"{counted(result.num_failed, 'clip')} failed:")
+        lines += first_lines([f"{reason} [{', '.join(ids)}]" for reason, ids in result.failures.items()], SHOWN_LINES)
+    return lines
 
 
 def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:

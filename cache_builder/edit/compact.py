@@ -52,8 +52,7 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
         root: a finished cache.
         selection: values by columns of `SELECTORS`.
 
-    Raises:
-        CacheError: a value is nowhere in the cache.
+    Raises CacheError if a value is nowhere in the cache.
     """
     index = open_folder(root).index
     chosen = np.zeros(index.num_rows, np.bool_)
@@ -66,8 +65,7 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
 def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactResult:
     """Drop removed clips from a finished cache, and those to forget, as in `matching_positions`, with their rows.
 
-    Raises:
-        CacheError: it is no finished cache, another process writes it, or nothing would be left.
+    Raises CacheError if it is no finished cache, another process writes it, or nothing would be left.
     """
     read_info(root)
     with changed_cache(root) as change:

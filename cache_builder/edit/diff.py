@@ -89,8 +89,7 @@ class CacheDiff:
 def diff(first: Path, second: Path) -> CacheDiff:
     """Compare two finished caches.
 
-    Raises:
-        CacheError: one of them is none, or cannot be read.
+    Raises CacheError if one of them is none, or cannot be read.
     """
     caches = open_folder(first), open_folder(second)
     tables = [live_rows(cache) for cache in caches]

@@ -59,8 +59,7 @@ def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairRes
         faults: of its objects.
         roots: where the videos are.
 
-    Raises:
-        CacheError: its index or its group's metadata is damaged, or another process writes it.
+    Raises CacheError if its index or its group's metadata is damaged, or another process writes it.
     """
     for path in (INDEX, GROUP_METADATA):
         if any(fault.path == path for fault in faults):

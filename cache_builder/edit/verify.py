@@ -53,8 +53,7 @@ def verify_cache(
         workers: threads.
         progress: told the number of objects that are done.
 
-    Raises:
-        CacheVersionError, CacheIncompleteError, CacheError: it is no finished cache of a known format at all.
+    Raises CacheVersionError, CacheIncompleteError, CacheError if it is no finished cache of a known format at all.
     """
     read_info(root)
     manifest = read_manifest(root)
@@ -145,8 +144,7 @@ def _bad_clips(cache: Cache, workers: int) -> list[Fault]:
 def verify_source(url: str) -> tuple[list[Fault], int]:
     """Return what is wrong with the objects of a cache behind a URL, and how many there are.
 
-    Raises:
-        CacheError: there is no finished cache, or its manifest is none of a cache.
+    Raises CacheError if there is no finished cache, or its manifest is none of a cache.
     """
     source = open_published(url)
 

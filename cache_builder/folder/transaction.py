@@ -26,8 +26,8 @@ from signprep.cache_builder.format.layout import (
     CacheInfo,
     CacheManifest,
     CacheObject,
+    finished_manifest,
     read_info,
-    read_manifest,
     write_atomically,
     write_metadata,
 )
@@ -46,11 +46,6 @@ class CacheChange:
         self.new_objects = self.build_folder / _STAGED
         """Folder under which new objects are written, at their paths inside the cache."""
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether there is a finished cache, which the change replaces."""
-        return (self.root / MANIFEST).exists()
-
     def begin(self, info: CacheInfo, digest: str, *, overwrite: bool) -> bool:
         """Begin a new cache in place, or go on with one of the same plan; return False where a finished one stays.
 
@@ -59,8 +54,7 @@ class CacheChange:
             digest: of the plan by which a stopped change is known again.
             overwrite: empty the folder, whatever it holds.
 
-        Raises:
-            CacheError: the folder holds something else, or the unfinished cache of another plan.
+        Raises CacheError if the folder holds something else, or the unfinished cache of another plan.
         """
         state = "new" if overwrite else cache_state(self.root, digest)
         if state == "finished":
@@ -96,12 +90,12 @@ class CacheChange:
         Args:
             manifest: of objects that are in place or among the new ones; objects that it does not name are deleted.
         """
-        old = read_manifest(self.root).objects if self.is_finished else {}
+        old = finished_manifest(self.root)
         manifest.write(self.new_objects)
         if self.new_objects == self.root:
             self.discard()
             return
-        journal = {"deleted": sorted(old.keys() - manifest.objects.keys())}
+        journal = {"deleted": sorted(old.objects.keys() - manifest.objects.keys()) if old else []}
         write_atomically(self.build_folder / _JOURNAL, json.dumps(journal).encode())
         _finish_commit(self.root)
 
@@ -118,8 +112,7 @@ class CacheChange:
 def changed_cache(root: Path) -> Iterator[CacheChange]:
     """Hold the right to write a cache while the block runs; a change that was stopped is brought to its end first.
 
-    Raises:
-        CacheError: the folder holds something else, cannot be written, or another process writes it.
+    Raises CacheError if the folder holds something else, cannot be written, or another process writes it.
     """
     refuse_foreign_folder(root)  # before a lock is put into it
     with builder_lock(root):
@@ -143,8 +136,7 @@ def refuse_foreign_folder(root: Path) -> None:
 def cache_state(root: Path, digest: str) -> str:
     """Return `new`, `started` (a build of this plan) or `finished` (a cache of whatever data).
 
-    Raises:
-        CacheError: something else is there, or the build of another plan has not ended.
+    Raises CacheError if something else is there, or the build of another plan has not ended.
     """
     refuse_foreign_folder(root)
     if (root / MANIFEST).exists():
@@ -165,8 +157,7 @@ def cache_state(root: Path, digest: str) -> str:
 def builder_lock(root: Path) -> Iterator[None]:
     """Hold the right to write the cache in a folder, which is made. It ends with the process, however that ends.
 
-    Raises:
-        CacheError: another process holds it, or the folder cannot be written.
+    Raises CacheError if another process holds it, or the folder cannot be written.
     """
     folder = root / BUILD_FOLDER
     # A soft lock, in place of what the file system lacks, would stay behind when its owner is killed.

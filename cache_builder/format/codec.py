@@ -56,8 +56,7 @@ class ClipCodec:
     def decode(self, chunk: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
         """Write the clip of an inner chunk into `out`, uint8 [T, ...], C-contiguous.
 
-        Raises:
-            CacheCorruptError: the checksum, the size or the compressed stream is not what was written.
+        Raises CacheCorruptError if the checksum, the size or the compressed stream is not what was written.
         """
         payload, flat = chunk[:-CHECKSUM_BYTES], out.reshape(-1)
         stored = int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")

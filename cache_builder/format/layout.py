@@ -34,6 +34,8 @@ FORMAT_VERSION = 1
 GROUP_METADATA = "zarr.json"
 ARRAY_METADATA = "clips/zarr.json"
 INDEX = "index.parquet"
+METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
+"""The objects of a cache that are no shards."""
 MANIFEST = "manifest.json"
 BUILD_FOLDER = ".build"
 UNFINISHED_SUFFIX = ".part"
@@ -244,6 +246,11 @@ def read_manifest(root: Path) -> CacheManifest:
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
     return parse_manifest(data, root)
+
+
+def finished_manifest(root: Path) -> CacheManifest | None:
+    """Return the manifest of a finished cache, None where there is none; raises as `read_manifest`."""
+    return read_manifest(root) if (root / MANIFEST).exists() else None
 
 
 def parse_manifest(data: bytes, where: object) -> CacheManifest:

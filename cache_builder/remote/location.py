@@ -25,8 +25,7 @@ def location_of(location: str | Path) -> Location:
     >>> location_of("s3://team/aihub.zarr/"), location_of("file:///data/a.zarr").as_posix()
     ('s3://team/aihub.zarr', '/data/a.zarr')
 
-    Raises:
-        CacheError: the URL ends after its scheme.
+    Raises CacheError if the URL ends after its scheme.
     """
     if isinstance(location, Path) or not _URL.fullmatch(location):
         return Path(location)

@@ -33,10 +33,10 @@ from signprep.cache_builder.format.index import OK, NothingChosenError, index_of
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
     INDEX,
-    MANIFEST,
+    METADATA,
     CacheInfo,
     CacheObject,
-    read_manifest,
+    finished_manifest,
     shard_path,
     write_atomically,
 )
@@ -50,7 +50,7 @@ from signprep.cache_builder.format.shard import (
 )
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.published import PublishedCache, open_published
-from signprep.cache_builder.remote.pull import METADATA, fetch_metadata, refuse_other_state
+from signprep.cache_builder.remote.pull import fetch_metadata, refuse_other_state
 from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.pipeline.errors import CacheCorruptError
@@ -94,18 +94,10 @@ class Selection:
 def pull_selection(
     location: Location, out: Path, selection: Selection, *, overwrite: bool = False, dry_run: bool = False
 ) -> TransferResult:
-    """Make a folder the cache of the chosen clips of a cache.
+    """Make a folder the cache of some clips of a finished cache; a dry run fetches the index only.
 
-    Labels stay those of the source, so that its models go on working; with a choice of glosses, labels are theirs.
-
-    Args:
-        location: of a finished cache.
-        out: a new folder, or one that was pulled before.
-        selection: which clips.
-        overwrite: replace a cache that nobody else has.
-        dry_run: only say what would travel; the index does.
-
-    Raises: as `pull`, and CacheError if nothing is chosen.
+    Labels stay those of that cache, so that its models go on working; with a choice of glosses, labels are theirs.
+    Raises as `pull`, and CacheError if nothing is chosen.
     """
     source = open_published(location)
     digest = selection.digest(source.manifest.fingerprint)
@@ -127,42 +119,44 @@ def _pull_selection(
 ) -> TransferResult:
     with changed_cache(out) as change:
         refuse_other_state(out, source, overwrite=overwrite)
-        if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
+        if (present := _present(out, digest)) is not None:
             change.discard()
-            return _nothing_to_fetch(out)
+            return present
         change.resume(_STATE, digest)
-        return _fetch(source, change, _Part.of(source, out, selection), digest)
+        return _fetch(source, change, _Plan.of(source, out, selection), digest)
 
 
-def _nothing_to_fetch(out: Path) -> TransferResult:
-    shards = {path: entry for path, entry in read_manifest(out).objects.items() if path not in METADATA}
-    return TransferResult.of(shards, [])
+def _present(out: Path, digest: str) -> TransferResult | None:
+    """Return the result of a pull of what is there already, None if something else is there."""
+    manifest = finished_manifest(out)
+    if manifest is None or manifest.plan_digest != digest:
+        return None
+    return TransferResult.of({path: entry for path, entry in manifest.objects.items() if path not in METADATA}, [])
 
 
 def _would_fetch(source: PublishedCache, out: Path, selection: Selection, digest: str) -> TransferResult:
     """Return what would travel, without a change of the folder: an interrupted pull may have left its shards there."""
-    if (out / MANIFEST).exists() and read_manifest(out).plan_digest == digest:
-        return _nothing_to_fetch(out)
+    if (present := _present(out, digest)) is not None:
+        return present
     with TemporaryDirectory(prefix="signprep-") as scratch:
-        part = _Part.of(source, Path(scratch), selection)
+        plan = _Plan.of(source, Path(scratch), selection)
     is_same = (state := out / BUILD_FOLDER / _STATE).exists() and state.read_text() == digest
-    missing = part.missing(CacheChange(out).new_objects) if is_same else list(range(part.info.num_shards))
+    missing = plan.missing(CacheChange(out).new_objects) if is_same else list(range(plan.info.num_shards))
     return TransferResult(
-        num_objects=part.info.num_shards,
-        num_bytes=part.num_bytes,
+        num_objects=plan.info.num_shards,
+        num_bytes=plan.num_bytes,
         num_sent=len(missing),
-        sent_bytes=part.num_bytes_of(missing),
+        sent_bytes=plan.num_bytes_of(missing),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """What is to be fetched, and what the new cache will be."""
+class _Plan:
+    """The clips to fetch, and the cache that they will be."""
 
     source_info: CacheInfo
     info: CacheInfo
     index: pa.Table
-    """Of the new cache."""
     sources: NDArray[np.int64]
     """Position in the source of each new position."""
 
@@ -179,7 +173,7 @@ class _Part:
         return sum(int(sizes[number * size : (number + 1) * size].sum()) for number in shards)
 
     @classmethod
-    def of(cls, source: PublishedCache, out: Path, selection: Selection) -> "_Part":
+    def of(cls, source: PublishedCache, out: Path, selection: Selection) -> "_Plan":
         info, folder = fetch_metadata(source, out)
         index = pq.read_table(folder / INDEX, page_checksum_verification=True)
         sources = selection.positions(index, source)
@@ -192,30 +186,30 @@ class _Part:
         )
 
 
-def _fetch(source: PublishedCache, change: CacheChange, part: _Part, digest: str) -> TransferResult:
+def _fetch(source: PublishedCache, change: CacheChange, plan: _Plan, digest: str) -> TransferResult:
     out, staged = change.root, change.new_objects
-    missing = part.missing(staged)
-    num_bytes = part.num_bytes_of(missing)
+    missing = plan.missing(staged)
+    num_bytes = plan.num_bytes_of(missing)
     check_free_bytes(out, num_bytes)
 
     def fetch(number: int, progress: Progress) -> int:
-        size = part.info.clips_per_shard
+        size = plan.info.clips_per_shard
         rows = slice(number * size, (number + 1) * size)
-        stored = part.index["stored_bytes"].to_numpy()[rows]
-        chunks, num_bytes = _chunks_of(source, part.source_info, part.sources[rows], stored)
-        write_atomically(staged / shard_path(part.info, number), shard_bytes(chunks, size))
+        stored = plan.index["stored_bytes"].to_numpy()[rows]
+        chunks, num_bytes = _chunks_of(source, plan.source_info, plan.sources[rows], stored)
+        write_atomically(staged / shard_path(plan.info, number), shard_bytes(chunks, size))
         progress(int(stored.sum()))
         return num_bytes
 
     fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=num_bytes)
-    paths = [shard_path(part.info, number) for number in range(part.info.num_shards)]
+    paths = [shard_path(plan.info, number) for number in range(plan.info.num_shards)]
     objects = {path: CacheObject.of((staged / path).read_bytes()) for path in paths}
-    manifest = write_state(staged, part.info, index=part.index, objects=objects, plan_digest=digest)
+    manifest = write_state(staged, plan.info, index=plan.index, objects=objects, plan_digest=digest)
     note_synced(out, manifest.fingerprint)
     change.commit(manifest)
     return TransferResult(
         num_objects=len(objects),
-        num_bytes=sum(fetched) + part.num_bytes - num_bytes,
+        num_bytes=sum(fetched) + plan.num_bytes - num_bytes,
         num_sent=len(missing),
         sent_bytes=sum(fetched),
     )

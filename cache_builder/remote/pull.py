@@ -18,16 +18,13 @@ from signprep.cache_builder.folder.transaction import (
     refuse_foreign_folder,
 )
 from signprep.cache_builder.format.layout import (
-    ARRAY_METADATA,
     BUILD_FOLDER,
-    GROUP_METADATA,
-    INDEX,
-    MANIFEST,
+    METADATA,
     UNFINISHED_SUFFIX,
     CacheInfo,
     CacheManifest,
     CacheObject,
-    read_manifest,
+    finished_manifest,
 )
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.published import PublishedCache, open_published
@@ -36,7 +33,6 @@ from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.cache_builder.remote.untrusted import validate_metadata
 from signprep.pipeline.errors import CacheError
 
-METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
 _FETCHED = "fetched"
 
 
@@ -49,15 +45,15 @@ def pull(
     dry_run: bool = False,
     description: str = "Pulling",
 ) -> TransferResult:
-    """Make a folder the same cache as the one at a location.
+    """Make a folder the same cache as the finished one at a location.
 
     Args:
-        location: of a finished cache.
+        location: a folder or a URL.
         out: a new folder, or a copy of the cache that is brought to the same state.
         check: also hash what is here already, and fetch again what is damaged.
         overwrite: replace a cache that nobody else has.
         dry_run: only say what would travel.
-        description: of the progress bar.
+        description: text before the progress bar.
 
     Raises:
         CacheError: the source is no finished cache or cannot be read, or `out` holds something else.
@@ -73,9 +69,10 @@ def pull(
     with changed_cache(out) as change:
         refuse_other_state(out, source, overwrite=overwrite)
         differing = _differing(out, manifest, check=check)
-        if differing or not (out / MANIFEST).exists() or read_manifest(out) != manifest:
+        if differing or finished_manifest(out) != manifest:
             _fetch(source, change, differing, description)
-            note_synced(out, manifest.fingerprint)  # before it is in place: killed in between, it is not one's own work
+            # Before it is in place: killed in between, it is not taken for somebody's own work.
+            note_synced(out, manifest.fingerprint)
             _stage(source, change, differing)
             change.commit(manifest)
         else:
@@ -86,12 +83,12 @@ def pull(
 
 def refuse_other_state(out: Path, source: PublishedCache, *, overwrite: bool) -> None:
     """Raise CacheError if a folder holds an unfinished build, or a cache that nobody else has."""
-    if (out / BUILD_FOLDER / PLAN).exists() and not (out / MANIFEST).exists():
+    manifest = finished_manifest(out)
+    if manifest is None and (out / BUILD_FOLDER / PLAN).exists():
         raise CacheError(f"{out}: holds a build that has not ended; finish it with its own command, or pull elsewhere")
-    if overwrite or not (out / MANIFEST).exists():
+    if overwrite or manifest is None:
         return
-    fingerprint = read_manifest(out).fingerprint
-    if fingerprint not in (source.manifest.fingerprint, *synced_fingerprints(out)):
+    if manifest.fingerprint not in (source.manifest.fingerprint, *synced_fingerprints(out)):
         raise CacheError(
             f"{out}: holds a cache that was built or changed here and is nowhere else, as far as this folder tells; "
             "pull to another folder (`signprep merge` makes one of both), or --overwrite to lose it"
@@ -120,7 +117,8 @@ def fetch_object(source: PublishedCache, path: str, folder: Path, progress: Prog
 
 def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
     """Return the paths of objects that are not here, or not as they should be."""
-    here = read_manifest(out).objects if (out / MANIFEST).exists() else {}
+    old = finished_manifest(out)
+    here = old.objects if old else {}
 
     def is_here(path: str, entry: CacheObject) -> bool:
         file = out / path
@@ -170,8 +168,7 @@ def fetch_metadata(source: PublishedCache, out: Path) -> tuple[CacheInfo, Path]:
 
     Returns the cache's info, and a folder with the metadata at their paths inside a cache.
 
-    Raises:
-        CacheCorruptError: see `validate_metadata`.
+    Raises as `validate_metadata`.
     """
     fetched, together = fetched_folder(out), out / BUILD_FOLDER / "metadata"
     fetched.mkdir(parents=True, exist_ok=True)

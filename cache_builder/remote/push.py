@@ -51,8 +51,7 @@ def push(
         confirm: is told who may read the destination before anything is sent there, if that is not the team alone for
             certain; it raises to stop.
 
-    Raises:
-        CacheError: it is no finished cache, an object of it is damaged, or the destination cannot be written.
+    Raises CacheError if it is no finished cache, an object of it is damaged, or the destination cannot be written.
     """
     read_info(cache)
     manifest = read_manifest(cache)

@@ -43,8 +43,7 @@ def validate_manifest(manifest: CacheManifest, where: object) -> None:
         manifest: as it arrived; its own checksum has been compared.
         where: it came from, for the message.
 
-    Raises:
-        CacheCorruptError: a name that is none of a cache's, an impossible size, or a hash that is none.
+    Raises CacheCorruptError if a name is none of a cache's, a size is impossible, or a hash is none.
     """
     for path, entry in manifest.objects.items():
         if path not in _LIMITS and not _SHARD.fullmatch(path):
