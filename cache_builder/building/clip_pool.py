@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from signprep.cache_builder.format.index import SCHEMA, parquet_bytes
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject
 from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.push import Visibility, visibility_of
@@ -39,14 +40,9 @@ _PARALLEL = 8
 
 _SCHEMA = pa.schema(
     [
-        pa.field("video_hash", pa.string(), nullable=False),
-        pa.field("start_seconds", pa.float64(), nullable=False),
-        pa.field("end_seconds", pa.float64(), nullable=False),
-        pa.field("clip_start_seconds", pa.float64(), nullable=False),
-        pa.field("clip_end_seconds", pa.float64(), nullable=False),
-        pa.field("sampled_seconds", pa.list_(pa.float64()), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("num_bytes", pa.int64(), nullable=False),
+        *(SCHEMA.field(name).with_nullable(False) for name in ("video_hash", "start_seconds", "end_seconds")),
+        *(SCHEMA.field(name).with_nullable(False) for name in POOLED_COLUMNS),
+        *(pa.field(name, pa.int64(), nullable=False) for name in ("offset", "num_bytes")),
     ]
 )
 
@@ -156,10 +152,10 @@ class ClipPool:
             offset += len(clip.chunk)
         bundle = b"".join(clip.chunk for clip in clips.values())
         name = CacheObject.of(bundle).hash
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), sink, compression="zstd", write_page_checksum=True)
+        table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+        part = parquet_bytes(table, compression="zstd", write_page_checksum=True)
         self.folder.upload(bundle, f"clips/{name}")
-        self.folder.upload(sink.getvalue().to_pybytes(), f"parts/{name}.parquet")
+        self.folder.upload(part, f"parts/{name}.parquet")
 
 
 def _url_of(location: Location) -> str:

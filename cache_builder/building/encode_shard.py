@@ -20,7 +20,7 @@ from signprep.cache_builder.building.clip_pool import POOLED_COLUMNS, ClipIdenti
 from signprep.cache_builder.building.plan import ShardPlan
 from signprep.cache_builder.folder.transaction import delete_torn_writes
 from signprep.cache_builder.format.codec import use_one_thread
-from signprep.cache_builder.format.index import FAILED, OK, index_table
+from signprep.cache_builder.format.index import FAILED, OK, index_table, parquet_bytes
 from signprep.cache_builder.format.layout import BUILD_FOLDER, CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
@@ -214,8 +214,13 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
     use_one_thread()
     rows: list[dict[str, Any]] = []
     chunks = list(kept)
-    hashes = _video_hashes(task) if task.pool else {}
-    pooled = task.pool.get(_identities(task.plan.segments, hashes)) if task.pool else {}
+    hashes: dict[str, str | None] = {}
+    pooled: Mapping[ClipIdentity, PooledClip] = {}
+    if task.pool is not None:
+        videos = dict.fromkeys(segment.video for segment in task.plan.segments)
+        hashes = {video: task.roots.content_hash(video) for video in videos}
+        wanted = (_identity(segment, hashes[segment.video]) for segment in task.plan.segments)
+        pooled = task.pool.get([identity for identity in wanted if identity is not None])
     cut: dict[ClipIdentity, PooledClip] = {}
     num_pooled = 0
     for segment, row, chunk in _encoded_clips(task, pooled, hashes):
@@ -235,8 +240,7 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         data = shard_bytes(chunks, task.info.clips_per_shard)
         entry = CacheObject.of(data)
         stored = {"path": path, "num_bytes": str(entry.num_bytes), "hash": entry.hash}
-    sink = pa.BufferOutputStream()
-    pq.write_table(index_table(rows).replace_schema_metadata(stored), sink)
+    part = parquet_bytes(index_table(rows).replace_schema_metadata(stored))
     num_ok = sum(row["status"] == OK for row in rows)
     result = ShardResult(
         number=task.plan.number,
@@ -246,7 +250,7 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         num_pooled=num_pooled,
         pool_error=_put(task.pool, cut) if task.pool else None,
     )
-    return EncodedShard(path=path, data=data, part=sink.getvalue().to_pybytes(), result=result)
+    return EncodedShard(path=path, data=data, part=part, result=result)
 
 
 def _put(pool: ClipPool, cut: Mapping[ClipIdentity, PooledClip]) -> str | None:
@@ -258,19 +262,8 @@ def _put(pool: ClipPool, cut: Mapping[ClipIdentity, PooledClip]) -> str | None:
     return None
 
 
-def _video_hashes(task: ShardTask) -> dict[str, str | None]:
-    """Return the content hash of each of the task's videos, None where it cannot be read."""
-    videos = dict.fromkeys(segment.video for segment in task.plan.segments)
-    return {video: task.roots.content_hash(video) for video in videos}
-
-
 def _identity(segment: Segment, video_hash: str | None) -> ClipIdentity | None:
     return ClipIdentity(video_hash, segment.start_seconds, segment.end_seconds) if video_hash is not None else None
-
-
-def _identities(segments: Sequence[Segment], hashes: Mapping[str, str | None]) -> list[ClipIdentity]:
-    found = (_identity(segment, hashes[segment.video]) for segment in segments)
-    return [identity for identity in found if identity is not None]
 
 
 def _encoded_clips(

@@ -20,7 +20,8 @@ from signprep.pipeline.datasets.segment import Segment, Vocabulary
 MAX_CLIPS_PER_SHARD = 128
 """About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""
 
-_SEGMENT_FIELDS = tuple(field.name for field in fields(Segment))
+SEGMENT_FIELDS = tuple(field.name for field in fields(Segment))
+"""Columns of the index that come from the label."""
 
 SPLIT_ORDER = {"train": 0, "val": 1, "test": 2, None: 3}
 
@@ -59,7 +60,7 @@ class BuildPlan:
         """Hash of everything that decides the cache; the data root's place does not."""
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.info.to_dict(), *(segment for shard in self.shards for segment in shard.segments)):
-            values = part if isinstance(part, dict) else [getattr(part, name) for name in _SEGMENT_FIELDS]
+            values = part if isinstance(part, dict) else [getattr(part, name) for name in SEGMENT_FIELDS]
             digest.update(json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
 

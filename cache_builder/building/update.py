@@ -12,25 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from signprep.cache_builder.building.plan import BuildPlan, ShardPlan
+from signprep.cache_builder.building.plan import SEGMENT_FIELDS, BuildPlan, ShardPlan
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, SCHEMA
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.pipeline.datasets.segment import Segment, Vocabulary
 from signprep.pipeline.errors import CacheError
-
-_FROM_SEGMENT = (
-    "segment_id",
-    "video",
-    "start_seconds",
-    "end_seconds",
-    "gloss",
-    "item",
-    "source",
-    "signer",
-    "view",
-    "take",
-    "split",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +127,7 @@ def _content(video_hash: str | None, video: str) -> str:
 
 def _kept_rows(index: pa.Table, stays: Mapping[int, Segment], labels: Mapping[str, int]) -> pa.Table:
     columns = {name: index[name] for name in SCHEMA.names}
-    for name in _FROM_SEGMENT:
+    for name in SEGMENT_FIELDS:
         values = index[name].to_pylist()
         for position, segment in stays.items():
             values[position] = getattr(segment, name)
@@ -174,7 +160,7 @@ def _shards_behind(num_positions: int, clips_per_shard: int, new: Sequence[Segme
 
 def _num_changed(old: pa.Table, new: pa.Table, stays: Mapping[int, Segment]) -> int:
     changed: set[int] = set()
-    for name in (*_FROM_SEGMENT, "status"):
+    for name in (*SEGMENT_FIELDS, "status"):
         pairs = zip(old[name].to_pylist(), new[name].to_pylist(), strict=True)
         changed |= {position for position, (was, now) in enumerate(pairs) if was != now}
     return len(changed & stays.keys())

@@ -90,15 +90,15 @@ def _repair(change: CacheChange, cache: Cache, paths: list[str], roots: DataRoot
         elif path not in numbers:
             unrepaired.append(f"{root / path}: is none of the cache's own files; delete it if it is not yours")
         else:
-            shard, reasons = _made_again(root, info, index, numbers[path], roots)
+            chunks, num_made, reasons = _made_again(root, info, index, numbers[path], roots)
             unrepaired += reasons
             if not reasons:
-                data = shard_bytes(shard.chunks, info.clips_per_shard)
+                data = shard_bytes(chunks, info.clips_per_shard)
                 write_atomically(staged / path, data)
                 objects[path] = CacheObject.of(data)
-                num_clips, num_objects = num_clips + shard.num_made, num_objects + 1
+                num_clips, num_objects = num_clips + num_made, num_objects + 1
                 first = numbers[path] * info.clips_per_shard
-                lengths = [len(chunk) if chunk is not None else 0 for chunk in shard.chunks]
+                lengths = [len(chunk) if chunk is not None else 0 for chunk in chunks]
                 sizes[first : first + len(lengths)] = lengths
     if not np.array_equal(sizes, index["stored_bytes"].to_numpy()):
         # Another version of the compressor: the frames are the same, their bytes are not.
@@ -109,16 +109,10 @@ def _repair(change: CacheChange, cache: Cache, paths: list[str], roots: DataRoot
     return RepairResult(num_clips=num_clips, num_objects=num_objects, unrepaired=tuple(unrepaired))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shard:
-    chunks: list[bytes | None]
-    num_made: int
-
-
 def _made_again(
     root: Path, info: CacheInfo, index: pa.Table, number: int, roots: DataRoots
-) -> tuple[_Shard, list[str]]:
-    """Return a shard's chunks, whole ones as they are and others made again, and why some could not be."""
+) -> tuple[list[bytes | None], int, list[str]]:
+    """Return a shard's chunks, the number of those that were made again, and why others could not be."""
     first = number * info.clips_per_shard
     rows = index.slice(first, info.clips_per_shard).to_pylist()
     chunks = [_whole_chunk(root / shard_path(info, number), info, place, row) for place, row in enumerate(rows)]
@@ -136,7 +130,7 @@ def _made_again(
                 reasons.append(f"clip {first + place}: {name} is not the video that it was cut from")
             else:
                 chunks[place] = info.clip_codec.encode(clip.frames)
-    return _Shard(chunks=chunks, num_made=len(missing) - len(reasons)), reasons
+    return chunks, len(missing) - len(reasons), reasons
 
 
 def _whole_chunk(path: Path, info: CacheInfo, place: int, row: dict[str, object]) -> bytes | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from signprep.cache_builder.format.index import parquet_bytes
 from signprep.cache_builder.format.layout import write_atomically
 from signprep.pipeline.datasets.files import DataRoots, FileStamp
 from signprep.pipeline.runtime.progress import progress_bar
@@ -49,9 +50,7 @@ def encode_stamps(stamps: Mapping[str, VideoStamp]) -> bytes:
             "video_hash": pa.array([entry.video_hash for entry in stamps.values()], pa.string()),
         }
     )
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    return parquet_bytes(table, compression="zstd")
 
 
 def decode_stamps(data: bytes) -> dict[str, VideoStamp]:

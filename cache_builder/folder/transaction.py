@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from signprep.cache_builder.format.index import parquet_bytes
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     BUILD_FOLDER,
@@ -238,9 +238,7 @@ def _delete(root: Path, path: Path) -> None:
 
 def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
     """Write the index under a folder; return its object by path."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(index, sink, compression="zstd", write_page_checksum=True)
-    data = sink.getvalue().to_pybytes()
+    data = parquet_bytes(index, compression="zstd", write_page_checksum=True)
     write_atomically(root / INDEX, data)
     return {INDEX: CacheObject.of(data)}
 

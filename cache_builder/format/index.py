@@ -1,10 +1,12 @@
 """The label index: a row a position, columns as Arrow, never as a Python object a row."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signprep.pipeline.datasets.segment import Vocabulary
@@ -46,6 +48,14 @@ after margins and clipping to the video, null where the clip failed. `label` is 
 def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:
     """Return rows, dictionaries by column name, as a table of `SCHEMA`."""
     return pa.Table.from_pylist(list(rows), schema=SCHEMA)
+
+
+def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
+    """Return a table as the contents of a Parquet file; options are those of `pyarrow.parquet.write_table`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **options)
+    contents: bytes = sink.getvalue().to_pybytes()
+    return contents
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:

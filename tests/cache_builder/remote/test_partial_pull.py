@@ -8,9 +8,9 @@ import pytest
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.edit.verify import verify_cache
-from signprep.cache_builder.format.layout import INDEX, shard_path
+from signprep.cache_builder.format.layout import INDEX, METADATA, shard_path
 from signprep.cache_builder.remote.partial_pull import Selection, pull_selection
-from signprep.cache_builder.remote.pull import METADATA, pull
+from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheCorruptError, CacheError
