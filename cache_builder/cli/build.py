@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.cli.transfer import confirm_readers
+from signprep.cache_builder.cli.transfer import confirm_visibility
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.remote.location import Location, location_option, shown
 from signprep.pipeline.cli.options import command, options_of, told_if_stopped
@@ -97,6 +97,7 @@ def build_cache(
       signprep build-cache --data-root aihub --out aihub.zarr --clip-pool /nfs/team/clips
     """
     from signprep.cache_builder.building import run as building
+    from signprep.cache_builder.building.workers import PoolUse, RunOptions
     from signprep.pipeline.datasets.read import read_roots
 
     if not roots.by_split:
@@ -105,6 +106,7 @@ def build_cache(
     annotations = read_roots(roots, source, idle_class=run.idle_class)
     if "" not in roots.by_split:
         splits = replace(splits, by="column")
+    pool = PoolUse(location=run.clip_pool) if run.clip_pool is not None else None
     if run.dry_run:
         click.echo(building.dry_run(annotations, run.out, options, splits, workers=run.workers))
         return
@@ -115,12 +117,9 @@ def build_cache(
                 run.out,
                 options,
                 splits=splits,
-                workers=run.workers,
-                strict=run.strict,
+                run=RunOptions(workers=run.workers, strict=run.strict, cluster=cluster, pool=pool),
                 overwrite=run.overwrite,
-                cluster=cluster,
-                confirm=None if run.yes else confirm_readers,
-                shelf=run.clip_pool,
+                confirm=None if run.yes else confirm_visibility,
             )
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error

@@ -17,7 +17,7 @@ from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import byte_size, counted, json_text
 
 if TYPE_CHECKING:
-    from signprep.cache_builder.edit.compact import CompactReport
+    from signprep.cache_builder.edit.compact import CompactResult
     from signprep.cache_builder.edit.verify import Fault
 
 TROUBLE = 2
@@ -175,7 +175,7 @@ def forget(clips: ForgottenClips, options: ForgetOptions) -> None:
     click.echo(_compacted(cache, compact_cache(cache, forgotten=chosen)))
 
 
-def _compacted(cache: Path, report: "CompactReport") -> str:
+def _compacted(cache: Path, report: "CompactResult") -> str:
     return (
         f"{cache}: {counted(report.num_dropped, 'clip')} dropped, {byte_size(report.freed_bytes)} given back, "
         f"{counted(report.num_shards_written, 'shard')} written again"

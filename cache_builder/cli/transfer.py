@@ -15,7 +15,7 @@ from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import byte_size, counted
 
 if TYPE_CHECKING:
-    from signprep.cache_builder.remote.transfer import TransferReport
+    from signprep.cache_builder.remote.transfer import TransferResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def push(options: PushOptions) -> None:
     """Bring a cache to where the team finds it; only what differs travels.
 
     URL is a folder (a share, NFS), s3://, gs://, sftp:// or hf://; each needs its driver: pip install 'signprep[s3]'.
-    Keys are the driver's own: its environment variables, profiles, agents. Readers there see the cache of before or
+    Keys are the driver's own: its environment variables, profiles, agents. Visibility there see the cache of before or
     this one, never anything between. Stopped, the same command goes on.
 
     \b
@@ -55,14 +55,14 @@ def push(options: PushOptions) -> None:
             prune=options.prune,
             overwrite=options.overwrite,
             dry_run=options.dry_run,
-            confirm=None if options.yes else confirm_readers,
+            confirm=None if options.yes else confirm_visibility,
         )
     done = "would be sent" if options.dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
     click.echo(f"{shown(options.url)}: {_moved(report)} {done}{pruned}")
 
 
-def confirm_readers(readers: str) -> None:
+def confirm_visibility(readers: str) -> None:
     """Ask whether data may go where others may read them."""
     warning = (
         f"{readers}. AIHub's terms, like those of most sign-language data, forbid passing data on to people who are "
@@ -123,7 +123,7 @@ def pull(options: PullOptions) -> None:
     click.echo(f"{options.cache}: {_moved(report)} {done} from {shown(options.url)}{current}")
 
 
-def _moved(report: "TransferReport") -> str:
+def _moved(report: "TransferResult") -> str:
     return (
         f"{report.num_sent:,} of {counted(report.num_objects, 'object')}, {byte_size(report.sent_bytes)} of "
         f"{byte_size(report.num_bytes)}"
