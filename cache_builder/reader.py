@@ -37,7 +37,7 @@ from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 MAX_OPEN_SHARDS = 256
-"""Mapped at a time; the first mapped is closed first. Mapping one again takes less than a tenth of reading a clip."""
+"""Shards mapped at a time; the first is closed first. Mapping one again takes less than a tenth of reading a clip."""
 
 
 class Cache:
@@ -58,10 +58,10 @@ class Cache:
         use_one_thread()
 
     is_streamed = False
-    """Whether shards come from elsewhere while they are read."""
+    """True if shards come from elsewhere while they are read."""
 
     def __str__(self) -> str:
-        """Return where it lies, as people may see it."""
+        """Return its location, as people may see it."""
         return str(self.path)
 
     def __reduce__(self) -> tuple[Callable[..., "Cache"], tuple[object, ...]]:
@@ -72,7 +72,7 @@ class Cache:
 
     @property
     def clip_spec(self) -> ClipSpec:
-        """What decided the clips' bytes."""
+        """The spec that decided the clips' bytes."""
         return self.info.clip_spec
 
     @property
@@ -105,7 +105,7 @@ class Cache:
         return table
 
     def segment_id(self, position: int) -> str:
-        """Return who the clip at a position is, from its own part of the index."""
+        """Return the segment id of a clip, reading only its row group."""
         path, first = self.path / INDEX, 0
         try:
             with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:

@@ -1,1 +1,1 @@
-"""Building and updating a cache: plan, shards, local and cluster workers. Changes to a finished cache are in `edit`."""
+"""Building a cache and bringing it up to date: plan, shards, workers; changes to finished clips are in `edit`."""

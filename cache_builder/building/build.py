@@ -68,7 +68,7 @@ class BuildResult:
     """Clips that were stored already."""
     stored_bytes: int
     num_videos: int
-    """Videos of which clips are stored."""
+    """Videos that stored clips come from."""
     splits: dict[str, int]
     """Stored clips by split."""
     failures: dict[str, list[str]]

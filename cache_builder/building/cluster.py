@@ -25,17 +25,17 @@ from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.machine import package_version, require_extra
 
 CONNECT_SECONDS = 5.0
-"""For somebody to answer at the scheduler's address."""
+"""Limit for an answer at the scheduler's address."""
 FIRST_WORKER_SECONDS = 60.0
-"""For the scheduler to have a worker."""
+"""Limit for the scheduler's first worker."""
 NO_WORKER_SECONDS = 600.0
-"""Later on, before a build gives up: a batch system may have to start new ones."""
+"""Limit for new workers later on: a batch system may have to start them."""
 POLL_SECONDS = 5.0
-"""Between two looks whether there are workers, while nothing ends."""
+"""Pause between two looks at the workers while no task ends."""
 TASKS_A_CORE = 2
-"""In flight: one that runs, and one that is there when it ends."""
+"""Tasks in flight: one that runs, and one that is there when it ends."""
 RAY_RETRIES = 3
-"""Of a task whose workers die: Dask's default."""
+"""Retries of a task whose workers die, as many as Dask's default."""
 
 _MODULES = {"dask": ("distributed",), "ray": ("ray",)}
 _PROBED = ("tcp", "tls", "ws", "wss", "ray")
@@ -92,14 +92,14 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerRequirements:
-    """What a worker on another machine must have for its shards to be those that this machine would write."""
+    """The paths and versions that a worker on another machine must have to write the same shards as this one."""
 
     paths: tuple[Path, ...]
     versions: Mapping[str, str]
-    """Of packages that decide bytes."""
+    """Versions of the packages that decide bytes."""
 
     def check(self) -> None:
-        """Raise CacheError for what this machine does not have."""
+        """Raise CacheError if this machine lacks one of them."""
         for path in self.paths:
             if not path.exists():
                 raise CacheError(
@@ -123,14 +123,14 @@ class Client:
     submit: Callable[[Callable[[bytes], Any], bytes], Any]
     """Starts a function of some bytes; returns its future."""
     count_cores: Callable[[], int]
-    """That there are now; raises OSError if nobody answers."""
+    """Returns the number of cores now; raises OSError if nobody answers."""
     died: tuple[type[Exception], ...]
-    """What a future raises whose workers were killed."""
+    """Errors of a future whose workers were killed."""
     lost: tuple[type[Exception], ...]
-    """What is raised when the scheduler is gone."""
+    """Errors that say that the scheduler is gone."""
 
     def cores(self) -> int:
-        """Return how many cores there are now. Raises CacheError if nobody answers."""
+        """Return the number of cores that there are now. Raises CacheError if nobody answers."""
         try:
             return self.count_cores()
         except OSError as error:

@@ -83,7 +83,7 @@ class RemoteStore:
 
     remote: RemoteFolder
     prefix: str
-    """Of the parts' names: what is built, and from which state of the cache."""
+    """Start of the parts' names, which tells what is built, and from which state of the cache."""
 
     def part_names(self) -> set[str]:
         """Return the names of the parts that are there."""
@@ -152,7 +152,7 @@ class ShardResult:
     num_pooled: int = 0
     """Clips that came from the pool."""
     pool_error: str | None = None
-    """Why clips that were cut did not get into the pool."""
+    """Reason why clips that were cut did not get into the pool."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What a build will take, before it is started: clips, bytes and minutes, from a few clips really built.
+"""Estimate a build before it is started: clips, bytes and minutes, from a few clips that are really built.
 
 In: a plan. Out: an `Estimate`. A handful of videos, spread evenly over the plan, is decoded and encoded once in this
 process; everything is scaled up from there. That is a few seconds for an answer within some 20 %.
@@ -23,18 +23,18 @@ SAMPLED_VIDEOS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a build will take."""
+    """The clips, bytes and seconds that a build will take."""
 
     num_clips: int
     num_sampled: int
     """Clips that the figures are scaled up from."""
     num_sampled_failed: int
     failures: tuple[str, ...]
-    """Why they failed, each reason once."""
+    """Reasons of the failures, each once."""
     stored_bytes: int
     cpu_seconds: float
     free_bytes: int | None
-    """On the disk of the cache; None behind a URL."""
+    """Free bytes of the cache's disk; None behind a URL."""
 
     def seconds(self, workers: int) -> float:
         """Return the wall time with that many workers, -1 for all cores."""

@@ -32,7 +32,7 @@ class ShardPlan:
 
     number: int
     first_position: int
-    """Of its segments."""
+    """Position of its first segment."""
     segments: tuple[Segment, ...]
     num_kept: int = 0
     """Places before them whose clips are in the shard already, and are taken over as they are."""
@@ -43,7 +43,7 @@ class BuildPlan:
     """A whole build."""
 
     roots: DataRoots
-    """Where the videos are; no part of the cache."""
+    """Folders of the videos; no part of the cache."""
     info: CacheInfo
     shards: tuple[ShardPlan, ...]
 
@@ -57,7 +57,7 @@ class BuildPlan:
         return list(dict.fromkeys(segment.video for shard in self.shards for segment in shard.segments))
 
     def digest(self) -> str:
-        """Hash of everything that decides the cache; the data root's place does not."""
+        """Return the hash of everything that decides the cache; the data root's place does not."""
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.info.to_dict(), *(segment for shard in self.shards for segment in shard.segments)):
             values = part if isinstance(part, dict) else [getattr(part, name) for name in SEGMENT_FIELDS]

@@ -23,7 +23,7 @@ from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted, first_lines, time_span
 
 SHOWN_LINES = 5
-"""Of each list in the summary; the index has all."""
+"""Lines of each list in the summary; the index has all."""
 
 
 def plan_annotations(

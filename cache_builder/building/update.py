@@ -1,4 +1,4 @@
-"""What a finished cache needs when its data has changed: which clips stay, which are new, which are gone.
+"""Plan the update of a finished cache whose data have changed: clips that stay, that are new, that are gone.
 
 In: the index of a finished cache, the plan of a cache of the data as it is now, and the videos' content hashes. Out:
 an `UpdatePlan`. A clip stays where it is if the same bytes of video are still labelled over the same span, whatever
@@ -24,11 +24,11 @@ class UpdatePlan:
     """A finished cache's way to its new state."""
 
     info: CacheInfo
-    """Of the new state."""
+    """Info of the new state."""
     kept: pa.Table
     """The new index rows of all positions that are there already."""
     shards: tuple[ShardPlan, ...]
-    """What is to be built, behind them; the first may go on in the last shard that is there."""
+    """Shards to build behind them; the first may fill up the last one that is there."""
     num_changed: int
     """Clips that stay, with other labels, names or splits."""
     num_removed: int
@@ -36,7 +36,7 @@ class UpdatePlan:
 
     @property
     def is_none(self) -> bool:
-        """Whether the cache is what it should be."""
+        """True if the cache is up to date."""
         return not (self.shards or self.num_changed or self.num_removed)
 
 
@@ -52,7 +52,7 @@ def require_compatible(where: object, old: CacheInfo, new: CacheInfo) -> None:
 
 
 def incompatibilities(old: CacheInfo, new: CacheInfo) -> dict[str, tuple[Any, Any]]:
-    """Return what decides a clip's bytes and is not the same in two caches: both values by name."""
+    """Return the settings of two caches that decide a clip's bytes and differ: both values by name."""
     was, now = _decides(old), _decides(new)
     return {name: (was[name], now[name]) for name in was if was[name] != now[name]}
 
@@ -121,7 +121,7 @@ def _match(
 
 
 def _content(video_hash: str | None, video: str) -> str:
-    """Return what a video is known by: its content, or its name as long as nobody could read it."""
+    """Return the identity of a video: its content, or its name as long as nobody could read it."""
     return video_hash if video_hash is not None else f"unread {video}"
 
 

@@ -26,7 +26,7 @@ from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.machine import start_workers
 
 MAX_VAIN_ROUNDS = 3
-"""In a row: after them, what kills the workers is taken for something that stays."""
+"""Rounds in a row without progress, after which a build fails."""
 
 BuildProgress = Callable[[int], None]
 """Told, now and then, the number of clips that are done, failed ones included."""
@@ -38,19 +38,19 @@ _Results = Callable[[Work, Iterable[ShardTask]], Iterator[ShardResult | Signprep
 
 
 Watch = tuple[Callable[[ShardResult], None], tuple[Path, ...]]
-"""What is called with each result as it comes, and the paths that workers on other machines must find."""
+"""A function that is called with each result as it comes, and paths that workers on other machines must find."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a build is run; nothing here decides a byte of the cache."""
+    """The workers of a build, and who is told of it; nothing here decides a byte of the cache."""
 
     workers: int = -1
     """Processes of this machine; -1 for all cores."""
     cluster: Cluster | None = None
-    """In place of this machine."""
+    """Cluster that builds in place of this machine."""
     strict: bool = False
-    """Whether the first clip that fails ends the build."""
+    """End the build at the first clip that fails."""
     progress: BuildProgress | None = None
     pool: "PoolUse | None" = None
 
@@ -63,7 +63,7 @@ class PoolUse:
     num_taken: int = 0
     """Clips that somebody else had cut."""
     errors: list[str] = field(default_factory=list)
-    """Why clips that were cut did not get there."""
+    """Reasons why clips that were cut did not get there."""
 
     def open(self, info: CacheInfo, catalogue: Path) -> ClipPool:
         """Read what is in the pool into a file that all workers see."""

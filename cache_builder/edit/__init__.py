@@ -1,1 +1,1 @@
-"""Operations on finished caches: verify, repair, compact, merge, compare. Building is in `building`."""
+"""Work on finished caches: verify, repair, compact, merge, compare; nothing here reads labels or builds new clips."""

@@ -37,7 +37,7 @@ SELECTORS = ("signer", "take", "video", "segment_id")
 
 @dataclass(frozen=True, kw_only=True)
 class CompactResult:
-    """What a compaction did."""
+    """The outcome of a compaction."""
 
     num_dropped: int
     """Positions that are gone."""

@@ -1,8 +1,10 @@
-"""Diff: which clips two caches share, which only one has, and what the two say differently of the same clip.
+"""Compare two caches: clips of both, clips of only one, and columns in which the same clip differs.
 
-In: two finished caches. Out: a `CacheDiff`. Clips are told apart by who they are (see `identity`), so that another
-order, other shards or removed clips make no difference; nothing is decoded. The trade-off: that the same clip's bytes
-are the same is concluded from how they were cut, and never looked at.
+In: two finished caches. Out: a `CacheDiff`. Two clips are the same if the same bytes of
+video are labelled over the same span, whatever files, glosses and splits are called and wherever the clip lies; one
+that failed may have no content to be known by, and is the same as the clip of its video's name and span. Rows that
+share all that within one cache are paired one to one. All of it is arithmetic on arrays: nothing is decoded, and a
+million rows take seconds. The trade-off: the bytes of the same clip are never compared.
 """
 
 import itertools
@@ -25,7 +27,7 @@ COMPARED = ("gloss", "split", "status", "segment_id", "video", "item", "source",
 """Columns in which the same clip may differ."""
 
 SHOWN = 5
-"""Of each list for people; programs get all."""
+"""Length of each list for people; programs get all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +58,12 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class CacheDiff:
-    """What two caches, A and B, have and have not in common."""
+    """The clips that two caches, A and B, share, and the differences."""
 
     a: Side
     b: Side
     incompatible: Mapping[str, tuple[Any, Any]]
-    """What makes their clips' bytes differ: the values of both by name."""
+    """Settings that make their clips' bytes differ: the values of both by name."""
     labels: Mapping[str, tuple[int, int]]
     """Glosses of both that have another label in each."""
     num_shared: int
@@ -70,7 +72,7 @@ class CacheDiff:
 
     @property
     def equal(self) -> bool:
-        """Whether both have the same clips, cut in the same way, of which they say the same."""
+        """True if both have the same clips, cut in the same way, with equal columns."""
         return not (self.incompatible or self.labels or self.differing or self.a.only.num_rows or self.b.only.num_rows)
 
     def to_dict(self) -> dict[str, Any]:

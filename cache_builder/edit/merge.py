@@ -33,7 +33,7 @@ from signprep.pipeline.runtime.text import byte_size, counted
 
 @dataclass(frozen=True, kw_only=True)
 class MergeResult:
-    """What a merge made."""
+    """The outcome of a merge."""
 
     clips_of: tuple[int, ...]
     """Clips that each cache gave, failed ones included."""
@@ -44,7 +44,7 @@ class MergeResult:
     num_glosses: int
     stored_bytes: int
     num_shared: int
-    """As in `MergePlan`, and the next three."""
+    """As in `MergePlan`, like the next three."""
     num_conflicts: int
     num_split_conflicts: int
     num_renamed: int

@@ -1,4 +1,4 @@
-"""What a merged cache is made of: which clip of which cache goes to which position, with whose labels.
+"""Plan a merged cache: the clip of each position, the cache that it comes from, and its labels.
 
 In: finished caches. Out: a `MergePlan`. Every clip is taken once, from the first cache that has it whole, with that
 cache's row: its names, its gloss, its split. A pure function of the caches and options, so that the same inputs give
@@ -40,17 +40,17 @@ class MergePlan:
     info: CacheInfo
     index: pa.Table
     caches: NDArray[np.int64]
-    """Which cache each position's clip comes from, [N]."""
+    """Number of the cache that each position's clip comes from, int64 [N]."""
     sources: NDArray[np.int64]
-    """Its position there, [N]."""
+    """Position of the clip in that cache, int64 [N]."""
     digest: str
-    """Of everything that decides the merged cache."""
+    """Hash of everything that decides the merged cache."""
     num_shared: int
     """Clips that several caches have."""
     num_conflicts: int
-    """Of those, the ones that were labelled with several glosses."""
+    """Shared clips that were labelled with several glosses."""
     num_split_conflicts: int
-    """Of those, the ones that other caches have in another split than the one that stands."""
+    """Shared clips that another cache has in another split than the one that stands."""
     num_renamed: int
     """Clips that got another segment id, because another clip has it."""
 

@@ -41,14 +41,14 @@ from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 @dataclass(frozen=True, kw_only=True)
 class RepairResult:
-    """What a repair did."""
+    """The outcome of a repair."""
 
     num_clips: int
-    """Made again."""
+    """Clips that were made again."""
     num_objects: int
     """Files that are as they were written again."""
     unrepaired: tuple[str, ...]
-    """What could not be made again, and why."""
+    """Objects and clips that could not be made again, with the reasons."""
 
 
 def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairResult:

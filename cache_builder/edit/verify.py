@@ -1,4 +1,4 @@
-"""Is a cache what was written? Every object against the manifest, and with `deep` every clip through its codec.
+"""Compare a cache with what was written: every object with the manifest and, if deep, every clip by its codec.
 
 In: a cache's path. Out: a list of faults, empty for a good cache. Objects are read once, in blocks, by threads:
 hashing releases the interpreter's lock.
@@ -38,7 +38,7 @@ class Fault:
     """One object or clip that is not what was written."""
 
     path: str
-    """Of the object inside the cache."""
+    """Place of the object inside the cache."""
     message: str
 
 

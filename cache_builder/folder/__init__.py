@@ -1,1 +1,1 @@
-"""A cache folder on this machine while it changes: lock, staging, commit, and records that stay on this machine."""
+"""A cache's folder on this machine while it changes: lock, staging, commit, room, and records that do not travel."""

@@ -1,4 +1,4 @@
-"""What a cache's folder tells of this machine: videos as a build has seen them, and states that others have too.
+"""Records of this machine in a cache's folder: videos as a build has seen them, and states that others have too.
 
 `.seen.parquet` holds size, time of change and content hash of each video, so that a build reads changed files only.
 Without it, as in a cache that a colleague built, every video is read once; a file of the same size and time is taken

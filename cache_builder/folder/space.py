@@ -1,4 +1,4 @@
-"""Is there room on the disk for what is to come?"""
+"""Checks of the room on a disk, before and during a build or a transfer."""
 
 import shutil
 from pathlib import Path

@@ -121,7 +121,7 @@ def changed_cache(root: Path) -> Iterator[CacheChange]:
 
 
 def is_cache(root: Path) -> bool:
-    """Whether there is a cache at this path, finished or not."""
+    """Return True if there is a cache at this path, finished or not."""
     return (root / GROUP_METADATA).exists() or (root / BUILD_FOLDER).is_dir()
 
 

@@ -1,1 +1,1 @@
-"""The bytes of a cache, as docs/cache-format.md has them: layout, codecs, shards, index. No locks, no networks."""
+"""The bytes of a cache, as docs/cache-format.md has them: layout, codecs, shards, index; no locks, no networks."""

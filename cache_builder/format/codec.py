@@ -1,4 +1,4 @@
-"""How one clip becomes the bytes of one inner chunk, and back: the codec chain without zarr-python in between.
+"""The codec chains that turn one clip into the bytes of one inner chunk and back, without zarr-python in between.
 
 Each chain is a row of `CODECS`; `zarr_codecs` gives the same chain as zarr's own objects for the metadata, and tests
 hold the two together. Measured on real AIHub clips (16 x 256 x 256, one core): lz4hc 7.7 times smaller than raw RGB

@@ -39,12 +39,12 @@ METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
 MANIFEST = "manifest.json"
 BUILD_FOLDER = ".build"
 UNFINISHED_SUFFIX = ".part"
-"""Of a file that is being written."""
+"""Suffix of a file that is being written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheInfo:
-    """The group attribute "signprep": what a reader must know before it touches a clip."""
+    """The group attribute "signprep", which a reader must know before it touches a clip."""
 
     clip_spec: ClipSpec
     codec: str
@@ -122,11 +122,11 @@ class CacheManifest:
 
     objects: Mapping[str, CacheObject]
     plan_digest: str
-    """Of the build's plan: the same data and options give the same."""
+    """Digest of the build's plan: the same data and options give the same."""
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all objects' paths, sizes and hashes: equal for equal caches."""
+        """Return the hash of all objects' paths, sizes and hashes: equal for equal caches."""
         lines = [f"{path} {entry.num_bytes} {entry.hash}\n" for path, entry in sorted(self.objects.items())]
         return hashlib.blake2b("".join(lines).encode(), digest_size=16).hexdigest()
 

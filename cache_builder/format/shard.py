@@ -113,6 +113,6 @@ def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[by
 
 
 def chunk_is_intact(chunk: NDArray[np.uint8]) -> bool:
-    """Whether an inner chunk's last four bytes are the CRC-32C of the others."""
+    """Return True if an inner chunk's last four bytes are the CRC-32C of the others."""
     stored = int.from_bytes(chunk[-CHECKSUM_BYTES:].tobytes(), "little")
     return len(chunk) >= CHECKSUM_BYTES and google_crc32c.value(chunk[:-CHECKSUM_BYTES].tobytes()) == stored

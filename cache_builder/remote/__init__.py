@@ -1,1 +1,1 @@
-"""Caches somewhere else: URLs, push, pull, streaming. Nothing here decodes videos."""
+"""Caches in other places: URLs, push, pull and streaming; nothing here decodes videos or builds clips."""

@@ -84,7 +84,7 @@ class DiskCache:
         return sum(size for _, size, _ in self._listed())
 
     def _use(self, target: Path) -> bool:
-        """Note that an object is used; whether it is here."""
+        """Note that an object is used; return False if it is not here."""
         try:
             if time.time() - target.stat().st_mtime > _TOUCH_SECONDS:
                 os.utime(target)
@@ -114,7 +114,7 @@ class DiskCache:
         return left >= 0
 
     def _is_stale(self, part: Path) -> bool:
-        """Whether the process that fetched a part has ended without it."""
+        """Return True if the process that fetched a part has ended without it."""
         with _locked(self._locks / part.name.split(".")[1], wait=False) as is_held:
             return is_held
 

@@ -1,4 +1,4 @@
-"""Where a cache may lie: a folder of this machine, or a URL that fsspec knows a driver for.
+"""The location of a cache: a folder of this machine, or a URL that fsspec knows a driver for.
 
 A URL's password never reaches a message: `shown` is what people and logs see.
 """

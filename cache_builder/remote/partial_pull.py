@@ -56,12 +56,12 @@ from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.pipeline.errors import CacheCorruptError
 
 _STATE = "selection.json"
-"""In the build folder: which selection of which state is being pulled."""
+"""File of the build folder that tells what is being pulled: the digest of a state and a selection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which clips; a kind that is empty takes all."""
+    """Filters of clips; one that is empty takes all."""
 
     splits: tuple[str, ...] = ()
     glosses: frozenset[str] = frozenset()

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Folder(Protocol):
-    """What a source needs of the place that its objects lie in."""
+    """A place that objects of a published cache lie in."""
 
     def read(self, name: str, start: int | None = None, end: int | None = None, *, limit: int | None = None) -> bytes:
         """Return an object's bytes, or the half-open range [start, end) of them."""
@@ -78,12 +78,12 @@ class LocalFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedCache:
-    """A finished cache to read objects from."""
+    """A finished cache, wherever it lies, to read objects from."""
 
     folder: Folder
     manifest: CacheManifest
     by_hash: bool
-    """Whether it was pushed: objects are named by their hash."""
+    """True if it was pushed: objects are named by their hash."""
 
     def __str__(self) -> str:
         return str(self.folder)

@@ -96,7 +96,7 @@ def refuse_other_state(out: Path, source: PublishedCache, *, overwrite: bool) ->
 
 
 def fetched_folder(out: Path) -> Path:
-    """Return where objects lie, by their hash, until all of them are there."""
+    """Return the folder of fetched objects, named by their hash, until all of them are there."""
     return out / BUILD_FOLDER / _FETCHED
 
 
@@ -164,7 +164,7 @@ def _arrived(change: CacheChange, wanted: Collection[CacheObject]) -> set[str]:
 
 
 def fetch_metadata(source: PublishedCache, out: Path) -> tuple[CacheInfo, Path]:
-    """Fetch what tells what a cache holds, unless it is here, and refuse what does not fit.
+    """Fetch the metadata and the index of a cache, unless they are here, and refuse what does not fit.
 
     Returns the cache's info, and a folder with the metadata at their paths inside a cache.
 

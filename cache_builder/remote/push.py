@@ -135,7 +135,7 @@ def _is_there(present: dict[str, int], entry: CacheObject) -> bool:
 
 
 def published_manifest(remote: RemoteFolder) -> CacheManifest | None:
-    """Return what is published there, None if nothing is. Raises CacheError where another layout lies."""
+    """Return the manifest that is published there, None if there is none. Raises CacheError at another layout."""
     try:
         return parse_manifest(remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES), remote)
     except MissingError:
@@ -166,7 +166,7 @@ _EVERYBODY = (
 
 
 class Visibility(Enum):
-    """Who may read there, in words for people."""
+    """The people who may read a place, in words for people."""
 
     KNOWN = "people with an account there may read it"
     UNKNOWN = "who may read it cannot be seen from here"
@@ -174,7 +174,7 @@ class Visibility(Enum):
 
 
 def visibility_of(remote: RemoteFolder) -> Visibility:
-    """Return who may read a place, as far as its driver can tell."""
+    """Return the visibility of a place, as far as its driver can tell."""
     if remote.protocol in ("s3", "s3a"):
         return _visibility_of_bucket(remote)
     if remote.protocol in ("sftp", "ssh", "smb", "memory"):
@@ -201,7 +201,7 @@ def _visibility_of_bucket(remote: RemoteFolder) -> Visibility:
 
 
 def _is_for_everybody(policy: Any) -> bool:
-    """Whether a bucket's policy allows something to everybody without a condition.
+    """Return True if a bucket's policy allows something to everybody without a condition.
 
     >>> _is_for_everybody({"Statement": [{"Effect": "Allow", "Principal": {"AWS": ["*"]}, "Action": "s3:GetObject"}]})
     True

@@ -23,7 +23,7 @@ from signprep.cache_builder.remote.storage_errors import explain, is_answer, is_
 from signprep.pipeline.errors import CacheError, SignprepError
 
 TRIES, FIRST_TRIES = 6, 3
-"""Of each request, and of those before any other one has been answered: a wrong address is found soon."""
+"""Tries of a request, and of one before any other has been answered: a wrong address is found soon."""
 FIRST_PAUSE_SECONDS = 0.5
 """Doubled with each try: 15 s altogether."""
 
@@ -33,7 +33,7 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "sftp": "sftp", "ss
     name: "http" for name in ("http", "https")
 }
 _SOCKET_SECONDS = 60
-"""Without a byte, after which a connection is given up."""
+"""Seconds without a byte, after which a connection is given up."""
 
 Result = TypeVar("Result")
 Progress = Callable[[int], None]
@@ -66,7 +66,7 @@ class RemoteFolder:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether nothing can be written there at all."""
+        """True if nothing can be written there at all."""
         return self.protocol in ("http", "https")
 
     def driver(self) -> tuple[Any, str]:
@@ -174,7 +174,7 @@ class RemoteFolder:
             return {}
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is none to complain about."""
+        """Delete objects; missing ones are ignored."""
 
         for name in names:
             with suppress(MissingError):

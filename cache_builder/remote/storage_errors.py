@@ -1,4 +1,4 @@
-"""What a driver's error means: does it pass, is the object missing, and what should a person be told.
+"""The meaning of drivers' errors: will it pass, is the object missing, and what should a person be told.
 
 Each driver has errors of its own. They are told apart by class and by name, up the chain of causes, so that no driver
 has to be installed for another one's errors to be understood.
@@ -39,17 +39,17 @@ _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the object, or the folder, is not there."""
+    """Return True if the object, or the folder, is not there."""
     return any(isinstance(e, FileNotFoundError) or type(e).__name__ in _MISSING for e in _chain(error))
 
 
 def is_answer(error: BaseException) -> bool:
-    """Whether a server has answered, if only with an error."""
+    """Return True if a server has answered, if only with an error."""
     return is_missing(error) or _status(error) is not None
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether it is worth trying again."""
+    """Return True if it is worth trying again."""
     status = _status(error)
     if status is not None:
         return status in _PASSING_STATUS

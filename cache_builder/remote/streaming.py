@@ -27,7 +27,7 @@ from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 PREFETCH_THREADS = 4
 NEARLY = 0.9
-"""Of a shard's bytes, after which the next one may begin."""
+"""Share of a shard's bytes, after which the next one may begin."""
 _AHEAD_PART = 4
 """A quarter of the bound is for shards that are fetched before they are needed."""
 
@@ -54,7 +54,7 @@ class StreamedCache(Cache):
         return [entry.num_bytes for path, entry in self.manifest.objects.items() if path not in METADATA]
 
     def prefetcher(self) -> "Prefetcher":
-        """Return what fetches the shards of an order before they are needed."""
+        """Return a prefetcher, which fetches the shards of an order before they are needed."""
         return Prefetcher(self, self._options.max_bytes // _AHEAD_PART)
 
     def require_room(self, window_clips: int) -> None:
@@ -112,13 +112,13 @@ class Prefetcher:
         self._shards: list[int] = []
         """In the order of their first use in each announced order."""
         self._num_begun = self._num_nearly = self._num_done = self._num_used = 0
-        """How many of them have been asked for, have nearly come, have come, and have been read."""
+        """Numbers of them that have been asked for, have nearly come, have come, and have been read."""
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
         self._is_closed = False
 
     def announce(self, positions: NDArray[np.int64]) -> None:
-        """Say which clips will be read, in their order, behind those announced before."""
+        """Announce the clips that will be read, in their order, behind those announced before."""
         numbers, first_uses = np.unique(positions // self._cache.info.clips_per_shard, return_index=True)
         with self._changed:
             self._shards += numbers[np.argsort(first_uses)].tolist()
@@ -176,7 +176,7 @@ class Prefetcher:
         nearly(done=True)
 
     def _may_begin(self) -> bool:
-        """Whether the next shard may be fetched: while somebody waits, the one that is waited for has the link.
+        """Return True if the next shard may be fetched: while somebody waits, the awaited one has the link.
 
         The next one's first bytes are asked for when the last ones of the one before are on their way.
         """

@@ -13,10 +13,10 @@ from signprep.pipeline.runtime.progress import byte_progress_bar
 
 @dataclass(frozen=True, kw_only=True)
 class TransferResult:
-    """What travelled, or would."""
+    """The objects and bytes that travelled, or would."""
 
     num_objects: int
-    """That the cache has."""
+    """Objects of the cache."""
     num_bytes: int
     num_sent: int
     """Objects that were not there."""
@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 
 class _StoppedError(Exception):
-    """Another transfer has failed: this one's bytes are wanted by nobody."""
+    """Another transfer has failed: this one is aborted."""
 
 
 def transfer_all(
