@@ -17,6 +17,7 @@ from signprep.cache_builder.folder.local_records import read_stamps, write_stamp
 from signprep.cache_builder.folder.transaction import (
     CacheChange,
     changed_cache,
+    delete_torn_writes,
     write_state,
 )
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, rows_with, used_vocabulary
@@ -70,6 +71,7 @@ def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None)
     read_info(root)
     with changed_cache(root) as change:
         change.discard()
+        delete_torn_writes(root)  # they may hold clips that are to be forgotten
         return _compact(change, forgotten)
 
 
