@@ -17,7 +17,7 @@ from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER
 from tests.conftest import write_data_root
 from tests.waiting import HANG_SECONDS
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
 SMALL = ["--num-frames", "2", "--crop-size", "32", "--epochs", "1", "--batch-size", "4"]
 
 

@@ -14,7 +14,7 @@ from signprep.pipeline.cli import cli
 from tests.conftest import write_data_root
 from tests.generated_videos import write_video
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "from-the-old-scripts.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "from-the-old-scripts.md"
 LINES = [line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("signprep ")]
 TRAINED = [line for line in LINES if line.startswith("signprep train")]
 ASKED = [line for line in LINES if line.startswith("signprep infer")]
