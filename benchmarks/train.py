@@ -58,7 +58,7 @@ def epochs_of(
     folder: Path,
     spec: ModelSpec,
     config: TrainConfig,
-    devices: Devices = Devices(),  # noqa: B008
+    devices: Devices = Devices(),
 ) -> list[tuple[float, float, float]]:
     """Train and return seconds, clips and seconds of waiting of each epoch's steps."""
     found = []

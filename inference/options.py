@@ -4,73 +4,145 @@ Nothing heavy is imported here, so that `--help` can be written from them at onc
 made: a ValueError names the field, what came and what was expected.
 """
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+from signprep.pipeline.options import REQUIRED, check_options, option
 from signprep.training.model.export_format import TORCHSCRIPT
 
 INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
 """Defaults of `ExportOptions.max_drop`."""
+CLIP_SECONDS, STRIDE_SECONDS = 2.0, 1.0
+"""Windows of `infer` by default: those of the old scripts."""
+TIMELINE_CLIP_SECONDS, TIMELINE_STRIDE_SECONDS = 0.8, 0.1
+"""Windows of a timeline by default: about as long as a sign, and close enough for its boundaries."""
+
+
+def custom_model_option() -> Any:
+    """Return the field of a custom model's factory."""
+    return option(
+        None,
+        "Build the checkpoint of a custom model with this function.",
+        name="--model-name",
+        metavar="package.module:factory",
+        group="Model",
+    )
+
+
+def _batch_size_option(default: int) -> Any:
+    return option(default, "Send this many clips through the model together.", minimum=1, group="Machine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Choose the model that predicts, and what it runs on."""
+
+    checkpoint: Path = option(REQUIRED, "Use best.ckpt of a training run, or an exported file.", metavar="FILE")
+    own_model: str | None = custom_model_option()
+    device: str = option(
+        "auto",
+        "Run the model on this device, such as cpu, cuda or cuda:1; auto takes a GPU if there is one.",
+        metavar="DEVICE",
+        group="Machine",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions:
     """Choose the window, or the windows, of a video that predictions are made for."""
 
-    clip_duration: float = 2.0
+    clip_duration: float = option(CLIP_SECONDS, above=0)
     """Length of a window, in seconds."""
     start_seconds: float = 0.0
     """Start of the first window."""
-    stride: float | None = None
+    stride: float | None = option(None, above=0)
     """Seconds from one window's start to the next one's; None for the first window alone."""
     pad: bool = False
     """Hold the last frame of a video that is shorter than a window, instead of raising an error."""
 
     def __post_init__(self) -> None:
-        for name in ("clip_duration", "stride"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is {value}; it must be a positive number of seconds")
+        check_options(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowArguments:
+    """Choose windows on the command line, where their defaults depend on what is made of them."""
+
+    OPTION_GROUP: ClassVar[str] = "Windows"
+
+    start_seconds: float = option(0.0, "Begin the first window at this second.", name="--start-time", minimum=0)
+    clip_duration: float | None = option(
+        None,
+        f"Predict for windows of this many seconds, by default {CLIP_SECONDS:g}, or {TIMELINE_CLIP_SECONDS:g} for a "
+        "timeline.",
+        above=0,
+    )
+    stride: float | None = option(
+        None,
+        f"Begin a window every so many seconds, by default {STRIDE_SECONDS:g}, or {TIMELINE_STRIDE_SECONDS:g} for a "
+        "timeline.",
+        above=0,
+    )
+    pad: bool = option(False, "Hold the last frame of a video that is shorter than a window.")
+
+    def windows(self, *, several: bool, timeline: bool) -> WindowOptions:
+        """Return the windows of a timeline, of several predictions, or the first window alone."""
+        default_duration = TIMELINE_CLIP_SECONDS if timeline else CLIP_SECONDS
+        default_stride = TIMELINE_STRIDE_SECONDS if timeline else STRIDE_SECONDS
+        return WindowOptions(
+            clip_duration=default_duration if self.clip_duration is None else self.clip_duration,
+            start_seconds=self.start_seconds,
+            stride=(default_stride if self.stride is None else self.stride) if several or timeline else None,
+            pad=self.pad,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineOptions:
     """Choose how the windows' probabilities become the signs of a timeline."""
 
-    switch_cost: float = 0.25
-    """Log probability times seconds that each change of sign has to gain; 0: the best gloss of each step counts."""
-    smoothing_seconds: float = 0.0
-    """Windows whose middles are less than this apart share their scores, the nearer the more; 0: none do."""
-    min_confidence: float = 0.4
-    """Segments of less are dropped, 0 to 1; without an idle gloss it is also what silence scores in each step."""
-    min_duration_seconds: float = 0.3
-    """Shorter segments are dropped."""
-    merge_gap_seconds: float = 0.3
-    """Two segments of one gloss with nothing but such a gap between them are one."""
-    idle_gloss: str | None = None
-    """The class that was trained to mean that no sign is made, if there is one. It never becomes a segment."""
-    idle_weight: float = 3.0
-    """Factor on the scores of the idle gloss: the larger, the fewer signs."""
+    OPTION_GROUP: ClassVar[str] = "Timeline"
+
+    switch_cost: float = option(
+        0.25, "Change to another sign only if that gains so much log probability times seconds.", minimum=0
+    )
+    """With 0 the best gloss of each step counts."""
+    smoothing_seconds: float = option(
+        0.0, "Let windows whose middles are nearer than this share their scores.", minimum=0
+    )
+    """The nearer share the more; with 0 none do."""
+    min_confidence: float = option(0.4, "Drop signs of less confidence than this.", minimum=0, maximum=1)
+    """Without an idle gloss it is also what silence scores in each step."""
+    min_duration_seconds: float = option(0.3, "Drop signs that are shorter than this.", minimum=0)
+    merge_gap_seconds: float = option(0.3, "Join two signs of one gloss with no longer gap between them.", minimum=0)
+    idle_gloss: str | None = option(
+        None, "Take this gloss to mean that no sign is made; it never becomes a sign.", metavar="GLOSS"
+    )
+    idle_weight: float = option(
+        3.0, "Multiply the scores of the idle gloss by this; the larger it is, the fewer signs there are.", above=0
+    )
 
     def __post_init__(self) -> None:
-        for name in ("switch_cost", "smoothing_seconds", "min_duration_seconds", "merge_gap_seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be a number of seconds, 0 or more")
-        if not 0 <= self.min_confidence <= 1:
-            raise ValueError(f"min_confidence is {self.min_confidence}; it must be from 0 to 1")
-        if not 0 < self.idle_weight < math.inf:
-            raise ValueError(f"idle_weight is {self.idle_weight}; it must be positive")
+        check_options(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
     """Name the files that are made of a single video's timeline, beside the results."""
 
-    subtitles: Path | None = None
-    render: Path | None = None
-    font: Path | None = None
-    """Font file for `render`; None for a Korean font of the system."""
+    OPTION_GROUP: ClassVar[str] = "Output"
+
+    subtitles: Path | None = option(
+        None, "Write the timeline of one video to this .srt, .vtt or .eaf (ELAN) file.", metavar="FILE"
+    )
+    render: Path | None = option(
+        None, "Write one video with its timeline under the picture to this .mp4 file.", metavar="FILE"
+    )
+    font: Path | None = option(
+        None, "Write glosses into the picture of --render in this font, which has Hangul.", metavar="FILE"
+    )
+    """None takes a Korean font of the system."""
 
     @property
     def wanted(self) -> bool:
@@ -82,51 +154,59 @@ class Outputs:
 class InferOptions:
     """Choose what `infer` predicts for its videos."""
 
+    OPTION_GROUP: ClassVar[str] = "Output"
+
     windows: WindowOptions = WindowOptions()
-    top_k: int = 1
-    """Number of glosses to give for each window, the most probable first."""
-    with_probabilities: bool = False
-    """Add the probability of every gloss."""
+    top_k: int = option(1, "Give this many glosses for each window, the most probable first.", minimum=1)
+    with_probabilities: bool = option(False, "Add the probability of every gloss.", name="--return-probabilities")
     timeline: TimelineOptions | None = None
     """Make segments of the windows, for continuous signing."""
     outputs: Outputs = Outputs()
-    batch_size: int = 8
-    """Windows that go through the model together."""
-    num_workers: int = 1
-    """Videos that are decoded at the same time, or threads that read clips of a cache."""
+    batch_size: int = _batch_size_option(8)
+    num_workers: int = option(
+        2,
+        "Decode this many videos at the same time, or read clips in so many threads.",
+        name="--workers",
+        aliases=("--num-workers",),
+        minimum=1,
+        group="Machine",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions:
     """Choose what `evaluate` measures on a split of a cache."""
 
-    split: str = "val"
-    top_k: int = 5
-    """A prediction also counts as correct among so many glosses."""
-    calibrate: bool = False
-    """Fit a temperature and write it into the checkpoint."""
-    batch_size: int = 32
-    num_workers: int = 2
-    """Threads that read clips."""
-    device: str = "cpu"
-    own_model: str | None = None
-    """package.module:factory, for the checkpoint of a custom model."""
+    OPTION_GROUP: ClassVar[str] = "Run"
+
+    split: str = option("val", "Evaluate this split: train, val or test.", metavar="SPLIT", group="Data")
+    top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
+    calibrate: bool = option(False, "Fit a temperature on the split and write it into the checkpoint.")
+    batch_size: int = _batch_size_option(32)
+    num_workers: int = option(
+        2, "Read clips in this many threads.", name="--workers", aliases=("--num-workers",), minimum=1, group="Machine"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """Choose what `export` writes, and how exact it must be."""
 
+    OPTION_GROUP: ClassVar[str] = "Export"
+
     format: str = TORCHSCRIPT
-    int8: bool = False
-    with_preprocessing: bool = False
-    """Let the file take uint8 RGB frames in place of normalised floats."""
-    max_drop: float | None = None
-    """Bound on the accuracy that int8 may lose, or on the change of a probability in fp32; None for the defaults."""
-    max_clips: int = 1000
-    """Largest number of clips to compare."""
-    own_model: str | None = None
-    """package.module:factory, for the checkpoint of a custom model."""
+    int8: bool = option(False, "Quantize the model to 8 bits; this needs --cache.")
+    with_preprocessing: bool = option(
+        False, "Let the file take uint8 RGB frames [1, T, H, W, 3], and normalise them itself."
+    )
+    max_drop: float | None = option(
+        None,
+        f"Refuse a file that loses more accuracy than this by int8, by default {INT8_DROP:g}, or changes a "
+        f"probability by more than this in fp32, by default {FP32_DIFFERENCE:g}.",
+        minimum=0,
+    )
+    max_clips: int = option(1000, "Compare file and checkpoint on at most this many clips.", minimum=1)
+    own_model: str | None = custom_model_option()
 
     def bound(self, num_clips: int) -> float:
         """Return `max_drop`, or its default; for int8 it is one clip at least, where there are too few to tell less."""

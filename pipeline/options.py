@@ -29,6 +29,8 @@ class Option:
     """Other names that are accepted without being shown."""
     positional: bool = False
     """True for an argument of the command, as CACHE; aliases name it as an option."""
+    hidden: bool = False
+    """True for an option that is accepted without being shown."""
     metavar: str | None = None
     """The word for the value in the help."""
     choices: tuple[str, ...] = ()

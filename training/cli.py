@@ -1,73 +1,232 @@
-"""Commands of this floor: `train`."""
+"""The command `train`."""
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import Location
-from signprep.pipeline.cli.source_options import source_options
+from signprep.cache_builder.remote.location import Location, location_option
+from signprep.pipeline.cli.options import command, given, options_of, told_if_stopped
+from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.options import check_options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
-from signprep.training.options import (
-    augmentation_options,
-    data_options,
-    export_options,
-    model_options,
-    optimizer_options,
-    run_options,
-)
+from signprep.training.config import NO_AUGMENTATION, Augmentation, Devices, TrainConfig
 
 if TYPE_CHECKING:
-    from signprep.training.config import Devices, TrainConfig
+    from signprep.training.model_spec import ModelSpec
 
-_AUGMENTATION = (
-    "tempo", "crop_scale", "rotation_degrees", "brightness", "contrast", "saturation", "erase_probability",
-    "flip_probability",
-)  # fmt: skip
+Log = Callable[[str], None]
+DEFAULT_MODEL = "efficient_x3d_xs"
+FLIP_MAP_PROBABILITY = 0.5
+"""How many clips --flip-map mirrors, unless --flip-probability says otherwise."""
 
 
-@click.command("train")
-@data_options
-@model_options
-@optimizer_options
-@augmentation_options
-@run_options
-@export_options
-@source_options
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The clips that are trained on: of a cache, or of data roots whose cache is built first."""
+
+    OPTION_GROUP: ClassVar[str] = "Data"
+
+    cache: Location | None = location_option(
+        None, "Train on this cache, its folder or the URL it was pushed to.", positional=True, aliases=("--cache",)
+    )
+    roots: DataRootOptions
+    source: DatasetOptions
+    stream: StreamOptions
+    clip_duration: float | None = option(
+        None,
+        "Cut this many seconds around the middle of each segment, instead of the segment itself, when a cache is "
+        "built.",
+        metavar="SECONDS",
+        above=0,
+        group="Clips",
+    )
+
+    def __post_init__(self) -> None:
+        if self.cache is None and not self.roots.by_split:
+            raise ValueError("give CACHE, or --data-root, or --train-data-root and --val-data-root")
+        if self.cache is not None and self.roots.by_split:
+            raise ValueError("give CACHE or --data-root, not both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The model, and what it sees."""
+
+    OPTION_GROUP: ClassVar[str] = "Model"
+
+    model_name: str | None = option(
+        None,
+        f"Train this model, by default {DEFAULT_MODEL}; others are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, "
+        "mvit_base_16x4, and package.module:factory.",
+        metavar="NAME",
+    )
+    model_variant: str | None = option(None, "Train efficient_x3d_xs or efficient_x3d_s.", choices=("XS", "S"))
+    num_frames: int | None = option(
+        None, "Show this many frames to the model, by default those it was designed for.", aliases=("--frames",)
+    )
+    size: int | None = option(
+        None,
+        "Show frames of this height and width in pixels, by default those it was designed for.",
+        aliases=("--crop-size",),
+    )
+    dropout_rate: float = option(0.5, "Drop this fraction of the features before the last layer.", minimum=0, below=1)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.model_variant and self.model_name:
+            raise ValueError("give --model-name or --model-variant, not both")
+
+    @property
+    def name(self) -> str:
+        """The name of the model."""
+        return f"efficient_x3d_{self.model_variant.lower()}" if self.model_variant else self.model_name or DEFAULT_MODEL
+
+    def spec(self, *, pretrained: bool) -> "ModelSpec":
+        """Return the spec of the model. Raises TrainingError if there is no such model, or it takes no such input."""
+        from signprep.training.model_spec import model_spec
+
+        return model_spec(
+            self.name,
+            num_frames=self.num_frames,
+            crop_size=self.size,
+            dropout_rate=self.dropout_rate,
+            pretrained=pretrained,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run goes, and what it runs on."""
+
+    gpus: int | None = option(
+        None, "Train on this many GPUs of each machine, by default on one if there is one.", minimum=0, group="Machine"
+    )
+    devices: int | None = option(
+        None,
+        "Train on this many GPUs of each machine, or in so many processes without GPUs.",
+        minimum=1,
+        group="Machine",
+    )
+    num_nodes: int = option(1, "Train on this many machines.", minimum=1, group="Machine")
+    output_dir: Path = option(Path("outputs"), "Put the folders of runs, and caches, into this folder.", metavar="DIR")
+    experiment_name: str = option("sign_language_classification", "Call the folder of the run so.", metavar="NAME")
+    overwrite: bool = option(False, "Replace a run of the same name.")
+    resume: str | None = option(
+        None,
+        "Continue a run that was stopped, from this checkpoint; without a value, from the last one of the run.",
+        value_if_bare="last",
+        metavar="[CHECKPOINT]",
+    )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self.output_dir / self.experiment_name
+
+    def checkpoint(self) -> Path | None:
+        """Return the checkpoint that is resumed from."""
+        from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER, LAST
+
+        if self.resume == "last":
+            return self.folder / CHECKPOINTS_FOLDER / LAST
+        return Path(self.resume) if self.resume else None
+
+    def available_devices(self, log: Log) -> Devices:
+        """Return the devices of this machine that are asked for. Raises UsageError if there are too few."""
+        import torch
+
+        available = torch.cuda.device_count()
+        asked = self.gpus if self.gpus is not None else self.devices
+        if asked is not None and 0 < available < asked:
+            raise click.UsageError(f"{asked} GPUs asked for, this machine has {available}")
+        if self.gpus and not available:
+            log("this machine has no GPU that torch can use: training on the CPU, slowly")
+        if not available or self.gpus == 0:
+            return Devices(processes=self.devices or 1, num_nodes=self.num_nodes)
+        return Devices(gpus=asked or 1, num_nodes=self.num_nodes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """What is exported at the end of a run."""
+
+    OPTION_GROUP: ClassVar[str] = "Export"
+
+    export_mobile_model: bool = option(False, "Write the best model for phones at the end.")
+    enable_efficient_deployment: bool = option(
+        False, "Write the best model for phones at the end; this is for EfficientX3D only."
+    )
+    quantize_model: bool = option(False, "Write it in INT8; this is for EfficientX3D only.")
+    mobile_model_path: Path | None = option(
+        None, "Write it to this file instead of mobile.pt in the run's folder.", metavar="FILE"
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Tell if anything is exported."""
+        asked = self.export_mobile_model or self.enable_efficient_deployment or self.quantize_model
+        return asked or self.mobile_model_path is not None
+
+    def require_possible(self, model_name: str, output_dir: Path) -> None:
+        """Raise UsageError or SignprepError for what would fail after the training."""
+        from signprep.training.model.export_format import format_of, require_installed
+
+        if (self.enable_efficient_deployment or self.quantize_model) and not model_name.startswith("efficient_x3d"):
+            raise click.UsageError(
+                f"--enable-efficient-deployment and --quantize-model are for efficient_x3d_xs and _s, not {model_name}"
+            )
+        if self.mobile_model_path is not None:
+            require_installed(format_of(self.mobile_model_path))
+            if not self.mobile_model_path.resolve().is_relative_to(output_dir.resolve()):  # which training makes
+                require_writable(self.mobile_model_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigOptions:
+    """How the model is trained."""
+
+    no_augment: bool = option(False, "Change clips by nothing but the jitter of frames.", group="Augmentation")
+    config: TrainConfig
+
+    def train_config(self, devices: Devices, log: Log) -> TrainConfig:
+        """Return what is trained with on these devices. Raises UsageError for options that exclude each other."""
+        config = self.config
+        augmentation = config.augmentation
+        asked = given(Augmentation)
+        if self.no_augment:
+            if asked:
+                raise click.UsageError(f"--no-augment excludes {asked[0]}")
+            augmentation = NO_AUGMENTATION
+        if config.flip_map is not None and "--flip-probability" not in asked:
+            augmentation = replace(augmentation, flip_probability=FLIP_MAP_PROBABILITY)
+        if config.precision == "16-mixed" and not devices.gpus:
+            log("16-mixed needs a GPU: training in 32 bits")
+            config = replace(config, precision="32")
+        return replace(config, augmentation=augmentation)
+
+
+@command("train", short_help="Train a model and keep the checkpoint that validates best.")
+@options_of(TrainingData, "data")
+@options_of(ModelOptions, "model")
+@options_of(ConfigOptions, "options")
+@options_of(RunOptions, "run")
+@options_of(ExportRequest, "exported")
 @click.pass_context
 def train(
     context: click.Context,
-    cache_path: Location | None,
-    stream: StreamOptions,
-    data_root: Path | None,
-    train_data_root: Path | None,
-    val_data_root: Path | None,
-    source: dict[str, Any],
-    clip_duration: float | None,
-    model_name: str | None,
-    model_variant: str | None,
-    num_frames: int | None,
-    crop_size: int | None,
-    dropout_rate: float,
-    gpus: int | None,
-    devices: int | None,
-    num_nodes: int,
-    output_dir: Path,
-    experiment_name: str,
-    overwrite: bool,
-    resume: str | None,
-    export_mobile_model: bool,
-    enable_efficient_deployment: bool,
-    quantize_model: bool,
-    mobile_model_path: Path | None,
-    **options: Any,
+    data: TrainingData,
+    model: ModelOptions,
+    options: ConfigOptions,
+    run: RunOptions,
+    exported: ExportRequest,
 ) -> None:
     """Train a model and keep the checkpoint that validates best.
 
@@ -77,84 +236,61 @@ def train(
 
     \b
     Examples:
-      signprep train --cache aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50
-      signprep train --cache s3://team/aihub.zarr --stream-dir /scratch/kim --stream-gb 50
+      signprep train aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50
+      signprep train s3://team/aihub.zarr --stream-dir /scratch/kim --stream-gb 50
       signprep train --data-root aihub --model-name slow_r50 --pretrained k400 --precision 16-mixed
-      signprep train --cache aihub.zarr --optimizer adamw --learning-rate 2e-3 --label-smoothing 0.1 --ema-decay 0.99
-      signprep train --cache aihub.zarr --model-name mymodels:small --num-frames 8 --crop-size 112
-      signprep train --cache aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50 --resume
+      signprep train aihub.zarr --optimizer adamw --learning-rate 2e-3 --label-smoothing 0.1 --ema-decay 0.99
+      signprep train aihub.zarr --model-name mymodels:small --num-frames 8 --size 112
+      signprep train aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50 --resume
       signprep train --data-root aihub --model-variant XS --export-mobile-model --quantize-model
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
-    from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER, LAST
-    from signprep.training.data.from_data_root import Sources, refreshed_cache
-    from signprep.training.model.export_format import format_of, require_installed
-    from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
-    if model_variant and model_name:
-        raise click.UsageError("give --model-name or --model-variant, not both")
-    name = f"efficient_x3d_{model_variant.lower()}" if model_variant else model_name or "efficient_x3d_xs"
-    exports = export_mobile_model or enable_efficient_deployment or quantize_model or mobile_model_path is not None
-    if (enable_efficient_deployment or quantize_model) and not name.startswith("efficient_x3d"):
-        raise click.UsageError(
-            f"--enable-efficient-deployment and --quantize-model are for efficient_x3d_xs and _s, not {name}"
-        )
-    if mobile_model_path is not None:
-        require_installed(format_of(mobile_model_path))
-        if not mobile_model_path.resolve().is_relative_to(output_dir.resolve()):  # which training makes
-            require_writable(mobile_model_path)
-    report = _reporter()
-    used = _devices(gpus, devices, num_nodes, report)
-    config = _config(options, report, on_gpu=used.gpus > 0)
-    spec = model_spec(
-        name,
-        num_frames=num_frames,
-        crop_size=crop_size,
-        dropout_rate=dropout_rate,
-        pretrained=config.pretrained == "k400",
-    )
-    if cache_path is None:
-        sources = Sources(data_root, train_data_root, val_data_root, source, clip_duration)
-        cache_path = refreshed_cache(sources, spec, output_dir)
-    elif data_root or train_data_root or val_data_root:
-        raise click.UsageError("give --cache or --data-root, not both")
-    cache = open_cache(cache_path, stream=stream)
-    if clip_duration is not None and cache.clip_spec.span != clip_duration:
-        raise TrainingError(f"{cache}: its clips are of {cache.clip_spec.span}, not of {clip_duration} s")
-    run_folder = output_dir / experiment_name
-    checkpoint = run_folder / CHECKPOINTS_FOLDER / LAST if resume == "last" else Path(resume) if resume else None
+    exported.require_possible(model.name, run.output_dir)
+    log = _log()
+    devices = run.available_devices(log)
+    config = options.train_config(devices, log)
+    spec = model.spec(pretrained=config.pretrained == "k400")
+    location = _cache_of(data, spec, run.output_dir)
+    cache = open_cache(location, stream=data.stream)
+    if data.clip_duration is not None and cache.clip_spec.span != data.clip_duration:
+        raise TrainingError(f"{cache}: its clips are of {cache.clip_spec.span}, not of {data.clip_duration} s")
+    checkpoint = run.checkpoint()
     result = train_model(
-        cache,
-        spec,
-        config,
-        run_folder,
-        devices=used,
-        resume=checkpoint,
-        overwrite=overwrite,
-        log=report,
+        cache, spec, config, run.folder, devices=devices, resume=checkpoint, overwrite=run.overwrite, log=log
     )
     if not _is_first_process():
         return
     if checkpoint is not None and not result.clips_per_second:
-        report(f"nothing was left to do: {counted(result.epochs, 'epoch')} are done; give more --epochs")
+        log(f"nothing was left to do: {counted(result.epochs, 'epoch')} are done; give more --epochs")
     click.echo(
         f"best validation accuracy {result.best_val_accuracy:.3f} after {counted(result.epochs, 'epoch')} in "
         f"{result.seconds:.0f} s, {result.clips_per_second:.1f} clips/s, {result.data_wait_percent:.1f} % of it "
         f"waiting for data\n{result.best_checkpoint}"
     )
-    if exports:
-        _export(
-            context,
-            checkpoint=result.best_checkpoint,
-            output_path=mobile_model_path or run_folder / "mobile.pt",
-            int8=quantize_model,
-            cache_path=cache_path,
-            stream_dir=stream.folder,
-            stream_gb=stream.max_bytes / 1e9,
-            model_name=name,
-        )
+    if exported.wanted:
+        out = exported.mobile_model_path or run.folder / "mobile.pt"
+        words = ["--checkpoint", result.best_checkpoint, "--out", out, "--cache", location, "--model-name", model.name]
+        words += [] if data.stream.folder is None else ["--stream-dir", data.stream.folder]
+        words += ["--stream-gb", data.stream.max_bytes / 1e9, *(["--int8"] if exported.quantize_model else [])]
+        _run_export(context, [str(word) for word in words])
+
+
+def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
+    """Return the cache to train on; of data roots it is built, or brought up to date, first."""
+    from signprep.training.data.from_data_root import cache_location, clip_spec_for, refresh_cache
+
+    if data.cache is not None:
+        return data.cache
+    clips = clip_spec_for(spec, data.clip_duration)
+    out = cache_location(data.roots, clips, output_dir)
+    # The first process of a machine has built the cache before it started the others.
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        with told_if_stopped(out):
+            click.echo(refresh_cache(out, data.roots, data.source, clips), err=True)
+    return out
 
 
 def _is_first_process() -> bool:
@@ -162,50 +298,16 @@ def _is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
 
 
-def _reporter() -> Callable[[str], None]:
-    """Return what shows a line to the user."""
+def _log() -> Log:
+    """Return the function that shows a line to the user."""
     return (lambda line: click.echo(line, err=True)) if _is_first_process() else (lambda line: None)
 
 
-def _devices(gpus: int | None, devices: int | None, num_nodes: int, report: Callable[[str], None]) -> "Devices":
-    import torch
-
-    from signprep.training.config import Devices
-
-    available = torch.cuda.device_count()
-    asked = gpus if gpus is not None else devices
-    if asked is not None and 0 < available < asked:
-        raise click.UsageError(f"{asked} GPUs asked for, this machine has {available}")
-    if gpus and not available:
-        report("this machine has no GPU that torch can use: training on the CPU, slowly")
-    if not available or gpus == 0:
-        return Devices(processes=devices or 1, num_nodes=num_nodes)
-    return Devices(gpus=asked or 1, num_nodes=num_nodes)
-
-
-def _config(options: dict[str, Any], report: Callable[[str], None], *, on_gpu: bool) -> "TrainConfig":
-    from signprep.training.config import NO_AUGMENTATION, Augmentation, TrainConfig, read_flip_map
-
-    given = {name: value for name in _AUGMENTATION if (value := options.pop(name)) is not None}
-    no_augment, flip_map = options.pop("no_augment"), options.pop("flip_map")
-    if no_augment and given:
-        raise click.UsageError(f"--no-augment excludes --{next(iter(given)).replace('_', '-')}")
-    if flip_map is not None:
-        options["flip_map"] = read_flip_map(flip_map)
-        given.setdefault("flip_probability", 0.5)
-    if options["precision"] == "16-mixed" and not on_gpu:
-        report("16-mixed needs a GPU: training in 32 bits")
-        options["precision"] = "32"
-    try:
-        return TrainConfig(augmentation=replace(NO_AUGMENTATION if no_augment else Augmentation(), **given), **options)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-def _export(context: click.Context, **options: Any) -> None:
+def _run_export(context: click.Context, arguments: list[str]) -> None:
     """Run `export`, which the root command finds: it is of the floor above."""
     root = context.find_root()
     assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, "export")
     assert command is not None
-    context.invoke(command, **options)
+    with command.make_context("export", arguments, parent=root) as of_export:
+        command.invoke(of_export)

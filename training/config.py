@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.options import check_options, option
 from signprep.pipeline.runtime.text import counted
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
@@ -20,34 +21,35 @@ class Augmentation:
     The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
     """
 
-    tempo: float = 0.8
-    """Smallest part of the clip's time that is shown, 0 to 1; frames are drawn evenly from it, with jitter."""
-    crop_scale: float = 0.8
-    """Smallest side of the crop, as a part of the stored side."""
-    aspect: float = 1.1
+    OPTION_GROUP: ClassVar[str] = "Augmentation"
+
+    tempo: float = option(
+        0.8, "Show a random part of each clip's time, no less than this fraction.", above=0, maximum=1
+    )
+    """Frames are drawn evenly from the part, with jitter."""
+    crop_scale: float = option(
+        0.8, "Show a random crop of each clip, no less than this fraction of the side.", above=0, maximum=1
+    )
+    aspect: float = option(1.1, minimum=1)
     """Largest ratio between the crop's sides."""
-    rotation_degrees: float = 5.0
-    """Largest rotation to either side."""
-    brightness: float = 0.2
-    """Largest change, as a part of the full range."""
-    contrast: float = 0.2
-    saturation: float = 0.2
-    erase_probability: float = 0.1
-    """That a rectangle of 2 to 15 % of the picture is greyed in all frames of a clip."""
-    flip_probability: float = 0.0
-    """That a clip is mirrored. Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
+    rotation_degrees: float = option(5.0, "Rotate clips by up to this angle to either side.", minimum=0, maximum=45)
+    brightness: float = option(0.2, "Change the brightness by up to this fraction of the range.", minimum=0, maximum=1)
+    contrast: float = option(0.2, "Change the contrast by up to this fraction.", minimum=0, maximum=1)
+    saturation: float = option(0.2, "Change the saturation by up to this fraction.", minimum=0, maximum=1)
+    erase_probability: float = option(
+        0.1, "Grey a rectangle of this fraction of the clips, in all their frames.", minimum=0, maximum=1
+    )
+    """The rectangle has 2 to 15 % of the picture."""
+    flip_probability: float = option(
+        0.0,
+        "Mirror this fraction of the clips, which makes another sign of many; with --flip-map it is half of them.",
+        minimum=0,
+        maximum=1,
+    )
+    """Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
 
     def __post_init__(self) -> None:
-        for name in ("tempo", "crop_scale"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0 and at most 1")
-        for name in ("erase_probability", "flip_probability", "brightness", "contrast", "saturation"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be in 0 to 1")
-        if self.aspect < 1:
-            raise ValueError(f"aspect is {self.aspect}; it must be at least 1")
-        if not 0 <= self.rotation_degrees <= 45:
-            raise ValueError(f"rotation_degrees is {self.rotation_degrees}; it must be in 0 to 45")
+        check_options(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -62,81 +64,104 @@ NO_AUGMENTATION = Augmentation(
 """Only the jitter of frames is left."""
 
 
+def read_flip_map(path: Path) -> dict[str, str]:
+    """Return the pairs of a file such as {"왼쪽": "오른쪽"}; each pair needs to be there once only.
+
+    Raises TrainingError if the file does not read, or is not of that shape.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
+        raise TrainingError(f'{path}: expected an object of glosses, such as {{"왼쪽": "오른쪽"}}')
+    return document
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Options of a run. Raises ValueError on values that cannot train."""
 
-    epochs: int = 50
-    batch_size: int = 8
-    """Clips a step on each device."""
-    learning_rate: float = 1e-3
-    """Highest, reached after the warm-up."""
-    optimizer: str = "adam"
-    """adam, adamw or sgd (with Nesterov's momentum 0.9)."""
-    scheduler: str = "cosine"
-    """cosine (to zero), step (a tenth after each third of the epochs) or none; each after the warm-up."""
-    warm_up: float = 0.1
-    """Part of all steps over which the learning rate rises from zero."""
-    weight_decay: float = 1e-4
-    """Of weights; norms and biases have none."""
-    label_smoothing: float = 0.0
-    class_weights: str = "none"
-    """none, or balanced: losses weighted by the inverse of the classes' numbers of clips."""
-    balanced_sampling: bool = False
-    """Every class equally often in an epoch."""
-    gradient_clip: float | None = None
-    """Largest norm of the gradient."""
-    accumulate_batches: int = 1
-    """Batches whose gradients are added up before a step."""
-    ema_decay: float | None = None
-    """Of the moving average of the weights, which then is what is validated and kept."""
-    early_stopping: int | None = None
-    """Epochs without a better validation accuracy after which training ends."""
-    save_top_k: int = 1
-    """Checkpoints kept of the best epochs; the best of them is best.ckpt."""
-    save_minutes: float = 30.0
-    """After which last.ckpt is written, besides at the end of each epoch."""
-    precision: str = "32"
-    """32, 16-mixed or bf16-mixed."""
+    OPTION_GROUP: ClassVar[str] = "Optimisation"
+
+    epochs: int = option(50, "Train for this many epochs.", minimum=1)
+    batch_size: int = option(8, "Take this many clips a step on each device.", minimum=1)
+    learning_rate: float = option(1e-3, "Rise to this learning rate during the warm-up.", above=0)
+    optimizer: str = option("adam", "Use this optimizer.", choices=("adam", "adamw", "sgd"))
+    """sgd has Nesterov's momentum of 0.9."""
+    scheduler: str = option(
+        "cosine",
+        "After the warm-up, lower the learning rate to zero along a cosine, to a tenth after each third of the epochs "
+        "(step), or not at all.",
+        choices=("cosine", "step", "none"),
+    )
+    warm_up: float = option(
+        0.1, "Let the learning rate rise from zero over this fraction of all steps.", minimum=0, below=1
+    )
+    weight_decay: float = option(
+        1e-4, "Decay the weights by this factor, but not those of norms, and no biases.", minimum=0
+    )
+    label_smoothing: float = option(0.0, "Spread this fraction of each label over all glosses.", minimum=0, below=1)
+    class_weights: str = option(
+        "none",
+        "Weight losses by the inverse of the number of clips of a class (balanced).",
+        choices=("none", "balanced"),
+    )
+    balanced_sampling: bool = option(False, "Show every class equally often in an epoch.")
+    gradient_clip: float | None = option(None, "Shorten gradients to this norm.", above=0)
+    accumulate_batches: int = option(1, "Add up the gradients of this many batches for each step.", minimum=1)
+    ema_decay: float | None = option(
+        None, "Validate and keep a moving average of the weights with this decay, such as 0.999.", above=0, below=1
+    )
+    early_stopping: int | None = option(
+        None, "End after this many epochs without a better validation accuracy.", metavar="EPOCHS", minimum=1
+    )
+    save_top_k: int = option(1, "Keep the checkpoints of this many best epochs.", minimum=1, group="Run")
+    """The best of them is best.ckpt."""
+    save_minutes: float = option(
+        30.0, "Write last.ckpt every so many minutes, besides at the end of each epoch.", minimum=0, group="Run"
+    )
+    precision: str = option(
+        "32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"), group="Machine"
+    )
     augmentation: Augmentation = field(default_factory=Augmentation)
-    augment: str | None = None
-    """One's own augmentation, package.module:function."""
-    flip_map: Mapping[str, str] | None = None
-    """Glosses that change places when a clip is mirrored."""
-    mixup: float = 0.0
-    """Both parameters of the beta distribution of mixup; 0 for none."""
-    cutmix: float = 0.0
-    pretrained: str | None = None
-    """k400, or the path of a checkpoint."""
-    freeze_backbone: bool = False
-    """Train the last layer only."""
-    compile: bool = False
-    deterministic: bool = False
-    num_workers: int = 2
-    """Threads that read clips."""
-    pin_memory: bool = False
-    seed: int = 0
+    augment: str | None = option(
+        None, "Apply a custom augmentation after the others.", metavar="package.module:function", group="Augmentation"
+    )
+    flip_map: Mapping[str, str] | None = option(
+        None,
+        "Exchange the glosses that this JSON file pairs when a clip is mirrored.",
+        type=Path,
+        read=read_flip_map,
+        metavar="FILE",
+        group="Augmentation",
+    )
+    mixup: float = option(
+        0.0,
+        "Mix clips with weights from a beta distribution of this parameter; 0 is off.",
+        minimum=0,
+        group="Augmentation",
+    )
+    cutmix: float = option(
+        0.0,
+        "Paste boxes between clips with sizes from a beta distribution of this parameter; 0 is off.",
+        minimum=0,
+        group="Augmentation",
+    )
+    pretrained: str | None = option(
+        None, "Begin with the weights of Kinetics-400, or of a checkpoint.", metavar="k400|PATH", group="Model"
+    )
+    freeze_backbone: bool = option(False, "Train the last layer only.", group="Model")
+    compile: bool = option(False, "Compile the model with torch.compile.", group="Machine")
+    deterministic: bool = option(False, "Train the same weights from the same seed on a GPU, too.", group="Machine")
+    num_workers: int = option(
+        2, "Read clips in this many threads.", name="--workers", aliases=("--num-workers",), minimum=0, group="Machine"
+    )
+    pin_memory: bool = option(False, "Read into page-locked memory, for faster copies to a GPU.", group="Machine")
+    seed: int = option(0, "Draw all random numbers from this seed.", minimum=0, maximum=2**32 - 1, group="Run")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate_batches", "save_top_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("early_stopping", "gradient_clip", "ema_decay", "learning_rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} is {value}; it must be positive")
-        for name in ("weight_decay", "mixup", "cutmix", "save_minutes", "num_workers", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative")
-        if self.seed >= 2**32:
-            raise ValueError(f"seed is {self.seed}; it must be less than {2**32}")
-        for name in ("label_smoothing", "warm_up", "ema_decay"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"{name} is {value}; it must be in [0, 1)")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        check_options(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
@@ -154,14 +179,6 @@ class TrainConfig:
             for field in fields(self)
             if field.name not in FREE_ON_RESUME and getattr(self, field.name) != getattr(other, field.name)
         ]
-
-
-_CHOICES = {
-    "optimizer": ("adam", "adamw", "sgd"),
-    "scheduler": ("cosine", "step", "none"),
-    "class_weights": ("none", "balanced"),
-    "precision": ("32", "16-mixed", "bf16-mixed"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,17 +206,3 @@ class Devices:
         kind = counted(self.gpus, "GPU") if self.gpus else "CPU"
         processes = f", {self.processes} processes" if self.processes > 1 and not self.gpus else ""
         return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
-
-
-def read_flip_map(path: Path) -> dict[str, str]:
-    """Return the pairs of a file such as {"왼쪽": "오른쪽"}; each pair needs to be there once only.
-
-    Raises TrainingError if the file does not read, or is not of that shape.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(document, dict) or not all(isinstance(value, str) for value in document.values()):
-        raise TrainingError(f'{path}: expected an object of glosses, such as {{"왼쪽": "오른쪽"}}')
-    return document

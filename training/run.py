@@ -74,7 +74,7 @@ def train(
     config: TrainConfig,
     run_folder: Path,
     *,
-    devices: Devices = Devices(),  # noqa: B008  (frozen)
+    devices: Devices = Devices(),
     resume: Path | None = None,
     overwrite: bool = False,
     log: Callable[[str], None] = print,

@@ -29,10 +29,7 @@ class InspectOptions:
     as_json: bool = option(False, "Print all counts and findings as JSON, for programs.", name="--json")
     clip: int | None = option(None, "Show the clip at this position and its frames.", metavar="N")
     out: Path | None = option(
-        None,
-        "Write the frames of --clip to this file, .png, .jpg or .webp.",
-        aliases=("--output",),
-        metavar="FILE",
+        None, "Write the frames of --clip to this file, .png, .jpg or .webp.", aliases=("--output",), metavar="FILE"
     )
     html: Path | None = option(None, "Write a report with moving pictures to this file.", metavar="FILE")
 

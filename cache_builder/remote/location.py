@@ -27,7 +27,7 @@ def location_of(location: str | Path) -> Location:
 
     Raises CacheError if the URL ends after its scheme.
     """
-    if isinstance(location, Path) or not _URL.fullmatch(location):
+    if isinstance(location, Path) or not is_url(location):
         return Path(location)
     parts = urlsplit(location)
     if parts.scheme.lower() == "file":
@@ -35,6 +35,11 @@ def location_of(location: str | Path) -> Location:
     if not (parts.netloc or parts.path.strip("/")):
         raise CacheError(f"{location}: names no place; expected a URL such as {parts.scheme}://team/name.zarr")
     return location.rstrip("/")
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is a URL, of whatever scheme."""
+    return _URL.fullmatch(text) is not None
 
 
 def without_secrets(text: str) -> str:

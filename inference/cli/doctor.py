@@ -1,15 +1,25 @@
 """The command `doctor`: what of this machine works, what is slow or missing, and what to do."""
 
 import sys
+from dataclasses import dataclass
 
 import click
 
+from signprep.pipeline.cli.options import command, options_of
+from signprep.pipeline.options import option
 from signprep.pipeline.runtime.text import json_text
 
 
-@click.command("doctor", short_help="Look whether this machine can do all of it.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def doctor(as_json: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """How the result is told."""
+
+    as_json: bool = option(False, "Print JSON instead of a table, for programs.", name="--json", group="Output")
+
+
+@command("doctor", short_help="Look whether this machine can do all of it.")
+@options_of(DoctorOptions, "options")
+def doctor(options: DoctorOptions) -> None:
     """Look whether this machine can do all that signprep does; exit code 1 if something needed is broken.
 
     \b
@@ -25,7 +35,7 @@ def doctor(as_json: bool) -> None:
     from signprep.training.doctor import check_training
 
     checks = [*check_machine(), *check_training()]
-    if as_json:
+    if options.as_json:
         click.echo(json_text([check.to_dict() for check in checks]))
     else:
         marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}

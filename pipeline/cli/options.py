@@ -22,8 +22,8 @@ from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import Option, description_of
 
 GROUPS = (
-    "Arguments", "Data", "Clips", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run", "Export",
-    "Output", "Other",
+    "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
+    "Export", "Output", "Other",
 )  # fmt: skip
 """The order in which the help of a command lists its options; those that have to be given stand with its arguments."""
 _METAVARS = {int: "N", float: "NUMBER"}
@@ -97,12 +97,15 @@ class _Argument(click.Argument):
 
     group = "Arguments"
 
-    def __init__(self, names: Sequence[str], *, description: str, **details: Any) -> None:
+    def __init__(self, names: Sequence[str], *, label: str, description: str, **details: Any) -> None:
         super().__init__(names, **details)
-        self.description = description
+        self.label, self.description = label, description
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        return self.human_readable_name.removesuffix("..."), self.description
+        return self.label, self.description
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        return f"'{self.label}'"
 
 
 class _Choice(click.Choice[str]):
@@ -126,13 +129,16 @@ def options_of(kind: type, parameter: str) -> Callable[[Function], Function]:
     parameters = list(_parameters(kind))
 
     def decorate(function: Function) -> Function:
+        others: list[click.Parameter] = getattr(function, "__click_params__", [])
+        assert parameter not in {other.name for other in (*parameters, *others)}, f"{parameter} is also an option"
+
         @functools.wraps(function)
         def with_instance(**values: Any) -> Any:
             instance = _instance(kind, values)
             return function(**{parameter: instance}, **values)
 
         with_instance.__click_params__ = [  # type: ignore[attr-defined]
-            *getattr(function, "__click_params__", []),
+            *others,
             *reversed(parameters),
         ]
         return with_instance
@@ -179,7 +185,7 @@ def given(options: type | Sequence[str]) -> list[str]:
             ParameterSource.DEFAULT,
             ParameterSource.DEFAULT_MAP,
         ):
-            found.append(parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name)
+            found.append(parameter.label if isinstance(parameter, _Argument) else parameter.opts[0])
     return found
 
 
@@ -231,9 +237,10 @@ def _parameters_of(field: "dataclasses.Field[Any]", type_: Any, described: Optio
         yield _Argument(
             [field.name],
             type=click_type,
-            metavar=f"{name}..." if multiple else name,
+            metavar=(name if required else f"[{name}]") + ("..." if multiple else ""),
             nargs=-1 if multiple else 1,
             required=required and not described.aliases,
+            label=name,
             description=described.help,
         )
         if described.aliases:
@@ -248,15 +255,16 @@ def _parameters_of(field: "dataclasses.Field[Any]", type_: Any, described: Optio
         details = {"is_flag": False, "flag_value": described.value_if_bare}
     elif multiple:
         details = {"multiple": True}
+    elif required:
+        details = {"required": True}
     else:
-        default: Any = None if required else field.default
-        details = {"default": described.show(default) if described.show and not required else default}
+        details = {"default": described.show(field.default) if described.show else field.default}
     option = _Option(
         [name, *described.aliases, field.name],
         type=click_type,
-        required=required,
         metavar=described.metavar or (None if described.choices else _METAVARS.get(value_type)),
         help=described.help,
+        hidden=described.hidden,
         show_default=True,
         **details,
     )
@@ -272,12 +280,14 @@ def _click_type(type_: Any, described: Option) -> Any:
         return click.Path(path_type=Path)
     if type_ in (int, float) and described.allowed():
         range_type: Any = click.IntRange if type_ is int else click.FloatRange
-        return range_type(
+        allowed = range_type(
             min=described.above if described.minimum is None else described.minimum,
             max=described.below if described.maximum is None else described.maximum,
             min_open=described.above is not None,
             max_open=described.below is not None,
         )
+        allowed.name = "integer" if type_ is int else "number"  # as messages call the type
+        return allowed
     return type_
 
 
@@ -356,8 +366,8 @@ def meant_names(typed: str, names: Sequence[str]) -> list[str]:
     for fits in tries:
         if found := [name for name in names if fits(name)]:
             return found
-    close = difflib.get_close_matches(f"--{wanted}", names)
-    return close or [name for name in names if _abbreviates(wanted, name.lstrip("-"))]
+    short_for = [name for name in names if _abbreviates(wanted, name.lstrip("-"))]
+    return short_for or difflib.get_close_matches(f"--{wanted}", names)
 
 
 def _abbreviates(short: str, name: str) -> bool:

@@ -219,7 +219,7 @@ FINDINGS = (
             "too-few-frames",
             "Segments with fewer frames than a clip",
             "Their clips repeat frames.",
-            "Use fewer --frames or a --margin-seconds, or check the times.",
+            "Use fewer --num-frames or a --margin-seconds, or check the times.",
         ),
         (
             "gloss-spelling",

@@ -97,12 +97,12 @@ def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --cache or --data-root"),
-        (["--cache", "x", "--data-root", "y"], "give --cache or --data-root"),
+        ([], "give CACHE or --data-root"),
+        (["--cache", "x", "--data-root", "y"], "give CACHE or --data-root"),
         (["--cache", "x", "--timeline"], "--timeline goes with --data-root"),
         (["--cache", "x", "--stride", "0.5"], "--stride goes with --timeline"),
         (["--cache", "x", "--min-confidence", "0.5"], "--min-confidence goes with --timeline"),
-        (["--data-root", "x", "--split", "val"], "--split goes with --cache"),
+        (["--data-root", "x", "--split", "val"], "--split goes with CACHE"),
         (["--data-root", "x", "--timeline", "--stride", "0"], "--stride"),
     ],
 )

@@ -187,12 +187,12 @@ def test_a_cache_is_answered_with_segment_ids_as_its_videos_are(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --video-path or --cache"),
-        (["--video-path", "x", "--split", "val"], "--split goes with --cache"),
+        ([], "give INPUT: videos, or one cache"),
+        (["--video-path", "x", "--split", "val"], "--split goes with a cache"),
         (["--video-path", "x", "--idle-gloss", "y"], "--idle-gloss goes with --timeline"),
         (["--video-path", "x", "--stride", "0"], "stride"),
         (["--cache", "x", "--timeline"], "a timeline is of videos"),
-        (["--cache", "x", "--stride", "0.5"], "--stride goes with --video-path"),
+        (["--cache", "x", "--stride", "0.5"], "--stride goes with videos"),
     ],
 )
 def test_contradictions_are_usage_errors(checkpoint: Path, arguments: list[str], message: str) -> None:

@@ -133,14 +133,14 @@ def test_a_flip_map_is_read_and_mirrors_half_of_the_clips(cache: Cache, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give --cache, or --data-root"),
+        ([], "give CACHE, or --data-root"),
         (["--train-data-root", "x"], "go together"),
         (["--cache", "x", "--data-root", "y"], "not both"),
         (["--cache", "x", "--model-name", "x3d_s", "--model-variant", "S"], "not both"),
         (["--cache", "x", "--model-name", "x3d_s", "--quantize-model"], "are for efficient_x3d_xs"),
         (["--cache", "x", "--no-augment", "--tempo", "0.5"], "--no-augment excludes --tempo"),
-        (["--cache", "x", "--label-smoothing", "1"], "label_smoothing is 1.0"),
-        (["--cache", "x", "--epochs", "0"], "epochs is 0"),
+        (["--cache", "x", "--label-smoothing", "1"], "Invalid value for '--label-smoothing': 1.0"),
+        (["--cache", "x", "--epochs", "0"], "Invalid value for '--epochs': 0"),
     ],
 )
 def test_contradictions_are_usage_errors(arguments: list[str], message: str) -> None:
