@@ -82,7 +82,7 @@ def test_an_unknown_command_is_named() -> None:
     ("arguments", "told"),
     [
         (["scan", "데이터"], "(데이터); it is given as --data-root DIR"),
-        (["build-cache", "a.zarr"], "(a.zarr); it is given as --data-root DIR"),
+        (["build-cache", "a.zarr", "--out", "b.zarr"], "(a.zarr); it is given as --data-root DIR"),
         (["verify", "a.zarr", "b.zarr"], "unexpected extra argument (b.zarr)\n"),
     ],
 )
