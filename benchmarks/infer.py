@@ -32,7 +32,7 @@ from signprep.inference.videos.window_predictions import predict_videos
 from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.synthetic.dataset import render_dataset
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.video.pyav_reader import PyAVReader, open_video

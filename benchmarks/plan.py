@@ -24,8 +24,8 @@ from signprep.cache_builder.building.update import plan_update
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots
-from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.datasets.splits import assign_splits
 
 

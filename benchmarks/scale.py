@@ -34,7 +34,7 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.open import open_cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 
 BATCH, NUM_BATCHES, CLIPS_PER_SHARD, NUM_GLOSSES = 32, 20, 128, 3000
 ROWS_A_GROUP = 500_000

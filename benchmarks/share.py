@@ -39,7 +39,7 @@ from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from tests.cache_builder.made_caches import PROVENANCE, row_of
 from tests.cache_builder.servers import CREDENTIALS, make_bucket, s3_server, sftp_server
 

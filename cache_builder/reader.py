@@ -33,7 +33,7 @@ from signprep.cache_builder.format.layout import (
 )
 from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 MAX_OPEN_SHARDS = 256

@@ -19,7 +19,7 @@ from torch import nn
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import StoppedError, TrainingError
 from signprep.training.callbacks.checkpoints import (
     BEST,

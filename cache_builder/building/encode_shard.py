@@ -26,8 +26,8 @@ from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots, content_hash
-from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
 from signprep.pipeline.video.frame_times import span_of_segment
 

@@ -14,7 +14,7 @@ from signprep.cache_builder.folder.space import free_bytes
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.remote.location import Location
 from signprep.pipeline.clips import Clip
-from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.machine import usable_cores
 

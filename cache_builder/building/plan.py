@@ -14,8 +14,8 @@ from typing import Any
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
+from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.files import DataRoots
-from signprep.pipeline.datasets.segment import Segment, Vocabulary
 
 MAX_CLIPS_PER_SHARD = 128
 """About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from signprep.cache_builder.building.plan import SEGMENT_FIELDS, BuildPlan, ShardPlan
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, SCHEMA
 from signprep.cache_builder.format.layout import CacheInfo
-from signprep.pipeline.datasets.segment import Segment, Vocabulary
+from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.errors import CacheError
 
 

@@ -25,7 +25,7 @@ from signprep.cache_builder.format.index import OK, SCHEMA, index_of_positions, 
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import MergeOptions
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.datasets.segment import Segment, Vocabulary
+from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.splits import SplitOptions, assign_splits
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import counted

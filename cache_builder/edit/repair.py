@@ -34,8 +34,8 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact, shard_bytes
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.clips import Clip
+from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots
-from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.format.codec import CODECS, ClipCodec
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.datasets.files import content_hash
-from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
 
 if TYPE_CHECKING:

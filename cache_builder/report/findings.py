@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.pipeline.clip_spec import SEGMENT_SPAN
-from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END
+from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END
 from signprep.pipeline.datasets.splits import leaks
 from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING, Finding, worst_first

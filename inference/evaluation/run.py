@@ -31,8 +31,7 @@ from signprep.inference.videos.find import Video
 from signprep.inference.videos.run import video_timeline, why_no_sign
 from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.annotations import Annotations
-from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.annotations import Annotations, Segment
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.progress import progress_bar

@@ -10,7 +10,7 @@ from operator import add
 from typing import Self
 
 from signprep.inference.timeline.segments import TimelineSegment
-from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.annotations import Segment
 
 GlossSpan = TimelineSegment | Segment
 _ROUNDING = 1e-9

@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.pipeline.datasets.annotations import DatasetOptions, is_video, normal_gloss, parse_name
+from signprep.pipeline.datasets.annotations import DatasetOptions, Segment, is_video, normal_gloss, parse_name
 from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, read_bytes, walk_files
-from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
 
 LABEL_SUFFIX = "_morpheme.json"

@@ -17,9 +17,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from signprep.pipeline.datasets.annotations import DatasetOptions, is_video, normal_gloss, parse_name
+from signprep.pipeline.datasets.annotations import (
+    WHOLE_VIDEO_END,
+    DatasetOptions,
+    Segment,
+    is_video,
+    normal_gloss,
+    parse_name,
+)
 from signprep.pipeline.datasets.files import OnProblem, Problem, split_member, walk_files
-from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END, Segment
 from signprep.pipeline.errors import AnnotationError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})

@@ -1,22 +1,29 @@
-"""One function for all kinds of data sets: a data root and options in, segments and problems out."""
+"""One function for all kinds of data sets: a data root and options in, segments and problems out.
 
+With `idle_class` there are further segments of people who are not signing, before and between the signs of their
+videos, from which a model of continuous signing learns to tell signs from rests.
+"""
+
+import hashlib
+import statistics
 import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.aihub import aihub_segments
 from signprep.pipeline.datasets.annotations import (
+    WHOLE_VIDEO_END,
     Annotations,
     DataRootOptions,
     DatasetOptions,
+    Segment,
     parse_kind,
     selected,
 )
 from signprep.pipeline.datasets.files import DataRoots, OnProblem, Problem
 from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, class_folder_segments, table_segments
-from signprep.pipeline.datasets.no_sign import no_sign_segments
-from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of
 
@@ -153,3 +160,62 @@ def _why_none(root: Path, options: DatasetOptions, problems: Sequence[Problem]) 
             shown = first_of(sorted(found), 5)
             return f"{option} asks for {', '.join(sorted(values)[:5])}, and there is {shown or 'none'}"
     return f"the filters leave none of {len(everything)} segments: {', '.join(_FILTERS[name][0] for name in given)}"
+
+
+NO_SIGN_GLOSS = "(쉼)"
+"""The word for a rest, in brackets because it is not a sign."""
+
+
+def no_sign_segments(
+    segments: Sequence[Segment], gloss: str = NO_SIGN_GLOSS, *, occupied: Sequence[Segment] | None = None
+) -> list[Segment]:
+    """Return segments without a sign, in the order of the data set's.
+
+    They are as long as the median sign and as many as the most frequent gloss has. The time after the last sign is not
+    used, because labels do not tell reliably where a video ends.
+
+    Args:
+        segments: of the data set.
+        gloss: name of their class.
+        occupied: all signs of the videos if `segments` are only some of them, since the others are no rests either.
+
+    Raises AnnotationError if the data have that gloss already, or if no video has enough time without a sign.
+    """
+    if any(segment.gloss == gloss for segment in segments):
+        raise AnnotationError(f"the data have a gloss {gloss!r} already; give the idle class another name")
+    lengths = [s.end_seconds - s.start_seconds for s in segments if s.end_seconds < WHOLE_VIDEO_END]
+    if not lengths:
+        raise AnnotationError("segments that are whole videos leave no time for an idle class")
+    length = round(statistics.median(lengths), 3)
+    videos = {segment.video for segment in segments}
+    signs_of_videos: defaultdict[str, list[Segment]] = defaultdict(list)
+    for segment in occupied or segments:
+        if segment.video in videos:
+            signs_of_videos[segment.video].append(segment)
+    found = [idle for signs in signs_of_videos.values() for idle in _between(signs, length, gloss)]
+    if not found:
+        raise AnnotationError(
+            f"no video has {length:.3f} s without a sign before or between its signs, so there is no idle class"
+        )
+    wanted = max(Counter(segment.gloss for segment in segments).values())
+    # A random order, the same in every build.
+    drawn = sorted((segment.segment_id for segment in found), key=lambda name: hashlib.sha256(name.encode()).digest())
+    kept = set(drawn[:wanted])
+    return [segment for segment in found if segment.segment_id in kept]
+
+
+def _between(signs: Sequence[Segment], length: float, gloss: str) -> Iterator[Segment]:
+    """Yield a segment in the middle of each long gap, as far from the movements into signs as possible."""
+    free_from = 0.0
+    for number, sign in enumerate(sorted(signs, key=lambda sign: sign.start_seconds)):
+        if sign.start_seconds - free_from >= length:
+            start = max(0.0, round((free_from + sign.start_seconds) / 2 - length / 2, 3))
+            name = sign.segment_id.rpartition("#")[0] or sign.segment_id
+            yield replace(
+                sign,
+                segment_id=f"{name}#idle{number}",
+                start_seconds=start,
+                end_seconds=round(start + length, 3),
+                gloss=gloss,
+            )
+        free_from = max(free_from, sign.end_seconds)

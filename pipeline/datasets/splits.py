@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import check_options, option
 from signprep.pipeline.runtime.text import counted, first_of

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterator
 
-from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END
+from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END
 from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
 from signprep.pipeline.scan.database import ScanDatabase
 

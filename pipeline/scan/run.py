@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, require_files
-from signprep.pipeline.datasets.annotations import DatasetOptions, is_selected, is_video, parse_kind, parse_name
+from signprep.pipeline.datasets.annotations import (
+    DatasetOptions,
+    Segment,
+    is_selected,
+    is_video,
+    parse_kind,
+    parse_name,
+)
 from signprep.pipeline.datasets.files import Problem, open_file, walk_files
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
-from signprep.pipeline.datasets.segment import Segment
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import CountLine, progress_bar

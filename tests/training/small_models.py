@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.training.model.metadata import CHECKPOINT_KEY, CHECKPOINT_VERSION
 from signprep.training.model_spec import (
     ModelSpec,

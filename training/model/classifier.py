@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import TrainingError
 from signprep.training.config import TrainConfig
 from signprep.training.data.augmentation import flipped, mix

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.training.model_spec import ModelSpec
 
 CHECKPOINT_KEY = "signprep"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import counted, first_line, first_of
 from signprep.training.model.checkpoint import model_weights, require_version

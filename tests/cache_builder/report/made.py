@@ -12,7 +12,7 @@ from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.segment import Vocabulary
+from signprep.pipeline.datasets.annotations import Vocabulary
 
 SPEC = ClipSpec(num_frames=8, size=64)
 HOSTILE = "<script>alert(1)</script>"

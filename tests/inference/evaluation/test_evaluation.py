@@ -21,9 +21,8 @@ from signprep.inference.evaluation.metrics import share_of
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.annotations import DatasetOptions
+from signprep.pipeline.datasets.annotations import DatasetOptions, Vocabulary
 from signprep.pipeline.datasets.read import read_data_root
-from signprep.pipeline.datasets.segment import Vocabulary
 from signprep.pipeline.datasets.splits import assign_splits
 from signprep.pipeline.errors import SignprepError
 from signprep.training.model.metadata import ModelMetadata

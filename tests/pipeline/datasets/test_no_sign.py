@@ -5,8 +5,8 @@ from click.testing import CliRunner
 
 from signprep.cache_builder import open_cache
 from signprep.pipeline.cli import cli
-from signprep.pipeline.datasets.no_sign import NO_SIGN_GLOSS, no_sign_segments
-from signprep.pipeline.datasets.segment import WHOLE_VIDEO_END, Segment
+from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END, Segment
+from signprep.pipeline.datasets.read import NO_SIGN_GLOSS, no_sign_segments
 from signprep.pipeline.errors import AnnotationError
 from tests.conftest import write_data_root
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signprep.pipeline.datasets.segment import Segment
+from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.splits import SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError
 
