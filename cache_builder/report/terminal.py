@@ -36,7 +36,7 @@ from signprep.cache_builder.report.findings import ClipFinding
 from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
-from signprep.pipeline.runtime.text import byte_size, counted
+from signprep.pipeline.runtime.text import byte_size, counted, printable
 from signprep.pipeline.scan.findings import print_finding
 
 BAR_WIDTH = 32
@@ -69,9 +69,9 @@ def print_cache(
     if found := durations(table):
         _print_durations(found, console)
     for finding in findings:
-        print_finding(finding, finding.title, console)
+        print_finding(finding, printable(finding.title), console)
         for line in finding.examples(table, SHOWN_LINES):
-            console.print(Text(f"  {line}"), soft_wrap=True)
+            console.print(Text(f"  {printable(line)}"), soft_wrap=True)
         if (num_more := finding.count - SHOWN_LINES) > 0:
             console.print(Text(f"  ... and {num_more:,} more", style="dim"))
 
@@ -91,7 +91,7 @@ def _print_overview(cache: Cache, description: dict[str, Any], console: Console)
         ("fingerprint", description["fingerprint"]),
     ]
     for name, value in rows:
-        overview.add_row(Text(name, style="bold"), Text(value))
+        overview.add_row(Text(name, style="bold"), Text(printable(value)))
     console.print(overview)
 
 
@@ -106,13 +106,13 @@ def _print_balance(balance: Balance, splits: Sequence[str | None], console: Cons
     if not is_of_splits:
         for place, split in enumerate(splits):
             fill, colour = FILLS[place % len(FILLS)], COLOURS[place % len(COLOURS)]
-            table.add_column(f"{fill} {split or '-'}", justify="right", header_style=colour)
+            table.add_column(Text(f"{fill} {printable(split or '-')}"), justify="right", header_style=colour)
     table.add_column("")
     for place in order[:SHOWN_NAMES]:
         parts = balance.clips[place].tolist()
         numbers = [] if is_of_splits else [f"{number:,}" for number in parts]
         bar = _bar(parts, int(totals.max()))
-        table.add_row(Text(balance.names[place] or "-"), f"{totals[place]:,}", *numbers, bar)
+        table.add_row(Text(printable(balance.names[place] or "-")), f"{totals[place]:,}", *numbers, bar)
     if rest := order[SHOWN_NAMES:]:
         numbers = [] if is_of_splits else [f"{number:,}" for number in balance.clips[rest].sum(axis=0).tolist()]
         table.add_row(Text(f"... {len(rest):,} more", style="dim"), f"{int(totals[rest].sum()):,}", *numbers, "")
@@ -168,7 +168,7 @@ def show_clip(cache: Cache, position: int, output: Path | None, console: Console
     named = [("clip", str(position)), *((name, row[name]) for name in _TOLD), ("seconds", seconds)]
     for name, value in [*named, ("stored", f"{row['stored_bytes']:,} bytes")]:
         if value is not None:
-            facts.add_row(Text(name, style="bold"), Text(value))
+            facts.add_row(Text(name, style="bold"), Text(printable(value)))
     console.print(facts)
     if output is not None:
         picture = contact_sheet(clip_frames(cache, clip), min(FRAMES_A_ROW, len(clip)))
@@ -204,7 +204,7 @@ def play_clip(cache: Cache, position: int, output: Path, speed: float) -> str:
     data = mp4(frames, seconds) if output.suffix.lower() == ".mp4" else animated_webp(frames, seconds, WEBP_QUALITY)
     with atomic_write(output) as part:
         part.write_bytes(data)
-    return f"{output}: clip {position} ({row['gloss']}), {len(frames)} frames in {seconds:.2f} s"
+    return f"{output}: clip {position} ({printable(row['gloss'])}), {len(frames)} frames in {seconds:.2f} s"
 
 
 def terminal_pictures(environment: Mapping[str, str]) -> str:

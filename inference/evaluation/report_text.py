@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.runtime.text import counted, printable
 
 SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 CONFUSED_COLUMNS = ("correct gloss", "predicted", "times", "of clips")
@@ -96,7 +96,7 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
     """Print an evaluation as tables, with the `most` hardest glosses and most frequent mistakes."""
     overview = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts(document):
-        overview.add_row(f"[bold]{name}", escape(value))
+        overview.add_row(Text(name, style="bold"), Text(printable(value)))
     console.print(overview)
     _table(console, "accuracy", ("", "", "95 % over clips", "95 % over takes"), headline(document))
     if views := document["views"]:
@@ -114,7 +114,7 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         _table(console, f"most frequent mistakes ({len(pairs)})", CONFUSED_COLUMNS, pairs[:most])
     _print_calibration(document, console)
     for remark in remarks(document):
-        console.print(f"note: {remark}", markup=False, highlight=False)
+        console.print(f"note: {printable(remark)}", markup=False, highlight=False)
 
 
 def several_groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -174,6 +174,6 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
             name, justify="left" if text else "right", overflow="fold", min_width=12 if not number else None
         )
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print()
     console.print(table)

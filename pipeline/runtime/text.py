@@ -67,6 +67,16 @@ def first_lines(lines: Sequence[str], limit: int) -> list[str]:
     return [*(f"  {line}" for line in lines[:limit]), *([f"  ... and {more} more"] if more > 0 else [])]
 
 
+def printable(text: str) -> str:
+    """Return a name from the data without characters that move the cursor or cannot be encoded.
+
+    >>> printable("왼쪽 \\x1b[2J")
+    '왼쪽 �[2J'
+    """
+    safe = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return safe.encode("utf-8", "replace").decode("utf-8")
+
+
 def json_text(document: Any, *, allow_nan: bool = True) -> str:
     """Return a document as indented JSON with readable Korean. Raises ValueError at NaN unless it is allowed."""
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=allow_nan)

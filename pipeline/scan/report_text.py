@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from signprep.pipeline.runtime.text import byte_size, counted, time_span
+from signprep.pipeline.runtime.text import byte_size, counted, printable, time_span
 from signprep.pipeline.scan import report as tables
 from signprep.pipeline.scan.findings import print_finding
 from signprep.pipeline.scan.run import Scan
@@ -144,7 +144,7 @@ def _print_problems(scan: Scan, console: Console, num_shown: int) -> None:
     for finding, count in scan.found():
         print_finding(finding, f"{finding.title}: {count:,}", console)
         for problem in tables.files_of(scan.database, finding.kind, num_shown):
-            _print_file(console, _shown(problem["path"]), _shown(problem["message"]))
+            _print_file(console, printable(problem["path"]), printable(problem["message"]))
         _print_more(console, count - min(count, num_shown), "files" if num_shown else "files, not shown")
         hidden += max(0, count - num_shown)
     if hidden:
@@ -179,7 +179,7 @@ def _print_table(
         table.add_column(header, justify="left" if name in left else "right", overflow="fold")
     for row in rows:
         # Text, not str: a gloss `[b]` is no markup.
-        table.add_row(*(Text(_shown(cell(row))) for cell in columns.values()))
+        table.add_row(*(Text(printable(cell(row))) for cell in columns.values()))
     console.print()
     console.print(table)
 
@@ -187,9 +187,3 @@ def _print_table(
 def _print_more(console: Console, count: int, what: str) -> None:
     if count:
         console.print(f"  ... and {count:,} more {what}", style="dim", highlight=False)
-
-
-def _shown(text: str) -> str:
-    """Return a name from the data without characters that move the cursor or cannot be encoded."""
-    safe = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return safe.encode("utf-8", "replace").decode("utf-8")

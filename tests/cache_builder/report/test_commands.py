@@ -14,7 +14,7 @@ from signprep.cache_builder.report.clip_images import FRAME_GAP, clip_frames, co
 from signprep.cache_builder.report.terminal import show_clip
 from signprep.pipeline.cli import cli
 from signprep.pipeline.video.demux import packet_times
-from tests.cache_builder.report.made import HOSTILE
+from tests.cache_builder.report.made import HOSTILE, row_of, write_cache
 
 
 def run(*arguments: object) -> Result:
@@ -27,6 +27,16 @@ def test_inspect_shows_bars_findings_and_their_files(troubled: Cache) -> None:
         assert words in text
     assert "2 clips could not be decoded" in text and "NIA_SL_WORD0001_REAL01_L.mp4" in text
     assert "1 take both in train and in val" in text
+
+
+@pytest.mark.parametrize("option", [(), ("--clip", 0)])
+def test_no_name_of_the_data_moves_the_cursor(tmp_path: Path, option: tuple[object, ...]) -> None:
+    names = ("video", "gloss", "take", "signer", "view", "source", "split")
+    evil = {name: f"\x1b[2J[red]{name}" for name in names}
+    rows = [row_of(0, **evil), row_of(1, **evil, status="failed", error="\x1b[2Jno frame")]
+    made = write_cache(tmp_path / "c.zarr", rows)
+    text = run("inspect", made.path, *option).stdout
+    assert "\x1b" not in text and "\N{REPLACEMENT CHARACTER}[2J[red]gloss" in text
 
 
 def test_inspect_as_json_has_the_findings_with_their_positions(troubled: Cache) -> None:
