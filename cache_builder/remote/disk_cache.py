@@ -116,7 +116,7 @@ class DiskCache:
     def _is_stale(self, part: Path) -> bool:
         """Return True if the process that fetched a part has ended without it."""
         with _locked(self._locks / part.name.split(".")[1], wait=False) as is_held:
-            return is_held
+            return is_held and part.exists()  # it may have arrived since it was listed
 
     def _listed(self) -> list[tuple[float, int, Path]]:
         """Return time of last use, bytes and path of each object."""
