@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from joblib.externals.loky import get_reusable_executor
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
@@ -37,6 +38,7 @@ def build_cache(*arguments: object) -> Result:
 
 @pytest.fixture(params=["folder", "s3"])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    get_reusable_executor().shutdown()  # processes of an earlier build have its environment, with other keys
     return str(tmp_path / "우리 shelf") if request.param == "folder" else request.getfixturevalue("s3_url") + "/shelf"
 
 
