@@ -65,18 +65,15 @@ class BuildResult:
     num_clips: int
     num_failed: int
     num_reused: int
-    """Clips that were stored already."""
     stored_bytes: int
     num_videos: int
     """Videos that stored clips come from."""
     splits: dict[str, int]
-    """Stored clips by split."""
     failures: dict[str, list[str]]
     """Segment ids by reason, as far as a person reads: all reasons, ids in order."""
     num_changed: int = 0
     """Reused clips that have other labels, names or splits now."""
     num_removed: int = 0
-    """Clips that are gone from the data since the last build."""
 
 
 def build(
@@ -267,13 +264,7 @@ class FolderTarget:
 
     @contextmanager
     def watched(self, run: RunOptions, num_reused: int, num_shards: int) -> Iterator[Watch]:
-        """Watch the workers while the block runs: count clips for `run.progress`, and stop before the disk is full.
-
-        Args:
-            run: tells who is told.
-            num_reused: clips that are there already.
-            num_shards: shards to be built.
-        """
+        """Watch the workers while the block runs: count clips for `run.progress`, and stop before the disk is full."""
         sizes: list[int] = []
 
         def check_space(result: ShardResult) -> None:

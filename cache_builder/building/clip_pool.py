@@ -80,11 +80,6 @@ class ClipPool:
     def open(cls, location: Location, info: CacheInfo, catalogue: Path) -> Self:
         """Read what is in a pool.
 
-        Args:
-            location: a folder or a URL; it need not be there yet.
-            info: of the cache that is built.
-            catalogue: file to write.
-
         Raises CacheError if the pool cannot be reached, or what lies there is no pool's.
         """
         pool = cls(url=_url_of(location), info=info, catalogue=catalogue)

@@ -37,7 +37,6 @@ class FolderStore:
     """The shards and index parts of a build in a folder, which all its workers see under the same path."""
 
     root: Path
-    """The cache."""
     new_objects: Path
     """Folder that new shards go to: the cache itself, or a folder beside it."""
 
@@ -148,11 +147,8 @@ class ShardResult:
     num_ok: int
     num_failed: int
     num_bytes: int
-    """Size of the shard."""
     num_pooled: int = 0
-    """Clips that came from the pool."""
     pool_error: str | None = None
-    """Reason why clips that were cut did not get into the pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +156,9 @@ class EncodedShard:
     """A shard in memory."""
 
     path: str
-    """Place inside the cache."""
     data: bytes | None
     """Contents of its file; None if not one of its clips could be built: there is no file then."""
     part: bytes
-    """Its index part, as a file."""
     result: ShardResult
 
 
@@ -204,13 +198,7 @@ def result_of_part(number: int, part: bytes) -> ShardResult:
 
 
 def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[[], object]) -> EncodedShard:
-    """Decode and encode one shard.
-
-    Args:
-        task: what goes behind the clips that are in it already.
-        kept: their inner chunks.
-        count: is called after each clip.
-    """
+    """Decode and encode one shard."""
     use_one_thread()
     rows: list[dict[str, Any]] = []
     chunks = list(kept)

@@ -30,7 +30,6 @@ class Estimate:
     """Clips that the figures are scaled up from."""
     num_sampled_failed: int
     failures: tuple[str, ...]
-    """Reasons of the failures, each once."""
     stored_bytes: int
     cpu_seconds: float
     free_bytes: int | None

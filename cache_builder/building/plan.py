@@ -32,7 +32,6 @@ class ShardPlan:
 
     number: int
     first_position: int
-    """Position of its first segment."""
     segments: tuple[Segment, ...]
     num_kept: int = 0
     """Places before them whose clips are in the shard already, and are taken over as they are."""

@@ -24,7 +24,6 @@ class UpdatePlan:
     """A finished cache's way to its new state."""
 
     info: CacheInfo
-    """Info of the new state."""
     kept: pa.Table
     """The new index rows of all positions that are there already."""
     shards: tuple[ShardPlan, ...]
@@ -32,7 +31,6 @@ class UpdatePlan:
     num_changed: int
     """Clips that stay, with other labels, names or splits."""
     num_removed: int
-    """Clips that are gone since the last build."""
 
     @property
     def is_none(self) -> bool:
@@ -65,14 +63,7 @@ def _decides(info: CacheInfo) -> dict[str, Any]:
 def plan_update(
     index: pa.Table, info: CacheInfo, plan: BuildPlan, video_hashes: Mapping[str, str | None]
 ) -> UpdatePlan:
-    """Return what changes a cache with this index and info into one of the planned segments.
-
-    Args:
-        index: all rows of the finished cache.
-        info: of the finished cache.
-        plan: of a new cache of the data as it is now; see `require_compatible`.
-        video_hashes: content hash of each video that is there.
-    """
+    """Return what changes a cache with this index and info into one of the planned segments."""
     stays, new = _match(index, plan, video_hashes)
     used = {segment.gloss for shard in plan.shards for segment in shard.segments}
     vocabulary = Vocabulary.of(

@@ -48,9 +48,7 @@ class RunOptions:
     workers: int = -1
     """Processes of this machine; -1 for all cores."""
     cluster: Cluster | None = None
-    """Cluster that builds in place of this machine."""
     strict: bool = False
-    """End the build at the first clip that fails."""
     progress: BuildProgress | None = None
     pool: "PoolUse | None" = None
 
@@ -61,7 +59,6 @@ class PoolUse:
 
     location: Location
     num_taken: int = 0
-    """Clips that somebody else had cut."""
     errors: list[str] = field(default_factory=list)
     """Reasons why clips that were cut did not get there."""
 

@@ -33,7 +33,6 @@ from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError
 
 SELECTORS = ("signer", "take", "video", "segment_id")
-"""Index columns by which clips can be forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +40,12 @@ class CompactResult:
     """The outcome of a compaction."""
 
     num_dropped: int
-    """Positions that are gone."""
     num_shards_written: int
     freed_bytes: int
 
 
 def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
     """Return the positions whose row has one of the values in one of the columns, int64, ascending.
-
-    Args:
-        root: a finished cache.
-        selection: values by columns of `SELECTORS`.
 
     Raises CacheError if a value is nowhere in the cache.
     """

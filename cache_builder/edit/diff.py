@@ -196,12 +196,7 @@ def codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
 
 
 def matched_rows(left: pa.Table, right: pa.Table) -> NDArray[np.int64]:
-    """Return which row of the left is the same clip as which row of the right, int64 [pairs, 2], by the left's order.
-
-    Args:
-        left: rows of one cache, as of `live_rows`.
-        right: rows of the other.
-    """
+    """Return pairs of a left and a right row that are the same clip, int64 [pairs, 2], by the left's order."""
     both = stacked([left, right])
     numbers = {name: codes(both[name]) for name in dict.fromkeys(name for key in _BY_CONTENT for name in key)}
     is_left = np.arange(both.num_rows) < left.num_rows

@@ -40,11 +40,9 @@ class MergeResult:
     num_failed: int
     """Clips that no cache has whole."""
     splits: dict[str | None, int]
-    """Whole clips by split."""
     num_glosses: int
     stored_bytes: int
     num_shared: int
-    """As in `MergePlan`, like the next three."""
     num_conflicts: int
     num_split_conflicts: int
     num_renamed: int
@@ -59,12 +57,6 @@ def merge(
     overwrite: bool = False,
 ) -> MergeResult:
     """Write the cache of all clips of some caches, or go on with it, with progress on stderr.
-
-    Args:
-        roots: two finished caches or more.
-        out: a new folder.
-        options: what is done where the caches disagree.
-        overwrite: replace a cache that is at `out`.
 
     Raises:
         CacheError: as `plan_merge`; a cache is none, is given twice or is the output; there is something at `out`;

@@ -44,20 +44,13 @@ class RepairResult:
     """The outcome of a repair."""
 
     num_clips: int
-    """Clips that were made again."""
     num_objects: int
-    """Files that are as they were written again."""
     unrepaired: tuple[str, ...]
     """Objects and clips that could not be made again, with the reasons."""
 
 
 def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairResult:
     """Repair the faults that `verify_cache` found.
-
-    Args:
-        root: the cache.
-        faults: of its objects.
-        roots: where the videos are.
 
     Raises CacheError if its index or its group's metadata is damaged, or another process writes it.
     """

@@ -38,20 +38,13 @@ class Fault:
     """One object or clip that is not what was written."""
 
     path: str
-    """Place of the object inside the cache."""
     message: str
 
 
 def verify_cache(
     root: Path, *, deep: bool = False, workers: int = 4, progress: Callable[[int], None] | None = None
 ) -> list[Fault]:
-    """Return what is wrong with a finished cache.
-
-    Args:
-        root: the cache.
-        deep: also decode every clip.
-        workers: threads.
-        progress: told the number of objects that are done.
+    """Return what is wrong with a finished cache; with `deep`, every clip is decoded as well.
 
     Raises CacheVersionError, CacheIncompleteError, CacheError if it is no finished cache of a known format at all.
     """

@@ -36,14 +36,7 @@ def check_free_bytes(out: Path, needed: int) -> None:
 
 
 def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:
-    """Raise CacheError if the disk will not hold the shards that are still to come, judged by those that are done.
-
-    Args:
-        out: the cache.
-        num_bytes: of the shards that are done.
-        num_done: how many they are.
-        num_left: how many are to come.
-    """
+    """Raise CacheError if the disk will not hold the shards that are still to come, judged by those that are done."""
     needed = num_bytes / num_done * num_left
     if (free := free_bytes(out)) < needed:
         raise CacheError(

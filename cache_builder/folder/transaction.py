@@ -85,11 +85,7 @@ class CacheChange:
         _empty_build_folder(self.root)
 
     def commit(self, manifest: CacheManifest) -> None:
-        """Make the cache the one of a manifest, and end the change.
-
-        Args:
-            manifest: of objects that are in place or among the new ones; objects that it does not name are deleted.
-        """
+        """Make the cache the one of a manifest, delete objects that it does not name, and end the change."""
         old = finished_manifest(self.root)
         manifest.write(self.new_objects)
         if self.new_objects == self.root:
@@ -248,12 +244,7 @@ def write_state(
 ) -> CacheManifest:
     """Write Zarr metadata and index of a state of a cache, and return its manifest, which is to be written last.
 
-    Args:
-        root: the cache, or a folder whose contents are put in its place.
-        info: of the state.
-        index: a row a position.
-        objects: the shards by path; older entries of index and metadata are replaced.
-        plan_digest: of the plan whose data it holds.
+    Entries of `objects` for the metadata and the index are replaced; the others are the shards by path.
     """
     write_metadata(root, info)
     metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}

@@ -39,7 +39,6 @@ METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
 MANIFEST = "manifest.json"
 BUILD_FOLDER = ".build"
 UNFINISHED_SUFFIX = ".part"
-"""Suffix of a file that is being written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,11 +253,7 @@ def finished_manifest(root: Path) -> CacheManifest | None:
 
 
 def parse_manifest(data: bytes, where: object) -> CacheManifest:
-    """Return a manifest from the bytes of its file.
-
-    Args:
-        data: as `CacheManifest.to_json` writes them, in UTF-8.
-        where: the cache lies, for messages.
+    """Return a manifest from the bytes of its file; `where` begins the messages of errors.
 
     Raises:
         CacheVersionError: it is of a format that this signprep does not know.

@@ -16,7 +16,6 @@ _PASSWORD = re.compile(r"(?<=://)(?P<user>[^/:@\s]*):[^/@\s]*@")
 _QUERY = re.compile(r"(?P<url>[a-z][a-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*", re.IGNORECASE)
 
 Location = Path | str
-"""A folder of this machine, or a URL."""
 
 
 def location_of(location: str | Path) -> Location:

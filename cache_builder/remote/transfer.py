@@ -16,10 +16,8 @@ class TransferResult:
     """The objects and bytes that travelled, or would."""
 
     num_objects: int
-    """Objects of the cache."""
     num_bytes: int
     num_sent: int
-    """Objects that were not there."""
     sent_bytes: int
     num_pruned: int = 0
     """Objects of older versions that were deleted."""

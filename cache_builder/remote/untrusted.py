@@ -39,10 +39,6 @@ _LIMITS = {GROUP_METADATA: MAX_METADATA_BYTES, ARRAY_METADATA: MAX_METADATA_BYTE
 def validate_manifest(manifest: CacheManifest, where: object) -> None:
     """Refuse a manifest whose objects are not those of a cache of format 1.
 
-    Args:
-        manifest: as it arrived; its own checksum has been compared.
-        where: it came from, for the message.
-
     Raises CacheCorruptError if a name is none of a cache's, a size is impossible, or a hash is none.
     """
     for path, entry in manifest.objects.items():
@@ -64,11 +60,6 @@ def validate_manifest(manifest: CacheManifest, where: object) -> None:
 
 def validate_metadata(folder: Path, manifest: CacheManifest, where: object) -> CacheInfo:
     """Refuse metadata and an index that do not fit each other and their manifest.
-
-    Args:
-        folder: holds zarr.json, clips/zarr.json and index.parquet, whose hashes have been compared.
-        manifest: theirs.
-        where: it came from, for the message.
 
     Raises:
         CacheVersionError: a newer format.
