@@ -71,12 +71,12 @@ def verify(options: VerifyOptions, roots: DataRootOptions) -> None:
 
 def _faults(options: VerifyOptions) -> "tuple[list[Fault], int]":
     """Return what is wrong with a cache, and how many files it has."""
-    from signprep.cache_builder.edit.verify import verify_cache, verify_source
+    from signprep.cache_builder.edit.verify import verify_cache, verify_published
     from signprep.cache_builder.format.layout import read_manifest
     from signprep.pipeline.runtime.progress import progress_bar
 
     if isinstance(options.cache, str):
-        return verify_source(options.cache)
+        return verify_published(options.cache)
     num_objects = len(read_manifest(options.cache).objects) if options.cache.is_dir() else 0
     with progress_bar("Verifying", num_objects, "files") as progress:
         return verify_cache(options.cache, deep=options.deep, progress=progress), num_objects

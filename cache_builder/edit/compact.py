@@ -78,22 +78,22 @@ def _compact(change: CacheChange, forgotten: Mapping[str, Sequence[str]] | None)
     num_left = int(stays.sum())
     if not num_left:
         raise CacheError(f"{root}: no clip would be left; delete the folder instead")
-    sources = sources_of_places(stays)
+    old_positions = old_positions_of(stays)
     size = info.clips_per_shard
     objects = dict(manifest.objects)
     for number in range(-(-num_left // size), info.num_shards):
         objects.pop(shard_path(info, number), None)
-    touched = _touched_shards(sources, index.num_rows, size)
+    touched = _touched_shards(old_positions, index.num_rows, size)
     for number in touched:
-        data = _gathered_shard(root, info, manifest.objects, sources[number * size : (number + 1) * size])
+        data = _gathered_shard(root, info, manifest.objects, old_positions[number * size : (number + 1) * size])
         path = shard_path(info, number)
         objects.pop(path, None)
         if data is not None:
             write_atomically(change.new_objects / path, data)
             objects[path] = CacheObject.of(data)
     if touched or num_left < index.num_rows:
-        vocabulary = used_vocabulary(index, sources, info.vocabulary)
-        index = index_of_positions(index, sources, vocabulary)
+        vocabulary = used_vocabulary(index, old_positions, info.vocabulary)
+        index = index_of_positions(index, old_positions, vocabulary)
         info = replace(info, vocabulary=vocabulary, num_positions=num_left)
         videos = set(index["video"].to_pylist())
         stamps = {name: entry for name, entry in read_stamps(root).items() if name in videos}
@@ -111,38 +111,38 @@ def _num_bytes(objects: Mapping[str, CacheObject]) -> int:
     return sum(entry.num_bytes for entry in objects.values())
 
 
-def sources_of_places(stays: NDArray[np.bool_]) -> NDArray[np.int64]:
+def old_positions_of(stays: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return for each new position the old one whose clip it gets: its own, or one from behind the new end.
 
-    >>> sources_of_places(np.array([True, False, True, False, True])).tolist()
+    >>> old_positions_of(np.array([True, False, True, False, True])).tolist()
     [0, 4, 2]
     """
     num_left = int(stays.sum())
-    sources = np.arange(num_left)
-    sources[~stays[:num_left]] = num_left + np.flatnonzero(stays[num_left:])
-    return sources
+    old_positions = np.arange(num_left)
+    old_positions[~stays[:num_left]] = num_left + np.flatnonzero(stays[num_left:])
+    return old_positions
 
 
-def _touched_shards(sources: NDArray[np.int64], num_positions: int, clips_per_shard: int) -> list[int]:
+def _touched_shards(old_positions: NDArray[np.int64], num_positions: int, clips_per_shard: int) -> list[int]:
     """Return the shards that hold other clips than before."""
-    numbers = set((np.flatnonzero(sources != np.arange(len(sources))) // clips_per_shard).tolist())
-    if len(sources) < num_positions and len(sources) % clips_per_shard:
-        numbers.add(len(sources) // clips_per_shard)
+    numbers = set((np.flatnonzero(old_positions != np.arange(len(old_positions))) // clips_per_shard).tolist())
+    if len(old_positions) < num_positions and len(old_positions) % clips_per_shard:
+        numbers.add(len(old_positions) // clips_per_shard)
     return sorted(numbers)
 
 
 def _gathered_shard(
-    root: Path, info: CacheInfo, objects: Mapping[str, CacheObject], sources: NDArray[np.int64]
+    root: Path, info: CacheInfo, objects: Mapping[str, CacheObject], old_positions: NDArray[np.int64]
 ) -> bytes | None:
     """Return a shard of the chunks at these old positions; None if none of them has one."""
     size = info.clips_per_shard
     chunks: dict[int, bytes | None] = {}
-    for number in np.unique(sources // size).tolist():
+    for number in np.unique(old_positions // size).tolist():
         path = shard_path(info, number)
-        wanted = [int(source) for source in sources if source // size == number]
+        wanted = [int(position) for position in old_positions if position // size == number]
         num_chunks = max(wanted) - number * size + 1
         # A shard of which not one clip could be built has no file.
         stored = stored_chunks(root / path, size, num_chunks) if path in objects else [None] * num_chunks
-        chunks |= {source: stored[source - number * size] for source in wanted}
-    ordered = [chunks[int(source)] for source in sources]
+        chunks |= {position: stored[position - number * size] for position in wanted}
+    ordered = [chunks[int(position)] for position in old_positions]
     return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None

@@ -110,7 +110,7 @@ def _chunk(caches: Sequence[Cache], plan: MergePlan, place: int, num_bytes: int)
     """Return the inner chunk of a new position, None where the clip has failed."""
     if not num_bytes:
         return None
-    cache, position = caches[plan.caches[place]], int(plan.sources[place])
+    cache, position = caches[plan.caches[place]], int(plan.positions[place])
     chunk = cache.stored_chunk(position)
     if len(chunk) != num_bytes:
         name = cache.segment_id(position)

@@ -41,7 +41,7 @@ class MergePlan:
     index: pa.Table
     caches: NDArray[np.int64]
     """Number of the cache that each position's clip comes from, int64 [N]."""
-    sources: NDArray[np.int64]
+    positions: NDArray[np.int64]
     """Position of the clip in that cache, int64 [N]."""
     digest: str
     """Hash of everything that decides the merged cache."""
@@ -84,13 +84,13 @@ def plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
     order = _build_order(index)
     info = _merged_info(caches, vocabulary, len(kept))
     row_caches = np.searchsorted(bounds, kept[order], side="right") - 1
-    sources = rows["position"].to_numpy()[kept[order]]
+    positions = rows["position"].to_numpy()[kept[order]]
     return MergePlan(
         info=info,
         index=index_of_positions(index, order, vocabulary),
         caches=row_caches,
-        sources=sources,
-        digest=_digest(info, options, row_caches, sources),
+        positions=positions,
+        digest=_digest(info, options, row_caches, positions),
         num_shared=int((np.bincount(clips) > 1).sum()),
         num_conflicts=len(conflicts),
         num_split_conflicts=0 if options.splits else len(_differing(rows["split"], clips, is_ok, chosen)),
@@ -219,9 +219,9 @@ def _merged_info(caches: Sequence[Cache], vocabulary: Vocabulary, num_clips: int
     )
 
 
-def _digest(info: CacheInfo, options: MergeOptions, caches: NDArray[np.int64], sources: NDArray[np.int64]) -> str:
+def _digest(info: CacheInfo, options: MergeOptions, caches: NDArray[np.int64], positions: NDArray[np.int64]) -> str:
     splits = asdict(options.splits) if options.splits is not None else None
     decided = json.dumps([info.to_dict(), options.on_conflict, splits], ensure_ascii=False, sort_keys=True)
     digest = hashlib.blake2b(decided.encode(), digest_size=16)
-    digest.update(caches.tobytes() + sources.tobytes())
+    digest.update(caches.tobytes() + positions.tobytes())
     return digest.hexdigest()

@@ -134,25 +134,25 @@ def _bad_clips(cache: Cache, workers: int) -> list[Fault]:
         return [fault for faults in threads.map(check, range(cache.info.num_shards)) for fault in faults]
 
 
-def verify_source(url: str) -> tuple[list[Fault], int]:
+def verify_published(url: str) -> tuple[list[Fault], int]:
     """Return what is wrong with the objects of a cache behind a URL, and how many there are.
 
     Raises CacheError if there is no finished cache, or its manifest is none of a cache.
     """
-    source = open_published(url)
+    published = open_published(url)
 
     with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
 
         def check(path: str, progress: Progress) -> list[Fault]:
             target = Path(folder) / path.replace("/", "-")
             try:
-                source.fetch(path, target, progress)
+                published.fetch(path, target, progress)
             except CacheError as error:
                 return [Fault(path=path, message=str(error))]
             target.unlink()
             return []
 
-        num_bytes = sum(entry.num_bytes for entry in source.manifest.objects.values())
-        paths = sorted(source.manifest.objects)
+        num_bytes = sum(entry.num_bytes for entry in published.manifest.objects.values())
+        paths = sorted(published.manifest.objects)
         found = transfer_all(paths, check, description="Verifying", num_bytes=num_bytes)
     return [fault for faults in found for fault in faults], len(paths)

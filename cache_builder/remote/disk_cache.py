@@ -38,12 +38,12 @@ class DiskCache:
             raise CacheError(f"{root}: cannot be written ({error.strerror}); choose another --stream-dir") from error
 
     def get(
-        self, source: PublishedCache, path: str, *, wait: bool = True, progress: Progress | None = None
+        self, published: PublishedCache, path: str, *, wait: bool = True, progress: Progress | None = None
     ) -> Path | None:
-        """Return the file of an object of a source, fetched if it is not here; it may be deleted at any moment.
+        """Return the file of a published object, fetched if it is not here; it may be deleted at any moment.
 
         Args:
-            source: whose object it is.
+            published: the cache whose object it is.
             path: inside the cache.
             wait: for another process that fetches it; otherwise return None.
             progress: is told the bytes as they come.
@@ -52,7 +52,7 @@ class DiskCache:
             CacheError: it cannot be fetched, or is larger than the whole folder may be.
             CacheCorruptError: what comes is not what the manifest says.
         """
-        entry = source.manifest.objects[path]
+        entry = published.manifest.objects[path]
         target = self._objects / entry.hash
         if self._use(target):
             return target
@@ -68,7 +68,7 @@ class DiskCache:
                 return target
             beside = self._reserve(entry.hash, entry.num_bytes)
             try:
-                source.fetch(path, beside, progress)
+                published.fetch(path, beside, progress)
                 beside.replace(target)
             except BaseException:
                 beside.unlink(missing_ok=True)

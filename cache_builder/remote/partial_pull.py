@@ -99,15 +99,15 @@ def pull_selection(
     Labels stay those of that cache, so that its models go on working; with a choice of glosses, labels are theirs.
     Raises as `pull`, and CacheError if nothing is chosen.
     """
-    source = open_published(location)
-    digest = selection.digest(source.manifest.fingerprint)
+    published = open_published(location)
+    digest = selection.digest(published.manifest.fingerprint)
     if dry_run:
         refuse_foreign_folder(out)
-        refuse_other_state(out, source, overwrite=overwrite)
-        return _would_fetch(source, out, selection, digest)
+        refuse_other_state(out, published, overwrite=overwrite)
+        return _would_fetch(published, out, selection, digest)
     was_there = out.exists()
     try:
-        return _pull_selection(source, out, selection, digest, overwrite=overwrite)
+        return _pull_selection(published, out, selection, digest, overwrite=overwrite)
     except NothingChosenError:
         if not was_there:
             shutil.rmtree(out)
@@ -115,15 +115,15 @@ def pull_selection(
 
 
 def _pull_selection(
-    source: PublishedCache, out: Path, selection: Selection, digest: str, *, overwrite: bool
+    published: PublishedCache, out: Path, selection: Selection, digest: str, *, overwrite: bool
 ) -> TransferResult:
     with changed_cache(out) as change:
-        refuse_other_state(out, source, overwrite=overwrite)
+        refuse_other_state(out, published, overwrite=overwrite)
         if (present := _present(out, digest)) is not None:
             change.discard()
             return present
         change.resume(_STATE, digest)
-        return _fetch(source, change, _Plan.of(source, out, selection), digest)
+        return _fetch(published, change, _Plan.of(published, out, selection), digest)
 
 
 def _present(out: Path, digest: str) -> TransferResult | None:
@@ -134,12 +134,12 @@ def _present(out: Path, digest: str) -> TransferResult | None:
     return TransferResult.of({path: entry for path, entry in manifest.objects.items() if path not in METADATA}, [])
 
 
-def _would_fetch(source: PublishedCache, out: Path, selection: Selection, digest: str) -> TransferResult:
+def _would_fetch(published: PublishedCache, out: Path, selection: Selection, digest: str) -> TransferResult:
     """Return what would travel, without a change of the folder: an interrupted pull may have left its shards there."""
     if (present := _present(out, digest)) is not None:
         return present
     with TemporaryDirectory(prefix="signprep-") as scratch:
-        plan = _Plan.of(source, Path(scratch), selection)
+        plan = _Plan.of(published, Path(scratch), selection)
     is_same = (state := out / BUILD_FOLDER / _STATE).exists() and state.read_text() == digest
     missing = plan.missing(CacheChange(out).new_objects) if is_same else list(range(plan.info.num_shards))
     return TransferResult(
@@ -154,11 +154,11 @@ def _would_fetch(source: PublishedCache, out: Path, selection: Selection, digest
 class _Plan:
     """The clips to fetch, and the cache that they will be."""
 
-    source_info: CacheInfo
+    published_info: CacheInfo
     info: CacheInfo
     index: pa.Table
-    sources: NDArray[np.int64]
-    """Position in the source of each new position."""
+    positions: NDArray[np.int64]
+    """Position in the published cache of each new position."""
 
     @property
     def num_bytes(self) -> int:
@@ -173,20 +173,20 @@ class _Plan:
         return sum(int(sizes[number * size : (number + 1) * size].sum()) for number in shards)
 
     @classmethod
-    def of(cls, source: PublishedCache, out: Path, selection: Selection) -> "_Plan":
-        info, folder = fetch_metadata(source, out)
+    def of(cls, published: PublishedCache, out: Path, selection: Selection) -> "_Plan":
+        info, folder = fetch_metadata(published, out)
         index = pq.read_table(folder / INDEX, page_checksum_verification=True)
-        sources = selection.positions(index, source)
-        vocabulary = used_vocabulary(index, sources, info.vocabulary) if selection.glosses else info.vocabulary
+        positions = selection.positions(index, published)
+        vocabulary = used_vocabulary(index, positions, info.vocabulary) if selection.glosses else info.vocabulary
         return cls(
-            source_info=info,
-            info=replace(info, vocabulary=vocabulary, num_positions=len(sources)),
-            index=index_of_positions(index, sources, vocabulary),
-            sources=sources,
+            published_info=info,
+            info=replace(info, vocabulary=vocabulary, num_positions=len(positions)),
+            index=index_of_positions(index, positions, vocabulary),
+            positions=positions,
         )
 
 
-def _fetch(source: PublishedCache, change: CacheChange, plan: _Plan, digest: str) -> TransferResult:
+def _fetch(published: PublishedCache, change: CacheChange, plan: _Plan, digest: str) -> TransferResult:
     out, staged = change.root, change.new_objects
     missing = plan.missing(staged)
     num_bytes = plan.num_bytes_of(missing)
@@ -196,7 +196,7 @@ def _fetch(source: PublishedCache, change: CacheChange, plan: _Plan, digest: str
         size = plan.info.clips_per_shard
         rows = slice(number * size, (number + 1) * size)
         stored = plan.index["stored_bytes"].to_numpy()[rows]
-        chunks, num_bytes = _chunks_of(source, plan.source_info, plan.sources[rows], stored)
+        chunks, num_bytes = _chunks_of(published, plan.published_info, plan.positions[rows], stored)
         write_atomically(staged / shard_path(plan.info, number), shard_bytes(chunks, size))
         progress(int(stored.sum()))
         return num_bytes
@@ -216,9 +216,9 @@ def _fetch(source: PublishedCache, change: CacheChange, plan: _Plan, digest: str
 
 
 def _chunks_of(
-    source: PublishedCache, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
+    published: PublishedCache, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[list[bytes], int]:
-    """Return the inner chunks at these positions of the source, ascending, and the bytes that came for them.
+    """Return the inner chunks at these positions of the published cache, ascending, and the bytes that came for them.
 
     Raises CacheCorruptError if one is not what its checksum and the index say.
     """
@@ -227,26 +227,26 @@ def _chunks_of(
     num_bytes = 0
     for number, group in itertools.groupby(positions.tolist(), key=lambda position: position // size):
         path = shard_path(info, number)
-        if path not in source.manifest.objects:
-            raise CacheCorruptError(f"{source}: its index has clips in {path}, its manifest does not know it")
+        if path not in published.manifest.objects:
+            raise CacheCorruptError(f"{published}: its index has clips in {path}, its manifest does not know it")
         index_bytes = size * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
-        data_bytes = source.manifest.objects[path].num_bytes - index_bytes
+        data_bytes = published.manifest.objects[path].num_bytes - index_bytes
         if data_bytes < 0:
-            raise CacheCorruptError(f"{source}: {path} is too small for a shard of {size} clips")
-        tail = source.read(path, data_bytes, data_bytes + index_bytes)
-        index = shard_index(np.frombuffer(tail, np.uint8), f"{source}/{path}")
+            raise CacheCorruptError(f"{published}: {path} is too small for a shard of {size} clips")
+        tail = published.read(path, data_bytes, data_bytes + index_bytes)
+        index = shard_index(np.frombuffer(tail, np.uint8), f"{published}/{path}")
         bounds = [chunk_bounds(index, position - number * size, data_bytes, path) for position in group]
         if None in bounds:
-            raise CacheCorruptError(f"{source}: {path} lacks clips that the index has")
+            raise CacheCorruptError(f"{published}: {path} lacks clips that the index has")
         present = [pair for pair in bounds if pair is not None]
         if any(after[0] < before[1] for before, after in itertools.pairwise(present)):
-            raise CacheCorruptError(f"{source}: {path} has clips that overlap; refused")
+            raise CacheCorruptError(f"{published}: {path} has clips that overlap; refused")
         num_bytes += index_bytes
         for first, last, inside in coalesce_ranges(present):
-            data = source.read(path, first, last)
+            data = published.read(path, first, last)
             num_bytes += len(data)
             chunks += [data[start - first : end - first] for start, end in inside]
     for chunk, position, stored in zip(chunks, positions, sizes, strict=True):
         if len(chunk) != stored or not chunk_is_intact(np.frombuffer(chunk, np.uint8)):
-            raise CacheCorruptError(f"{source}: clip {position} is not what was written; it is damaged there")
+            raise CacheCorruptError(f"{published}: clip {position} is not what was written; it is damaged there")
     return chunks, num_bytes

@@ -1,6 +1,6 @@
 """Pull: a cache comes from a folder or a URL into a folder here, only what differs, and takes its place all at once.
 
-In: a source, perhaps a selection. Out: a finished cache. Objects arrive under their hash in the build's folder, are
+In: a published, perhaps a selection. Out: a finished cache. Objects arrive under their hash in the build's folder, are
 compared with the manifest, and are put in place together at the end, as every change of a cache is: until then the
 cache that is here stays what it was. A pull that was cut goes on with what has arrived.
 """
@@ -56,24 +56,24 @@ def pull(
         description: text before the progress bar.
 
     Raises:
-        CacheError: the source is no finished cache or cannot be read, or `out` holds something else.
+        CacheError: there is no finished cache or cannot be read, or `out` holds something else.
         CacheCorruptError: what came is not what the manifest says, or the manifest is none of a cache.
     """
-    source = open_published(location)
-    manifest = source.manifest
+    published = open_published(location)
+    manifest = published.manifest
     if isinstance(location, Path) and out.exists() and out.resolve() == location.resolve():
         raise CacheError(f"{out}: is the cache itself")
     if dry_run:
         refuse_foreign_folder(out)
         return TransferResult.of(dict(manifest.objects), _differing(out, manifest, check=check))
     with changed_cache(out) as change:
-        refuse_other_state(out, source, overwrite=overwrite)
+        refuse_other_state(out, published, overwrite=overwrite)
         differing = _differing(out, manifest, check=check)
         if differing or finished_manifest(out) != manifest:
-            _fetch(source, change, differing, description)
+            _fetch(published, change, differing, description)
             # Before it is in place: killed in between, it is not taken for somebody's own work.
             note_synced(out, manifest.fingerprint)
-            _stage(source, change, differing)
+            _stage(published, change, differing)
             change.commit(manifest)
         else:
             note_synced(out, manifest.fingerprint)
@@ -81,14 +81,14 @@ def pull(
         return TransferResult.of(dict(manifest.objects), differing)
 
 
-def refuse_other_state(out: Path, source: PublishedCache, *, overwrite: bool) -> None:
+def refuse_other_state(out: Path, published: PublishedCache, *, overwrite: bool) -> None:
     """Raise CacheError if a folder holds an unfinished build, or a cache that nobody else has."""
     manifest = finished_manifest(out)
     if manifest is None and (out / BUILD_FOLDER / PLAN).exists():
         raise CacheError(f"{out}: holds a build that has not ended; finish it with its own command, or pull elsewhere")
     if overwrite or manifest is None:
         return
-    if manifest.fingerprint not in (source.manifest.fingerprint, *synced_fingerprints(out)):
+    if manifest.fingerprint not in (published.manifest.fingerprint, *synced_fingerprints(out)):
         raise CacheError(
             f"{out}: holds a cache that was built or changed here and is nowhere else, as far as this folder tells; "
             "pull to another folder (`signprep merge` makes one of both), or --overwrite to lose it"
@@ -100,15 +100,15 @@ def fetched_folder(out: Path) -> Path:
     return out / BUILD_FOLDER / _FETCHED
 
 
-def fetch_object(source: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
+def fetch_object(published: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
     """Fetch an object into a folder under its hash, and compare it; return its file.
 
     Raises as `PublishedCache.fetch`.
     """
-    digest = source.manifest.objects[path].hash
+    digest = published.manifest.objects[path].hash
     beside = folder / f".{digest}{UNFINISHED_SUFFIX}"
     try:
-        source.fetch(path, beside, progress)
+        published.fetch(path, beside, progress)
         return beside.replace(folder / digest)
     except BaseException:
         beside.unlink(missing_ok=True)
@@ -129,9 +129,9 @@ def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
     return sorted(path for path, entry in manifest.objects.items() if not is_here(path, entry))
 
 
-def _fetch(source: PublishedCache, change: CacheChange, paths: list[str], description: str) -> None:
+def _fetch(published: PublishedCache, change: CacheChange, paths: list[str], description: str) -> None:
     """Bring objects into the fetched folder, metadata first, so that a hostile cache is refused before its shards."""
-    out, objects, folder = change.root, source.manifest.objects, fetched_folder(change.root)
+    out, objects, folder = change.root, published.manifest.objects, fetched_folder(change.root)
     folder.mkdir(parents=True, exist_ok=True)
     arrived = _arrived(change, {objects[path] for path in paths})
     missing = list({objects[path].hash: path for path in paths if objects[path].hash not in arrived}.values())
@@ -139,9 +139,9 @@ def _fetch(source: PublishedCache, change: CacheChange, paths: list[str], descri
     check_free_bytes(out, num_bytes)
 
     def fetch(path: str, progress: Progress) -> None:
-        fetch_object(source, path, folder, progress)
+        fetch_object(published, path, folder, progress)
 
-    fetch_metadata(source, out)
+    fetch_metadata(published, out)
     rest = [path for path in missing if path not in METADATA]
     transfer_all(rest, fetch, description=description, num_bytes=sum(objects[path].num_bytes for path in rest))
 
@@ -163,7 +163,7 @@ def _arrived(change: CacheChange, wanted: Collection[CacheObject]) -> set[str]:
     return arrived
 
 
-def fetch_metadata(source: PublishedCache, out: Path) -> tuple[CacheInfo, Path]:
+def fetch_metadata(published: PublishedCache, out: Path) -> tuple[CacheInfo, Path]:
     """Fetch the metadata and the index of a cache, unless they are here, and refuse what does not fit.
 
     Returns the cache's info, and a folder with the metadata at their paths inside a cache.
@@ -174,22 +174,22 @@ def fetch_metadata(source: PublishedCache, out: Path) -> tuple[CacheInfo, Path]:
     fetched.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(together, ignore_errors=True)
     for path in METADATA:
-        entry = source.manifest.objects[path]
+        entry = published.manifest.objects[path]
         here = next((file for file in (fetched / entry.hash, out / path) if _is(file, entry)), None)
         if here is None:
-            here = fetch_object(source, path, fetched)
+            here = fetch_object(published, path, fetched)
         (together / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(here, together / path)
-    return validate_metadata(together, source.manifest, source), together
+    return validate_metadata(together, published.manifest, published), together
 
 
 def _is(file: Path, entry: CacheObject) -> bool:
     return file.is_file() and file.stat().st_size == entry.num_bytes and CacheObject.of_file(file) == entry
 
 
-def _stage(source: PublishedCache, change: CacheChange, paths: list[str]) -> None:
+def _stage(published: PublishedCache, change: CacheChange, paths: list[str]) -> None:
     """Move what has arrived to where it will be, at its paths inside the cache."""
-    staged, objects = change.new_objects, source.manifest.objects
+    staged, objects = change.new_objects, published.manifest.objects
     last_use = {objects[path].hash: path for path in paths}
     for path in paths:
         fetched = fetched_folder(change.root) / objects[path].hash

@@ -129,7 +129,7 @@ class RemoteFolder:
 
         self._tried(name, download)
 
-    def upload(self, source: Path | bytes, name: str, progress: Progress | None = None) -> None:
+    def upload(self, contents: Path | bytes, name: str, progress: Progress | None = None) -> None:
         """Put a file, or bytes, in place: a reader sees all of it or nothing. Raises CacheError if that fails."""
 
         def upload() -> None:
@@ -141,10 +141,10 @@ class RemoteFolder:
                 fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             try:
                 with _counted(progress) as callback:
-                    if isinstance(source, bytes):
-                        fs.pipe_file(beside, source)
+                    if isinstance(contents, bytes):
+                        fs.pipe_file(beside, contents)
                     else:
-                        fs.put_file(str(source), beside, callback=callback)
+                        fs.put_file(str(contents), beside, callback=callback)
                 if beside != target:
                     fs.mv(beside, target)
             except BaseException:

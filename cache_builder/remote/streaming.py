@@ -37,9 +37,9 @@ class StreamedCache(Cache):
 
     is_streamed = True
 
-    def __init__(self, cache: Cache, source: PublishedCache, url: str, options: StreamOptions) -> None:
+    def __init__(self, cache: Cache, published: PublishedCache, url: str, options: StreamOptions) -> None:
         super().__init__(cache.path, cache.info, cache.manifest, cache._stamp)
-        self._source, self._url, self._options = source, url, options
+        self._published, self._url, self._options = published, url, options
         self._store = DiskCache(options.root(), options.max_bytes)
 
     def __reduce__(self) -> tuple[Callable[..., Cache], tuple[object, ...]]:
@@ -74,7 +74,7 @@ class StreamedCache(Cache):
 
     def fetch(self, number: int, *, wait: bool = True, progress: Progress | None = None) -> Path | None:
         """Return the file of a shard, fetched if it is not here; None if others are at it and `wait` is False."""
-        return self._store.get(self._source, shard_path(self.info, number), wait=wait, progress=progress)
+        return self._store.get(self._published, shard_path(self.info, number), wait=wait, progress=progress)
 
     def _shard(self, number: int) -> ShardFile:
         path = shard_path(self.info, number)
@@ -191,25 +191,25 @@ def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
         CacheVersionError, CacheCorruptError, CacheError: as `open_cache`, or it cannot be reached, or what it claims
             is refused.
     """
-    source = open_published(url)
-    folder = options.root() / "caches" / source.manifest.fingerprint
+    published = open_published(url)
+    folder = options.root() / "caches" / published.manifest.fingerprint
     if not (folder / MANIFEST).exists():
-        _fetch_metadata(source, folder)
+        _fetch_metadata(published, folder)
     cache = open_folder(folder)
-    return StreamedCache(cache, source, url, options)
+    return StreamedCache(cache, published, url, options)
 
 
-def _fetch_metadata(source: PublishedCache, folder: Path) -> None:
+def _fetch_metadata(published: PublishedCache, folder: Path) -> None:
     """Bring manifest, metadata and index here; the manifest last, so that they are there together."""
     try:
         for path in METADATA:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists() or CacheObject.of_file(target) != source.manifest.objects[path]:
+            if not target.exists() or CacheObject.of_file(target) != published.manifest.objects[path]:
                 beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-                source.fetch(path, beside)
+                published.fetch(path, beside)
                 beside.replace(target)
     except OSError as error:
         raise CacheError(f"{folder}: cannot be written ({error.strerror}); choose another --stream-dir") from error
-    validate_metadata(folder, source.manifest, source)
-    source.manifest.write(folder)
+    validate_metadata(folder, published.manifest, published)
+    published.manifest.write(folder)
