@@ -83,8 +83,7 @@ def _scan_one(root: Path, source: DatasetOptions, options: ScanOptions, output: 
     """Print the scan of one data root; return how many errors and warnings it has."""
     from rich.console import Console
 
-    from signprep.pipeline.scan.report import json_report
-    from signprep.pipeline.scan.report_text import print_report
+    from signprep.pipeline.scan.report import json_report, print_report
     from signprep.pipeline.scan.run import scanned
 
     with scanned(root, source, options) as found:

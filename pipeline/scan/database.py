@@ -73,18 +73,17 @@ class ScanDatabase(sqlite3.Connection):
     """The connection to the tables of one scan."""
 
     def dicts(self, query: str, values: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a query by column name."""
-        cursor = self.execute(query, values)
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))
+        """Return the rows of a query by column name, read one by one."""
+        cursor = self.cursor()
+        cursor.row_factory = sqlite3.Row
+        return map(dict, cursor.execute(query, values))
 
     def value(self, query: str, values: Sequence[Any] = ()) -> Any:
         """Return the only value of a query, None if there is no row."""
         row = self.execute(query, values).fetchone()
         return row[0] if row else None
 
-    def add_problems(self, problems: Iterable[tuple[str, str, str]]) -> None:
+    def add_problems(self, problems: Iterable[Row]) -> None:
         """Add (kind, path, message) rows."""
         self.executemany("INSERT INTO problems VALUES (?, ?, ?)", problems)
 
@@ -106,6 +105,13 @@ class ScanDatabase(sqlite3.Connection):
     def index(self) -> None:
         """Make queries fast, once all files are known."""
         self.executescript(INDEXES)
+
+
+def without_name(message: str, root: Path, name: str) -> str:
+    """Return an error message without the file's name before it, since reports show the name in its own column."""
+    for prefix in (f"{root / name}: ", f"{name}: ", f"{root}: ", f"{root}/"):
+        message = message.removeprefix(prefix)
+    return message
 
 
 @contextmanager

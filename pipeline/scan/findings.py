@@ -3,7 +3,7 @@
 Reports and docs follow the catalogue's order, in which the worst come first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -58,220 +58,121 @@ def print_finding(finding: Finding, title: str, console: Console) -> None:
     console.print(Padding(Text(finding.explanation), (0, 0, 0, 2)))
 
 
-def _catalogue(severity: str, *rows: tuple[str, str, str, str]) -> list[Finding]:
-    return [
-        Finding(kind=kind, severity=severity, title=title, meaning=meaning, cure=cure)
-        for kind, title, meaning, cure in rows
-    ]
+def _catalogue(severity: str, text: str) -> Iterator[Finding]:
+    """Read findings of three lines each: kind and title, then the meaning, then the cure."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    for head, meaning, cure in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        kind, title = head.split(": ", 1)
+        yield Finding(kind=kind, severity=severity, title=title, meaning=meaning, cure=cure)
 
 
-FINDINGS = (
-    *_catalogue(
-        ERROR,
-        (
-            "unreadable",
-            "Folders, archives or files that cannot be read",
-            "Nothing in them is used.",
-            "Check permissions; download damaged archives again; unpack encrypted ones.",
-        ),
-        (
-            "label-without-video",
-            "Labels without a video",
-            "No video has the label's base name, or the name in its metaData. Often a download is incomplete.",
-            "Download the missing videos, or fix the names.",
-        ),
-        (
-            "video-without-label",
-            "Videos without a label",
-            "No label file has the video's base name. Often the archive with the labels was not downloaded.",
-            "Download the missing labels, or fix the names.",
-        ),
-        (
-            "label-unreadable",
-            "Labels that cannot be read",
-            "Not UTF-8, no JSON, or not of AIHub's form: none of its segments is used.",
-            "Download the file again, or correct it in an editor.",
-        ),
-        (
-            "label-empty",
-            "Labels without a segment",
-            "The file is well formed, but its list of segments is empty.",
-            "Annotate the video, or leave it out.",
-        ),
-        (
-            "row-unusable",
-            "Table rows that make no segment",
-            "A value is missing or impossible, or the row's video is not there.",
-            "Correct the rows.",
-        ),
-        (
-            "video-unreadable",
-            "Videos that do not open",
-            "No video container that FFmpeg knows, or no video stream in it.",
-            "Download the file again.",
-        ),
-        (
-            "video-truncated",
-            "Videos that are cut off",
-            "The file ends before the frames that its index lists, or before the index itself.",
-            "Download the file again.",
-        ),
-        (
-            "video-damaged",
-            "Videos that do not decode to their end",
-            "Found by --deep: clips at or behind the damage cannot be made.",
-            "Download the file again.",
-        ),
-        (
-            "segment-inverted",
-            "Segments that end before they start, or start before 0",
-            "They have no frames.",
-            "Correct the times in the label.",
-        ),
-        (
-            "segment-empty",
-            "Segments that end where they start",
-            "They have no frames.",
-            "Correct the times in the label.",
-        ),
-        (
-            "segment-outside",
-            "Segments that start after their video's end",
-            "They have no frames. Often the label belongs to another take.",
-            "Check that label and video belong together.",
-        ),
-    ),
-    *_catalogue(
-        WARNING,
-        (
-            "partial-download",
-            "Unfinished downloads",
-            "Pieces that a download has left; what they hold is not used.",
-            "Finish or merge the download (AIHub's .part files are joined with cat).",
-        ),
-        (
-            "unread-archive",
-            "Archives that are not looked into",
-            "Only zip files are read in place.",
-            "Unpack them.",
-        ),
-        (
-            "same-name",
-            "Files with the base name of another",
-            "Pairing is by base name: the first file is taken, this one is not.",
-            "Remove one of them, or rename both video and label.",
-        ),
-        (
-            "duplicate-video",
-            "Videos with the same content as another",
-            "A performance counts twice, or was labelled under a wrong name. Splits keep such twins together.",
-            "Find out which name is right, and remove the other.",
-        ),
-        (
-            "leak-take",
-            "Takes in more than one split",
-            "The views of a take show one performance: validation would test what was trained.",
-            "Move all views of a take to one split.",
-        ),
-        (
-            "leak-content",
-            "Video contents in more than one split",
-            "The same file validates and trains.",
-            "Remove the copy, or move both to one split.",
-        ),
-        (
-            "leak-signer",
-            "Signers in more than one split",
-            "Accuracy would say nothing about people whom the model has not seen.",
-            "Split by signer.",
-        ),
-        (
-            "missing-views",
-            "Takes without views that other takes have",
-            "Expected are the views that at least half of the takes of the same kind and source have.",
-            "Download the missing videos.",
-        ),
-        (
-            "missing-words",
-            "Signers without words that other signers have",
-            "Expected are the words that at least half of the signers of the same source and kind have.",
-            "Download the missing archives: an incomplete set of signers costs much accuracy.",
-        ),
-        (
-            "segment-past-end",
-            "Segments that end after their video",
-            "The clip is made from the part that is there.",
-            "Check that label and video belong together.",
-        ),
-        (
-            "segment-overlap",
-            "Segments that overlap the one before",
-            "Frames are in two clips, perhaps under two glosses.",
-            "Correct the times in the label.",
-        ),
-        (
-            "duration-mismatch",
-            "Labels that state another duration than their video has",
-            "Over 0.5 s apart (1 s where the label rounds to whole seconds): label or video may be another take's.",
-            "Check that label and video belong together.",
-        ),
-        (
-            "too-few-frames",
-            "Segments with fewer frames than a clip",
-            "Their clips repeat frames.",
-            "Use fewer --num-frames or a --margin-seconds, or check the times.",
-        ),
-        (
-            "gloss-spelling",
-            "Glosses that differ from another by spaces or Unicode form only",
-            "Each spelling becomes a class of its own.",
-            "Agree on one spelling.",
-        ),
-    ),
-    *_catalogue(
-        NOTE,
-        (
-            "gloss-form",
-            "Glosses not in Unicode NFC, or with spaces around them",
-            "signprep reads them in NFC without these spaces; other programs may see two classes.",
-            "Nothing to do in signprep.",
-        ),
-        (
-            "homonym",
-            "Glosses with several ids",
-            "They are one class by default.",
-            "--class-by item makes each id a class.",
-        ),
-        (
-            "several-attributes",
-            "Segments with several glosses",
-            "The first gloss is taken.",
-            "--attributes all makes a clip for each.",
-        ),
-        (
-            "variable-rate",
-            "Videos with a variable frame rate",
-            "Frames are chosen by their timestamps: clips are right, but programs that count frames are not.",
-            "Nothing to do in signprep.",
-        ),
-        (
-            "rotation",
-            "Videos that are shown turned or mirrored",
-            "Clips are turned as players do.",
-            "Look at one clip to see that it is upright.",
-        ),
-        (
-            "edit-list",
-            "Videos with an edit list or a late start",
-            "Time 0 is the first frame that is shown; labels made with other programs may count otherwise.",
-            "Compare one clip with its label.",
-        ),
-        (
-            "unknown-name",
-            "Videos whose names tell no signer or item",
-            "Each is a take of its own, and splits cannot keep signers apart.",
-            "Give --name-pattern.",
-        ),
-    ),
-)
+_ERRORS = """
+unreadable: Folders, archives or files that cannot be read
+    Nothing in them is used.
+    Check permissions; download damaged archives again; unpack encrypted ones.
+label-without-video: Labels without a video
+    No video has the label's base name, or the name in its metaData. Often a download is incomplete.
+    Download the missing videos, or fix the names.
+video-without-label: Videos without a label
+    No label file has the video's base name. Often the archive with the labels was not downloaded.
+    Download the missing labels, or fix the names.
+label-unreadable: Labels that cannot be read
+    Not UTF-8, no JSON, or not of AIHub's form: none of its segments is used.
+    Download the file again, or correct it in an editor.
+label-empty: Labels without a segment
+    The file is well formed, but its list of segments is empty.
+    Annotate the video, or leave it out.
+row-unusable: Table rows that make no segment
+    A value is missing or impossible, or the row's video is not there.
+    Correct the rows.
+video-unreadable: Videos that do not open
+    No video container that FFmpeg knows, or no video stream in it.
+    Download the file again.
+video-truncated: Videos that are cut off
+    The file ends before the frames that its index lists, or before the index itself.
+    Download the file again.
+video-damaged: Videos that do not decode to their end
+    Found by --deep: clips at or behind the damage cannot be made.
+    Download the file again.
+segment-inverted: Segments that end before they start, or start before 0
+    They have no frames.
+    Correct the times in the label.
+segment-empty: Segments that end where they start
+    They have no frames.
+    Correct the times in the label.
+segment-outside: Segments that start after their video's end
+    They have no frames. Often the label belongs to another take.
+    Check that label and video belong together.
+"""
+
+_WARNINGS = """
+partial-download: Unfinished downloads
+    Pieces that a download has left; what they hold is not used.
+    Finish or merge the download (AIHub's .part files are joined with cat).
+unread-archive: Archives that are not looked into
+    Only zip files are read in place.
+    Unpack them.
+same-name: Files with the base name of another
+    Pairing is by base name: the first file is taken, this one is not.
+    Remove one of them, or rename both video and label.
+duplicate-video: Videos with the same content as another
+    A performance counts twice, or was labelled under a wrong name. Splits keep such twins together.
+    Find out which name is right, and remove the other.
+leak-take: Takes in more than one split
+    The views of a take show one performance: validation would test what was trained.
+    Move all views of a take to one split.
+leak-content: Video contents in more than one split
+    The same file validates and trains.
+    Remove the copy, or move both to one split.
+leak-signer: Signers in more than one split
+    Accuracy would say nothing about people whom the model has not seen.
+    Split by signer.
+missing-views: Takes without views that other takes have
+    Expected are the views that at least half of the takes of the same kind and source have.
+    Download the missing videos.
+missing-words: Signers without words that other signers have
+    Expected are the words that at least half of the signers of the same source and kind have.
+    Download the missing archives: an incomplete set of signers costs much accuracy.
+segment-past-end: Segments that end after their video
+    The clip is made from the part that is there.
+    Check that label and video belong together.
+segment-overlap: Segments that overlap the one before
+    Frames are in two clips, perhaps under two glosses.
+    Correct the times in the label.
+duration-mismatch: Labels that state another duration than their video has
+    Over 0.5 s apart (1 s where the label rounds to whole seconds): label or video may be another take's.
+    Check that label and video belong together.
+too-few-frames: Segments with fewer frames than a clip
+    Their clips repeat frames.
+    Use fewer --num-frames or a --margin-seconds, or check the times.
+gloss-spelling: Glosses that differ from another by spaces or Unicode form only
+    Each spelling becomes a class of its own.
+    Agree on one spelling.
+"""
+
+_NOTES = """
+gloss-form: Glosses not in Unicode NFC, or with spaces around them
+    signprep reads them in NFC without these spaces; other programs may see two classes.
+    Nothing to do in signprep.
+homonym: Glosses with several ids
+    They are one class by default.
+    --class-by item makes each id a class.
+several-attributes: Segments with several glosses
+    The first gloss is taken.
+    --attributes all makes a clip for each.
+variable-rate: Videos with a variable frame rate
+    Frames are chosen by their timestamps: clips are right, but programs that count frames are not.
+    Nothing to do in signprep.
+rotation: Videos that are shown turned or mirrored
+    Clips are turned as players do.
+    Look at one clip to see that it is upright.
+edit-list: Videos with an edit list or a late start
+    Time 0 is the first frame that is shown; labels made with other programs may count otherwise.
+    Compare one clip with its label.
+unknown-name: Videos whose names tell no signer or item
+    Each is a take of its own, and splits cannot keep signers apart.
+    Give --name-pattern.
+"""
+
+FINDINGS = (*_catalogue(ERROR, _ERRORS), *_catalogue(WARNING, _WARNINGS), *_catalogue(NOTE, _NOTES))
 """Everything that a scan can find, worst first; a title is that of the list of files concerned."""

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, require_files
+from signprep.pipeline.datasets.aihub import (
+    LABEL_SUFFIX,
+    MAX_LABEL_BYTES,
+    EmptyLabelError,
+    read_label,
+    require_files,
+    taken_glosses,
+)
 from signprep.pipeline.datasets.annotations import (
     DatasetOptions,
     Segment,
@@ -20,15 +27,14 @@ from signprep.pipeline.datasets.annotations import (
     parse_kind,
     parse_name,
 )
-from signprep.pipeline.datasets.files import Problem, open_file, walk_files
+from signprep.pipeline.datasets.files import DataRoots, Problem, read_bytes, walk_files
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import CountLine, progress_bar
 from signprep.pipeline.scan.checks import check_all
-from signprep.pipeline.scan.database import ScanDatabase, temporary_database
+from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_database, without_name
 from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
-from signprep.pipeline.scan.labels import read_labels, without_name
 from signprep.pipeline.scan.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
 
@@ -184,14 +190,12 @@ def collect_labels(root: Path, options: DatasetOptions, workers: int, database: 
     calls = ((root, rows, options.attributes) for rows in database.chunks(query, LABELS_A_CHUNK))
     with progress_bar("Reading labels", total, "labels") as progress:
         done = 0
-        for rows in in_processes(read_labels, calls, workers):
-            database.executemany(
-                "UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", rows.labels
-            )
+        for labels, segments, problems in in_processes(read_labels, calls, workers):
+            database.executemany("UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", labels)
             columns = "label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss"
-            database.executemany(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows.segments)
-            database.add_problems(rows.problems)
-            progress(done := done + len(rows.labels))
+            database.executemany(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", segments)
+            database.add_problems(problems)
+            progress(done := done + len(labels))
     for name in ("base", "named_base"):
         database.execute(
             f"UPDATE labels SET video_id = (SELECT MIN(id) FROM videos WHERE base = labels.{name})"
@@ -199,6 +203,36 @@ def collect_labels(root: Path, options: DatasetOptions, workers: int, database: 
         )
     database.execute("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")
     _keep_glosses(options, database)
+
+
+def read_labels(root: Path, files: list[tuple[int, str]], attributes: str) -> tuple[list[Row], list[Row], list[Row]]:
+    """Read label files, given as (id, name), in a worker process; `attributes` as in DatasetOptions.
+
+    Returns:
+        rows of labels (named_base, seconds, readable, id), of segments (label_id, number, place, start_seconds,
+        end_seconds, gloss, raw_gloss where it differs) and of problems (kind, path, message).
+    """
+    labels: list[Row] = []
+    segments: list[Row] = []
+    problems: list[Row] = []
+    for label_id, name in files:
+        try:
+            label = read_label(read_bytes(root, name, MAX_LABEL_BYTES), name)
+        except AnnotationError as error:
+            kind = "label-empty" if isinstance(error, EmptyLabelError) else "label-unreadable"
+            problems.append((kind, name, without_name(str(error), root, name)))
+            labels.append((None, None, False, label_id))
+            continue
+        labels.append((label.video_base_name, label.duration_seconds, True, label_id))
+        for number, annotation in enumerate(label.annotations):
+            glosses = annotation.glosses
+            if len(glosses) > 1:
+                problems.append(("several-attributes", name, f"segment {number}: {', '.join(glosses)}"))
+            span = annotation.start_seconds, annotation.end_seconds
+            for place, gloss in enumerate(taken_glosses(glosses, attributes)):
+                written = annotation.written_glosses[place]
+                segments.append((label_id, number, place, *span, gloss, written if written != gloss else None))
+    return labels, segments, problems
 
 
 def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
@@ -228,25 +262,12 @@ def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, dat
     database.index()
 
 
-def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int:
+def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int | None:
     names = (segment.item, known_kind(segment.item), segment.source, segment.signer, segment.view)
     base_name, split = Path(segment.video).stem, split_of_path(segment.video)
-    row = (segment.video, base_name, _num_bytes(root, segment.video), *names, segment.take, split)
-    database.execute(_ADD_VIDEO, row)
-    video_id: int = database.value("SELECT MAX(id) FROM videos")
-    return video_id
-
-
-def _num_bytes(root: Path, name: str) -> int | None:
-    """Return a video's size, or None if it does not open; its probe then tells why."""
-    try:
-        file = open_file(root, name)
-        if isinstance(file, Path):
-            return file.stat().st_size
-        with file:
-            return file.seek(0, 2)
-    except (AnnotationError, OSError):
-        return None
+    num_bytes = DataRoots.single(root).num_bytes(segment.video)
+    row = (segment.video, base_name, num_bytes, *names, segment.take, split)
+    return database.execute(_ADD_VIDEO, row).lastrowid
 
 
 def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:
@@ -261,7 +282,7 @@ def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase
     update = f"UPDATE videos SET probed = 1, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
     with progress_bar("Decoding" if options.deep else "Opening videos", total // step, "videos") as progress:
         done = 0
-        for rows in in_processes(probe_videos, calls, options.workers):
-            database.executemany(update, rows.videos)
-            database.add_problems(rows.problems)
-            progress(done := done + len(rows.videos))
+        for videos, problems in in_processes(probe_videos, calls, options.workers):
+            database.executemany(update, videos)
+            database.add_problems(problems)
+            progress(done := done + len(videos))

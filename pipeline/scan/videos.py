@@ -19,8 +19,7 @@ from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
-from signprep.pipeline.scan.database import ScanDatabase
-from signprep.pipeline.scan.labels import without_name
+from signprep.pipeline.scan.database import Row, ScanDatabase, without_name
 from signprep.pipeline.video.demux import GET_AGAIN, missing_index, mp4_boxes, open_stream, orientation_of, packet_times
 from signprep.pipeline.video.packets import declared_seconds, matroska_is_whole
 from signprep.pipeline.video.preprocess import display_matrix
@@ -49,24 +48,19 @@ class VideoFacts:
 COLUMNS = ("codec", "width", "height", "orientation", "rate", "variable_rate", "seconds", "num_frames")
 
 
-@dataclass(kw_only=True)
-class VideoRows:
-    """The facts about some videos, as rows of the database's tables."""
+def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: bool) -> tuple[list[Row], list[Row]]:
+    """Look into videos, given as (id, name, bytes; None for one that is gone).
 
-    videos: list[tuple[object, ...]] = field(default_factory=list)
-    """`COLUMNS`, then id."""
-    problems: list[tuple[str, str, str]] = field(default_factory=list)
-    """kind, path, message."""
-
-
-def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: bool) -> VideoRows:
-    """Look into videos, given as (id, name, bytes; None for one that did not open)."""
-    rows = VideoRows()
+    Returns:
+        rows of videos (`COLUMNS`, then id) and of problems (kind, path, message).
+    """
+    videos: list[Row] = []
+    problems: list[Row] = []
     for video_id, name, num_bytes in files:
         facts = video_facts(root, name, num_bytes, deep)
-        rows.videos.append((*(getattr(facts, column) for column in COLUMNS), video_id))
-        rows.problems += [(kind, name, message) for kind, message in facts.problems]
-    return rows
+        videos.append((*(getattr(facts, column) for column in COLUMNS), video_id))
+        problems += [(kind, name, message) for kind, message in facts.problems]
+    return videos, problems
 
 
 def video_facts(root: Path, name: str, num_bytes: int | None, deep: bool) -> VideoFacts:
