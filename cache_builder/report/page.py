@@ -8,10 +8,9 @@ HTML, and the browser unpacks them itself.
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -19,9 +18,17 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.report.clip_table import ClipTable, Named
 from signprep.cache_builder.report.findings import ClipFinding
-from signprep.cache_builder.report.statistics import Balance, Durations, balances, coverage, durations
-from signprep.pipeline.html.charts import Chart, round_up
-from signprep.pipeline.html.page import Card, render_page
+from signprep.cache_builder.report.statistics import (
+    Balance,
+    Durations,
+    about_cache,
+    balances,
+    cache_name,
+    coverage,
+    durations,
+    main_figures,
+)
+from signprep.pipeline.html.page import Card, Chart, render_page, round_up
 from signprep.pipeline.runtime.text import counted
 
 SCRIPTS = ("base", "filter", "pictures", "pager", "classes", "coverage", "clips", "tables", "start")
@@ -40,81 +47,65 @@ MOST_LABELS = 7
 """Labels under the durations, about."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """The contents of a report."""
+def report_page(
+    table: ClipTable,
+    findings: Sequence[ClipFinding],
+    clips: str,
+    pairs: Mapping[str, Sequence[tuple[int, int]]],
+    *,
+    notes: Sequence[str] = (),
+    pictures: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the page.
 
-    title: str
-    about: Sequence[str]
-    """Lines of text under the title."""
-    figures: Sequence[tuple[str, str, str]]
-    """The main figures: a name, a figure, and what more there is to say."""
-    table: ClipTable
-    findings: Sequence[ClipFinding]
-    pairs: Mapping[str, Sequence[tuple[int, int]]]
-    """Clips to show side by side, as places in the page's list, by kind of finding."""
-    clips: str
-    """The clips that are listed, from `packed_clips`."""
-    notes: Sequence[str] = ()
-    """Lines of text about what the lists leave out."""
-    pictures: Mapping[str, Any] = field(default_factory=dict)
-    """Moving pictures, from `packed_pictures`."""
-
-    def html(self) -> str:
-        """Return the page."""
-        found = balances(self.table)
-        glosses, lasting = found.pop("gloss", None), durations(self.table)
-        return render_page(
-            files("signprep.cache_builder.report") / "web",
-            "report.html",
-            scripts=[f"{name}.js" for name in SCRIPTS],
-            title=self.title,
-            about=self.about,
-            figures=[Card(name, figure, [more] if more else []) for name, figure, more in self.figures],
-            table=self.table,
-            findings=self.findings,
-            pairs=self.pairs,
-            splits=self.table.split.names,
-            balances=[
-                _balance_table(balance, f"{name.capitalize()}s ({len(balance.names):,})")
-                for name, balance in found.items()
-                if name == "split" or len(balance.names) > 1
-            ],
-            classes=_class_tables(glosses) if glosses else None,
-            durations={"chart": _histogram(lasting), "told": _told(lasting)} if lasting else None,
-            coverage=coverage(self.table),
-            clips=self.clips,
-            notes=self.notes,
-            pictures=self.pictures,
-            shown_lines=SHOWN_LINES,
-            most_rows=MOST_ROWS,
-        )
-
-
-class _BalanceTable(NamedTuple):
-    """Names with their clips in each split."""
-
-    title: str
-    column: str
-    rows: list[tuple[str | None, list[int]]]
-    longest: int
-    num_left: int
-    """Names that are not shown, with `clips_left` clips."""
-    clips_left: int
-
-
-def _balance_table(balance: Balance, title: str, places: Iterable[int] | None = None) -> _BalanceTable:
-    """Return the names at these places in this order, or all names, as far as there is room for them."""
-    asked = list(range(len(balance.names)) if places is None else places)
-    shown, left = asked[:MOST_ROWS], asked[MOST_ROWS:]
-    return _BalanceTable(
-        title=title,
-        column=balance.column,
-        rows=[(balance.names[place], balance.clips[place].tolist()) for place in shown],
-        longest=int(balance.totals.max(initial=0)),
-        num_left=len(left),
-        clips_left=int(balance.totals[left].sum()),
+    Args:
+        table: has the clips of the cache.
+        findings: come in the order in which they are shown.
+        clips: are those that are listed, from `packed_clips`.
+        pairs: are clips to show side by side, as places in that list, by kind of finding.
+        notes: say what the lists leave out.
+        pictures: come from `packed_pictures`.
+    """
+    found = balances(table)
+    glosses, lasting = found.pop("gloss", None), durations(table)
+    return render_page(
+        files("signprep.cache_builder.report") / "web",
+        "report.html",
+        scripts=[f"{name}.js" for name in SCRIPTS],
+        title=cache_name(table.cache),
+        about=about_cache(table.cache),
+        figures=[Card(name, figure, [more]) for name, figure, more in main_figures(table)],
+        table=table,
+        findings=findings,
+        pairs=pairs,
+        splits=table.split.names,
+        balances=[
+            _balance_table(balance, f"{name.capitalize()}s ({len(balance.names):,})", range(len(balance.names)))
+            for name, balance in found.items()
+            if name == "split" or len(balance.names) > 1
+        ],
+        classes=_class_tables(glosses) if glosses else None,
+        durations={"chart": _histogram(lasting), "told": _told(lasting)} if lasting else None,
+        coverage=coverage(table),
+        clips=clips,
+        notes=notes,
+        pictures=pictures or {},
+        shown_lines=SHOWN_LINES,
+        most_rows=MOST_ROWS,
     )
+
+
+def _balance_table(balance: Balance, title: str, places: Sequence[int]) -> dict[str, Any]:
+    """Return the names at these places with their clips in each split, as far as there is room, and what is left."""
+    shown, left = places[:MOST_ROWS], places[MOST_ROWS:]
+    return {
+        "title": title,
+        "column": balance.column,
+        "rows": [(balance.names[place], balance.clips[place].tolist()) for place in shown],
+        "longest": int(balance.totals.max(initial=0)),
+        "num_left": len(left),
+        "clips_left": int(balance.totals[list(left)].sum()),
+    }
 
 
 def _class_tables(balance: Balance) -> dict[str, Any]:
@@ -173,11 +164,9 @@ def _chart_of_clips(title: str, most_clips: int, x_range: tuple[float, float]) -
 
 
 def listed_rows(table: ClipTable, first_classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows that the page lists, in the order of positions: all, or whole classes up to a number of clips.
+    """Return the rows that the page lists, in the order of positions: all, or whole classes up to `LISTED_CLIPS`.
 
-    Args:
-        table: of a cache's clips.
-        first_classes: places among the glosses of the classes that come first if there is no room for all.
+    `first_classes`, places among the glosses, come first if there is no room for all.
     """
     if len(table) <= LISTED_CLIPS:
         return np.arange(len(table))
@@ -189,14 +178,7 @@ def listed_rows(table: ClipTable, first_classes: NDArray[np.int64]) -> NDArray[n
 
 
 def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[ClipFinding], command: str) -> str:
-    """Return the listed clips and what was found about them.
-
-    Args:
-        table: of a cache's clips.
-        rows: that are listed.
-        findings: of the cache.
-        command: that plays a clip, to which its position is added.
-    """
+    """Return the listed rows and what was found about them; a position added to `command` plays a clip."""
     places = np.full(len(table), -1)
     places[rows] = np.arange(len(rows))
     document: dict[str, Any] = {
@@ -218,20 +200,14 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
 
 
 def packed_pictures(rows: NDArray[np.int64], side: int, by_row: Mapping[int, str]) -> dict[str, Any]:
-    """Return the pictures of listed clips: for each its place in the list of clips, and its base64.
-
-    Args:
-        rows: that are listed.
-        side: of the pictures, in pixels.
-        by_row: pictures by row of the clip table.
-    """
+    """Return the pictures of the listed rows, `side` pixels wide: each one's place in the list, and its base64."""
     places = {row: place for place, row in enumerate(rows.tolist()) if row in by_row}
     shown = [row for row in by_row if row in places]
     return {"side": side, "clips": [places[row] for row in shown], "webp": [by_row[row] for row in shown]}
 
 
 def _named(column: Named, rows: NDArray[np.int64], *, keep_all: bool) -> dict[str, Any]:
-    """Return a column as names and codes; names that no listed row has are left out unless `keep_all`."""
+    """Return a column as names and codes, without names that no listed row has unless `keep_all`."""
     if keep_all:
         return {"names": column.names, "codes": column.codes[rows].tolist()}
     used, codes = np.unique(column.codes[rows], return_inverse=True)

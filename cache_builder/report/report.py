@@ -7,7 +7,7 @@ room they leave. A cache behind a URL, whose shards would all be fetched for the
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, clip_table
 from signprep.cache_builder.report.findings import ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import ALIKE_KINDS, Comparison, compare_clips, footage_findings
-from signprep.cache_builder.report.page import Page, listed_rows, packed_clips, packed_pictures
-from signprep.cache_builder.report.statistics import about_cache, cache_name, main_figures
-from signprep.cache_builder.report.thumbnails import Pictures, make_pictures, plan_pictures, shown_rows
+from signprep.cache_builder.report.page import listed_rows, packed_clips, packed_pictures, report_page
+from signprep.cache_builder.report.pictures import PicturePlan, make_pictures, plan_pictures, shown_rows
+from signprep.cache_builder.report.statistics import cache_name
 from signprep.pipeline.datasets.annotations import normal_gloss
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
@@ -64,31 +64,26 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     comparison = _compared(table, options)
     findings = worst_first([*index_findings(table), *footage_findings(table, comparison)])
     listed = listed_rows(table, classes)
-    page = Page(
-        title=cache_name(cache),
-        about=about_cache(cache),
-        figures=main_figures(table),
-        table=table,
-        findings=findings,
-        pairs=_pairs_to_show(comparison, listed),
-        clips=packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}"),
-    )
+    clips = packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}")
+    pairs = _pairs_to_show(comparison, listed)
     # The page without its pictures tells how much room they have.
-    room = MAX_BYTES - len(page.html().encode()) - _ROOM_FOR_LISTS
-    pictures, num_left_out = _pictures(table, classes, comparison, options, room)
-    page = replace(
-        page,
-        notes=_notes(table, listed, len(pictures.by_row), num_left_out),
-        pictures=packed_pictures(listed, pictures.side, pictures.by_row),
-    )
-    html = page.html().encode()
+    room = MAX_BYTES - len(report_page(table, findings, clips, pairs).encode()) - _ROOM_FOR_LISTS
+    plan, pictures = _pictures(table, classes, comparison, options, room)
+    html = report_page(
+        table,
+        findings,
+        clips,
+        pairs,
+        notes=_notes(table, listed, len(pictures), plan.num_asked - len(pictures)),
+        pictures=packed_pictures(listed, plan.quality.side, pictures),
+    ).encode()
     with atomic_write(path) as part:
         part.write_bytes(html)
     return WrittenReport(
         path=path,
         num_bytes=len(html),
         num_clips=len(table),
-        num_pictures=len(pictures.by_row),
+        num_pictures=len(pictures),
         findings=tuple(findings),
     )
 
@@ -139,8 +134,8 @@ def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[st
 
 def _pictures(
     table: ClipTable, classes: NDArray[np.int64], comparison: Comparison, options: ReportOptions, room: int
-) -> tuple[Pictures, int]:
-    """Return the pictures of a report, and how many more would be shown if there were room."""
+) -> tuple[PicturePlan, dict[int, str]]:
+    """Return what was to be shown, and the pictures that there was room for, by row."""
     most = options.clips_per_class
     if most is None:
         default = CLIPS_A_CHOSEN_CLASS if options.classes else CLIPS_A_CLASS
@@ -149,7 +144,7 @@ def _pictures(
     plan = plan_pictures(table, shown_rows(table, classes, most), room, always=in_pairs)
     with progress_bar("Making pictures", len(plan.rows), "pictures") as progress:
         pictures = make_pictures(table, plan, room, threads=_threads(options), progress=progress)
-    return pictures, plan.num_asked - len(pictures.by_row)
+    return plan, pictures
 
 
 def _notes(table: ClipTable, listed: NDArray[np.int64], num_shown: int, num_left_out: int) -> list[str]:

@@ -22,7 +22,9 @@ from rich.text import Text
 
 from signprep.cache_builder.format.index import FAILED, REMOVED
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.clip_images import (
+from signprep.cache_builder.report.clip_table import ClipTable
+from signprep.cache_builder.report.findings import ClipFinding
+from signprep.cache_builder.report.pictures import (
     FRAME_GAP,
     animated_webp,
     clip_frames,
@@ -31,8 +33,6 @@ from signprep.cache_builder.report.clip_images import (
     mp4,
     picture_file,
 )
-from signprep.cache_builder.report.clip_table import ClipTable
-from signprep.cache_builder.report.findings import ClipFinding
 from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable

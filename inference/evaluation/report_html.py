@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.clip_images import animated_webp, clip_frames, clip_seconds
+from signprep.cache_builder.report.pictures import animated_webp, clip_frames, clip_seconds
 from signprep.inference.evaluation.report_text import (
     CALIBRATION_COLUMNS,
     CONFUSED_COLUMNS,
@@ -27,8 +27,7 @@ from signprep.inference.evaluation.report_text import (
     span,
     worst_glosses,
 )
-from signprep.pipeline.html.charts import Chart
-from signprep.pipeline.html.page import Card, render_page
+from signprep.pipeline.html.page import Card, Chart, render_page
 from signprep.pipeline.runtime.atomic_files import atomic_write
 
 SHOWN_MISTAKES, SHOWN_ROWS = 24, 30

@@ -1,13 +1,15 @@
-"""A report as one HTML file that needs nothing else: no network, no other file.
+"""A report as one HTML file that needs nothing else, no network and no other file; and its bars and charts as SVG.
 
 In: a Jinja2 template that extends `page.html`, and its values. Out: the page. Names come from label files and from
 others' caches, so every value is escaped unless it is Markup. The page's own policy names its one style sheet and its
-one script by their hashes: a browser runs and loads nothing else, whatever a name may contain.
+one script by their hashes: a browser runs and loads nothing else, whatever a name may contain. It forbids inline styles
+too, so sizes of charts are attributes of SVG, and their colours are classes of the style sheet.
 """
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
@@ -15,11 +17,16 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from signprep.pipeline.html.charts import bar
 from signprep.pipeline.runtime.text import counted
 
 ABSENT = "\N{EN DASH}"
 """Stands in place of a name that nobody knows."""
+NUM_COLOURS = 5
+"""The style sheet has so many colours of series, `part0` to `part4`."""
+WIDE = 400
+"""Charts of more units are shrunk on a phone; the style sheet gives them larger letters there."""
+Point = tuple[float, float]
+
 _KIT = files("signprep.pipeline.html")
 
 
@@ -36,10 +43,10 @@ def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = 
     """Return a page.
 
     Args:
-        folder: of the template and the scripts.
-        template: a file's name; it extends `page.html` and may import the macros of `parts.html`.
-        scripts: names of files that become one script, in this order.
-        values: of the template; `title` and `about`, lines of text under it, are those of the frame.
+        folder: has the template and the scripts.
+        template: extends `page.html` and may import the macros of `parts.html`.
+        scripts: become one script, in this order.
+        values: go to the template; the frame takes `title` and `about`, lines of text under it.
     """
 
     def source(name: str) -> str | None:
@@ -73,3 +80,117 @@ def _element_text(file: Traversable) -> Markup:
 def _hash_source(text: str) -> str:
     """Return a source of a content-security policy that allows this text alone."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def bar(parts: Sequence[float], longest: float, kind: str = "") -> Markup:
+    """Return one bar of several parts, a colour each, as long as their sum is of `longest`."""
+    left, rects = 0.0, []
+    for place, part in enumerate(parts):
+        width = 100 * part / (longest or 1)
+        if part:
+            colour = f"part{place % NUM_COLOURS}"
+            rects.append(f'<rect class="{colour}" x="{left:.2f}" width="{width:.2f}" height="10"/>')
+        left += width
+    shape = '<svg class="bar {}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{}</svg>'
+    return Markup(shape).format(kind, Markup("".join(rects)))
+
+
+def round_up(number: int) -> int:
+    """Return the end of an axis from `number` on whose quarters are whole numbers.
+
+    >>> [round_up(number) for number in (1, 7, 36, 1_300)]
+    [4, 8, 40, 2000]
+    """
+    size = 1
+    while True:
+        for factor in (4, 8, 12, 20, 28):
+            if number <= factor * size:
+                return factor * size
+        size *= 10
+
+
+@dataclass(kw_only=True)
+class Chart:
+    """A plot of two axes, to which parts are added one by one; `svg` ends it."""
+
+    title: str
+    """Read aloud in place of the picture."""
+    width: int = 640
+    height: int = 200
+    margins: tuple[int, int, int, int] = (52, 30, 16, 28)
+    """Around the plot, for its labels: left, top, right, bottom."""
+    x_range: Point = (0.0, 1.0)
+    y_range: Point = (0.0, 1.0)
+    _parts: list[Markup] = field(default_factory=list)
+
+    def x(self, value: float) -> float:
+        """Return where a value of the x axis is drawn."""
+        (left, _, right, _), (first, last) = self.margins, self.x_range
+        return round(left + (value - first) / (last - first) * (self.width - left - right), 1)
+
+    def y(self, value: float) -> float:
+        """Return where a value of the y axis is drawn."""
+        (_, top, _, bottom), (first, last) = self.margins, self.y_range
+        return round(self.height - bottom - (value - first) / (last - first) * (self.height - top - bottom), 1)
+
+    def y_axis(self, ticks: Mapping[float, str], *, unit: str = "") -> None:
+        """Draw a line of the grid at each tick with its text, and the unit above them."""
+        left, top = self.margins[0] - 6, self.margins[1] - 16
+        for value, text in ticks.items():
+            self._path("grid", f"M{self.x(self.x_range[0])} {self.y(value)}H{self.x(self.x_range[1])}")
+            self._text(left, self.y(value) + 4, text, "end")
+        self._text(left, top, unit, "end")
+
+    def x_axis(self, ticks: Mapping[float, str], *, has_grid: bool = False) -> None:
+        """Write the text of each tick below the plot, and draw lines of the grid if they are wanted."""
+        for value, text in ticks.items():
+            if has_grid:
+                self._path("grid", f"M{self.x(value)} {self.y(self.y_range[0])}V{self.y(self.y_range[1])}")
+            self._text(self.x(value), self.y(self.y_range[0]) + 18, text, "middle")
+
+    def axis_names(self, across: str, up: str) -> None:
+        """Name both axes, below and at the left."""
+        middle = sum(map(self.y, self.y_range)) / 2
+        self._text(sum(map(self.x, self.x_range)) / 2, self.height - 6, across, "middle")
+        turned = Markup('<text x="12" y="{0}" text-anchor="middle" transform="rotate(-90 12 {0})">{1}</text>')
+        self._parts.append(turned.format(middle, up))
+
+    def column(self, start: float, end: float, value: float, tip: str, interval: Sequence[float] | None = None) -> None:
+        """Draw a column from 0 to a value, perhaps with a line from one end of an interval to the other."""
+        left, right, top = self.x(start), self.x(end), self.y(value)
+        whisker = Markup("")
+        if interval is not None:
+            path = '<path class="whisker" d="M{:.1f} {}V{}"/>'
+            whisker = Markup(path).format((left + right) / 2, self.y(interval[0]), self.y(interval[1]))
+        shape = Markup('<g><title>{}</title><rect class="column" x="{}" y="{}" width="{:.1f}" height="{:.1f}"/>{}</g>')
+        width, height = max(0.5, right - left - 1), self.y(0) - top
+        self._parts.append(shape.format(tip, left, top, width, height, whisker))
+
+    def line(self, kind: str, points: Iterable[Point]) -> None:
+        """Draw a line through points; its kind is a class of the style sheet."""
+        self._path(kind, "M" + "L".join(f"{self.x(x)} {self.y(y)}" for x, y in points))
+
+    def dots(self, kind: str, points: Mapping[Point, str]) -> None:
+        """Draw a dot at each point, with the text that is shown when it is pointed at."""
+        dot = Markup('<circle class="{}" cx="{}" cy="{}" r="2.5"><title>{}</title></circle>')
+        self._parts += [dot.format(kind, self.x(x), self.y(y), tip) for (x, y), tip in points.items()]
+
+    def mark(self, value: float, text: str) -> None:
+        """Draw a line upwards at a value of the x axis, with a text beside it."""
+        x, top = self.x(value), self.margins[1]
+        self._path("mark", f"M{x} {top}V{self.y(self.y_range[0])}")
+        is_right = x > self.width / 2
+        self._text(x - 6 if is_right else x + 6, top + 10, text, "end" if is_right else "start", "strong")
+
+    def svg(self) -> Markup:
+        """Return the chart."""
+        kind = "chart wide" if self.width > WIDE else "chart"
+        whole = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
+        return whole.format(kind, self.width, self.height, self.title, Markup("").join(self._parts))
+
+    def _path(self, kind: str, data: str) -> None:
+        self._parts.append(Markup('<path class="{}" d="{}"/>').format(kind, data))
+
+    def _text(self, x: float, y: float, text: str, anchor: str, kind: str = "") -> None:
+        label = Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
+        self._parts.append(label.format(kind, x, y, anchor, text))

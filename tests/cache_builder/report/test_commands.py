@@ -10,7 +10,7 @@ from rich.console import Console
 
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report import terminal
-from signprep.cache_builder.report.clip_images import FRAME_GAP, clip_frames, contact_sheet
+from signprep.cache_builder.report.pictures import FRAME_GAP, clip_frames, contact_sheet
 from signprep.cache_builder.report.terminal import show_clip
 from signprep.pipeline.cli import cli
 from signprep.pipeline.video.demux import packet_times

@@ -9,8 +9,8 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import clip_table
 from signprep.cache_builder.report.findings import CATALOGUE, ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import compare_clips, footage_findings
+from signprep.cache_builder.report.pictures import shown_rows
 from signprep.cache_builder.report.statistics import balances, coverage, durations
-from signprep.cache_builder.report.thumbnails import shown_rows
 from signprep.pipeline.clip_spec import ClipSpec
 from tests.cache_builder.report.made import HOSTILE, LONG, QUOTING, drawn_clip, failed, row_of, write_cache
 

@@ -16,11 +16,17 @@ import pytest
 from signprep.cache_builder.options import ReportOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report import report
-from signprep.cache_builder.report.clip_images import animated_webp, clip_frames, clip_seconds, mp4
 from signprep.cache_builder.report.clip_table import clip_table
 from signprep.cache_builder.report.page import SCRIPTS, listed_rows, packed_clips
+from signprep.cache_builder.report.pictures import (
+    animated_webp,
+    clip_frames,
+    clip_seconds,
+    make_pictures,
+    mp4,
+    plan_pictures,
+)
 from signprep.cache_builder.report.report import WrittenReport, write_report
-from signprep.cache_builder.report.thumbnails import make_pictures, plan_pictures
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from tests.cache_builder.report.chromium import Tab
@@ -94,9 +100,9 @@ def test_pictures_fit_into_the_room_there_is(tmp_path: Path) -> None:
     for room in (1_000_000, 60_000, 12_000, 3_000):
         plan = plan_pictures(table, classes, room, always=[63])
         pictures = make_pictures(table, plan, room, threads=2)
-        assert sum(map(len, pictures.by_row.values())) <= room
-        assert next(iter(pictures.by_row)) == 63
-        shown.append(len(pictures.by_row))
+        assert sum(map(len, pictures.values())) <= room
+        assert next(iter(pictures)) == 63
+        shown.append(len(pictures))
         assert plan.num_asked == 64
     assert shown == sorted(shown, reverse=True) and shown[0] == 64 and shown[-1] >= 1
 

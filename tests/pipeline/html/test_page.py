@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from signprep.pipeline.html.charts import Chart, bar
-from signprep.pipeline.html.page import Card, render_page
+from signprep.pipeline.html.page import Card, Chart, bar, render_page
 from tests.pipeline.html.parsed import ParsedPage, require_self_contained
 
 ROOT = Path(__file__).parents[3]
