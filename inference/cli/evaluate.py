@@ -147,8 +147,7 @@ def _evaluate_clips(
 ) -> None:
     from rich.console import Console
 
-    from signprep.inference.evaluation.report_html import write_html
-    from signprep.inference.evaluation.report_text import print_evaluation
+    from signprep.inference.evaluation.report import print_evaluation, write_html
     from signprep.inference.evaluation.run import SPLIT, evaluate_checkpoint, require_calibrated
 
     data_root = data.data_root(options.split)

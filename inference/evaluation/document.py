@@ -15,16 +15,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.evaluation.calibration import confidences, describe_calibration, probabilities
 from signprep.inference.evaluation.logits import SplitClips
 from signprep.inference.evaluation.metrics import (
     Interval,
     Shown,
     accuracy_by,
     bootstrap_over_takes,
+    confidences,
     confused_pairs,
+    describe_calibration,
     mean_over_classes,
     performances,
+    probabilities,
     ranks,
     share_of,
 )

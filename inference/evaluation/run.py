@@ -9,21 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
-from signprep.inference.evaluation.calibration import (
-    TEMPERATURES,
-    describe_calibration,
-    fit_temperature,
-    write_temperature,
-)
 from signprep.inference.evaluation.document import describe_evaluation
 from signprep.inference.evaluation.logits import predict_logits, split_clips
-from signprep.inference.evaluation.metrics import ranks
+from signprep.inference.evaluation.metrics import TEMPERATURES, describe_calibration, fit_temperature, ranks
 from signprep.inference.options import EvaluationOptions, InferOptions, TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
@@ -34,7 +29,9 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, Segment
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
+from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.progress import progress_bar
+from signprep.training.model.metadata import CHECKPOINT_KEY
 
 SPLIT = "test"
 """The split of all segments of a data root that is evaluated."""
@@ -73,6 +70,14 @@ def _calibrate(checkpoint: Path, logits: NDArray[np.float32], labels: NDArray[np
         return None
     write_temperature(checkpoint, temperature)
     return describe_calibration(logits, labels, ranks(logits, labels) == 0, temperature)
+
+
+def write_temperature(checkpoint: Path, temperature: float) -> None:
+    """Put a temperature into a checkpoint that was opened before; all else in it stays as it is."""
+    contents = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    contents[CHECKPOINT_KEY]["temperature"] = temperature
+    with atomic_write(checkpoint) as path:
+        torch.save(contents, path)
 
 
 def require_calibrated(document: dict[str, Any]) -> None:

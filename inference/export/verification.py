@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.evaluation.calibration import probabilities
 from signprep.inference.evaluation.logits import predict_logits, split_clips
+from signprep.inference.evaluation.metrics import probabilities
 from signprep.inference.export.deployable import Preprocessing, RgbFrames, sample_positions
 from signprep.inference.export.metadata import ExportMetadata
 from signprep.inference.export.runtime import open_exported

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from signprep.inference.evaluation.calibration import (
+from signprep.inference.evaluation.metrics import (
     NUM_BINS,
     confidences,
     coverage,
@@ -16,8 +16,8 @@ from signprep.inference.evaluation.calibration import (
     nll,
     probabilities,
     reliability,
-    write_temperature,
 )
+from signprep.inference.evaluation.run import write_temperature
 from signprep.inference.recognizer import load_checkpoint
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.evaluation.report_html import coverage_chart, html_page, reliability_chart, write_html
+from signprep.inference.evaluation.report import coverage_chart, html_page, reliability_chart, write_html
 from signprep.pipeline.cli import cli
 from tests.cache_builder.report.chromium import Tab
 from tests.pipeline.html.parsed import ParsedPage, require_self_contained
