@@ -113,6 +113,9 @@ def changed_cache(root: Path) -> Iterator[CacheChange]:
     refuse_foreign_folder(root)  # before a lock is put into it
     with builder_lock(root):
         _finish_commit(root)
+        # A record or an index that a killed process was writing; torn shards are deleted by those who write shards.
+        for path in root.glob(f".*{UNFINISHED_SUFFIX}"):
+            path.unlink(missing_ok=True)
         yield CacheChange(root)
 
 

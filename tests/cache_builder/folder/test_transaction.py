@@ -1,4 +1,4 @@
-"""The lock on a cache where the file system, or another process, is in the way."""
+"""The right to change a cache where the file system, another process, or a killed one is in the way."""
 
 import errno
 import os
@@ -47,3 +47,11 @@ def test_a_finished_cache_has_no_lock_file(tmp_path: Path) -> None:
         with pytest.raises(CacheError, match="another build-cache"), changed_cache(tmp_path / "c.zarr"):
             pytest.fail("two have the lock")
     assert [path.name for path in (tmp_path / "c.zarr").iterdir()] == ["manifest.json"]
+
+
+def test_what_a_killed_process_was_writing_is_gone_after_the_next_change(tmp_path: Path) -> None:
+    torn = tmp_path / "c.zarr" / "..synced.json.a9f20c37aefa.part"
+    (tmp_path / "c.zarr" / ".build").mkdir(parents=True)
+    torn.write_bytes(b"{")
+    with changed_cache(tmp_path / "c.zarr"):
+        assert not torn.exists()
