@@ -66,14 +66,14 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
         on_problem(Problem(kind="unreadable", path=path, message=message))
 
     def unlisted(error: OSError) -> None:
-        path = _relative(root, Path(error.filename or root))
+        path = Path(error.filename or root).relative_to(root).as_posix()
         unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
 
     for folder, folders, names in os.walk(root, onerror=unlisted):
         folders[:] = sorted(name for name in folders if not name.endswith(".zarr") and not _is_hidden(name))
         for name in sorted(names):
             path = Path(folder) / name
-            relative = _relative(root, path)
+            relative = path.relative_to(root).as_posix()
             if name.startswith(_APPLE_DOUBLE):
                 continue
             if not relative.isprintable() and (named := _readable(relative)) != relative:
@@ -271,10 +271,6 @@ def hash_possible_duplicates(roots: DataRoots, videos: Iterable[str]) -> dict[st
             by_size.setdefault(size, []).append(video)
     hashes = {video: roots.content_hash(video) for same in by_size.values() if len(same) > 1 for video in same}
     return {video: digest for video, digest in hashes.items() if digest is not None}
-
-
-def _relative(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix() if path != root else "."
 
 
 def _is_hidden(folder: str) -> bool:

@@ -120,7 +120,8 @@ def _stratified_groups(
         return set()
     left = Counter(segment.gloss for segment in segments)
     wanted = {gloss: fraction * count for gloss, count in left.items()}
-    ranked = sorted(members, key=lambda group: _rank(names[group]))
+    # A random order, the same for the same names.
+    ranked = sorted(members, key=lambda group: hashlib.blake2b(names[group].encode(), digest_size=8).digest())
     validation: set[int] = set()
     for group in ranked:
         counts = members[group]
@@ -175,10 +176,6 @@ def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:
         for kind, splits_of in sides.items()
     }
     return [Leak(kind=kind, names=names) for kind, names in offenders.items() if names]
-
-
-def _rank(name: str) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=8).digest()
 
 
 def _connected_groups(

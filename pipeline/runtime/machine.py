@@ -71,7 +71,11 @@ Result = TypeVar("Result")
 
 def start_workers(num_workers: int) -> None:
     """Start joblib's processes, -1 for all cores, with Ctrl-C blocked in them: this process gets it and ends them."""
-    if num_workers == 1 or not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not _MAIN:
+    if (
+        num_workers == 1
+        or not hasattr(signal, "pthread_sigmask")
+        or threading.current_thread() is not threading.main_thread()
+    ):
         return
     from joblib import Parallel, delayed, effective_n_jobs
     from joblib.externals.loky.backend import resource_tracker as lokys_tracker
@@ -84,9 +88,6 @@ def start_workers(num_workers: int) -> None:
         Parallel(n_jobs=num_workers)(delayed(os.getpid)() for _ in range(effective_n_jobs(num_workers)))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_MAIN = threading.main_thread()
 
 
 def run_in(folder: Path, work: Callable[..., Result], *arguments: object) -> Result:

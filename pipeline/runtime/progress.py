@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -20,37 +20,27 @@ from rich.progress import (
 PLAIN_LINE_SECONDS = 10.0
 
 
-@contextmanager
-def progress_bar(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress_bar(description: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
     """Show progress while the block runs. Yields a function to be called with the number done so far."""
-    if sys.stderr.isatty():
-        rate = TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
-        with _bar(description, total, MofNCompleteColumn(), rate) as show:
-            yield show
-    else:
-        yield _plain_lines(description, total, unit, 1)
+    rate = TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
+    return _progress(description, total, (MofNCompleteColumn(), rate), unit)
 
 
-@contextmanager
-def byte_progress_bar(description: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
+def byte_progress_bar(description: str, num_bytes: int) -> AbstractContextManager[Callable[[int], None]]:
     """Show progress in bytes while the block runs. Yields a function to be called with their number so far."""
-    if sys.stderr.isatty():
-        with _bar(description, num_bytes, DownloadColumn(), TransferSpeedColumn()) as show:
-            yield show
-    else:
-        yield _plain_lines(description, num_bytes, "MB", 1_000_000)
+    return _progress(description, num_bytes, (DownloadColumn(), TransferSpeedColumn()), "MB", 1_000_000)
 
 
 @contextmanager
-def _bar(description: str, total: int, *amounts: ProgressColumn) -> Iterator[Callable[[int], None]]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *amounts,
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
+def _progress(
+    description: str, total: int, amounts: tuple[ProgressColumn, ...], unit: str, scale: int = 1
+) -> Iterator[Callable[[int], None]]:
+    if not sys.stderr.isatty():
+        yield _plain_lines(description, total, unit, scale)
+        return
+    begin, end = (TextColumn("{task.description}"), BarColumn()), TimeRemainingColumn(elapsed_when_finished=True)
     started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*begin, *amounts, end, console=Console(stderr=True)) as progress:
         task = progress.add_task(description, total=total, rate=0.0)
         yield lambda done: progress.update(task, completed=done, rate=done / max(1e-9, time.monotonic() - started))
 

@@ -1,7 +1,6 @@
 """Checks that look across files, as queries over the scan's database. Each adds problems, one row for a file."""
 
 import unicodedata
-from collections.abc import Iterator
 
 from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END
 from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
@@ -171,13 +170,11 @@ def check_glosses(database: ScanDatabase) -> None:
             f"SELECT path, printf('segment %d: %s {problem}', number, gloss) AS message FROM cuts"
             f" WHERE raw_gloss IS NOT NULL AND TRIM(raw_gloss, CHAR(32, 9, 10, 13, 160, 12288)) {compared} gloss",
         )
-    database.execute("CREATE TABLE glosses (gloss TEXT PRIMARY KEY, spelling TEXT, num_segments INTEGER)")
-
-    def keyed() -> Iterator[tuple[str, str, int]]:
-        for gloss, count in database.execute("SELECT gloss, COUNT(*) FROM segments GROUP BY gloss"):
-            yield gloss, gloss_key(gloss), count
-
-    database.executemany("INSERT INTO glosses VALUES (?, ?, ?)", keyed())
+    database.create_function("gloss_key", 1, gloss_key, deterministic=True)
+    database.execute(
+        """CREATE TABLE glosses AS
+        SELECT gloss, gloss_key(gloss) AS spelling, COUNT(*) AS num_segments FROM segments GROUP BY gloss"""
+    )
     database.execute("CREATE INDEX glosses_spelling ON glosses (spelling)")
     database.find(
         "gloss-spelling",

@@ -10,9 +10,8 @@ direction is the picture's for every signer; handedness only chooses the arm. Fr
 made up: nobody should learn sign language from them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,37 +54,33 @@ AMPLITUDE = 0.2
 _PI = np.pi
 
 # Each path: progress s in [0, 1] -> x, y, z in [-1, 1].
-PATHS: Mapping[str, Callable[[Floats], tuple[Floats, Floats, Floats]]] = MappingProxyType(
-    {
-        "left": lambda s: (1 - 2 * s, 0 * s, 0 * s),
-        "right": lambda s: (2 * s - 1, 0 * s, 0 * s),
-        "up": lambda s: (0 * s, 1 - 2 * s, 0 * s),
-        "down": lambda s: (0 * s, 2 * s - 1, 0 * s),
-        "circle-clockwise": lambda s: (0.8 * np.sin(2 * _PI * s), -0.8 * np.cos(2 * _PI * s), 0 * s),
-        "shake": lambda s: (0.9 * np.sin(4 * _PI * s), 0 * s, 0 * s),
-        "up-left": lambda s: (0.8 - 1.6 * s, 0.8 - 1.6 * s, 0 * s),
-        "arch-right": lambda s: (-0.9 * np.cos(_PI * s), 0.5 - np.sin(_PI * s), 0 * s),
-        "zigzag-down": lambda s: (0.8 * np.cos(3 * _PI * s), 1.8 * s - 0.9, 0 * s),
-        "push": lambda s: (0 * s, 0.35 - 0.7 * s, 1.6 * s - 0.6),
-        "down-right": lambda s: (1.6 * s - 0.8, 1.6 * s - 0.8, 0 * s),
-        "circle-counterclockwise": lambda s: (-0.8 * np.sin(2 * _PI * s), -0.8 * np.cos(2 * _PI * s), 0 * s),
-        "there-and-back": lambda s: (-np.cos(2 * _PI * s), 0 * s, 0 * s),
-        "nod": lambda s: (0 * s, 0.9 * np.sin(4 * _PI * s), 0 * s),
-        "up-right": lambda s: (1.6 * s - 0.8, 0.8 - 1.6 * s, 0 * s),
-        "arch-left": lambda s: (0.9 * np.cos(_PI * s), 0.5 - np.sin(_PI * s), 0 * s),
-        "eight": lambda s: (0.9 * np.sin(2 * _PI * s), 0.7 * np.sin(4 * _PI * s), 0 * s),
-        "zigzag-up": lambda s: (0.8 * np.cos(3 * _PI * s), 0.9 - 1.8 * s, 0 * s),
-        "down-left": lambda s: (0.8 - 1.6 * s, 1.6 * s - 0.8, 0 * s),
-        "bowl-right": lambda s: (-0.9 * np.cos(_PI * s), np.sin(_PI * s) - 0.5, 0 * s),
-        "pull": lambda s: (0 * s, 0.7 * s - 0.35, 1 - 1.6 * s),
-        "bowl-left": lambda s: (0.9 * np.cos(_PI * s), np.sin(_PI * s) - 0.5, 0 * s),
-    }
-)
+PATHS: dict[str, Callable[[Floats], tuple[Floats, Floats, Floats]]] = {
+    "left": lambda s: (1 - 2 * s, 0 * s, 0 * s),
+    "right": lambda s: (2 * s - 1, 0 * s, 0 * s),
+    "up": lambda s: (0 * s, 1 - 2 * s, 0 * s),
+    "down": lambda s: (0 * s, 2 * s - 1, 0 * s),
+    "circle-clockwise": lambda s: (0.8 * np.sin(2 * _PI * s), -0.8 * np.cos(2 * _PI * s), 0 * s),
+    "shake": lambda s: (0.9 * np.sin(4 * _PI * s), 0 * s, 0 * s),
+    "up-left": lambda s: (0.8 - 1.6 * s, 0.8 - 1.6 * s, 0 * s),
+    "arch-right": lambda s: (-0.9 * np.cos(_PI * s), 0.5 - np.sin(_PI * s), 0 * s),
+    "zigzag-down": lambda s: (0.8 * np.cos(3 * _PI * s), 1.8 * s - 0.9, 0 * s),
+    "push": lambda s: (0 * s, 0.35 - 0.7 * s, 1.6 * s - 0.6),
+    "down-right": lambda s: (1.6 * s - 0.8, 1.6 * s - 0.8, 0 * s),
+    "circle-counterclockwise": lambda s: (-0.8 * np.sin(2 * _PI * s), -0.8 * np.cos(2 * _PI * s), 0 * s),
+    "there-and-back": lambda s: (-np.cos(2 * _PI * s), 0 * s, 0 * s),
+    "nod": lambda s: (0 * s, 0.9 * np.sin(4 * _PI * s), 0 * s),
+    "up-right": lambda s: (1.6 * s - 0.8, 0.8 - 1.6 * s, 0 * s),
+    "arch-left": lambda s: (0.9 * np.cos(_PI * s), 0.5 - np.sin(_PI * s), 0 * s),
+    "eight": lambda s: (0.9 * np.sin(2 * _PI * s), 0.7 * np.sin(4 * _PI * s), 0 * s),
+    "zigzag-up": lambda s: (0.8 * np.cos(3 * _PI * s), 0.9 - 1.8 * s, 0 * s),
+    "down-left": lambda s: (0.8 - 1.6 * s, 1.6 * s - 0.8, 0 * s),
+    "bowl-right": lambda s: (-0.9 * np.cos(_PI * s), np.sin(_PI * s) - 0.5, 0 * s),
+    "pull": lambda s: (0 * s, 0.7 * s - 0.35, 1 - 1.6 * s),
+    "bowl-left": lambda s: (0.9 * np.cos(_PI * s), np.sin(_PI * s) - 0.5, 0 * s),
+}
 
 # Height of the place's centre (y down) and how far strokes go there.
-PLACES: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"chest": (0.0, 1.0), "face": (-0.14, 0.75), "belly": (0.12, 0.75)}
-)
+PLACES = {"chest": (0.0, 1.0), "face": (-0.14, 0.75), "belly": (0.12, 0.75)}
 
 HANDS = ("one", "mirrored", "parallel", "on-base", "alternating")
 SHAPES = ("flat", "point", "fist")

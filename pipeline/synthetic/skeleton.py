@@ -83,15 +83,11 @@ def film(performance: Performance, signer: Signer, view: str) -> Joints:
         elbows=project(elbows),
         palms=project(palms),
         fingers=project(fingers),
-        nearer_arm=_nearer_arm(view, signer),
+        # From the side the arm on the camera's side covers the other; else the moving hand stays in sight.
+        nearer_arm={"L": 0, "R": 1}.get(view, signer.dominant_arm),
         shapes=hands.shapes,
         scale=signer.body_scale,
     )
-
-
-def _nearer_arm(view: str, signer: Signer) -> int:
-    # From the side the arm on the camera's side covers the other; else the moving hand stays in sight.
-    return {"L": 0, "R": 1}.get(view, signer.dominant_arm)
 
 
 def _sway(performance: Performance) -> Floats:
