@@ -36,9 +36,9 @@ def location_of(location: str | Path) -> Location:
     return location.rstrip("/")
 
 
-def is_url(text: str) -> bool:
-    """Return whether a text is a URL, of whatever scheme."""
-    return _URL.fullmatch(text) is not None
+def is_url(location: str) -> bool:
+    """Return True if a location is a URL, of whatever scheme."""
+    return _URL.fullmatch(location) is not None
 
 
 def without_secrets(text: str) -> str:
