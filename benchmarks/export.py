@@ -17,7 +17,7 @@ from benchmarks._signing import signing_cache
 from benchmarks._size import Size
 from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.reader import Cache
-from signprep.inference.cli.run_demo import run_demo
+from signprep.inference.cli.demo import run_demo
 from signprep.inference.export.report import ExportReport
 from signprep.inference.export.run import ExportOptions, export_model
 from signprep.pipeline.clip_spec import ClipSpec

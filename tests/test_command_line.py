@@ -76,7 +76,7 @@ def test_one_thing_has_one_name_and_former_names_are_taken_silently(name: str, s
 
 
 def test_a_timeline_has_the_same_options_and_defaults_in_infer_and_evaluate() -> None:
-    ours = {option_name(field) for kind in (TimelineOptions, WindowArguments) for field, _ in option_fields(kind)}
+    ours = {option_name(field) for kind in (TimelineOptions, WindowArguments) for field, _, _ in option_fields(kind)}
     described = [
         {option.opts[0]: (option.help, option.default) for option in shown_options(name) if option.opts[0] in ours}
         for name in ("infer", "evaluate")

@@ -69,7 +69,7 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
 def test_underscores_are_accepted_in_options_and_commands() -> None:
     result = CliRunner().invoke(cli, ["build_cache", "--data_root", "/nowhere", "--out", "x", "--clip_duration", "no"])
     assert result.exit_code == 2
-    assert "'no' is not a valid number" in result.output
+    assert "'no' is not a valid float" in result.output
 
 
 def test_an_unknown_command_is_named() -> None:

@@ -224,7 +224,7 @@ def _check_input(spec: ModelSpec) -> None:
         raise TrainingError(
             f"{spec.name} cannot take {spec.num_frames} frames of {spec.crop_size} pixels; it takes {_shown(frames)} "
             f"frames of {_shown(crops)} pixels: give --num-frames {_nearest(spec.num_frames, frames)} "
-            f"--crop-size {_nearest(spec.crop_size, crops)}"
+            f"--size {_nearest(spec.crop_size, crops)}"
         )
     if not 0 <= spec.dropout_rate < 1:
         raise TrainingError(f"a dropout rate of {spec.dropout_rate} is not in 0 <= rate < 1; 0.5 is the default")
@@ -239,7 +239,7 @@ def check_k400(spec: ModelSpec) -> None:
     if _family(spec.name).weights_have_size and is_resized:
         raise TrainingError(
             f"the Kinetics-400 weights of {spec.name} take {trained.num_frames} frames of {trained.crop_size} pixels "
-            f"only, not {spec.num_frames} of {spec.crop_size}: leave out --num-frames and --crop-size, or the weights"
+            f"only, not {spec.num_frames} of {spec.crop_size}: leave out --num-frames and --size, or the weights"
         )
 
 

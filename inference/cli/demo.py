@@ -1,21 +1,45 @@
-"""Commands of this floor: `demo`; `infer`, `evaluate` and `export` have files of their own."""
+"""The command `demo`: the whole way on generated videos."""
 
+import shutil
+import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from signprep.pipeline.cli.options import command, options_of
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.options import option
 from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.text import byte_size, json_text
+from signprep.pipeline.synthetic.options import SampleSpec
+from signprep.training.config import TrainConfig
 
+if TYPE_CHECKING:
+    from signprep.cache_builder.reader import Cache
+    from signprep.inference.prediction import Prediction
 
-@click.command("demo", short_help="Show the whole way on generated videos.")
-@click.option(
-    "--out",
-    default="outputs/demo",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder for the demo's videos, cache and model.",
+SAMPLE = SampleSpec(words=5, signers=6, takes=6, frame_size=(640, 360))
+CLIPS = ClipSpec(num_frames=16, size=128)
+CONFIG = TrainConfig(
+    epochs=14, batch_size=8, learning_rate=4e-3, optimizer="adamw", weight_decay=0.05, label_smoothing=0.1
 )
-def demo(out: Path) -> None:
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Where the demo writes."""
+
+    out: Path = option(
+        Path("outputs/demo"), "Put videos, cache and model into this folder.", metavar="DIR", group="Output"
+    )
+
+
+@command("demo", short_help="Show the whole way on generated videos.")
+@options_of(DemoOptions, "options")
+def demo(options: DemoOptions) -> None:
     """Show the whole way on generated videos: cache, training, a prediction for a signer never seen.
 
     \b
@@ -23,6 +47,64 @@ def demo(out: Path) -> None:
       signprep demo
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    from signprep.inference.cli.run_demo import run_demo
+    run_demo(options.out)
 
-    run_demo(out)
+
+def run_demo(out: Path) -> None:
+    """Render, cache, train and predict below `out`; the steps go to stderr, the results to stdout."""
+    from signprep.cache_builder import open_cache
+    from signprep.cache_builder.building.run import build_from_annotations
+    from signprep.cache_builder.options import BuildOptions
+    from signprep.pipeline.datasets.read import read_data_root
+    from signprep.pipeline.synthetic.dataset import render_dataset
+    from signprep.training.model_spec import model_spec
+    from signprep.training.run import train
+
+    started = time.monotonic()
+    if (out / "demo.zarr").exists():
+        click.echo(f"an earlier demo in {out} is replaced", err=True)
+    _step(1, "Rendering signing figures in AIHub's shape")
+    written = render_dataset(SAMPLE, out / "data")
+    _step(2, "Caching the labelled segments as clips")
+    summary = build_from_annotations(
+        read_data_root(out / "data"), out / "demo.zarr", BuildOptions(clip_spec=CLIPS), overwrite=True
+    )
+    _step(3, "Training on four signers")
+    spec = model_spec("efficient_x3d_xs", num_frames=8, crop_size=64, dropout_rate=0.0)
+    cache = open_cache(out / "demo.zarr")
+    result = train(cache, spec, CONFIG, out / "training", overwrite=True, log=lambda line: click.echo(line, err=True))
+    _step(4, "Asking the model about a signer whom it has never seen")
+    prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
+    command = "signprep" if shutil.which("signprep") else sys.argv[0]  # as in an environment that is not active
+    click.echo(
+        f"\nrendered  {written.num_videos} videos, {byte_size(written.num_bytes)}, in {out / 'data'}\n"
+        f"cached    {summary}\n"
+        f"trained   {spec.name}, {result.epochs} epochs in {result.seconds:.0f} s: accuracy "
+        f"{result.best_val_accuracy:.3f} on signers never seen in training (chance: {1 / len(cache.vocabulary):.2f})\n"
+        f"          {result.best_checkpoint}\n"
+        f"predicted a video of {gloss}:\n{json_text(prediction.to_dict())}\n"
+        f"all of it in {time.monotonic() - started:.0f} s\n\n"
+        f"next: {command} inspect {out / 'demo.zarr'} --html report.html\n"
+        f"      {command} scan --data-root YOUR_DATA"
+    )
+
+
+def _step(number: int, what: str) -> None:
+    click.echo(f"\n[{number}/4] {what}", err=True)
+
+
+def _held_out_prediction(cache: "Cache", data_root: Path, checkpoint: Path) -> "tuple[Prediction, str]":
+    """Return the prediction for the first validation segment, from its video, and its true gloss."""
+    import pyarrow.compute as pc
+
+    from signprep.inference.prediction import predict_window
+    from signprep.inference.recognizer import load_checkpoint
+
+    row = cache.index.filter(pc.equal(cache.index["split"].cast("string"), "val")).slice(0, 1).to_pylist()[0]
+    prediction = predict_window(
+        load_checkpoint(checkpoint),
+        data_root / row["video"],
+        start_seconds=row["start_seconds"],
+        clip_duration=round(row["end_seconds"] - row["start_seconds"], 3),
+    )
+    return prediction, row["gloss"]

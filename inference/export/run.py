@@ -104,7 +104,7 @@ def _check_request(checkpoint: Path, output: Path, options: ExportOptions, cache
     if output.exists() and not (output.is_file() or output.is_dir()):
         raise SignprepError(f"{output}: is no place for a file that has to be read again")
     if output.exists() and checkpoint.exists() and output.samefile(checkpoint):
-        raise SignprepError(f"{output}: is the checkpoint itself; choose another --output-path")
+        raise SignprepError(f"{output}: is the checkpoint itself; choose another --out")
     for path in (output, report_path(output)):
         require_writable(path)
     if options.int8 and options.format == EXECUTORCH:

@@ -13,13 +13,13 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, TypeAlias, Union
 
 import click
 from click.core import ParameterSource
 
 from signprep.pipeline.errors import StoppedError
-from signprep.pipeline.options import Option, description_of
+from signprep.pipeline.options import Option, check_options, description_of
 
 GROUPS = (
     "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
@@ -32,7 +32,10 @@ _LARGEST_SHOWN = 10**9
 _AS_OPTION = "__as_option"
 """Ends the parameter of an argument's name as an option: `--cache` of CACHE."""
 
+_NOT_GIVEN = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+
 Function = Callable[..., Any]
+Field: TypeAlias = "dataclasses.Field[Any]"
 
 
 def command(name: str, *, short_help: str | None = None) -> Callable[[Function], click.Command]:
@@ -84,7 +87,7 @@ class _Option(click.Option):
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         extra = super().get_help_extra(ctx)
-        if extra.pop("range", None) and self.allowed:
+        if self.allowed:
             extra["range"] = self.allowed
         return extra
 
@@ -126,7 +129,7 @@ def options_of(kind: type, parameter: str) -> Callable[[Function], Function]:
         kind: the dataclass. Fields whose type is a dataclass bring that one's options.
         parameter: of the command's function, for the instance.
     """
-    parameters = list(_parameters(kind))
+    parameters = [parameter for found in option_fields(kind) for parameter in _parameters_of(*found)]
 
     def decorate(function: Function) -> Function:
         others: list[click.Parameter] = getattr(function, "__click_params__", [])
@@ -137,22 +140,19 @@ def options_of(kind: type, parameter: str) -> Callable[[Function], Function]:
             instance = _instance(kind, values)
             return function(**{parameter: instance}, **values)
 
-        with_instance.__click_params__ = [  # type: ignore[attr-defined]
-            *others,
-            *reversed(parameters),
-        ]
+        with_instance.__click_params__ = [*others, *reversed(parameters)]  # type: ignore[attr-defined]
         return with_instance
 
     return decorate
 
 
-def option_fields(kind: type) -> Iterator[tuple["dataclasses.Field[Any]", Option]]:
-    """Yield the fields of a dataclass, and of dataclasses in it, that are options, in their order."""
+def option_fields(kind: type) -> Iterator[tuple[Field, Any, Option]]:
+    """Yield the fields of a dataclass, and of dataclasses in it, that are options, each with its type."""
     for field, type_, described in _fields(kind):
         if dataclasses.is_dataclass(type_):
             yield from option_fields(typing.cast(type, type_))
         elif described is not None:
-            yield field, described
+            yield field, type_, described
 
 
 def reject_unused(options: type | Sequence[str], goes_with: str) -> None:
@@ -174,17 +174,12 @@ def note_unused(options: type | Sequence[str], goes_with: str) -> None:
 
 def given(options: type | Sequence[str]) -> list[str]:
     """Return the names of those options of the running command that were given, as `--stride`."""
-    names = [field.name for field, _ in option_fields(options)] if isinstance(options, type) else list(options)
+    names = [field.name for field, _, _ in option_fields(options)] if isinstance(options, type) else list(options)
     context = click.get_current_context()
     found = []
     for parameter in context.command.params:
         name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if name.removesuffix(_AS_OPTION) in names and source not in (
-            None,
-            ParameterSource.DEFAULT,
-            ParameterSource.DEFAULT_MAP,
-        ):
+        if name.removesuffix(_AS_OPTION) in names and context.get_parameter_source(name) not in _NOT_GIVEN:
             found.append(parameter.label if isinstance(parameter, _Argument) else parameter.opts[0])
     return found
 
@@ -198,7 +193,7 @@ def told_if_stopped(what: object) -> Iterator[None]:
         raise StoppedError(f"{what}: stopped; the same command goes on from here") from None
 
 
-def option_name(field: "dataclasses.Field[Any]") -> str:
+def option_name(field: Field) -> str:
     """Return what a field is called on the command line."""
     described = description_of(field)
     if described is not None and described.positional:
@@ -206,7 +201,7 @@ def option_name(field: "dataclasses.Field[Any]") -> str:
     return (described.name if described else None) or f"--{field.name.replace('_', '-')}"
 
 
-def _fields(kind: type) -> Iterator[tuple["dataclasses.Field[Any]", Any, Option | None]]:
+def _fields(kind: type) -> Iterator[tuple[Field, Any, Option | None]]:
     """Yield each field of a dataclass with its type, without None, and its description if it is an option."""
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
@@ -220,15 +215,7 @@ def _fields(kind: type) -> Iterator[tuple["dataclasses.Field[Any]", Any, Option 
         yield field, type_, described if described and described.help else None
 
 
-def _parameters(kind: type) -> Iterator[click.Parameter]:
-    for field, type_, described in _fields(kind):
-        if dataclasses.is_dataclass(type_):
-            yield from _parameters(typing.cast(type, type_))
-        elif described is not None:
-            yield from _parameters_of(field, type_, described)
-
-
-def _parameters_of(field: "dataclasses.Field[Any]", type_: Any, described: Option) -> Iterator[click.Parameter]:
+def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[click.Parameter]:
     multiple = typing.get_origin(type_) in (tuple, frozenset) and described.type is None
     value_type = described.type or (typing.get_args(type_)[0] if multiple else type_)
     name, click_type = option_name(field), _click_type(value_type, described)
@@ -278,16 +265,6 @@ def _click_type(type_: Any, described: Option) -> Any:
         return _Choice(described)
     if type_ is Path:
         return click.Path(path_type=Path)
-    if type_ in (int, float) and described.allowed():
-        range_type: Any = click.IntRange if type_ is int else click.FloatRange
-        allowed = range_type(
-            min=described.above if described.minimum is None else described.minimum,
-            max=described.below if described.maximum is None else described.maximum,
-            min_open=described.above is not None,
-            max_open=described.below is not None,
-        )
-        allowed.name = "integer" if type_ is int else "number"  # as messages call the type
-        return allowed
     return type_
 
 
@@ -302,12 +279,14 @@ def _instance(kind: type, values: dict[str, Any]) -> Any:
             if value is not None:
                 arguments[field.name] = frozenset(value) if typing.get_origin(type_) is frozenset else value
     try:
-        return kind(**arguments)
+        instance = kind(**arguments)
+        check_options(instance)
     except ValueError as error:
         raise click.UsageError(_in_names_of_options(str(error), kind)) from error
+    return instance
 
 
-def _value(field: "dataclasses.Field[Any]", described: Option, values: dict[str, Any]) -> Any:
+def _value(field: Field, described: Option, values: dict[str, Any]) -> Any:
     value = values.pop(field.name)
     if described.positional and described.aliases:
         named = values.pop(field.name + _AS_OPTION)
@@ -332,15 +311,15 @@ def _in_names_of_options(message: str, kind: type) -> str:
 
 
 def _no_such_option(typed: str, command: click.Command, ctx: click.Context) -> click.UsageError:
-    shown = {name: parameter.opts[0] for parameter in command.params for name in _long_names(parameter)}
+    shown = {
+        name: parameter.opts[0]
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for name in parameter.opts
+    }
     meant = list(dict.fromkeys(shown[name] for name in meant_names(typed, list(shown))))[:3]
     proposal = f" Did you mean {' or '.join(repr(name) for name in meant)}?" if meant else ""
     return click.UsageError(f"No such option '{typed}'.{proposal}", ctx=ctx)
-
-
-def _long_names(parameter: click.Parameter) -> list[str]:
-    hidden = isinstance(parameter, click.Option) and parameter.hidden
-    return [] if hidden else [name for name in parameter.opts if name.startswith("--")]
 
 
 def meant_names(typed: str, names: Sequence[str]) -> list[str]:

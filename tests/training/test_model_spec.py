@@ -70,10 +70,10 @@ def test_models_are_built_for_the_frames_and_crop_in_use(name: str, num_frames: 
     ("name", "options", "said"),
     [
         ("resnet", {}, r"'resnet'.*efficient_x3d_xs.*mvit_base_16x4.*package\.module:factory"),
-        ("x3d_s", {"crop_size": 16}, r"16 pixels.*32 to 2048 pixels.*--crop-size 32"),
+        ("x3d_s", {"crop_size": 16}, r"16 pixels.*32 to 2048 pixels.*--size 32"),
         ("slow_r50", {"num_frames": 0}, r"0 frames.*1 to 1024 frames.*--num-frames 1 "),
         ("mvit_base_16x4", {"num_frames": 13}, r"13 frames.*multiples of 2 from 2 to 1024 frames.*--num-frames 12 "),
-        ("mvit_base_16x4", {"crop_size": 182}, r"182 pixels.*multiples of 4 from 32.*--crop-size 180"),
+        ("mvit_base_16x4", {"crop_size": 182}, r"182 pixels.*multiples of 4 from 32.*--size 180"),
         ("efficient_x3d_s", {"dropout_rate": 1.0}, r"dropout rate of 1\.0.*0 <= rate < 1"),
         ("mvit_base_16x4", {"crop_size": 112, "pretrained": True}, "16 frames of 224 pixels only, not 16 of 112"),
         ("mymodels:small", {"pretrained": True}, "no Kinetics-400 weights for a model of one's own"),

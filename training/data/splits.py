@@ -53,7 +53,8 @@ def require_frames(cache: Cache, spec: ModelSpec) -> None:
     if cache.clip_spec.num_frames < spec.num_frames:
         raise TrainingError(
             f"{cache}: stores {cache.clip_spec.num_frames} frames a clip but {spec.name} needs {spec.num_frames}; "
-            f"build a cache with --frames {spec.num_frames}, or train with --num-frames {cache.clip_spec.num_frames}"
+            f"build a cache with --num-frames {spec.num_frames}, or train with --num-frames "
+            f"{cache.clip_spec.num_frames}"
         )
 
 

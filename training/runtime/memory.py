@@ -62,7 +62,7 @@ def out_of_memory(
         smaller //= 2
     problem = f"a batch of {batch_size} clips of {name} does not fit into {where}"
     if not smaller:
-        return TrainingError(f"{problem}, nor does a single one; try --precision 16-mixed or a smaller --crop-size")
+        return TrainingError(f"{problem}, nor does a single one; try --precision 16-mixed or a smaller --size")
     batches = -(-batch_size // smaller)
     return TrainingError(
         f"{problem}; --batch-size {smaller} does, and with --accumulate-batches {batches} it takes about the same "

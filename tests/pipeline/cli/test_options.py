@@ -71,7 +71,7 @@ def test_values_reach_their_fields_under_all_names() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-frames", "0"], "Invalid value for '--num-frames': 0 is not in the range 1<=x<=99"),
+        (["--num-frames", "0"], "--num-frames is 0; it must be between 1 and 99"),
         (["--num-frames", "13"], "--num-frames is 13; it must be another number"),
         (["--share", "nan"], "--share is nan; it must be above 0 and below 1"),
         (["--size", "large"], "Invalid value for '--size': invalid literal"),

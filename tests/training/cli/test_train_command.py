@@ -139,8 +139,8 @@ def test_a_flip_map_is_read_and_mirrors_half_of_the_clips(cache: Cache, tmp_path
         (["--cache", "x", "--model-name", "x3d_s", "--model-variant", "S"], "not both"),
         (["--cache", "x", "--model-name", "x3d_s", "--quantize-model"], "are for efficient_x3d_xs"),
         (["--cache", "x", "--no-augment", "--tempo", "0.5"], "--no-augment excludes --tempo"),
-        (["--cache", "x", "--label-smoothing", "1"], "Invalid value for '--label-smoothing': 1.0"),
-        (["--cache", "x", "--epochs", "0"], "Invalid value for '--epochs': 0"),
+        (["--cache", "x", "--label-smoothing", "1"], "--label-smoothing is 1.0; it must be at least 0 and below 1"),
+        (["--cache", "x", "--epochs", "0"], "--epochs is 0; it must be at least 1"),
     ],
 )
 def test_contradictions_are_usage_errors(arguments: list[str], message: str) -> None:
