@@ -77,7 +77,7 @@ def inspect(options: InspectOptions, report: InspectReport) -> None:
 
     cache = open_cache(options.cache)
     if options.html is not None:
-        from signprep.cache_builder.report.report import write_report
+        from signprep.cache_builder.report.page import write_report
 
         classes = (*report.options.classes, *sorted(report.glosses))
         click.echo(write_report(cache, options.html, replace(report.options, classes=classes)))

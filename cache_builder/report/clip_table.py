@@ -125,23 +125,18 @@ def clip_table(cache: Cache) -> ClipTable:
 
 
 def _named(column: pa.ChunkedArray, first: Iterable[str] = (), *, keep_all: bool = True) -> Named:
-    """Return a column as numbers and names: those of `first` in that order, then others sorted, then None.
+    """Return a column of strings as numbers and names: those of `first` in that order, then others sorted, then None.
 
-    Args:
-        column: of strings, dictionary-encoded or not.
-        first: names that come first.
-        keep_all: whether those that no row has are kept.
+    Names of `first` that no row has are left out unless `keep_all`.
     """
-    encoded = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
-    found: list[str | None] = encoded.dictionary.to_pylist()
+    column = column.cast(pa.string())
+    found = column.unique().to_pylist()
     names: list[str | None] = [name for name in first if keep_all or name in found]
     names += sorted({name for name in found if name is not None} - set(names))
     if None in found:
         names.append(None)
-    places = {name: place for place, name in enumerate(names)}
-    new_codes = np.array([places[name] for name in found], np.int32)
-    codes = encoded.indices.to_numpy()
-    return Named(codes=new_codes[codes] if len(codes) else np.zeros(0, np.int32), names=tuple(names))
+    codes = pc.index_in(column, pa.array(names, pa.string()))
+    return Named(codes=codes.to_numpy(), names=tuple(names))
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:

@@ -126,19 +126,18 @@ def found_in_clips(rows: NDArray[np.int64], kind: str, what: str) -> Iterator[Cl
 
 def index_findings(table: ClipTable) -> list[ClipFinding]:
     """Return everything that the index tells, the worst first."""
-    return worst_first(
-        [
-            *_failures(table),
-            *_leaks(table),
-            *_same_labels(table),
-            *_same_videos(table),
-            *_uneven_classes(table),
-            *_missing_views(table),
-            *_odd_spans(table),
-            *_unknown_names(table),
-            *_removed(table),
-        ]
+    finders = (
+        _failures,
+        _leaks,
+        _same_labels,
+        _same_videos,
+        _uneven_classes,
+        _missing_views,
+        _odd_spans,
+        _unknown_names,
+        _removed,
     )
+    return worst_first([finding for find in finders for finding in find(table)])
 
 
 def _failures(table: ClipTable) -> Iterator[ClipFinding]:

@@ -1,20 +1,20 @@
 """Clips that show the same footage under other bytes: coded again, scaled, or brightened; and clips that show nothing.
 
 Each clip gets a signature of what moves in it: its luma in 8 moments x 8 x 8 fields, minus each field's mean over time.
-What stays (the room, the person) is gone, what moves is left: other signs of the same person are far apart, the same
-footage coded again, scaled or brightened is not. Measured on 864 generated clips: footage coded again at half the size
-or at crf 38 correlates by 0.994 and more, other performances of the same sign by the same (drawn) signer by up to
-0.996, other signs by up to 0.985. So a coarse signature finds candidates, and a finer one, of every frame in 16 x 16
-fields, decides: in it they are at 0.9925 and more, and at 0.991 at most. Footage cropped by a tenth or cut a frame
-later is not found.
+Other signs of the same person are then far apart, the same footage coded again, scaled or brightened is not. Measured
+on 864 generated clips: footage coded again at half the size or at crf 38 correlates by 0.994 and more, other
+performances of the same sign by the same (drawn) signer by up to 0.996, other signs by up to 0.985. So a coarse
+signature finds candidates, and a finer one, of every frame in 16 x 16 fields, decides: in it they are at 0.9925 and
+more, and at 0.991 at most. Footage cropped by a tenth or cut a frame later is not found.
 
-Every clip is compared with every other one, by products of matrices in blocks: exact, in 0.1 GB, and quadratic: 30,000
-clips take 25 s to read and 15 s to compare on one core, 300,000 take 25 minutes. So a cache of more is sampled.
+Every clip is compared with every other one, by products of matrices in blocks, in 0.1 GB: 30,000 clips take 25 s to
+read and 15 s to compare on one core, 300,000 take 25 minutes. So a cache of more is sampled.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,10 +39,12 @@ STILL_LUMA = 0.25
 _BLOCK = 512
 """Clips on one side of a product of matrices, and fine signatures kept in memory."""
 
-ALIKE_KINDS = {"split": "alike-across-splits", "gloss": "alike-across-glosses", "": "alike"}
-"""Kinds of findings about pairs, by `AlikePair.difference`, the worst first."""
-_WHERE = {"split": " in two splits", "gloss": " under two glosses", "": ""}
-"""Ends of their titles."""
+ALIKE_KINDS = {
+    "split": ("alike-across-splits", " in two splits"),
+    "gloss": ("alike-across-glosses", " under two glosses"),
+    "": ("alike", ""),
+}
+"""The kind of finding about a pair and the end of its title, by `AlikePair.difference`, the worst first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Comparison:
 
     num_all: int
     num_clips: int = 0
-    """The number of clips that were compared, of `num_all`."""
+    """So many of `num_all` clips were compared."""
     pairs: tuple[AlikePair, ...] = ()
     """Those across splits first, then those across glosses, then the others; in each the most alike first."""
     is_cut_off: bool = False
@@ -79,13 +81,9 @@ def compare_clips(
     threads: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Comparison:
-    """Compare the clips of a cache with one another.
+    """Compare `most` clips of a cache with one another; of more, so many are drawn, the same ones every time.
 
-    Args:
-        table: of the cache.
-        most: clips that are compared; of more, so many are drawn, the same ones every time.
-        threads: that read.
-        progress: is told how many clips have been read.
+    `progress` is told how many clips the threads have read.
     """
     rows = np.flatnonzero(table.is_ok)
     num_all = len(rows)
@@ -111,11 +109,11 @@ def footage_findings(table: ClipTable, comparison: Comparison) -> Iterator[ClipF
     """Find what a comparison of clips shows."""
     yield from found_in_clips(comparison.damaged_rows, "damaged", "of damaged bytes")
     least = "at least " if comparison.is_cut_off else ""
-    for difference, kind in ALIKE_KINDS.items():
+    for difference, (kind, where) in ALIKE_KINDS.items():
         if pairs := [pair for pair in comparison.pairs if pair.difference == difference]:
             yield found(
                 kind,
-                f"{least}{counted(len(pairs), 'pair')} of clips look like the same footage{_WHERE[difference]}",
+                f"{least}{counted(len(pairs), 'pair')} of clips look like the same footage{where}",
                 rows=np.unique([row for pair in pairs for row in pair.rows]),
                 lines=[
                     f"likeness {pair.likeness:.3f}: "
@@ -153,15 +151,15 @@ def _candidates(moving: NDArray[np.float32], contents: NDArray[np.int32]) -> tup
 
 def _decided(table: ClipTable, candidates: NDArray[np.int64]) -> list[AlikePair]:
     """Return the pairs of rows that are alike in fine fields too, in the order of `Comparison.pairs`."""
-    fine: dict[int, NDArray[np.float32]] = {}
+
+    @lru_cache(_BLOCK)
+    def signature(row: int) -> NDArray[np.float32]:
+        clips = table.cache.read([int(table.positions[row])])
+        return _moving_part(_fields(_luma(table.cache, clips), FINE_FIELDS))[0][0]
+
     pairs = []
     for row, other in candidates.tolist():
-        for each in (row, other):
-            if each not in fine:
-                if len(fine) >= _BLOCK:
-                    fine.clear()
-                fine[each] = _fine_signature(table.cache, int(table.positions[each]))
-        likeness = float(fine[row] @ fine[other])
+        likeness = float(signature(row) @ signature(other))
         if likeness >= LIKENESS:
             codes = {name: table.named(name).codes for name in ("split", "gloss")}
             difference = next((name for name, of in codes.items() if of[row] != of[other]), "")
@@ -199,11 +197,6 @@ def _signatures(
     return _Signatures(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _fine_signature(cache: Cache, position: int) -> NDArray[np.float32]:
-    """Return what moves in one clip, every frame in 16 x 16 fields, as a vector of length 1."""
-    return _moving_part(_fields(_luma(cache, cache.read([position])), FINE_FIELDS))[0][0]
-
-
 def _read(cache: Cache, positions: NDArray[np.int64], threads: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return clips as stored, zeros in place of damaged ones, and which are whole."""
     is_intact = np.ones(len(positions), np.bool_)
@@ -236,11 +229,7 @@ def _fields(frames: NDArray[np.uint8], fields: int) -> NDArray[np.float32]:
 
 
 def _moving_part(fields: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what moves as vectors of length 1, float32 [B, D], and how much it does, float32 [B].
-
-    Args:
-        fields: float32 [B, T, fields, fields].
-    """
+    """Return what moves in fields, float32 [B, T, F, F], as vectors of length 1, [B, D], and how much it does, [B]."""
     moving = (fields - fields.mean(axis=1, keepdims=True)).reshape(len(fields), -1)
     lengths = np.linalg.norm(moving, axis=1)
     return moving / np.maximum(lengths, 1e-6)[:, None], lengths / np.sqrt(moving.shape[1])

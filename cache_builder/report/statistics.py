@@ -73,14 +73,13 @@ class Coverage:
 def balances(table: ClipTable) -> dict[str, Balance]:
     """Return the clips by split, source, signer, view and gloss; columns in which nothing is known are left out."""
     names = ("split", "source", "signer", "view", "gloss")
-    return {name: _balance(table, name) for name in names if table.named(name).known}
-
-
-def _balance(table: ClipTable, name: str) -> Balance:
-    column, num_splits = table.named(name), len(table.split.names)
-    both = column.codes[table.is_ok].astype(np.int64) * num_splits + table.split.codes[table.is_ok]
-    clips = np.bincount(both, minlength=len(column.names) * num_splits)
-    return Balance(column=name, names=column.names, clips=clips.reshape(len(column.names), num_splits))
+    ok, found = table.is_ok, {}
+    for name in names:
+        if (column := table.named(name)).known:
+            clips = np.zeros((len(column.names), len(table.split.names)), np.int64)
+            np.add.at(clips, (column.codes[ok], table.split.codes[ok]), 1)
+            found[name] = Balance(column=name, names=column.names, clips=clips)
+    return found
 
 
 def durations(table: ClipTable) -> Durations | None:

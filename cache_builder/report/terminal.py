@@ -79,7 +79,6 @@ def print_cache(
 def _print_overview(cache: Cache, description: dict[str, Any], console: Console) -> None:
     ratio = description["ratio_to_raw_rgb"]
     size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size as raw RGB" if ratio else "")
-    overview = Table(show_header=False, box=None, pad_edge=False)
     rows = [
         ("cache", description["path"]),
         ("format", f"{description['format_version']}, codec {description['codec']}"),
@@ -90,9 +89,14 @@ def _print_overview(cache: Cache, description: dict[str, Any], console: Console)
         ("size", size),
         ("fingerprint", description["fingerprint"]),
     ]
+    _print_facts(rows, console)
+
+
+def _print_facts(rows: Sequence[tuple[str, str]], console: Console) -> None:
+    facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows:
-        overview.add_row(Text(name, style="bold"), Text(printable(value)))
-    console.print(overview)
+        facts.add_row(Text(name, style="bold"), Text(printable(value)))
+    console.print(facts)
 
 
 def _print_balance(balance: Balance, splits: Sequence[str | None], console: Console) -> None:
@@ -163,13 +167,13 @@ def show_clip(cache: Cache, position: int, output: Path | None, console: Console
     if output is not None:
         require_writable(output)
     clip = cache.read([position])[0]
-    facts = Table(show_header=False, box=None, pad_edge=False)
-    seconds = f"{row['clip_start_seconds']:.3f} to {row['clip_end_seconds']:.3f}"
-    named = [("clip", str(position)), *((name, row[name]) for name in _TOLD), ("seconds", seconds)]
-    for name, value in [*named, ("stored", f"{row['stored_bytes']:,} bytes")]:
-        if value is not None:
-            facts.add_row(Text(name, style="bold"), Text(printable(value)))
-    console.print(facts)
+    facts = [
+        ("clip", str(position)),
+        *((name, row[name]) for name in _TOLD if row[name] is not None),
+        ("seconds", f"{row['clip_start_seconds']:.3f} to {row['clip_end_seconds']:.3f}"),
+        ("stored", f"{row['stored_bytes']:,} bytes"),
+    ]
+    _print_facts(facts, console)
     if output is not None:
         picture = contact_sheet(clip_frames(cache, clip), min(FRAMES_A_ROW, len(clip)))
         with atomic_write(output) as part:
@@ -224,11 +228,10 @@ def terminal_pictures(environment: Mapping[str, str]) -> str:
 def kitty_picture(png: bytes) -> str:
     """Return a PNG in the terminal graphics protocol of kitty, which takes blocks of 4,096 characters."""
     data = base64.b64encode(png).decode("ascii")
-    blocks = [data[first : first + _KITTY_BLOCK] for first in range(0, len(data), _KITTY_BLOCK)]
     parts = []
-    for number, block in enumerate(blocks):
-        head = "a=T,f=100," if number == 0 else ""
-        parts.append(f"\x1b_G{head}m={int(number < len(blocks) - 1)};{block}\x1b\\")
+    for first in range(0, len(data), _KITTY_BLOCK):
+        head, has_more = "" if first else "a=T,f=100,", first + _KITTY_BLOCK < len(data)
+        parts.append(f"\x1b_G{head}m={int(has_more)};{data[first : first + _KITTY_BLOCK]}\x1b\\")
     return "".join(parts) + "\n"
 
 

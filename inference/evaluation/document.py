@@ -7,7 +7,6 @@ table comes from the same logits, and confidences are those that `infer` gives: 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,53 +41,39 @@ _BY_ITEM = re.compile(r"(?P<word>.+) \((?P<item>[^()]+)\)")
 
 @dataclass(frozen=True, kw_only=True)
 class _Evaluated:
-    """The predictions of a model, beside the columns of its clips' index rows."""
+    """The predictions of a model for N clips, beside the columns of the clips' index rows."""
 
-    cache: Cache
     glosses: Sequence[str]
     """The model's glosses."""
     clips: SplitClips
     logits: NDArray[np.float32]
     temperature: float
     columns: dict[str, list[Any]]
-
-    @cached_property
-    def predicted(self) -> NDArray[np.int64]:
-        """The predicted labels, [N]."""
-        return self.logits.argmax(axis=1)
-
-    @cached_property
-    def ranks(self) -> NDArray[np.int64]:
-        """The places of the correct classes, [N]."""
-        return ranks(self.logits, self.clips.labels)
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """True where the prediction is correct, [N]."""
-        return self.ranks == 0
+    predicted: NDArray[np.int64]
+    """The predicted labels, [N]."""
+    ranks: NDArray[np.int64]
+    """The places of the correct classes, [N]; 0 is a correct prediction."""
+    correct: NDArray[np.bool_]
 
 
 def describe_evaluation(
     recognizer: Recognizer, cache: Cache, split: str, clips: SplitClips, logits: NDArray[np.float32], *, top_k: int = 5
 ) -> dict[str, Any]:
-    """Return all figures of an evaluation.
+    """Return all figures of an evaluation on a split of a cache.
 
-    Args:
-        recognizer: made the predictions.
-        cache: stores the clips.
-        split: the name of the cache's split.
-        clips: of the split.
-        logits: for the clips, [N, classes].
-        top_k: a prediction also counts as correct among so many.
+    The recognizer gave these logits, [N, classes], for the clips. A prediction also counts as correct among `top_k`.
     """
     metadata, rows = recognizer.metadata, cache.index.take(pa.array(clips.positions))
+    places = ranks(logits, clips.labels)
     evaluated = _Evaluated(
-        cache=cache,
         glosses=metadata.vocabulary.glosses,
         clips=clips,
         logits=logits,
         temperature=metadata.temperature,
         columns={name: rows[name].to_pylist() for name in _COLUMNS},
+        predicted=logits.argmax(axis=1),
+        ranks=places,
+        correct=places == 0,
     )
     correct = evaluated.correct
     return {
@@ -110,7 +95,7 @@ def describe_evaluation(
             "unknown_glosses": clips.unknown_glosses,
         },
         "figures": _figures(evaluated, top_k),
-        "homonyms": _homonyms(evaluated),
+        "homonyms": _homonyms(evaluated, cache),
         "views": _views(evaluated),
         "by": {
             **{name: accuracy_by(evaluated.columns[name], correct) for name in ("signer", "view", "source")},
@@ -141,15 +126,14 @@ def _over_takes(intervals: tuple[Interval, Interval] | None, place: int) -> dict
     return {"take_interval": list(intervals[place]) if intervals else None}
 
 
-def _homonyms(evaluated: _Evaluated) -> dict[str, Any] | None:
+def _homonyms(evaluated: _Evaluated, cache: Cache) -> dict[str, Any] | None:
     """Return the accuracy if a class of the same word is correct too; None unless classes are items that share words.
 
     A class is taken for an item's only where the cache's rows say so: its name ends with the item of every clip.
     """
-    cache = evaluated.cache
     items: dict[str, set[str | None]] = {}
-    columns = (cache.index[name].cast(pa.string()) for name in ("gloss", "item"))
-    for row in pa.table(list(columns), names=["gloss", "item"]).group_by(["gloss", "item"]).aggregate([]).to_pylist():
+    names = pa.table({name: cache.index[name].cast(pa.string()) for name in ("gloss", "item")})
+    for row in names.group_by(["gloss", "item"]).aggregate([]).to_pylist():
         items.setdefault(row["gloss"], set()).add(row["item"])
     words = []
     for gloss in evaluated.glosses:
@@ -166,10 +150,8 @@ def _homonyms(evaluated: _Evaluated) -> dict[str, Any] | None:
 
 def _views(evaluated: _Evaluated) -> dict[str, Any] | None:
     """Return the accuracy of the views' mean probabilities beside that of single views; None without several views."""
-    names = ("take", "view", "video", "start_seconds")
-    rows = zip(*(evaluated.columns[name] for name in names), evaluated.clips.labels.tolist(), strict=True)
-    shown = [Shown(take, view, label, video, start) for take, view, video, start, label in rows]
-    groups = performances(shown)
+    take, view, video, start = (evaluated.columns[name] for name in ("take", "view", "video", "start_seconds"))
+    groups = performances(list(map(Shown, take, view, evaluated.clips.labels.tolist(), video, start)))
     if not groups:
         return None
     logits = evaluated.logits

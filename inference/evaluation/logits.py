@@ -1,8 +1,7 @@
-"""The logits of a model for the clips of a cache's split, and the part of the split that it cannot be asked about.
+"""The logits of a model for the clips of a cache's split.
 
 In: a recognizer and a cache. Out: clips whose labels are the model's, whatever the order of the cache's glosses, and
-logits. Logits of all clips stay in memory (30,000 clips of 3,000 classes: 360 MB), since calibration and views need
-them whole.
+logits. All logits stay in memory (30,000 clips of 3,000 classes: 360 MB), since calibration and views need them whole.
 """
 
 from collections.abc import Callable
@@ -13,14 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format.index import FAILED, REMOVED
+from signprep.cache_builder.format.index import FAILED, REMOVED, counts_by_value
 from signprep.cache_builder.reader import Cache
 from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
 from signprep.pipeline.errors import CacheError, CheckpointError
 from signprep.pipeline.runtime.text import first_of
 
 NAMED_GLOSSES = 3
-"""Glosses of the cache, and of the model, that are named where none are the same."""
+"""So many glosses of the cache and of the model are named where none are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +65,12 @@ def split_clips(cache: Cache, split: str, recognizer: Recognizer) -> SplitClips:
     unknown, counts = np.unique(cache_labels[~known], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rows = cache.index.filter(pc.equal(cache.index["split"].cast(pa.string()), split))
-    statuses = rows["status"].cast(pa.string())
+    statuses = counts_by_value(rows["status"])
     return SplitClips(
         positions=positions[known],
         labels=labels[known],
-        num_failed=pc.sum(pc.equal(statuses, FAILED)).as_py() or 0,
-        num_removed=pc.sum(pc.equal(statuses, REMOVED)).as_py() or 0,
+        num_failed=statuses.get(FAILED, 0),
+        num_removed=statuses.get(REMOVED, 0),
         unknown_glosses={glosses[unknown[place]]: int(counts[place]) for place in order},
     )
 
@@ -87,15 +86,8 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return the model's logits for clips, float32 [N, classes], not divided by a temperature.
 
-    They are computed as training's validation does: in whole batches, nothing augmented.
-
-    Args:
-        recognizer: an opened checkpoint.
-        cache: stores the clips.
-        clips: to ask about.
-        batch_size: clips that go through the model together.
-        num_workers: threads that read.
-        advance: takes the number of clips done so far.
+    They are computed as training's validation does: in whole batches, nothing augmented. `num_workers` threads read,
+    and `advance` is told the number of clips done so far.
 
     Raises:
         CacheCorruptError: a clip's bytes are damaged.

@@ -94,12 +94,7 @@ def bootstrap_over_takes(
     """Return the intervals of the accuracy over clips and of the mean over classes; None for fewer than two takes.
 
     Each of `RESAMPLES` draws as many takes as there are, with repetition, all clips of a take with it. A class none of
-    whose takes was drawn is no part of that resample's mean.
-
-    Args:
-        correct: [N].
-        labels: [N], of each clip's class.
-        takes: [N], of each clip's take, 0 to the number of takes - 1.
+    whose takes was drawn is no part of that resample's mean. Labels and takes, [N], are numbers from 0 on.
     """
     num_takes = int(takes.max()) + 1
     if num_takes < 2:

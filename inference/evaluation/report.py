@@ -193,8 +193,7 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 
 def write_html(document: dict[str, Any], cache: Cache, path: Path) -> None:
     """Write the report of an evaluation of this cache. Raises SignprepError if it cannot be written."""
-    mistaken = document["mistaken"][:SHOWN_MISTAKES]
-    pictures = [_moving_picture(cache, row["position"]) for row in mistaken]
+    pictures = [_moving_picture(cache, row["position"]) for row in document["mistaken"][:SHOWN_MISTAKES]]
     with atomic_write(path) as part:
         part.write_text(html_page(document, pictures), encoding="utf-8")
 
@@ -207,12 +206,7 @@ def _moving_picture(cache: Cache, position: int) -> str:
 
 
 def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
-    """Return the page.
-
-    Args:
-        document: of `describe_evaluation`.
-        pictures: data URIs of the first mistaken clips.
-    """
+    """Return the page of an evaluation, with pictures of the first mistaken clips, which are data URIs."""
     data = Path(document["cache"] or document["data_root"]).name
     groups = [(f"By {name}", rows) for name, rows in several_groups(document)]
     if worst := worst_glosses(document):

@@ -93,10 +93,7 @@ def require_calibrated(document: dict[str, Any]) -> None:
 def cache_for_evaluation(annotations: Annotations, clips: ClipSpec, folder: Path) -> Cache:
     """Build a cache of all segments, in split `SPLIT`, in a folder that the caller removes.
 
-    Args:
-        annotations: of `read_split_roots({SPLIT: root})`.
-        clips: as the model's were made.
-        folder: for the cache.
+    The annotations come from `read_split_roots({SPLIT: root})`, and the clips are cut as the model's were.
 
     Raises:
         AnnotationError, CacheError, DecodeError: as `signprep build-cache` does.
@@ -162,6 +159,7 @@ def evaluate_timelines(recognizer: Recognizer, annotations: Annotations, options
 
 
 def _is_predicted(segment: Segment, found: VideoPredictions) -> bool:
+    """Return True if a window shows the middle of a segment."""
     middle = (segment.start_seconds + segment.end_seconds) / 2
     return any(window.start_seconds <= middle <= window.end_seconds for window in found.predictions)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.report import WrittenReport, write_report
+from signprep.cache_builder.report.page import WrittenReport, write_report
 from tests.cache_builder.report.chromium import Tab, chromium, find_chromium
 from tests.cache_builder.report.made import troubled_clip, troubled_rows, write_cache
 

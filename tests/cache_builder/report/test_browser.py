@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from signprep.cache_builder.options import ReportOptions
-from signprep.cache_builder.report.report import WrittenReport, write_report
+from signprep.cache_builder.report.page import WrittenReport, write_report
 from tests.cache_builder.report.chromium import Tab
 from tests.cache_builder.report.made import HOSTILE, LONG, QUOTING, row_of, write_cache
 

@@ -15,9 +15,9 @@ import pytest
 
 from signprep.cache_builder.options import ReportOptions
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report import report
+from signprep.cache_builder.report import page as report
 from signprep.cache_builder.report.clip_table import clip_table
-from signprep.cache_builder.report.page import SCRIPTS, listed_rows, packed_clips
+from signprep.cache_builder.report.page import SCRIPTS, WrittenReport, listed_rows, packed_clips, write_report
 from signprep.cache_builder.report.pictures import (
     animated_webp,
     clip_frames,
@@ -26,7 +26,6 @@ from signprep.cache_builder.report.pictures import (
     mp4,
     plan_pictures,
 )
-from signprep.cache_builder.report.report import WrittenReport, write_report
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from tests.cache_builder.report.chromium import Tab
