@@ -25,8 +25,8 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.training.config import TrainConfig
+from signprep.training.model.checkpoint import CHECKPOINT_KEY
 from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
-from signprep.training.model.metadata import CHECKPOINT_KEY
 from signprep.training.model_spec import MODEL_SPECS, model_spec
 from signprep.training.run import train
 

@@ -36,7 +36,7 @@ from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.synthetic.dataset import render_dataset
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.video.pyav_reader import PyAVReader, open_video
-from signprep.training.model.metadata import ModelMetadata
+from signprep.training.model.checkpoint import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
 
 SINGLES = 8

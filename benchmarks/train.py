@@ -22,13 +22,13 @@ from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.synthetic.options import SampleSpec
-from signprep.training.callbacks.guards import Throughput
+from signprep.training.callbacks.progress import Throughput
 from signprep.training.callbacks.record import EpochTable
 from signprep.training.config import Devices, TrainConfig
-from signprep.training.data.augmentation import num_draws
 from signprep.training.loader import Batch, ClipLoader
 from signprep.training.model_spec import ModelSpec, model_spec
 from signprep.training.run import train
+from signprep.training.transforms import num_draws
 
 BATCH = 8
 

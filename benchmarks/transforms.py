@@ -14,10 +14,9 @@ from torch.nn import functional
 
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
-from signprep.training.data.augmentation import frame_positions, num_draws
 from signprep.training.model_spec import ModelSpec, model_spec
 from signprep.training.runtime.memory import keep_freed_memory
-from signprep.training.transforms import ClipTransform, i420_planes
+from signprep.training.transforms import ClipTransform, frame_positions, i420_planes, num_draws
 
 BATCH = 8
 MODELS = ("efficient_x3d_xs", "efficient_x3d_s", "slow_r50", "x3d_m")

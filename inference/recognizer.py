@@ -19,8 +19,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.loader import ClipLoader
-from signprep.training.model.checkpoint import model_weights, read_checkpoint
-from signprep.training.model.metadata import ModelMetadata
+from signprep.training.model.checkpoint import ModelMetadata, model_weights, read_checkpoint
 from signprep.training.model_spec import build_model, channels_last, is_custom
 from signprep.training.runtime.memory import is_out_of_memory
 from signprep.training.transforms import ClipTransform

@@ -29,20 +29,20 @@ from signprep.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
     BestCheckpoint,
     BestEpochs,
+    LossGuard,
+    SaveLast,
+    StopRequested,
     prepare_folder,
     remove_earlier_run,
     require_own,
 )
-from signprep.training.callbacks.guards import LossGuard, SaveLast, StopRequested, Throughput
-from signprep.training.callbacks.progress import EpochProgress
+from signprep.training.callbacks.progress import EpochProgress, Throughput
 from signprep.training.callbacks.record import METRICS, RUN, EpochTable, ValidationImages, versions, write_run
 from signprep.training.config import Devices, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
-from signprep.training.data.splits import balanced_class_weights, require_frames, split_positions
-from signprep.training.model.checkpoint import check_resumable
+from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
-from signprep.training.model.datamodule import ClipData
-from signprep.training.model.metadata import ModelMetadata
+from signprep.training.model.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
 from signprep.training.model.pretrained import freeze_backbone, load_pretrained
 from signprep.training.model_spec import ModelSpec, build_model, channels_last, parameter_counts
 from signprep.training.runtime.custom_code import load_function

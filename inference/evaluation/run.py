@@ -31,7 +31,7 @@ from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.progress import progress_bar
-from signprep.training.model.metadata import CHECKPOINT_KEY
+from signprep.training.model.checkpoint import CHECKPOINT_KEY
 
 SPLIT = "test"
 """The split of all segments of a data root that is evaluated."""

@@ -14,10 +14,10 @@ from typing import Any, Self
 from torch import Tensor
 
 from signprep.pipeline.errors import CheckpointError, TrainingError
-from signprep.training.data.augmentation import frame_positions
+from signprep.training.model.checkpoint import ModelMetadata
 from signprep.training.model.export_format import FORMATS
-from signprep.training.model.metadata import ModelMetadata
 from signprep.training.model_spec import model_spec
+from signprep.training.transforms import frame_positions
 
 RunModel = Callable[[Tensor], Tensor]
 """From a file's inputs to logits, float32 [B, classes]."""

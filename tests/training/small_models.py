@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from signprep.pipeline.datasets.annotations import Vocabulary
-from signprep.training.model.metadata import CHECKPOINT_KEY, CHECKPOINT_VERSION
+from signprep.training.model.checkpoint import CHECKPOINT_KEY, CHECKPOINT_VERSION
 from signprep.training.model_spec import (
     ModelSpec,
     model_spec,

@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: a bar on a terminal, else a line a minute; and a line for each epoch that has ended."""
+"""Clips/s, and progress on stderr: a bar on a terminal, else a line a minute; and a line for each epoch that ended."""
 
 import sys
 import time
@@ -10,13 +10,58 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from signprep.training.callbacks.guards import Throughput
 from signprep.training.loader import Batch
+from signprep.training.model.datamodule import ClipData
 
 SECONDS_BETWEEN_UPDATES = 0.5
 """Time between two looks at loss and accuracy: on a GPU, each look waits for all queued work."""
 SECONDS_BETWEEN_LINES = 60.0
 """Time between two lines within an epoch, where there is no terminal."""
+
+
+class Throughput(Callback):
+    """Logs clips/s and the share of the training time that was spent waiting for clips, epoch by epoch."""
+
+    def __init__(self, data: ClipData) -> None:
+        self._data = data
+        self._started = 0.0
+        self._waited_before = 0.0
+        self._num_clips = 0
+        self.total_seconds = 0.0
+        """Time of training steps, without validation."""
+        self.total_wait_seconds = 0.0
+        self.total_clips = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started, self._waited_before, self._num_clips = time.perf_counter(), self._data.wait_seconds, 0
+
+    on_train_start = on_train_epoch_start  # a run that goes on within an epoch does not begin that one anew
+
+    def rates(self) -> tuple[float, float]:
+        """Return clips/s and the percentage of waiting in this epoch so far."""
+        seconds = max(1e-9, time.perf_counter() - self._started)
+        return self._num_clips / seconds, 100 * (self._data.wait_seconds - self._waited_before) / seconds
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Count; at the last batch, before validation, log."""
+        self._num_clips += len(batch) * trainer.world_size
+        if not trainer.is_last_batch:
+            return
+        if pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)
+        clips_per_second, wait_percent = self.rates()
+        figures = {
+            "train/clips_per_second": clips_per_second,
+            "train/data_wait_percent": wait_percent,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        pl_module.log_dict(figures, on_step=False, on_epoch=True, batch_size=1)
+        self.total_seconds += time.perf_counter() - self._started
+        self.total_wait_seconds += self._data.wait_seconds - self._waited_before
+        self.total_clips += self._num_clips
 
 
 class EpochProgress(Callback):

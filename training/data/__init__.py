@@ -1,1 +1,1 @@
-"""Choice, order and augmentation of a run's clips; loader.py reads them, transforms.py changes their pixels."""
+"""The order of clips and the cache of a data root; loader.py reads clips, transforms.py changes their pixels."""

@@ -1,1 +1,1 @@
-"""The classifier that Lightning trains, its metrics and checkpoints; how a network is built is in model_spec.py."""
+"""The classifier that Lightning trains, its clips, weights and checkpoints; networks are built in model_spec.py."""

@@ -1,17 +1,58 @@
-"""Safe loading of checkpoints: tensors and plain data only; and the check that a run can go on from one."""
+"""Checkpoints: what they say about their model, their safe loading, and the check that a run can go on from one."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.config import TrainConfig
-from signprep.training.model.metadata import CHECKPOINT_KEY, CHECKPOINT_VERSION, ModelMetadata
+from signprep.training.model_spec import ModelSpec
 
+CHECKPOINT_KEY = "signprep"
+CHECKPOINT_VERSION = 1
 _LIGHTNING_PREFIX = "model."
 _ZIP_BEGINS = b"PK\x03\x04"  # as every file of torch.save does
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetadata:
+    """All that must travel with the weights; plain data under the checkpoint's key "signprep"."""
+
+    model_spec: ModelSpec
+    clip_spec: ClipSpec
+    vocabulary: Vocabulary
+    cache_fingerprint: str
+    """Fingerprint of the cache that the model was trained on."""
+    temperature: float = 1.0
+    """Divisor of the logits that makes confidences true on average; `signprep evaluate --calibrate` fits it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, which torch.load(weights_only=True) takes."""
+        return {
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "model_spec": self.model_spec.to_dict(),
+            "clip_spec": self.clip_spec.to_dict(),
+            "glosses": list(self.vocabulary.glosses),
+            "cache_fingerprint": self.cache_fingerprint,
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
+        return cls(
+            model_spec=ModelSpec.from_dict(fields["model_spec"]),
+            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
+            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
+            cache_fingerprint=fields["cache_fingerprint"],
+            temperature=float(fields.get("temperature", 1.0)),
+        )
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import counted, first_line, first_of
-from signprep.training.model.checkpoint import model_weights, require_version
-from signprep.training.model.metadata import CHECKPOINT_KEY
+from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, require_version
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
 
 K400 = "k400"

@@ -25,7 +25,7 @@ from signprep.pipeline.datasets.annotations import DatasetOptions, Vocabulary
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
 from signprep.pipeline.errors import SignprepError
-from signprep.training.model.metadata import ModelMetadata
+from signprep.training.model.checkpoint import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
 from tests.conftest import CLIP_SPEC, build_test_cache, write_data_root, write_label
 from tests.generated_videos import write_video

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from signprep.training.callbacks.record import confused_table, confusion_image
-from signprep.training.model.metrics import ValidationPredictions
+from signprep.training.model.classifier import ValidationPredictions
 
 
 def predictions_of(logits: list[list[float]], labels: list[int], num_classes: int) -> ValidationPredictions:

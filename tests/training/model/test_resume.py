@@ -11,7 +11,7 @@ import torch
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
-from signprep.training.callbacks.guards import SaveLast
+from signprep.training.callbacks.checkpoints import SaveLast
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec
 from tests.training.small_runs import QUICK, TINY, run, weights_of

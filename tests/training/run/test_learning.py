@@ -6,8 +6,8 @@ import pytest
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import TrainingError
 from signprep.training.config import TrainConfig
-from signprep.training.data.splits import balanced_class_weights
 from signprep.training.model.classifier import flip_labels, learning_rate_factor, make_optimizer
+from signprep.training.model.datamodule import balanced_class_weights
 from signprep.training.model_spec import build_model
 from tests.training.small_runs import TINY
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from signprep.training.data.augmentation import mix
+from signprep.training.transforms import mix
 
 CLIPS = torch.rand((3, 3, 2, 8, 8), generator=torch.Generator().manual_seed(0))
 
