@@ -60,12 +60,8 @@ class Batch:
         """Return the batch with clips and labels on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
-        moved = replace(
-            self,
-            clips=self.clips.to(device, non_blocking=True),
-            labels=self.labels.to(device, non_blocking=True),
-            buffer=None,
-        )
+        clips, labels = (values.to(device, non_blocking=True) for values in (self.clips, self.labels))
+        moved = replace(self, clips=clips, labels=labels, buffer=None)
         if self.buffer is not None and self.clips.is_pinned():
             self.buffer.copied = torch.cuda.Event()
             self.buffer.copied.record()
@@ -105,12 +101,10 @@ class ClipLoader:
     rank: int = 0
     num_ranks: int = 1
     epoch: int = 0
-    """Epoch of the batch that comes next."""
     step: int = 0
-    """Number, within its epoch, of the batch that comes next."""
+    """The batch that comes next is number `step` of `epoch`."""
     wait_seconds: float = 0.0
     """Time that the consumer has waited for batches, altogether."""
-
     streaming: bool | None = None
     """Mix shards so that they can come over a network; None: if the cache's do."""
 

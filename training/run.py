@@ -44,11 +44,9 @@ from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
 from signprep.training.model.pretrained import freeze_backbone, load_pretrained
-from signprep.training.model_spec import ModelSpec, build_model, channels_last, parameter_counts
-from signprep.training.runtime.custom_code import load_function
+from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
 
-STEPS_BETWEEN_LOGS = 10
 MONITORED = "val/accuracy"
 
 
@@ -216,17 +214,19 @@ class _Run:
                     remove_earlier_run(self.folder)
                 self._write_run(status="running")
             with self._errors_for_users(), self._save_last.signals_restored(), warnings.catch_warnings():
-                _quieten()
+                # Lightning speaks of its own DataLoader options, which are not ours, and of its own internals.
+                warnings.filterwarnings("ignore", module="lightning")
+                warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+                warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
                 self._trainer.fit(self.classifier, datamodule=self.data, ckpt_path=resume, weights_only=True)
             status = "finished"
         except StoppedError:
             status = "stopped"
             raise
         except OSError as error:  # checkpoints, logs and the record are written as it runs
-            place = error.filename or self.folder
-            reason = error.strerror or error
             raise TrainingError(
-                f"{place}: cannot be written or read ({reason}); --resume goes on from the last epoch that was saved"
+                f"{error.filename or self.folder}: cannot be written or read ({error.strerror or error}); --resume "
+                "goes on from the last epoch that was saved"
             ) from error
         finally:
             self.data.close()
@@ -234,7 +234,9 @@ class _Run:
                 with suppress(OSError):  # what went wrong before is what the user has to know
                     self._write_run(status=status)
         result = self._result(time.monotonic() - started)
-        self._log_options(result)
+        options = {"model": self.classifier.metadata.model_spec.to_dict(), **self.classifier.config.to_dict()}
+        self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})  # TensorBoard's table
+        self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
         if self._trainer.is_global_zero:
             paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
             self._write_run(status=status, result=vars(result) | paths)
@@ -271,12 +273,6 @@ class _Run:
             data_wait_percent=100 * self._throughput.total_wait_seconds / trained,
         )
 
-    def _log_options(self, result: TrainResult) -> None:
-        """Put the options beside the result into TensorBoard's table of runs."""
-        options = {"model": self.classifier.metadata.model_spec.to_dict(), **self.classifier.config.to_dict()}
-        self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
-        self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
-
     def _make_trainer(self) -> Trainer:
         config, devices = self.classifier.config, self.devices
         for name in ("lightning.pytorch", "lightning.fabric"):
@@ -297,7 +293,7 @@ class _Run:
             enable_model_summary=False,
             enable_progress_bar=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=STEPS_BETWEEN_LOGS,
+            log_every_n_steps=10,
         )
 
     def _callbacks(self) -> list[Callback]:
@@ -324,10 +320,3 @@ class _Run:
     def _best_checkpoints(self, kind: type[BestCheckpoint], **options: Any) -> BestCheckpoint:
         """Return what keeps the best epochs; it decides before last.ckpt is written, which carries what it knows."""
         return kind(dirpath=self._checkpoints, monitor=MONITORED, mode="max", save_on_train_epoch_end=False, **options)
-
-
-def _quieten() -> None:
-    # Lightning speaks of its own DataLoader options, which are not ours, and of its own internals.
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

@@ -24,9 +24,6 @@ AugmentFunction = Callable[[Tensor, Generator], Tensor]
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Function of logits [B, classes] and labels [B] that returns the mean loss."""
 
-_Tone = tuple[Tensor, Tensor, Tensor]
-"""Contrast, saturation and brightness of clips, float32 [B, 1, 1, 1] each."""
-
 # ITU-R BT.601, in the limited range of 8 bits.
 LUMA = (0.299, 0.587, 0.114)
 """Shares of R, G and B in Y."""
@@ -173,9 +170,7 @@ class ClipTransform:
         # A custom augmentation takes RGB in 0..1 and is normalised after it.
         mean, std = (0.0, 1.0) if augment else (spec.mean, spec.std)
         frames = self._frames(clips, draws)
-        all_tones = None
-        if draws is not None:
-            all_tones = tones(draws, self._limits).to(clips.device, non_blocking=True)[..., None, None, None]
+        all_tones = None if draws is None else tones(draws, self._limits).to(clips.device, non_blocking=True)
         grids = self._grids(clips, draws)
         shape = (len(clips), *spec.input_shape)
         batch = torch.empty(shape, device=clips.device, memory_format=torch.channels_last_3d)
@@ -184,7 +179,7 @@ class ClipTransform:
         each = 1 if clips.device.type == "cpu" else len(clips)
         for first in range(0, len(clips), each):
             some = slice(first, first + each)
-            tone = None if all_tones is None else (all_tones[0, some], all_tones[1, some], all_tones[2, some])
+            tone = None if all_tones is None else all_tones[:, some, None, None, None]
             fill(batch[some], frames[some], (grids[0][some], grids[1][some]), tone, mean, std)
             batch[some].clamp_((0 - mean) / std, (1 - mean) / std)
         if draws is not None:
@@ -223,12 +218,11 @@ class ClipTransform:
 
 
 def _fill_from_i420(
-    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, mean: float, std: float
+    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: Tensor | None, mean: float, std: float
 ) -> None:
-    """Write [B, 3, t, C, C] from I420 frames, uint8 [B, t, 3S/2, S], and their tone: RGB is linear in Y, U and V."""
+    """Write [B, 3, t, C, C] from I420 frames, uint8 [B, t, 3S/2, S], and `tones`: RGB is linear in Y, U and V."""
     if tone is None:
-        one = torch.ones((1, 1, 1, 1), device=batch.device)
-        tone = (one, one, torch.zeros_like(one))
+        tone = torch.tensor([1.0, 1.0, 0.0], device=batch.device).reshape(3, 1, 1, 1, 1)
     contrast, saturation, brightness = tone
     luma, chroma = i420_planes(frames)
     y = sampled(luma.float(), grids[0])
@@ -245,9 +239,9 @@ def _fill_from_i420(
 
 
 def _fill_from_rgb(
-    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: _Tone | None, mean: float, std: float
+    batch: Tensor, frames: Tensor, grids: tuple[Tensor, Tensor], tone: Tensor | None, mean: float, std: float
 ) -> None:
-    """Write [B, 3, t, C, C] from RGB frames, uint8 [B, t, S, S, 3], and their tone."""
+    """Write [B, 3, t, C, C] from RGB frames, uint8 [B, t, S, S, 3], and `tones`."""
     planes = sampled(frames.permute(0, 1, 4, 2, 3).flatten(1, 2).float(), grids[0]).unflatten(1, (-1, 3))
     if tone is None:
         batch.copy_(planes.transpose(1, 2)).mul_(1 / (255 * std)).sub_(mean / std)

@@ -1,4 +1,4 @@
-"""The checkpoints of a run and the folder that they lie in; no run takes another one's place unasked.
+"""The checkpoints of a run, what guards them, and the folder that they lie in; no run replaces another one unasked.
 
 OUTPUT_DIR/EXPERIMENT_NAME/checkpoints/       best.ckpt (by validation accuracy), last.ckpt
 OUTPUT_DIR/EXPERIMENT_NAME/tensorboard_logs/  for `tensorboard --logdir`
@@ -33,9 +33,6 @@ BEST, LAST = "best.ckpt", "last.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
 STEPS_BETWEEN_CHECKS = 16
 """Steps between two looks at the loss on a GPU, or at the other ranks: each look waits for all queued work."""
-
-SHOWN_SEGMENTS = 8
-
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -125,7 +122,10 @@ class StopRequested(Exception):  # noqa: N818  (no error: the run was saved and 
 
 
 class LossGuard(Callback):
-    """Stops a run whose loss is no number, and names the clips of the first such batch."""
+    """Stops a run whose loss is no number, and names the clips of the first such batch.
+
+    It comes before all other callbacks, so that nothing is saved after such a batch.
+    """
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -139,15 +139,7 @@ class LossGuard(Callback):
         if pl_module.device.type == "cpu" or len(self._seen) >= STEPS_BETWEEN_CHECKS:
             self.check(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check before the epoch is saved."""
-        self.check(trainer)
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Check before anything is saved."""
-        self.check(trainer)
-
-    def check(self, trainer: Trainer) -> None:
+    def check(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Raise TrainingError if a loss since the last look was no number."""
         if not self._seen:
             return
@@ -157,12 +149,14 @@ class LossGuard(Callback):
             return
         batch_idx, loss, positions = seen[finite.index(False)]
         names = [self._cache.segment_id(int(position)) for position in positions]
-        shown = first_of(names, SHOWN_SEGMENTS, " and {} more")
+        shown = first_of(names, 8, " and {} more")
         raise TrainingError(
             f"the loss became {float(loss)} in batch {batch_idx + 1} of epoch {trainer.current_epoch + 1}, of the "
             f"clips {shown}; what was saved is from before it. A smaller --learning-rate, --gradient-clip 1 or "
             f"--precision {'bf16-mixed' if trainer.precision == '16-mixed' else '32'} is the usual cure"
         )
+
+    on_train_epoch_end = on_save_checkpoint = check
 
 
 class SaveLast(Callback):
@@ -172,9 +166,7 @@ class SaveLast(Callback):
     """
 
     def __init__(self, path: Path, minutes: float, log: Callable[[str], None]) -> None:
-        self.path = path
-        self._minutes = minutes
-        self._log = log
+        self.path, self._minutes, self._log = path, minutes, log
         self._saved = time.monotonic()
         self.stop_requested = False
 
@@ -216,7 +208,7 @@ class SaveLast(Callback):
             return
         stop = self._any(trainer, self.stop_requested)
         if stop or self._any(trainer, time.monotonic() - self._saved > 60 * self._minutes):
-            self._save(trainer)
+            self.save(trainer)
         if stop:
             raise StopRequested
 
@@ -225,13 +217,12 @@ class SaveLast(Callback):
         if self._any(trainer, self.stop_requested):
             raise StopRequested
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch."""
-        self._save(trainer)
-
-    def _save(self, trainer: Trainer) -> None:
+    def save(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Write last.ckpt, and start the clock again."""
         trainer.save_checkpoint(self.path)
         self._saved = time.monotonic()
+
+    on_train_epoch_end = save
 
     @staticmethod
     def _any(trainer: Trainer, flag: bool) -> bool:

@@ -24,13 +24,9 @@ class Throughput(Callback):
 
     def __init__(self, data: ClipData) -> None:
         self._data = data
-        self._started = 0.0
-        self._waited_before = 0.0
-        self._num_clips = 0
-        self.total_seconds = 0.0
-        """Time of training steps, without validation."""
-        self.total_wait_seconds = 0.0
-        self.total_clips = 0
+        self._started, self._waited_before, self._num_clips = 0.0, 0.0, 0
+        self.total_seconds, self.total_wait_seconds, self.total_clips = 0.0, 0.0, 0
+        """Sums over the training steps of this run, without validation."""
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -68,8 +64,7 @@ class EpochProgress(Callback):
     """Shows loss, accuracy, clips/s and the share of waiting."""
 
     def __init__(self, throughput: Throughput, num_classes: int) -> None:
-        self._throughput = throughput
-        self._num_classes = num_classes
+        self._throughput, self._num_classes = throughput, num_classes
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._updated = self._started = time.monotonic()
@@ -156,16 +151,14 @@ class EpochProgress(Callback):
             f"{time.monotonic() - self._started:.1f} s"
         )
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def teardown(self, *_: Any, **__: Any) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.update(self._task, visible=False)
             self._bar.stop()
             self._bar = None
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar."""
-        self.teardown(trainer, pl_module, "fit")
+    on_exception = teardown
 
 
 def _epoch_of(trainer: Trainer) -> str:

@@ -32,7 +32,6 @@ MATRIX_SIZE = 512
 """Side of the confusion matrix's image in pixels, about."""
 DARK, BRIGHT = np.array([20, 24, 40]), np.array([255, 214, 92])
 """Colours of none and of all of a class's clips."""
-LISTED_PAIRS = 20
 STRIP_CLIPS, STRIP_FRAMES, STRIP_SIZE = 8, 8, 96
 PACKAGES = ("signprep", "torch", "lightning", "pytorchvideo", "torchmetrics", "numpy", "zarr")
 
@@ -92,7 +91,7 @@ def confused_table(matrix: NDArray[np.int64], glosses: Sequence[str]) -> str:
     """Return the most frequent mistakes as a table in Markdown."""
     wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
     lines = ["| correct | predicted | times | of |", "|---|---|---|---|"]
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_PAIRS]:
+    for place in np.argsort(-wrong, axis=None, kind="stable")[:20]:
         row, column = divmod(int(place), len(matrix))
         if wrong[row, column]:
             names = (glosses[number].replace("|", "\\|") for number in (row, column))

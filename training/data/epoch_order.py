@@ -1,9 +1,8 @@
 """The order of an epoch's clips, and the bounds of its batches: arithmetic of a seed, nothing else.
 
-The order depends on the seed and the epoch alone: never on the number of threads, nor of ranks (processes that train
-together). Step k of an epoch takes one stretch of the order, and each rank its own share of that stretch. Shuffling is
-shard-aware: whole shards are drawn at random and the clips of a few thousand are mixed at a time, so that a cache
-larger than memory is read a shard at a time; a cache of fewer clips is mixed as a whole.
+The order depends on the seed and the epoch, never on the number of threads or ranks (processes that train together):
+each rank takes its share of every step's stretch. Shuffling is shard-aware: whole shards are drawn at random and a few
+thousand clips are mixed at a time, so that a cache larger than memory is read a shard at a time.
 """
 
 from dataclasses import dataclass

@@ -16,8 +16,6 @@ from signprep.training.model_spec import ModelSpec
 
 CHECKPOINT_KEY = "signprep"
 CHECKPOINT_VERSION = 1
-_LIGHTNING_PREFIX = "model."
-_ZIP_BEGINS = b"PK\x03\x04"  # as every file of torch.save does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +66,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint; `signprep train` writes best.ckpt and last.ckpt")
     with path.open("rb") as file:
-        begins = file.read(4)
-    if begins != _ZIP_BEGINS:
+        is_zip = file.read(4) == b"PK\x03\x04"  # as every file of torch.save is
+    if not is_zip:
         raise CheckpointError(
             f"{path}: is no signprep checkpoint, nor any file of torch; `signprep train` writes best.ckpt and last.ckpt"
         )
@@ -103,11 +101,8 @@ def require_version(label: str, fields: dict[str, Any]) -> None:
 
 def model_weights(contents: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Return the weights of the model by its own names, without Lightning's prefix."""
-    return {
-        name.removeprefix(_LIGHTNING_PREFIX): value
-        for name, value in contents["state_dict"].items()
-        if name.startswith(_LIGHTNING_PREFIX)
-    }
+    named, prefix = contents["state_dict"].items(), "model."
+    return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
 
 
 def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) -> None:
@@ -117,7 +112,10 @@ def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) ->
         options = TrainConfig.from_dict(contents[CHECKPOINT_KEY]["train_config"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: its options are not those of this signprep ({error})") from error
-    difference = _difference(earlier, metadata) or _changed_options(options, config)
+    difference = _difference(earlier, metadata)
+    changed = [f"{name} {getattr(options, name)} -> {getattr(config, name)}" for name in options.differences(config)]
+    if difference is None and changed:
+        difference = f"was written with other options ({', '.join(changed)}); give the same ones, or"
     if difference is not None:
         raise CheckpointError(f"{path}: {difference} --pretrained {path} starts a new run with its weights")
 
@@ -136,8 +134,3 @@ def _difference(earlier: ModelMetadata, metadata: ModelMetadata) -> str | None:
     if earlier.cache_fingerprint != metadata.cache_fingerprint:
         return "the cache has changed since it was written, and so has the order of its clips;"
     return None
-
-
-def _changed_options(earlier: TrainConfig, config: TrainConfig) -> str | None:
-    changed = [f"{name} {getattr(earlier, name)} -> {getattr(config, name)}" for name in earlier.differences(config)]
-    return f"was written with other options ({', '.join(changed)}); give the same ones, or" if changed else None

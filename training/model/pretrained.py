@@ -1,9 +1,8 @@
 """Weights from elsewhere to begin with, for all of a model but its head; and training of the head only.
 
-In: a freshly built model and "k400" (PyTorchVideo's Kinetics-400 weights, downloaded once into torch.hub's folder) or
-the path of weights: PyTorchVideo's files, state dicts, signprep's own checkpoints. Out: the same model, filled. Every
-name and shape must fit; of a file that is not wholly understood nothing is taken. Nothing is unpickled but tensors and
-plain data.
+Weights are "k400" (PyTorchVideo's Kinetics-400 weights, downloaded once into torch.hub's folder) or a path of
+PyTorchVideo's files, state dicts or signprep's own checkpoints. Every name and shape must fit; of a file that is not
+wholly understood nothing is taken. Nothing is unpickled but tensors and plain data.
 """
 
 import contextlib
@@ -24,11 +23,8 @@ from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, re
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
 
 K400 = "k400"
-K400_CLASSES = 400
 K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
-_COUNTER = "num_batches_tracked"
-"""BatchNorm's counter, absent in files of old versions of torch; nothing depends on it."""
 
 
 def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: str, *, vocabulary: Vocabulary) -> None:
@@ -52,7 +48,7 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: str, *, voc
     head = [name for name in own if name.startswith(f"{head_name(model, spec, len(vocabulary))}.")]
     shapes = {name: value.shape for name, value in own.items()}
     for name in head:
-        classes = (K400_CLASSES,) if weights_from == K400 else weights.get(name, own[name]).shape[:1]
+        classes = (400,) if weights_from == K400 else weights.get(name, own[name]).shape[:1]
         shapes[name] = torch.Size((*classes, *shapes[name][1:]))
     described = f"{spec.name} with {spec.num_frames} frames of {spec.crop_size} pixels"
     _check_fit(weights, shapes, f"{label}: its weights do not fit {described}")
@@ -130,7 +126,8 @@ def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, .
 
 def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], problem: str) -> None:
     """Raise CheckpointError, beginning with the problem, unless names and shapes are the expected ones."""
-    missing = [name for name in shapes if name not in weights and not name.endswith(_COUNTER)]
+    # BatchNorm's counter is absent in files of old versions of torch; nothing depends on it.
+    missing = [name for name in shapes if name not in weights and not name.endswith("num_batches_tracked")]
     unknown = [repr(name) for name in weights if name not in shapes]
     misshapen = [
         f"{name} {list(value.shape)} instead of {list(shapes[name])}"

@@ -1,1 +1,1 @@
-"""Fixes and probes of the machine and of foreign code, below everything that knows of clips or models."""
+"""Fixes and probes of the machine and of torchvision, below everything that knows of clips or models."""

@@ -1,5 +1,4 @@
-"""Memory of training steps: freed memory is kept for the next step, and a batch that does not fit is answered with one
-that does, found by trying."""
+"""Memory of training steps: what is freed is kept for the next step, and a batch size that fits is found by trying."""
 
 import ctypes
 import gc
@@ -10,8 +9,6 @@ from torch import nn
 from torch.nn import functional
 
 from signprep.pipeline.errors import TrainingError
-
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # source: malloc.h of glibc
 
 
 def keep_freed_memory() -> bool:
@@ -25,7 +22,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+    trim_threshold, mmap_max = -1, -4  # source: malloc.h of glibc
+    return bool(mallopt(mmap_max, 0) and mallopt(trim_threshold, 2**31 - 1))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -35,9 +33,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def fits(model: nn.Module, input_shape: Sequence[int], batch_size: int, device: torch.device) -> bool:
     """Return True if there is memory for a training step of this many clips of [3, T, H, W]."""
-    shape = (batch_size, *input_shape)
     try:
-        clips = torch.zeros(shape, device=device).to(memory_format=torch.channels_last_3d)
+        clips = torch.zeros((batch_size, *input_shape), device=device).to(memory_format=torch.channels_last_3d)
         labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
         functional.cross_entropy(model(clips), labels).backward()
     except (RuntimeError, MemoryError) as error:

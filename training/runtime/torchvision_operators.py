@@ -10,23 +10,13 @@ import sys
 
 import torch
 
-_MISSING = "operator torchvision::nms does not exist"
-_OPERATORS = ("nms", "qnms")
-_SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-
-
-def _import_torchvision() -> None:
-    try:
-        importlib.import_module("torchvision")
-        return
-    except RuntimeError as error:
-        if _MISSING not in str(error):
-            raise
-    for operator in _OPERATORS:
-        torch.library.define(f"torchvision::{operator}", _SCHEMA)
+try:
+    importlib.import_module("torchvision")
+except RuntimeError as missing:
+    if "operator torchvision::nms does not exist" not in str(missing):
+        raise
+    for operator in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
     importlib.import_module("torchvision")
-
-
-_import_torchvision()
