@@ -13,7 +13,7 @@ from signprep.cache_builder.remote.location import Location, location_option
 from signprep.pipeline.cli.options import command, given, options_of, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
@@ -80,7 +80,6 @@ class ModelOptions:
     dropout_rate: float = option(0.5, "Drop this fraction of the features before the last layer.", minimum=0, below=1)
 
     def __post_init__(self) -> None:
-        check_options(self)
         if self.model_variant and self.model_name:
             raise ValueError("give --model-name or --model-variant, not both")
 

@@ -12,7 +12,7 @@ from signprep.pipeline.cli.options import command, options_of, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.options import REQUIRED, check_options, option, workers_option
+from signprep.pipeline.options import REQUIRED, option, workers_option
 
 if TYPE_CHECKING:
     from signprep.cache_builder.building.cluster import Cluster
@@ -57,7 +57,6 @@ class BuildRun:
     yes: bool = option(False, "Write to a URL without asking; all who can read it there are approved.")
 
     def __post_init__(self) -> None:
-        check_options(self)
         if self.backend == "local":
             if self.scheduler is not None:
                 raise ValueError("--scheduler goes with --backend dask or --backend ray")

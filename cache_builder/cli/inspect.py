@@ -10,7 +10,7 @@ from signprep.cache_builder.options import ReportOptions
 from signprep.cache_builder.remote.location import Location, location_option
 from signprep.pipeline.cli.options import command, options_of, reject_unused
 from signprep.pipeline.datasets.annotations import gloss_file_option
-from signprep.pipeline.options import REQUIRED, check_options, option
+from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import json_text
 
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
@@ -111,7 +111,6 @@ class PlayOptions:
     speed: float = option(1.0, "Play so many times as fast; 0.5 is half as fast.", minimum=0.05, maximum=20)
 
     def __post_init__(self) -> None:
-        check_options(self)
         _require_suffix(self.out, _MOVING)
 
 

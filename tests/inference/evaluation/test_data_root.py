@@ -19,12 +19,20 @@ def document(checkpoint: Path, *arguments: object) -> dict:
 
 
 def test_labelled_videos_give_what_their_cache_gives(checkpoint: Path, data_root: Path, cache: object) -> None:
-    from_cache = document(checkpoint, "--cache", cache.path)  # type: ignore[attr-defined]
+    from_cache = document(checkpoint, cache.path)  # type: ignore[attr-defined]
     from_videos = document(checkpoint, "--data-root", data_root, "--signer", "REAL17")
     assert from_videos["clips"] == from_cache["clips"] == 4
     assert from_videos["figures"] == from_cache["figures"]
     assert from_videos["calibration"] == from_cache["calibration"]
     assert from_videos["data_root"] == str(data_root) and from_videos["cache"] is None
+
+
+def test_the_data_root_of_a_split_is_evaluated(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
+    roots = ["--data-root", tmp_path / "unread", "--val-data-root", data_root, "--signer", "REAL17"]
+    found = document(checkpoint, *roots)
+    assert found["clips"] == 4 and found["data_root"] == str(data_root)
+    missing = evaluate(checkpoint, *roots, "--split", "train")
+    assert missing.exit_code == 1 and "unread: there is no such data root" in str(missing.exception)
 
 
 def test_a_report_of_labelled_videos_names_their_folder(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:
@@ -104,6 +112,10 @@ def test_a_video_that_cannot_be_evaluated_is_named(checkpoint: Path, data_root: 
         (["--cache", "x", "--min-confidence", "0.5"], "--min-confidence goes with --timeline"),
         (["--data-root", "x", "--split", "val"], "--split goes with CACHE"),
         (["--data-root", "x", "--timeline", "--stride", "0"], "--stride"),
+        (
+            ["--data-root", "x", "--val-data-root", "y", "--split", "test"],
+            "--split is test; it must be one of train, val",
+        ),
     ],
 )
 def test_contradictions_are_usage_errors(checkpoint: Path, arguments: list[str], message: str) -> None:

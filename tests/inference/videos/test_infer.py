@@ -180,7 +180,7 @@ def test_a_cache_is_answered_with_segment_ids_as_its_videos_are(
             return_probabilities=True,
         )
         assert entry["probabilities"] == pytest.approx(video.probabilities, abs=1e-6)
-    assert len(answered(checkpoint, "--cache", cache.path)) == 12  # type: ignore[arg-type]
+    assert len(answered(checkpoint, cache.path)) == 12  # type: ignore[arg-type]
     assert "no clips in its split 'test'" in str(infer(checkpoint, "--cache", cache.path, "--split", "test").exception)
 
 
