@@ -41,7 +41,10 @@ _END = "COALESCE(video_seconds, label_seconds)"
 _BOTH = f"""{_SPAN} || printf(', %s %.3f s',
     CASE WHEN video_seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END, {_END})"""
 
-_QUERIES_OF_SPANS = {
+# A frame that begins before the end is shown, hence the half.
+_FRAMES = "CAST((MIN(end_seconds, video_seconds) - start_seconds) * rate + 0.5 AS INTEGER)"
+
+_QUERIES = {
     "segment-inverted": f"""
         SELECT path, {_SPAN} AS message FROM cuts
         WHERE place = 0 AND (end_seconds < start_seconds OR start_seconds < 0)""",
@@ -60,38 +63,41 @@ _QUERIES_OF_SPANS = {
               FROM cuts WHERE place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds
               WINDOW same AS (PARTITION BY label_id, video_id ORDER BY start_seconds, end_seconds, number))
         WHERE before_end > start_seconds + 0.0005""",
+    # The first video in the order of the walk is the original.
+    "duplicate-video": """
+        SELECT v.name AS path, 'has the content of ' || f.name AS message
+        FROM (SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL GROUP BY hash HAVING COUNT(*) > 1) t
+        JOIN videos v ON v.hash = t.hash JOIN videos f ON f.id = t.first_id WHERE v.id <> t.first_id""",
+    "too-few-frames": f"""
+        SELECT path, printf('segment %d has %d frames for clips of %d', number, {_FRAMES}, :num_frames) AS message
+        FROM cuts WHERE place = 0 AND 0 <= start_seconds AND start_seconds < MIN(end_seconds, video_seconds)
+            AND {_FRAMES} < :num_frames""",
 }
-"""Problems of segments' times. They are compared within a label or, without labels, within a video."""
+"""Problems of all data sets. Segments' times are compared within a label or, without labels, within a video."""
+
+_QUERY_OF_HOMONYMS = f"""
+    WITH words AS (SELECT gloss, item, MIN(path) AS path FROM cuts
+                   WHERE item IS NOT NULL AND kind IS NOT 'SEN' GROUP BY gloss, item),
+         numbered AS (SELECT *, ROW_NUMBER() OVER (PARTITION BY gloss ORDER BY item) AS place FROM words)
+    SELECT MIN(path) AS path, gloss || ' has ' || COUNT(*) || ' ids: '
+        || GROUP_CONCAT(CASE WHEN place <= {SHOWN_NAMES} THEN item END, ', ')
+        || CASE WHEN COUNT(*) > {SHOWN_NAMES} THEN ', ...' ELSE '' END AS message
+    FROM numbered GROUP BY gloss HAVING COUNT(*) > 1"""
+"""Glosses of words that have several ids."""
 
 
 def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> None:
     """Run every check. `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes."""
-    queries = _QUERIES_OF_SPANS | (_QUERIES_OF_NAMES if layout == "aihub" else {})
+    queries = _QUERIES | (_QUERIES_OF_NAMES if layout == "aihub" else {})
+    queries |= {"homonym": _QUERY_OF_HOMONYMS} if by_gloss else {}
     for kind, query in queries.items():
-        database.find(kind, query)
+        database.find(kind, query, {"num_frames": num_frames})
     if layout == "aihub":
         check_missing_views(database)
         check_missing_words(database)
-    check_num_frames(database, num_frames)
     check_glosses(database)
-    if by_gloss:
-        check_homonyms(database)
-    check_duplicates(database)
     assign_sides(database)
     check_leaks(database)
-
-
-def check_num_frames(database: ScanDatabase, num_frames: int) -> None:
-    """Find segments that have fewer frames than a clip."""
-    # A frame that begins before the end is shown, hence the half.
-    frames = "CAST((MIN(end_seconds, video_seconds) - start_seconds) * rate + 0.5 AS INTEGER)"
-    database.find(
-        "too-few-frames",
-        f"SELECT path, printf('segment %d has %d frames for clips of %d', number, {frames}, ?) AS message FROM cuts"
-        " WHERE place = 0 AND 0 <= start_seconds AND start_seconds < MIN(end_seconds, video_seconds)"
-        f" AND {frames} < ?",
-        (num_frames, num_frames),
-    )
 
 
 def check_missing_views(database: ScanDatabase) -> None:
@@ -184,33 +190,6 @@ def check_glosses(database: ScanDatabase) -> None:
                c.number, c.gloss, g.num_segments, u.gloss, u.num_segments) AS message
         FROM usual g JOIN usual u ON u.spelling = g.spelling AND u.place = 1 JOIN cuts c ON c.gloss = g.gloss
         WHERE g.place > 1""",
-    )
-
-
-def check_homonyms(database: ScanDatabase) -> None:
-    """Find glosses of words that have several ids."""
-    database.find(
-        "homonym",
-        f"""WITH words AS (SELECT gloss, item, MIN(path) AS path FROM cuts
-                           WHERE item IS NOT NULL AND kind IS NOT 'SEN' GROUP BY gloss, item),
-             numbered AS (SELECT *, ROW_NUMBER() OVER (PARTITION BY gloss ORDER BY item) AS place FROM words)
-        SELECT MIN(path) AS path, gloss || ' has ' || COUNT(*) || ' ids: '
-            || GROUP_CONCAT(CASE WHEN place <= {SHOWN_NAMES} THEN item END, ', ')
-            || CASE WHEN COUNT(*) > {SHOWN_NAMES} THEN ', ...' ELSE '' END AS message
-        FROM numbered GROUP BY gloss HAVING COUNT(*) > 1""",
-    )
-
-
-def check_duplicates(database: ScanDatabase) -> None:
-    """Find videos with the bytes of another one; the first one in the order of the walk is the original."""
-    database.execute(
-        "CREATE TEMP TABLE duplicates AS SELECT hash, MIN(id) AS first_id FROM videos WHERE hash IS NOT NULL"
-        " GROUP BY hash HAVING COUNT(*) > 1"
-    )
-    database.find(
-        "duplicate-video",
-        """SELECT v.name AS path, 'has the content of ' || f.name AS message FROM duplicates t
-        JOIN videos v ON v.hash = t.hash JOIN videos f ON f.id = t.first_id WHERE v.id <> t.first_id""",
     )
 
 

@@ -6,7 +6,7 @@ some seconds for 100,000 labels, and a data set of 3 TB is scanned in the memory
 
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ class ScanDatabase(sqlite3.Connection):
         """Add (kind, path, message) rows."""
         self.executemany("INSERT INTO problems VALUES (?, ?, ?)", problems)
 
-    def find(self, kind: str, query: str, values: Sequence[Any] = ()) -> None:
+    def find(self, kind: str, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
         """Add a problem for each (path, message) row of a query."""
         # Kinds are our own words and need no quoting.
         self.execute(f"INSERT INTO problems SELECT '{kind}', path, message FROM ({query})", values)
