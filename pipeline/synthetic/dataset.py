@@ -32,8 +32,7 @@ from signprep.pipeline.synthetic.motion import (
 )
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.synthetic.person import Canvas, Plane, draw_figure, noise_field, studio
-from signprep.pipeline.synthetic.signers import Signer, signer_look, signer_numbers
-from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES, film
+from signprep.pipeline.synthetic.signers import VIEW_DEGREES, Signer, film, signer_look, signer_numbers
 
 GENERATED_URL = "signprep:make-sample"
 """`metaData.url` of generated labels; real ones have another."""
@@ -162,8 +161,8 @@ def _perform(task: VideoTask, signer: Signer) -> Performance:
     rng = np.random.default_rng(_seeds(task))
     motions = tuple(MOTIONS[number] for number in task.motion_numbers)
     if task.item.startswith("SEN"):
-        return perform_sentence(rng, signer, motions)
-    return perform_word(rng, signer, motions[0])
+        return perform_sentence(rng, signer.tempo, motions)
+    return perform_word(rng, signer.tempo, motions[0])
 
 
 def _seeds(task: VideoTask) -> list[int]:

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.pipeline.synthetic.signers import Signer
-
 GLOSSES = tuple(
     gloss.strip()
     for line in """
@@ -204,9 +202,9 @@ class Poses:
     """N pairs of values of `SHAPES`."""
 
 
-def perform_word(rng: np.random.Generator, signer: Signer, motion: Motion) -> Performance:
+def perform_word(rng: np.random.Generator, tempo: float, motion: Motion) -> Performance:
     """Return one sign of 0.7-1.5 s over 20-40 % of a video of 90-150 frames, starting at 1-2 s."""
-    sign_seconds = float(np.clip(1.06 * signer.tempo * rng.uniform(0.88, 1.12), 0.75, 1.45))
+    sign_seconds = float(np.clip(1.06 * tempo * rng.uniform(0.88, 1.12), 0.75, 1.45))
     seconds = np.clip(sign_seconds / rng.uniform(0.24, 0.37), 3.0, 5.0)
     num_frames = int(np.ceil(seconds * FRAMES_PER_SECOND))
     latest = min(2.0, num_frames / FRAMES_PER_SECOND - sign_seconds - _TRANSITION_SECONDS - 0.2)
@@ -215,12 +213,12 @@ def perform_word(rng: np.random.Generator, signer: Signer, motion: Motion) -> Pe
     return Performance(num_frames=num_frames, strokes=(stroke,), sway_phase=float(rng.uniform(0, 2 * np.pi)))
 
 
-def perform_sentence(rng: np.random.Generator, signer: Signer, motions: tuple[Motion, ...]) -> Performance:
+def perform_sentence(rng: np.random.Generator, tempo: float, motions: tuple[Motion, ...]) -> Performance:
     """Return several signs, a little quicker, with pauses of 0.25-0.5 s between them."""
     strokes: list[Stroke] = []
     now = float(rng.uniform(1.0, 1.6))
     for motion in motions:
-        sign_seconds = float(np.clip(0.85 * signer.tempo * rng.uniform(0.85, 1.15), 0.6, 1.2))
+        sign_seconds = float(np.clip(0.85 * tempo * rng.uniform(0.85, 1.15), 0.6, 1.2))
         strokes.append(_stroke(rng, motion, now, sign_seconds))
         now = strokes[-1].end_seconds + float(rng.uniform(0.25, 0.5))
     seconds = strokes[-1].end_seconds + float(rng.uniform(0.9, 1.5))

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.synthetic.motion import Floats
-from signprep.pipeline.synthetic.signers import Colour, Signer
-from signprep.pipeline.synthetic.skeleton import Joints
+from signprep.pipeline.synthetic.signers import Colour, Joints, Signer
 
 Plane = NDArray[np.uint8]
 Distances = NDArray[np.float32]

@@ -19,8 +19,7 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.synthetic.dataset import plan_videos, render_dataset
 from signprep.pipeline.synthetic.motion import MOTIONS, REST_PALMS, Motion, palm_positions, perform_word, poses
 from signprep.pipeline.synthetic.options import SampleSpec
-from signprep.pipeline.synthetic.signers import signer_look, signer_numbers
-from signprep.pipeline.synthetic.skeleton import VIEW_DEGREES, film
+from signprep.pipeline.synthetic.signers import VIEW_DEGREES, film, signer_look, signer_numbers
 
 SMALL = (128, 96)
 
@@ -201,7 +200,7 @@ def test_signers_are_aihubs_and_look_different() -> None:
 def test_head_and_signing_hands_stay_in_the_centre_square(view: str) -> None:
     for number, motion in zip(itertools.cycle(range(1, 19)), MOTIONS, strict=False):
         signer = signer_look(0, number)
-        performance = perform_word(np.random.default_rng(number), signer, motion)
+        performance = perform_word(np.random.default_rng(number), signer.tempo, motion)
         joints = film(performance, signer, view)
         raised = poses(performance, dominant_arm=signer.dominant_arm).raised > 0.99
         assert np.abs(np.concatenate([joints.palms[raised], joints.fingers[raised]])).max() < 0.48
