@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +32,11 @@ SLOW_WRITE_MB_PER_SECOND = 50.0
 FEW_OPEN_FILES = 1024
 """A reader keeps 256 shards mapped, and each process of a build some more files."""
 
+_Result = tuple[str, ...]
+"""The fields of a `Check` behind its name."""
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True)
 class Check:
     """The result of one check."""
 
@@ -46,14 +49,6 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
         return asdict(self)
-
-
-class _Result(NamedTuple):
-    """A `Check` without its name."""
-
-    state: str
-    found: str
-    advice: str = ""
 
 
 def check_machine() -> Iterator[Check]:
@@ -76,10 +71,10 @@ def check_machine() -> Iterator[Check]:
         try:
             result = check()
         except OSError as error:
-            result = _Result(BROKEN, str(error), "see that the place can be written to and read")
+            result = (BROKEN, str(error), "see that the place can be written to and read")
         except Exception as error:
-            result = _Result(BROKEN, f"{type(error).__name__}: {error}", "pip install signprep again")
-        yield Check(name=name, **result._asdict())
+            result = (BROKEN, f"{type(error).__name__}: {error}", "pip install signprep again")
+        yield Check(name, *result)
 
 
 def _memory() -> str:
@@ -93,8 +88,8 @@ def _encoding() -> _Result:
     names, output = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "none"
     found = f"file names {names}, output {output}"
     if names.lower().replace("-", "") == "utf8" and output.lower().replace("-", "") in ("utf8", "none"):
-        return _Result(OK, found)
-    return _Result(BROKEN, f"{found}: not all names can be written", "set PYTHONUTF8=1, or LANG=C.UTF-8")
+        return (OK, found)
+    return (BROKEN, f"{found}: not all names can be written", "set PYTHONUTF8=1, or LANG=C.UTF-8")
 
 
 def _sample_video(folder: Path) -> Path:
@@ -129,30 +124,30 @@ def _decode_pyav() -> _Result:
     with tempfile.TemporaryDirectory() as folder, av.open(str(_sample_video(Path(folder)))) as container:
         num_frames = sum(1 for _ in container.decode(video=0))
     if num_frames != 10:
-        return _Result(BROKEN, f"{num_frames} of 10 frames", "pip install -U av")
+        return (BROKEN, f"{num_frames} of 10 frames", "pip install -U av")
     major, minor, _ = av.library_versions["libavcodec"]
-    return _Result(OK, f"av {version('av')}, libavcodec {major}.{minor}")
+    return (OK, f"av {version('av')}, libavcodec {major}.{minor}")
 
 
 def _decode_decord() -> _Result:
     if find_spec("decord") is None:
-        return _Result(MISSING, "not installed", "needed by --decoder decord only")
+        return (MISSING, "not installed", "needed by --decoder decord only")
     import decord
 
     with tempfile.TemporaryDirectory() as folder:
         num_frames = len(decord.VideoReader(str(_sample_video(Path(folder)))))
-    return _Result(OK if num_frames == 10 else BROKEN, f"decord {version('decord')}, {num_frames} of 10 frames")
+    return (OK if num_frames == 10 else BROKEN, f"decord {version('decord')}, {num_frames} of 10 frames")
 
 
 def _codecs() -> _Result:
     missing = [f"{name} ({use})" for name, use in CODECS.items() if not _has_codec(name, "r")]
     if missing:
         advice = "pip install --force-reinstall av: its own wheels have all of them"
-        return _Result(BROKEN, f"cannot be read: {', '.join(missing)}", advice)
+        return (BROKEN, f"cannot be read: {', '.join(missing)}", advice)
     if not _has_codec("libx264", "w"):
         advice = "make-sample and --render need an av with libx264: its own wheels have it"
-        return _Result(MISSING, f"{', '.join(CODECS)}; H.264 cannot be written", advice)
-    return _Result(OK, f"{', '.join(CODECS)}; H.264 is written")
+        return (MISSING, f"{', '.join(CODECS)}; H.264 cannot be written", advice)
+    return (OK, f"{', '.join(CODECS)}; H.264 is written")
 
 
 def _compression() -> _Result:
@@ -161,17 +156,17 @@ def _compression() -> _Result:
     clip = np.arange(2**20, dtype=np.uint8)
     for name in ("lz4hc", "zstd"):
         if not np.array_equal(np.frombuffer(blosc.decompress(blosc.compress(clip, name.encode(), 1)), np.uint8), clip):
-            return _Result(BROKEN, f"{name} gives other bytes", "pip install -U numcodecs")
-    return _Result(OK, f"numcodecs {version('numcodecs')}, zarr {version('zarr')}")
+            return (BROKEN, f"{name} gives other bytes", "pip install -U numcodecs")
+    return (OK, f"numcodecs {version('numcodecs')}, zarr {version('zarr')}")
 
 
 def _checksums() -> _Result:
     import google_crc32c
 
     if google_crc32c.implementation == "c":
-        return _Result(OK, "in C")
+        return (OK, "in C")
     advice = "pip install --force-reinstall google-crc32c: reading clips is many times slower without its C part"
-    return _Result(SLOW, "in Python", advice)
+    return (SLOW, "in Python", advice)
 
 
 def _disk() -> _Result:
@@ -186,28 +181,28 @@ def _disk() -> _Result:
     rate = 32 * 2**20 / 1e6 / (time.perf_counter() - started)
     found = f"{free / 1e9:,.0f} GB free here, {rate:,.0f} MB/s written"
     if free < SMALL_DISK_BYTES:
-        return _Result(SLOW, found, "all of AIHub takes 219 GB; build-cache --dry-run says what yours takes")
+        return (SLOW, found, "all of AIHub takes 219 GB; build-cache --dry-run says what yours takes")
     if rate < SLOW_WRITE_MB_PER_SECOND:
-        return _Result(SLOW, found, "build on a local disk, and push the cache afterwards")
-    return _Result(OK, found)
+        return (SLOW, found, "build on a local disk, and push the cache afterwards")
+    return (OK, found)
 
 
 def _open_files() -> _Result:
     try:
         import resource
     except ImportError:
-        return _Result(OK, "no limit is known")
+        return (OK, "no limit is known")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < FEW_OPEN_FILES:
-        return _Result(SLOW, f"{soft} at most", f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
-    return _Result(OK, f"{soft:,} at most")
+        return (SLOW, f"{soft} at most", f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
+    return (OK, f"{soft:,} at most")
 
 
 def _extras(modules: dict[str, str], suffix: str) -> _Result:
     """Check optional modules; those that are there are told by their names and the suffix."""
     there = [f"{name}{suffix}" for name, module in modules.items() if find_spec(module)]
     missing = [name for name, module in modules.items() if not find_spec(module)]
-    return _Result(
+    return (
         OK if there else MISSING,
         ", ".join(there) or "none beside folders and this machine",
         f"optional, not installed: pip install 'signprep[{','.join(missing)}]'" if missing else "",

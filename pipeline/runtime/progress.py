@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +19,8 @@ from rich.progress import (
 )
 
 PLAIN_LINE_SECONDS = 10.0
+
+Value = TypeVar("Value")
 
 
 def progress_bar(description: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
@@ -65,16 +68,11 @@ def _plain_lines(description: str, total: int, unit: str, scale: int) -> Callabl
     return show
 
 
-class CountLine:
-    """Progress of work without a known end: a line on stderr now and then."""
-
-    def __init__(self, description: str) -> None:
-        self._description, self._count = description, 0
-        self._next = time.monotonic() + PLAIN_LINE_SECONDS
-
-    def add(self) -> None:
-        """Count one more."""
-        self._count += 1
-        if not self._count % 1000 and time.monotonic() >= self._next:
-            self._next += PLAIN_LINE_SECONDS
-            print(f"{self._description}: {self._count:,} so far", file=sys.stderr, flush=True)  # noqa: T201
+def progress_without_total(description: str, values: Iterable[Value]) -> Iterator[Value]:
+    """Yield values whose number is not known, with a line on stderr now and then."""
+    next_line = time.monotonic() + PLAIN_LINE_SECONDS
+    for count, value in enumerate(values, start=1):
+        if not count % 1000 and time.monotonic() >= next_line:
+            next_line += PLAIN_LINE_SECONDS
+            print(f"{description}: {count:,} so far", file=sys.stderr, flush=True)  # noqa: T201
+        yield value

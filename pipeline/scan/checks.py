@@ -86,8 +86,11 @@ _QUERY_OF_HOMONYMS = f"""
 """Glosses of words that have several ids."""
 
 
-def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> None:
-    """Run every check. `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes."""
+def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> str:
+    """Run every check, and return the rule of the audited splits as `assign_sides` does.
+
+    `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes.
+    """
     queries = _QUERIES | (_QUERIES_OF_NAMES if layout == "aihub" else {})
     queries |= {"homonym": _QUERY_OF_HOMONYMS} if by_gloss else {}
     for kind, query in queries.items():
@@ -96,8 +99,9 @@ def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss:
         check_missing_views(database)
         check_missing_words(database)
     check_glosses(database)
-    assign_sides(database)
+    split_rule = assign_sides(database)
     check_leaks(database)
+    return split_rule
 
 
 def check_missing_views(database: ScanDatabase) -> None:
@@ -193,8 +197,11 @@ def check_glosses(database: ScanDatabase) -> None:
     )
 
 
-def assign_sides(database: ScanDatabase) -> None:
-    """Choose the splits to audit: a table's column, else folders named so, else AIHub's validation signers."""
+def assign_sides(database: ScanDatabase) -> str:
+    """Choose the splits to audit: a table's column, else folders named so, else AIHub's validation signers.
+
+    Returns the rule in words, `none` if there are no splits.
+    """
     if database.value("SELECT COUNT(*) FROM segments WHERE split IS NOT NULL"):
         database.execute("UPDATE videos SET split = NULL")
         rule = "the table's column split"
@@ -207,8 +214,7 @@ def assign_sides(database: ScanDatabase) -> None:
         if database.value(f"SELECT COUNT(*) FROM videos WHERE {official}"):
             database.execute(f"UPDATE videos SET split = CASE WHEN {official} THEN 'val' ELSE 'train' END")
         rule = "AIHub's signers 17 and 18"
-    rule = rule if database.value("SELECT COUNT(DISTINCT side) FROM cuts") > 1 else "none"
-    database.execute("INSERT INTO facts VALUES ('split_rule', ?)", (rule,))
+    return rule if database.value("SELECT COUNT(DISTINCT side) FROM cuts") > 1 else "none"
 
 
 def check_leaks(database: ScanDatabase) -> None:

@@ -47,7 +47,6 @@ CREATE TABLE segments (
     gloss TEXT NOT NULL, raw_gloss TEXT, split TEXT
 );
 CREATE TABLE problems (kind TEXT NOT NULL, path TEXT NOT NULL, message TEXT NOT NULL);
-CREATE TABLE facts (name TEXT PRIMARY KEY, value);
 
 CREATE VIEW cuts AS                  -- segments with all that is known about their video
     SELECT s.*, COALESCE(l.name, v.name) AS path, l.seconds AS label_seconds, v.seconds AS video_seconds, v.rate,

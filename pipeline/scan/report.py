@@ -7,6 +7,7 @@ that miss most.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -155,14 +156,8 @@ def json_report(scan: Scan) -> Iterator[str]:
         yield from _list(rows)
     yield '},\n"problems": ['
     for number, (finding, count) in enumerate(scan.found()):
-        fields = {
-            "kind": finding.kind,
-            "severity": finding.severity,
-            "title": finding.title,
-            "meaning": finding.meaning,
-            "advice": finding.cure,
-            "count": count,
-        }
+        fields = asdict(finding)
+        fields |= {"advice": fields.pop("cure"), "count": count}
         yield ("," if number else "") + "\n" + _dumps(fields)[:-1] + ', "files": '
         yield from _list(files_of(database, finding.kind))
         yield "}"

@@ -31,7 +31,7 @@ from signprep.pipeline.datasets.files import DataRoots, Problem, read_bytes, wal
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.machine import in_processes
-from signprep.pipeline.runtime.progress import CountLine, progress_bar
+from signprep.pipeline.runtime.progress import progress_bar, progress_without_total
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_database, without_name
 from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
@@ -42,7 +42,9 @@ LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
 
 PARTIAL_DOWNLOAD = re.compile(r"\.(part\d*|crdownload|aria2|download|tmp)$", re.IGNORECASE)
 OTHER_ARCHIVE = re.compile(r"\.(tar|tgz|tar\.gz|7z|rar|alz|egg)$", re.IGNORECASE)
-_SPLIT_FOLDER = re.compile(r"(?<![a-z])(?:(train)(?:ing)?|(val)(?:id|idation)?|(test))(?![a-z])", re.IGNORECASE)
+_SPLIT_FOLDER = re.compile(
+    r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val)(?:id|idation)?|(?P<test>test))(?![a-z])", re.IGNORECASE
+)
 
 _ADD_VIDEO = """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -57,11 +59,8 @@ class Scan:
     options: ScanOptions
     database: ScanDatabase
     seconds: float
-
-    @property
-    def split_rule(self) -> str:
-        """The rule that tells the audited splits apart; `none` without splits."""
-        return str(self.database.value("SELECT value FROM facts WHERE name = 'split_rule'"))
+    split_rule: str
+    """The rule that tells the audited splits apart; `none` without splits."""
 
     def found(self) -> list[tuple[Finding, int]]:
         """Return the findings and how many files each concerns, worst first."""
@@ -99,13 +98,15 @@ def scanned(data_root: Path, dataset: DatasetOptions, options: ScanOptions) -> I
             collect_segments(data_root, videos_root, dataset, database)
         collect_video_facts(videos_root, options, database)
         collect_hashes(videos_root, options.workers, database)
-        check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=dataset.class_by == "gloss")
+        by_gloss = dataset.class_by == "gloss"
+        split_rule = check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=by_gloss)
         yield Scan(
             data_root=data_root,
             layout=layout,
             options=options,
             database=database,
             seconds=time.monotonic() - started,
+            split_rule=split_rule,
         )
 
 
@@ -119,7 +120,7 @@ def split_of_path(name: str) -> str | None:
     """
     for folder in reversed(PurePosixPath(name).parts[:-1]):
         if match := _SPLIT_FOLDER.search(folder.replace("_", " ")):
-            return next(split for split, found in zip(("train", "val", "test"), match.groups(), strict=True) if found)
+            return match.lastgroup
     return None
 
 
@@ -131,9 +132,8 @@ def collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -
         return name.endswith(LABEL_SUFFIX) or is_video(name) or odd is not None
 
     num_labels = num_named = num_videos = 0
-    counted = CountLine("Finding files")
-    for file in walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted):
-        counted.add()
+    files = walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted)
+    for file in progress_without_total("Finding files", files):
         if file.file_name.endswith(LABEL_SUFFIX):
             base_name = file.file_name.removesuffix(LABEL_SUFFIX)
             parts = parse_name(base_name, options.pattern)
@@ -249,10 +249,8 @@ def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
 def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the segments and videos of a table or of class folders."""
     database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
-    counted = CountLine("Reading segments")
     segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
-    for number, segment in enumerate(segments):
-        counted.add()
+    for number, segment in enumerate(progress_without_total("Reading segments", segments)):
         video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
         if video_id is None:
             video_id = _add_video(videos_root, segment, database)

@@ -144,7 +144,6 @@ def _from_index(facts: VideoFacts, stream: VideoStream, num_bytes: int) -> None:
 
 def _from_frames(facts: VideoFacts, source: Path | BinaryIO, name: str) -> None:
     """Decode every frame, as a build would; note where that fails."""
-    first_problem = None
     try:
         times = packet_times(source, name)
         starts = times.starts_ns / 1e9
@@ -157,10 +156,8 @@ def _from_frames(facts: VideoFacts, source: Path | BinaryIO, name: str) -> None:
                     facts.orientation = orientation_of(*matrix) if matrix else None
             _ = reader.duration_seconds  # raises if more is declared than there is
     except DecodeError as error:
-        first_problem = str(error).removeprefix(f"{name}: ")
-    truncated = any(kind == "video-truncated" for kind, _ in facts.problems)
-    if first_problem is not None and not truncated:
-        facts.problems.append(("video-damaged", first_problem))
+        if not any(kind == "video-truncated" for kind, _ in facts.problems):
+            facts.problems.append(("video-damaged", str(error).removeprefix(f"{name}: ")))
 
 
 def uneven(starts: NDArray[np.floating], tick_seconds: float) -> str | None:
