@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks._size import Size
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
 from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec

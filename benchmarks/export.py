@@ -15,7 +15,7 @@ import torch
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
 from benchmarks._signing import signing_cache
 from benchmarks._size import Size
-from signprep.cache_builder.open import open_cache
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.inference.cli.demo import run_demo
 from signprep.inference.export.report import ExportReport

@@ -39,12 +39,12 @@ from benchmarks._report import (
 from benchmarks._signing import rendered, signing_sample
 from benchmarks._size import Size
 from benchmarks._stores import BATCH, Epoch, batches, litdata, mosaic, npy_files, tensorstore, webdataset, zarr_clips
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
 from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.codec import CHECKSUM_BYTES
 from signprep.cache_builder.format.layout import shard_path
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from benchmarks._report import Bar, chart, figure, peak_memory_mib, print_machine, print_table
 from benchmarks._size import Size
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.format.codec import CODECS
 from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import (
@@ -32,7 +33,6 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.open import open_cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 

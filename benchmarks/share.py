@@ -33,7 +33,7 @@ from signprep.cache_builder.format.layout import (
     write_atomically,
 )
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.remote.location import Location, location_of
+from signprep.cache_builder.options import Location, location_of
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder

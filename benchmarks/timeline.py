@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks._report import Bar, chart, print_machine, print_table
 from benchmarks._size import Size
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.run import build_from_annotations
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.inference.options import InferOptions, TimelineOptions, WindowOptions
 from signprep.inference.recognizer import load_checkpoint

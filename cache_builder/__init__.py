@@ -1,19 +1,44 @@
 """The tensor cache: plan, build, format and read. `open_cache(path)` is the door to a finished one."""
 
-from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from signprep.cache_builder.open import open_cache
+    from signprep.cache_builder.options import StreamOptions
     from signprep.cache_builder.reader import Cache
 
 __all__ = ["Cache", "open_cache"]
 
-_HOMES = {"Cache": "reader", "open_cache": "open"}
+# Imports are made on first use: the command line imports this package and must stay free of zarr and pyarrow.
+
+
+def open_cache(path: str | Path, *, stream: "StreamOptions | None" = None) -> "Cache":
+    """Open a finished cache.
+
+    Args:
+        path: its folder, or a URL: then its shards come while they are read.
+        stream: where the shards of a URL are kept meanwhile.
+
+    Raises:
+        CacheVersionError: there is no cache at this path, or one of a newer format.
+        CacheIncompleteError: its build has not ended.
+        CacheError: its metadata is damaged.
+    """
+    from signprep.cache_builder.options import StreamOptions, location_of
+    from signprep.cache_builder.reader import open_folder
+
+    location = location_of(path)
+    if isinstance(location, Path):
+        return open_folder(location)
+    # A cache of this machine opens without what reads from networks.
+    from signprep.cache_builder.remote.streaming import open_streamed
+
+    return open_streamed(location, stream or StreamOptions())
 
 
 def __getattr__(name: str) -> Any:
-    # Resolved on first use: the command line imports this package and must stay free of zarr and pyarrow.
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "Cache":
+        from signprep.cache_builder.reader import Cache
+
+        return Cache
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

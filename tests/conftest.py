@@ -13,10 +13,10 @@ import pytest
 # Models as small as the tests' are slower on several threads, ten times so while other work runs on the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.workers import RunOptions
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import Location, location_option
+from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.pipeline.cli.options import command, given, options_of, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.errors import TrainingError

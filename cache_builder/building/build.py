@@ -49,8 +49,8 @@ from signprep.cache_builder.folder.space import check_space_left
 from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, write_state
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.options import Location
 from signprep.cache_builder.reader import Cache, open_folder
-from signprep.cache_builder.remote.location import Location
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.errors import CacheError, SignprepError
 

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.index import SCHEMA, parquet_bytes
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject
-from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
 from signprep.pipeline.errors import CacheCorruptError, CacheError

@@ -12,7 +12,7 @@ from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.building.plan import BuildPlan
 from signprep.cache_builder.folder.space import free_bytes
 from signprep.cache_builder.format.codec import use_one_thread
-from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.options import Location
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.errors import CacheError

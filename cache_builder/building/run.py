@@ -13,8 +13,7 @@ from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.remote_target import check_url
 from signprep.cache_builder.building.workers import PoolUse, RunOptions
 from signprep.cache_builder.folder.space import check_space
-from signprep.cache_builder.options import BuildOptions
-from signprep.cache_builder.remote.location import Location, shown
+from signprep.cache_builder.options import BuildOptions, Location, shown
 from signprep.pipeline.datasets.annotations import Annotations, Problem
 from signprep.pipeline.datasets.files import hash_possible_duplicates
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks

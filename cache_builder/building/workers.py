@@ -21,7 +21,7 @@ from signprep.cache_builder.building.cluster import Cluster, WorkerDiedError, Wo
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.plan import BuildPlan
 from signprep.cache_builder.format.layout import CacheInfo
-from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.options import Location
 from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.machine import start_workers
 

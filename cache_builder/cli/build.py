@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.cli.transfer import confirm_visibility
-from signprep.cache_builder.options import BuildOptions
-from signprep.cache_builder.remote.location import Location, location_option, shown
+from signprep.cache_builder.options import BuildOptions, Location, location_option, shown
 from signprep.pipeline.cli.options import command, options_of, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions

@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import click
 
-from signprep.cache_builder.options import ReportOptions
-from signprep.cache_builder.remote.location import Location, location_option
+from signprep.cache_builder.options import Location, ReportOptions, location_option
 from signprep.pipeline.cli.options import command, options_of, reject_unused
 from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.options import REQUIRED, option

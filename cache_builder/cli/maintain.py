@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from signprep.cache_builder.options import MergeOptions
-from signprep.cache_builder.remote.location import Location, location_option, shown
+from signprep.cache_builder.options import Location, MergeOptions, location_option, shown
 from signprep.pipeline.cli.options import command, options_of, reject_unused, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.remote.location import Location, location_option, shown
+from signprep.cache_builder.options import Location, location_option, shown
 from signprep.pipeline.cli.options import command, options_of, told_if_stopped
 from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.errors import CacheError

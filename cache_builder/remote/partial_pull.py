@@ -48,7 +48,7 @@ from signprep.cache_builder.format.shard import (
     shard_bytes,
     shard_index,
 )
-from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.pull import fetch_metadata, refuse_other_state
 from signprep.cache_builder.remote.storage import Progress, coalesce_ranges

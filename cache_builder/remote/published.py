@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from signprep.cache_builder.format.layout import MANIFEST, CacheManifest, CacheObject, parse_manifest, read_info
-from signprep.cache_builder.remote.location import Location, shown
+from signprep.cache_builder.options import Location, shown
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_manifest
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheVersionError

@@ -26,7 +26,7 @@ from signprep.cache_builder.format.layout import (
     CacheObject,
     finished_manifest,
 )
-from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all

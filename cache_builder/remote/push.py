@@ -22,7 +22,7 @@ from signprep.cache_builder.format.layout import (
     read_info,
     read_manifest,
 )
-from signprep.cache_builder.remote.location import Location
+from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from signprep.cache_builder.remote.location import shown
+from signprep.cache_builder.options import shown
 from signprep.cache_builder.remote.storage_errors import explain, is_answer, is_missing, is_passing
 from signprep.pipeline.errors import CacheError, SignprepError
 

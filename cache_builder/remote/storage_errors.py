@@ -7,7 +7,7 @@ has to be installed for another one's errors to be understood.
 import errno
 from collections.abc import Iterator
 
-from signprep.cache_builder.remote.location import without_secrets
+from signprep.cache_builder.options import without_secrets
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CREDENTIALS = {

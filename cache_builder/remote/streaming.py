@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.format.layout import MANIFEST, METADATA, CacheObject, shard_path
 from signprep.cache_builder.format.shard import ShardFile
-from signprep.cache_builder.options import StreamOptions
+from signprep.cache_builder.options import StreamOptions, shown
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.disk_cache import DiskCache
-from signprep.cache_builder.remote.location import shown
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.untrusted import validate_metadata

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import Location, location_option
+from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, options_of, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions

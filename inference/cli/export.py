@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import click
 
-from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import Location, location_option
+from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
 from signprep.pipeline.cli.options import command, options_of
 from signprep.pipeline.options import REQUIRED, option

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from signprep.cache_builder.options import StreamOptions
-from signprep.cache_builder.remote.location import Location, is_url, location_of, location_option
+from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, options_of, reject_unused
 from signprep.pipeline.errors import SignprepError

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.run import build_from_annotations
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.document import describe_evaluation

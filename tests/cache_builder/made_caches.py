@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, index_table
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary

@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from signprep.cache_builder import reader
-from signprep.cache_builder.open import open_cache
+from signprep.cache_builder import open_cache, reader
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.workers import RunOptions
-from signprep.cache_builder.open import open_cache
 from tests.conftest import plan_of, write_data_root
 
 

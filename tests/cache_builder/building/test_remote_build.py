@@ -16,8 +16,8 @@ from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.edit.verify import verify_cache
+from signprep.cache_builder.options import location_of
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.remote.location import location_of
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, open_published
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from signprep.cache_builder import open_cache
-from signprep.cache_builder.remote.location import location_of, shown, without_secrets
+from signprep.cache_builder.options import location_of, shown, without_secrets
 from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.pipeline.cli import cli

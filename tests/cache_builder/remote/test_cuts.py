@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.edit.verify import verify_cache
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.remote.published import open_published
 from signprep.cache_builder.remote.push import push
 from signprep.pipeline.clip_spec import ClipSpec

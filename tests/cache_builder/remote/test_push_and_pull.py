@@ -10,7 +10,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.edit.compact import compact
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.format.layout import INDEX, MANIFEST, shard_path
-from signprep.cache_builder.remote.location import location_of
+from signprep.cache_builder.options import location_of
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED, open_published
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import OK, index_table
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from signprep.cache_builder.open import open_cache
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import clip_table
 from signprep.cache_builder.report.findings import CATALOGUE, ClipFinding, index_findings

@@ -8,10 +8,10 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
 from signprep.cache_builder.building.workers import RunOptions
-from signprep.cache_builder.open import open_cache
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation import run as evaluation
