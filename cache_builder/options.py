@@ -9,13 +9,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import CacheError
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import Options, option
 
 CODECS = ("lz4hc", "zstd", "none", "plain")
 ON_CONFLICT = ("refuse", "first", "last", "drop")
@@ -26,10 +26,8 @@ COMPARED_CLIPS = 30_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildOptions:
+class BuildOptions(Options, group="Clips"):
     """Choose how clips are cut and stored, apart from the data."""
-
-    OPTION_GROUP: ClassVar[str] = "Clips"
 
     clip_spec: ClipSpec
     codec: str = option(
@@ -42,12 +40,9 @@ class BuildOptions:
     clips_per_shard: int | None = None
     """None takes it from the number of clips, so that small data sets still fill all cores."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class MergeOptions:
+class MergeOptions(Options):
     """Choose how several caches become one. Raises ValueError on values that mean nothing."""
 
     on_conflict: str = option(
@@ -58,15 +53,10 @@ class MergeOptions:
     splits: SplitOptions | None = None
     """None leaves the clips in the splits that they have in their caches."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions:
+class ReportOptions(Options, group="Output"):
     """Choose what a report on a cache shows."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     classes: tuple[str, ...] = option((), "Show pictures of this class only; repeat it for several.", metavar="GLOSS")
     """No class means all of them."""
@@ -85,10 +75,8 @@ class ReportOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamOptions:
+class StreamOptions(Options, group="Data"):
     """Choose where a cache behind a URL is kept while it is read."""
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     folder: Path | None = option(
         None,

@@ -6,9 +6,9 @@ made: a ValueError names the field, what came and what was expected.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from signprep.pipeline.options import REQUIRED, check_options, option
+from signprep.pipeline.options import REQUIRED, Options, option
 from signprep.training.model.export_format import TORCHSCRIPT
 
 INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
@@ -49,7 +49,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowOptions:
+class WindowOptions(Options):
     """Choose the window, or the windows, of a video that predictions are made for."""
 
     clip_duration: float = option(CLIP_SECONDS, above=0)
@@ -61,15 +61,10 @@ class WindowOptions:
     pad: bool = False
     """Hold the last frame of a video that is shorter than a window, instead of raising an error."""
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class WindowArguments:
+class WindowArguments(Options, group="Windows"):
     """Choose windows on the command line, where their defaults depend on what is made of them."""
-
-    OPTION_GROUP: ClassVar[str] = "Windows"
 
     start_seconds: float = option(0.0, "Begin the first window at this second.", name="--start-time", minimum=0)
     clip_duration: float | None = option(
@@ -99,10 +94,8 @@ class WindowArguments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimelineOptions:
+class TimelineOptions(Options, group="Timeline"):
     """Choose how the windows' probabilities become the signs of a timeline."""
-
-    OPTION_GROUP: ClassVar[str] = "Timeline"
 
     switch_cost: float = option(
         0.25, "Change to another sign only if that gains so much log probability times seconds.", minimum=0
@@ -123,15 +116,10 @@ class TimelineOptions:
         3.0, "Multiply the scores of the idle gloss by this; the larger it is, the fewer signs there are.", above=0
     )
 
-    def __post_init__(self) -> None:
-        check_options(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class Outputs:
+class Outputs(Options, group="Output"):
     """Name the files that are made of a single video's timeline, beside the results."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     subtitles: Path | None = option(
         None, "Write the timeline of one video to this .srt, .vtt or .eaf (ELAN) file.", metavar="FILE"
@@ -151,10 +139,8 @@ class Outputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions:
+class InferOptions(Options, group="Output"):
     """Choose what `infer` predicts for its videos."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     windows: WindowOptions = WindowOptions()
     top_k: int = option(1, "Give this many glosses for each window, the most probable first.", minimum=1)
@@ -174,10 +160,8 @@ class InferOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
+class EvaluationOptions(Options, group="Run"):
     """Choose what `evaluate` measures on a split of a cache."""
-
-    OPTION_GROUP: ClassVar[str] = "Run"
 
     split: str = option("val", "Evaluate this split: train, val or test.", metavar="SPLIT", group="Data")
     top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
@@ -189,10 +173,8 @@ class EvaluationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions:
+class ExportOptions(Options, group="Export"):
     """Choose what `export` writes, and how exact it must be."""
-
-    OPTION_GROUP: ClassVar[str] = "Export"
 
     format: str = TORCHSCRIPT
     int8: bool = option(False, "Quantize the model to 8 bits; this needs --cache.")

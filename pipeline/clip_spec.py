@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import Options, option
 
 PREPROCESSING_VERSION = 1
 """Raised with every change that alters the bytes of a clip from the same video, span and ClipSpec."""
@@ -16,10 +16,8 @@ MAX_CLIP_BYTES = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSpec:
+class ClipSpec(Options, group="Clips"):
     """The way from a span of a video to a clip of fixed shape. Raises ValueError on values that make no clip."""
-
-    OPTION_GROUP: ClassVar[str] = "Clips"
 
     num_frames: int = option(16, "Store this many frames of each clip.", aliases=("--frames",), minimum=1, maximum=1024)
     """Called T in shapes."""
@@ -52,7 +50,7 @@ class ClipSpec:
     margin_seconds: float = option(0.0, "Add this many seconds to both ends of each segment.", minimum=0, maximum=60)
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         if self.size % 4:
             raise ValueError(f"size is {self.size}; it must be a multiple of 4 between 16 and 2048")
         if isinstance(self.span, str) and self.span != SEGMENT_SPAN:

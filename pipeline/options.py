@@ -1,8 +1,8 @@
 """Fields of option dataclasses that describe themselves: help, group, names, choices and range in one place.
 
-A dataclass whose fields people set declares them with `option(...)` and calls `check_options(self)` in
-`__post_init__`. The command line (`pipeline/cli/options.py`) is made from the same fields, so that a default, a range
-and a sentence of help are written once. Nothing heavy is imported here, and not click.
+A dataclass whose fields people set is an `Options`, and declares its fields with `option(...)`. The command line
+(`pipeline/cli/options.py`) is made from the same fields, so that a default, a range and a sentence of help are written
+once. Nothing heavy is imported here, and not click.
 """
 
 import dataclasses
@@ -101,6 +101,22 @@ def check_options(options: Any) -> None:
         described, value = description_of(field), getattr(options, field.name)
         if described is not None and value is not None and (expected := described.complaint(value)):
             raise ValueError(f"{field.name} is {value!r}; it must be {expected}")
+
+
+class Options:
+    """The base of dataclasses that are checked when they are made.
+
+    The help of a command lists their options under `group`, where a field names no other.
+    """
+
+    OPTION_GROUP = "Run"
+
+    def __init_subclass__(cls, group: str | None = None) -> None:
+        if group is not None:
+            cls.OPTION_GROUP = group
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def workers_option(help_: str = "Work in this many processes of this machine; -1 takes all cores.") -> Any:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from signprep.cache_builder.options import Location, StreamOptions, location_opt
 from signprep.pipeline.cli.options import command, given, options_of, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.options import option
+from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
@@ -28,10 +28,8 @@ FLIP_MAP_PROBABILITY = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingData:
+class TrainingData(Options, group="Data"):
     """The clips that are trained on: of a cache, or of data roots whose cache is built first."""
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     cache: Location | None = location_option(
         None, "Train on this cache, its folder or the URL it was pushed to.", positional=True, aliases=("--cache",)
@@ -49,6 +47,7 @@ class TrainingData:
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.cache is None and not self.roots.by_split:
             raise ValueError("give CACHE, or --data-root, or --train-data-root and --val-data-root")
         if self.cache is not None and self.roots.by_split:
@@ -56,10 +55,8 @@ class TrainingData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
+class ModelOptions(Options, group="Model"):
     """The model, and what it sees."""
-
-    OPTION_GROUP: ClassVar[str] = "Model"
 
     model_name: str | None = option(
         None,
@@ -79,6 +76,7 @@ class ModelOptions:
     dropout_rate: float = option(0.5, "Drop this fraction of the features before the last layer.", minimum=0, below=1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model_variant and self.model_name:
             raise ValueError("give --model-name or --model-variant, not both")
 
@@ -153,10 +151,8 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportRequest:
+class ExportRequest(Options, group="Export"):
     """What is exported at the end of a run."""
-
-    OPTION_GROUP: ClassVar[str] = "Export"
 
     export_mobile_model: bool = option(False, "Write the best model for phones at the end.")
     enable_efficient_deployment: bool = option(

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.text import counted
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
@@ -15,13 +15,11 @@ FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stoppi
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Options, group="Augmentation"):
     """Limits of the random changes to a training clip. Raises ValueError on impossible ones.
 
     The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
     """
-
-    OPTION_GROUP: ClassVar[str] = "Augmentation"
 
     tempo: float = option(
         0.8, "Show a random part of each clip's time, no less than this fraction.", above=0, maximum=1
@@ -47,9 +45,6 @@ class Augmentation:
         maximum=1,
     )
     """Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -79,10 +74,8 @@ def read_flip_map(path: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(Options, group="Optimisation"):
     """Options of a run. Raises ValueError on values that cannot train."""
-
-    OPTION_GROUP: ClassVar[str] = "Optimisation"
 
     epochs: int = option(50, "Train for this many epochs.", minimum=1)
     batch_size: int = option(8, "Take this many clips a step on each device.", minimum=1)
@@ -159,9 +152,6 @@ class TrainConfig:
     )
     pin_memory: bool = option(False, "Read into page-locked memory, for faster copies to a GPU.", group="Machine")
     seed: int = option(0, "Draw all random numbers from this seed.", minimum=0, maximum=2**32 - 1, group="Run")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import click
 
 from signprep.cache_builder.options import Location, ReportOptions, location_option
 from signprep.pipeline.cli.options import command, options_of, reject_unused
 from signprep.pipeline.datasets.annotations import gloss_file_option
-from signprep.pipeline.options import REQUIRED, option
+from signprep.pipeline.options import REQUIRED, Options, option
 from signprep.pipeline.runtime.text import json_text
 
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
@@ -17,10 +16,8 @@ _MOVING = (".mp4", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions:
+class InspectOptions(Options, group="Output"):
     """What is shown of which cache, and how."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     cache: Location = location_option(
         REQUIRED, "The folder of the cache, or its URL.", positional=True, aliases=("--cache",)
@@ -33,6 +30,7 @@ class InspectOptions:
     html: Path | None = option(None, "Write a report with moving pictures to this file.", metavar="FILE")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if sum((self.as_json, self.html is not None, self.clip is not None)) > 1:
             raise ValueError("--json, --html and --clip are three different results: give one of them")
         if self.out is not None:
@@ -99,10 +97,8 @@ def inspect(options: InspectOptions, report: InspectReport) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlayOptions:
+class PlayOptions(Options, group="Output"):
     """Which clip becomes which file."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     cache: Location = location_option(REQUIRED, "The folder of the cache, or its URL.", positional=True)
     position: int = option(REQUIRED, "The position of the clip.", positional=True, metavar="N")
@@ -110,6 +106,7 @@ class PlayOptions:
     speed: float = option(1.0, "Play so many times as fast; 0.5 is half as fast.", minimum=0.05, maximum=20)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_suffix(self.out, _MOVING)
 
 

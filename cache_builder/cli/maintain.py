@@ -3,7 +3,7 @@
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from signprep.pipeline.cli.options import command, options_of, reject_unused, to
 from signprep.pipeline.datasets.annotations import DataRootOptions
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-from signprep.pipeline.options import REQUIRED, option
+from signprep.pipeline.options import REQUIRED, Options, option
 from signprep.pipeline.runtime.text import byte_size, counted, json_text
 
 if TYPE_CHECKING:
@@ -118,10 +118,8 @@ def compact(options: CompactOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForgottenClips:
+class ForgottenClips(Options, group="Data"):
     """Whose clips are deleted, by the index columns that tell."""
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     signer: tuple[str, ...] = option((), "Delete this signer's clips; repeat it for several.", metavar="SIGNER")
     take: tuple[str, ...] = option((), "Delete the clips of this take; repeat it for several.", metavar="TAKE")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,7 @@ from signprep.cache_builder.options import Location, StreamOptions, location_opt
 from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, options_of, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
-from signprep.pipeline.options import option
+from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted, json_text
 
@@ -54,10 +54,8 @@ class EvaluationData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOutput:
+class EvaluationOutput(Options, group="Output"):
     """How the figures are told."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     with_timeline: bool = option(
         False, "Compare the signs of whole videos with the labels of --data-root.", name="--timeline", group="Timeline"

@@ -2,24 +2,21 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
 
 import click
 
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
 from signprep.pipeline.cli.options import command, options_of
-from signprep.pipeline.options import REQUIRED, option
+from signprep.pipeline.options import REQUIRED, Options, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.model.export_format import FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments:
+class ExportArguments(Options, group="Export"):
     """What is exported where, and what it is compared on."""
-
-    OPTION_GROUP: ClassVar[str] = "Export"
 
     checkpoint: Path = option(REQUIRED, "Export best.ckpt of a training run.", metavar="FILE")
     out: Path = option(REQUIRED, "Write this file.", aliases=("--output-path",), metavar="FILE")

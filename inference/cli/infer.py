@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +11,7 @@ from signprep.cache_builder.options import Location, StreamOptions, is_url, loca
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, options_of, reject_unused
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.options import option
+from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 
@@ -57,10 +57,8 @@ def _is_cache_folder(path: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOutput:
+class InferOutput(Options, group="Output"):
     """What is made of the predictions."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     multiple_clips: bool = option(False, "Predict for windows over the whole video; gives a list.", group="Windows")
     with_timeline: bool = option(

@@ -3,13 +3,12 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import click
 
 from signprep.pipeline.cli.options import command, options_of
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
-from signprep.pipeline.options import REQUIRED, option, workers_option
+from signprep.pipeline.options import REQUIRED, Options, option, workers_option
 from signprep.pipeline.runtime.text import byte_size, counted
 from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.synthetic.options import SampleSpec
@@ -41,10 +40,8 @@ def make_sample(output: SampleOutput, spec: SampleSpec) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOutput:
+class ScanOutput(Options, group="Output"):
     """How the result of a scan is told."""
-
-    OPTION_GROUP: ClassVar[str] = "Output"
 
     num_shown: int = option(5, "Show this many files of each problem.", name="--show", minimum=0)
     as_json: bool = option(False, "Print one JSON document with all files.", name="--json")

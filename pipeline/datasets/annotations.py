@@ -5,11 +5,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 from signprep.pipeline.datasets.files import DataRoots, Problem
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import Options, option
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
 
@@ -119,16 +119,15 @@ def gloss_file_option(help_: str = "Take only the glosses of this text file, one
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataRootOptions:
+class DataRootOptions(Options, group="Data"):
     """The data roots of a command. Raises ValueError if one split has none."""
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     data_root: Path | None = option(None, "Read videos and labels from this folder, or segments from this table.")
     train_data_root: Path | None = option(None, "Train on the data of this folder or table instead of --data-root.")
     val_data_root: Path | None = option(None, "Validate on the data of this folder or table instead of --data-root.")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if None in self.by_split.values():
             raise ValueError("--train-data-root and --val-data-root go together, or with --data-root")
 
@@ -142,13 +141,11 @@ class DataRootOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetOptions:
+class DatasetOptions(Options, group="Data"):
     """The segments to take, and the names of their classes. Raises ValueError on values that mean nothing.
 
     An empty set takes all.
     """
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     layout: str = option(
         "auto",
@@ -184,7 +181,7 @@ class DatasetOptions:
     glosses: frozenset[str] = gloss_file_option()
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         try:
             groups = self.pattern.groupindex
         except re.error as error:

@@ -10,11 +10,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.text import counted, first_of
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
@@ -24,10 +23,8 @@ SPLIT_BY = ("auto", "official", "signer", "take", "column")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitOptions:
+class SplitOptions(Options, group="Data"):
     """The way to split segments. Raises ValueError on values that split nothing."""
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     by: str = option(
         "auto",
@@ -43,9 +40,6 @@ class SplitOptions:
         below=1,
     )
     """At least one signer or take validates."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def assign_splits(

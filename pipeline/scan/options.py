@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from signprep.pipeline.options import check_options, option, workers_option
+from signprep.pipeline.options import Options, option, workers_option
 
 PROBE_CHOICES = ("all", "sample", "none")
 SAMPLED_VIDEOS = 1000
@@ -10,7 +10,7 @@ SAMPLED_VIDEOS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanOptions:
+class ScanOptions(Options):
     """How to scan. Raises ValueError on values that mean nothing."""
 
     num_frames: int = option(16, "Report segments that have fewer frames than this.", aliases=("--frames",), minimum=1)
@@ -24,6 +24,6 @@ class ScanOptions:
     workers: int = workers_option()
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         if self.deep and self.probe == "none":
             raise ValueError("--deep decodes videos, --probe none opens none: choose one of them")

@@ -1,9 +1,8 @@
 """The options of a generated data set; light, for the command line."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from signprep.pipeline.options import check_options, option
+from signprep.pipeline.options import Options, option
 
 VIEWS = "FUDLR"
 MAX_WORDS, MAX_SIGNERS = 200, 18
@@ -19,10 +18,8 @@ def _frame_size(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSpec:
+class SampleSpec(Options, group="Data"):
     """What to render. Raises ValueError on values that cannot be rendered."""
-
-    OPTION_GROUP: ClassVar[str] = "Data"
 
     words: int = option(5, "Render this many different signs.", minimum=1, maximum=MAX_WORDS)
     signers: int = option(
@@ -50,7 +47,7 @@ class SampleSpec:
     seed: int = option(0, "Render the same videos for the same seed.", minimum=0, maximum=2**63 - 1)
 
     def __post_init__(self) -> None:
-        check_options(self)
+        super().__post_init__()
         if self.takes > MAX_ITEMS // self.words:
             raise ValueError(f"takes is {self.takes}; it must be between 1 and {MAX_ITEMS // self.words}")
         if not self.views or set(self.views) - set(VIEWS) or len(set(self.views)) < len(self.views):
