@@ -24,9 +24,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.synthetic.options import SampleSpec
-from signprep.training.config import TrainConfig
+from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT, TrainConfig, require_installed
 from signprep.training.model.checkpoint import CHECKPOINT_KEY
-from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 from signprep.training.model_spec import MODEL_SPECS, model_spec
 from signprep.training.run import train
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from signprep.pipeline.options import REQUIRED, Options, option
-from signprep.training.model.export_format import TORCHSCRIPT
+from signprep.training.config import TORCHSCRIPT
 
 INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
 """Defaults of `ExportOptions.max_drop`."""

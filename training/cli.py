@@ -171,7 +171,7 @@ class ExportRequest(Options, group="Export"):
 
     def require_possible(self, model_name: str, output_dir: Path) -> None:
         """Raise UsageError or SignprepError for what would fail after the training."""
-        from signprep.training.model.export_format import format_of, require_installed
+        from signprep.training.config import format_of, require_installed
 
         if (self.enable_efficient_deployment or self.quantize_model) and not model_name.startswith("efficient_x3d"):
             raise click.UsageError(

@@ -1,4 +1,4 @@
-"""Options of a training run apart from its data and its model; light, since the command line is made from them."""
+"""Options of a run apart from its data and model, and its formats of export; light, as the command line needs."""
 
 import json
 from collections.abc import Mapping
@@ -6,9 +6,17 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.pipeline.options import Options, option
+from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
+
+TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
+EXPORT_FORMATS = (TORCHSCRIPT, ONNX, EXECUTORCH)
+_ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH}
+_TORCHSCRIPT_ENDINGS = ("", ".pt", ".pth", ".ptl", ".ts", ".torchscript")
+_EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
+"""Names of the extra of signprep and of the packages that it installs."""
 
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
 """Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
@@ -196,3 +204,28 @@ class Devices:
         kind = counted(self.gpus, "GPU") if self.gpus else "CPU"
         processes = f", {self.processes} processes" if self.processes > 1 and not self.gpus else ""
         return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
+
+
+def format_of(output: Path, asked: str | None = None) -> str:
+    """Return the format of a file to be written: the one asked for, else the one of its ending.
+
+    Raises SignprepError if none is asked for, and the ending is of no format.
+
+    >>> format_of(Path("sign.onnx")), format_of(Path("mobile.pt"))
+    ('onnx', 'torchscript')
+    """
+    ending = output.suffix.lower()
+    if asked is not None:
+        return asked
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    if ending in _TORCHSCRIPT_ENDINGS:
+        return TORCHSCRIPT
+    known = ", ".join([*_ENDINGS, *_TORCHSCRIPT_ENDINGS[1:]])
+    raise SignprepError(f"{output}: ends in {ending}, which tells no format; end it in {known}, or give --format")
+
+
+def require_installed(format_: str) -> None:
+    """Raise SignprepError, with the command that helps, unless what a format needs is installed."""
+    if format_ in _EXTRAS:
+        require_extra(*_EXTRAS[format_])

@@ -11,7 +11,7 @@ from signprep.pipeline.cli.options import command, options_of
 from signprep.pipeline.options import REQUIRED, Options, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
-from signprep.training.model.export_format import FORMATS
+from signprep.training.config import EXPORT_FORMATS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class ExportArguments(Options, group="Export"):
         "Write this format, instead of the one that the file's ending tells: .onnx, .pte (executorch), .pt and the "
         "like (torchscript).",
         name="--format",
-        choices=FORMATS,
+        choices=EXPORT_FORMATS,
     )
     cache: Location | None = location_option(
         None,
@@ -60,7 +60,7 @@ def export(arguments: ExportArguments, options: ExportOptions) -> None:
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
     from signprep.inference.export.run import export_model
-    from signprep.training.model.export_format import format_of
+    from signprep.training.config import format_of
 
     options = replace(options, format=format_of(arguments.out, arguments.format_))
     cache = open_cache(arguments.cache, stream=arguments.stream) if arguments.cache is not None else None

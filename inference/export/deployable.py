@@ -24,7 +24,7 @@ from signprep.inference.export.metadata import ExportMetadata
 from signprep.inference.options import ExportOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
-from signprep.training.model.export_format import EXECUTORCH, TORCHSCRIPT
+from signprep.training.config import EXECUTORCH, TORCHSCRIPT
 from signprep.training.model_spec import ModelSpec
 from signprep.training.transforms import ClipTransform
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from signprep.inference.export.deployable import ExportInputs, deployable
 from signprep.inference.export.metadata import MOST_BYTES, ExportMetadata, RunModel
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.model.export_format import EXECUTORCH, require_installed
+from signprep.training.config import EXECUTORCH, require_installed
 
 METADATA_METHOD = "signprep_json"
 """Method of the program that returns `signprep.json`: names of methods have no dots."""

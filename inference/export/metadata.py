@@ -14,8 +14,8 @@ from typing import Any, Self
 from torch import Tensor
 
 from signprep.pipeline.errors import CheckpointError, TrainingError
+from signprep.training.config import EXPORT_FORMATS
 from signprep.training.model.checkpoint import ModelMetadata
-from signprep.training.model.export_format import FORMATS
 from signprep.training.model_spec import model_spec
 from signprep.training.transforms import frame_positions
 
@@ -33,7 +33,7 @@ class ExportMetadata:
 
     model: ModelMetadata
     format: str
-    """One of `FORMATS`."""
+    """One of `EXPORT_FORMATS`."""
     int8: bool
     with_preprocessing: bool
     """The file takes uint8 RGB frames [B, T, H, W, 3] in place of normalised floats [B, 3, T, H, W]."""
@@ -86,7 +86,7 @@ class ExportMetadata:
         numbers = (spec.mean, spec.std, model.temperature)
         if not (all(map(math.isfinite, numbers)) and spec.std > 0 and model.temperature > 0):
             raise ValueError(f"mean, std and temperature {numbers}")
-        if fields["format"] not in FORMATS or dtype not in ("uint8", "float32"):
+        if fields["format"] not in EXPORT_FORMATS or dtype not in ("uint8", "float32"):
             raise ValueError(f"format {fields['format']!r} with {dtype!r}")
         if engine is not None and not isinstance(engine, str):
             raise TypeError(f"int8_engine {engine!r}")

@@ -19,7 +19,7 @@ from signprep.inference.export.deployable import ExportInputs
 from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
-from signprep.training.model.export_format import ONNX, require_installed
+from signprep.training.config import ONNX, require_installed
 from signprep.training.model_spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable, write_json
 from signprep.pipeline.runtime.machine import describe_machine, versions_of
 from signprep.pipeline.runtime.text import counted
-from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
+from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
 
 __all__ = ["ExportOptions", "export_model"]
 

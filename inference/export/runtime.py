@@ -12,7 +12,7 @@ from signprep.inference.export.onnx import is_onnx, open_onnx
 from signprep.inference.export.torchscript import is_torchscript, open_torchscript
 from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CheckpointError
-from signprep.training.model.export_format import EXECUTORCH, ONNX, TORCHSCRIPT
+from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT
 
 
 def exported_format(path: Path) -> str | None:

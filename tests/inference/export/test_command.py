@@ -17,7 +17,7 @@ from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime import machine
-from signprep.training.model.export_format import format_of
+from signprep.training.config import format_of
 from tests.conftest import build_test_cache, write_data_root
 from tests.inference.export.conftest import SMALL, untrained_checkpoint
 

@@ -18,7 +18,7 @@ from signprep.inference.export.run import ExportOptions, export_model
 from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
-from signprep.training.model.export_format import TORCHSCRIPT
+from signprep.training.config import TORCHSCRIPT
 from signprep.training.model_spec import build_model, model_spec
 from tests.conftest import GLOSSES
 from tests.inference.export.conftest import SMALL, TORCHSCRIPT_ANSWER, answers_alone, untrained_checkpoint
