@@ -54,12 +54,10 @@ class FoundFile:
 
 
 def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
-    """Yield the wanted files below a folder and inside its zips, in a fixed order.
+    """Yield the wanted files below an existing folder and inside its zips, in a fixed order.
 
-    Args:
-        root: an existing folder.
-        on_problem: is called with each folder, file or archive that cannot be read.
-        wanted: takes a file name (the last part of a path) and returns True if it is of interest.
+    `on_problem` is called with each folder, file or archive that cannot be read. `wanted` takes a file name, the last
+    part of a path, and returns True if it is of interest.
     """
 
     def unreadable(path: str, message: str) -> None:

@@ -99,15 +99,10 @@ def read_split_roots(splits: Mapping[str, Path], options: DatasetOptions = Datas
 def read_roots(
     roots: DataRootOptions, options: DatasetOptions = DatasetOptions(), *, idle_class: str | None = None
 ) -> Annotations:
-    """Read the one data root, or that of each split.
+    """Read the one data root, or that of each split; there is one at least.
 
-    Args:
-        roots: the data roots; there is one at least.
-        options: which segments are taken.
-        idle_class: the gloss of further segments without a sign, from unlabelled time; None for none.
-
-    Raises:
-        AnnotationError: as `read_data_root`, or there is no unlabelled time.
+    `idle_class` is the gloss of further segments without a sign, from unlabelled time; None for none. Raises
+    AnnotationError as `read_data_root` does, or if there is no unlabelled time.
     """
 
     def read(chosen: DatasetOptions) -> Annotations:
@@ -172,12 +167,8 @@ def no_sign_segments(
     """Return segments without a sign, in the order of the data set's.
 
     They are as long as the median sign and as many as the most frequent gloss has. The time after the last sign is not
-    used, because labels do not tell reliably where a video ends.
-
-    Args:
-        segments: of the data set.
-        gloss: name of their class.
-        occupied: all signs of the videos if `segments` are only some of them, since the others are no rests either.
+    used, because labels do not tell reliably where a video ends. `occupied` are all signs of the videos if `segments`
+    are only some of them, since the others are no rests either.
 
     Raises AnnotationError if the data have that gloss already, or if no video has enough time without a sign.
     """

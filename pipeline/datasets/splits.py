@@ -1,9 +1,9 @@
 """Training and validation segments, split so that no take, no signer and no video content is on both sides.
 
-AIHub's five views of a take are filmed at once and share their times, so that a split by file leaks. Signers are kept
-apart too, or accuracy would say nothing about people whom the model has not seen. Segments that share a take, a signer
-or a content are one group, and a group validates or trains as a whole, in an order fixed by hash. Each gloss gets its
-fraction as nearly as groups allow, and no gloss loses its last training clip.
+The views of a take are filmed at once, so that a split by file leaks. Segments that share a take, a signer or a content
+are one group, which validates or trains as a whole, in an order fixed by hash: accuracy on signers who are known from
+training says nothing about others. Each gloss gets its fraction as nearly as groups allow, and no gloss loses its last
+training clip.
 """
 
 import hashlib
@@ -48,32 +48,21 @@ def assign_splits(
     *,
     content_hashes: Mapping[str, str] | None = None,
 ) -> list[Segment]:
-    """Return the segments with their split set.
+    """Return the segments of one data set with their split set.
 
-    Args:
-        segments: of one data set.
-        options: how to split.
-        content_hashes: by `Segment.video`, the hash of each video that may equal another one.
-
-    Raises AnnotationError if the data cannot be split as asked.
+    `content_hashes` has, by `Segment.video`, the hash of each video that may equal another one. Raises AnnotationError
+    if the data cannot be split as asked.
     """
     by = options.by if options.by != "auto" else _automatic(segments)
     _require_possible(segments, by)
     if by == "column":
         return list(segments)
-    groups = _connected_groups(segments, content_hashes or {}, with_signers=by != "take")
+    grouped = _with_groups(segments, content_hashes or {}, with_signers=by != "take")
     if by == "official":
-        validation = {
-            group
-            for segment, group in zip(segments, groups, strict=True)
-            if segment.signer in OFFICIAL_VALIDATION_SIGNERS
-        }
+        validation = {group for segment, group in grouped if segment.signer in OFFICIAL_VALIDATION_SIGNERS}
     else:
-        validation = _stratified_groups(segments, groups, options.validation_fraction, by_signer=by == "signer")
-    return [
-        replace(segment, split="val" if group in validation else "train")
-        for segment, group in zip(segments, groups, strict=True)
-    ]
+        validation = _stratified_groups(grouped, options.validation_fraction, by_signer=by == "signer")
+    return [replace(segment, split="val" if group in validation else "train") for segment, group in grouped]
 
 
 def _require_possible(segments: Sequence[Segment], by: str) -> None:
@@ -100,19 +89,17 @@ def _automatic(segments: Sequence[Segment]) -> str:
     return "signer" if len(signers) > 1 else "take"
 
 
-def _stratified_groups(
-    segments: Sequence[Segment], groups: Sequence[int], fraction: float, *, by_signer: bool
-) -> set[int]:
+def _stratified_groups(grouped: Sequence[tuple[Segment, int]], fraction: float, *, by_signer: bool) -> set[int]:
     """Return the groups that validate. A group is taken if at least half of its clips are still wanted."""
     members: dict[int, Counter[str]] = {}
     names: dict[int, str] = {}
-    for segment, group in zip(segments, groups, strict=True):
+    for segment, group in grouped:
         members.setdefault(group, Counter())[segment.gloss] += 1
         name = (by_signer and segment.signer) or segment.take
         names[group] = min(names.get(group, name), name)
     if len(members) < 2:
         return set()
-    left = Counter(segment.gloss for segment in segments)
+    left = Counter(segment.gloss for segment, _ in grouped)
     wanted = {gloss: fraction * count for gloss, count in left.items()}
     # A random order, the same for the same names.
     ranked = sorted(members, key=lambda group: hashlib.blake2b(names[group].encode(), digest_size=8).digest())
@@ -156,8 +143,7 @@ class Leak:
 def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:
     """Return the takes, contents and signers that are both in `train` and in `val`.
 
-    Args:
-        segments: split, take, content hash and signer of each; empty values do not count.
+    Segments are given as split, take, content hash and signer; empty values do not count.
     """
     sides: dict[str, dict[str, set[str]]] = {"take": {}, "video content": {}, "signer": {}}
     for split, *values in segments:
@@ -172,10 +158,10 @@ def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:
     return [Leak(kind=kind, names=names) for kind, names in offenders.items() if names]
 
 
-def _connected_groups(
+def _with_groups(
     segments: Sequence[Segment], content_hashes: Mapping[str, str], *, with_signers: bool
-) -> list[int]:
-    """Return a group number for each segment, the same for all that share a take, content or signer (union-find)."""
+) -> list[tuple[Segment, int]]:
+    """Return segments with group numbers, the same for all that share a take, content or signer (union-find)."""
     parents: list[int] = []
     keys: dict[tuple[str, str], int] = {}
 
@@ -202,4 +188,4 @@ def _connected_groups(
         for node in nodes[1:]:
             parents[find(node)] = find(nodes[0])
         first_nodes.append(nodes[0])
-    return [find(node) for node in first_nodes]
+    return [(segment, find(node)) for segment, node in zip(segments, first_nodes, strict=True)]

@@ -29,8 +29,6 @@ DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "sftp": "sshfs", "http": "aiohttp", "hf"
 CLUSTERS = {"dask": "distributed", "ray": "ray"}
 SMALL_DISK_BYTES = 20_000_000_000
 SLOW_WRITE_MB_PER_SECOND = 50.0
-FEW_OPEN_FILES = 1024
-"""A reader keeps 256 shards mapped, and each process of a build some more files."""
 
 _Result = tuple[str, ...]
 """The fields of a `Check` behind its name."""
@@ -193,7 +191,7 @@ def _open_files() -> _Result:
     except ImportError:
         return (OK, "no limit is known")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < FEW_OPEN_FILES:
+    if soft < 1024:  # a reader keeps 256 shards mapped, and each process of a build some more files
         return (SLOW, f"{soft} at most", f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
     return (OK, f"{soft:,} at most")
 

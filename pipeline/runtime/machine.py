@@ -97,10 +97,6 @@ def run_in(folder: Path, work: Callable[..., Result], *arguments: object) -> Res
     return work(*arguments)
 
 
-CHUNKS_A_WORKER = 8
-"""Chunks in one batch: enough that a slow one does not leave other workers idle for long."""
-
-
 def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], workers: int) -> Iterator[Result]:
     """Yield the results of all calls in order, with few of them in memory; a single call runs in this process.
 
@@ -117,5 +113,6 @@ def in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], 
     processes = workers if workers > 0 else usable_cores()
     start_workers(processes)
     with Parallel(n_jobs=processes, return_as="generator") as parallel:
-        while batch := list(islice(calls, CHUNKS_A_WORKER * processes)):
+        # Enough calls in a batch that a slow one does not leave other workers idle for long.
+        while batch := list(islice(calls, 8 * processes)):
             yield from parallel(delayed(run_in)(Path.cwd(), work, *call) for call in batch)

@@ -54,17 +54,6 @@ CREATE VIEW cuts AS                  -- segments with all that is known about th
     FROM segments s LEFT JOIN labels l ON l.id = s.label_id LEFT JOIN videos v ON v.id = s.video_id;
 """
 
-INDEXES = """
-CREATE INDEX videos_base ON videos (base);
-CREATE INDEX videos_take ON videos (take);
-CREATE INDEX videos_size ON videos (num_bytes);
-CREATE INDEX labels_base ON labels (base);
-CREATE INDEX labels_video ON labels (video_id);
-CREATE INDEX segments_label ON segments (label_id, number);
-CREATE INDEX segments_video ON segments (video_id);
-CREATE INDEX segments_gloss ON segments (gloss);
-"""
-
 Row = tuple[Any, ...]
 
 
@@ -103,7 +92,16 @@ class ScanDatabase(sqlite3.Connection):
 
     def index(self) -> None:
         """Make queries fast, once all files are known."""
-        self.executescript(INDEXES)
+        self.executescript("""
+            CREATE INDEX videos_base ON videos (base);
+            CREATE INDEX videos_take ON videos (take);
+            CREATE INDEX videos_size ON videos (num_bytes);
+            CREATE INDEX labels_base ON labels (base);
+            CREATE INDEX labels_video ON labels (video_id);
+            CREATE INDEX segments_label ON segments (label_id, number);
+            CREATE INDEX segments_video ON segments (video_id);
+            CREATE INDEX segments_gloss ON segments (gloss);
+        """)
 
 
 def without_name(message: str, root: Path, name: str) -> str:

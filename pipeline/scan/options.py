@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from signprep.pipeline.options import Options, option, workers_option
 
-PROBE_CHOICES = ("all", "sample", "none")
 SAMPLED_VIDEOS = 1000
 """About so many are opened by `--probe sample`, evenly spread over the folders."""
 
@@ -17,7 +16,7 @@ class ScanOptions(Options):
     probe: str = option(
         "all",
         f"Open all videos (1 to 2 ms each), about {SAMPLED_VIDEOS} of them, or none.",
-        choices=PROBE_CHOICES,
+        choices=("all", "sample", "none"),
         group="Run",
     )
     deep: bool = option(False, "Decode every frame of the opened videos to find damage, which is slow.", group="Run")

@@ -21,6 +21,7 @@ from signprep.pipeline.datasets.aihub import (
 )
 from signprep.pipeline.datasets.annotations import (
     DatasetOptions,
+    NameParts,
     Segment,
     is_selected,
     is_video,
@@ -45,9 +46,6 @@ OTHER_ARCHIVE = re.compile(r"\.(tar|tgz|tar\.gz|7z|rar|alz|egg)$", re.IGNORECASE
 _SPLIT_FOLDER = re.compile(
     r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val)(?:id|idation)?|(?P<test>test))(?![a-z])", re.IGNORECASE
 )
-
-_ADD_VIDEO = """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +145,7 @@ def collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -
             parts = parse_name(base_name, options.pattern)
             num_videos, num_named = num_videos + 1, num_named + (parts.item is not None)
             if is_selected(parts, options):
-                names = (parts.item, known_kind(parts.item), parts.source, parts.signer, parts.view)
-                split = split_of_path(file.name)
-                database.execute(_ADD_VIDEO, (file.name, base_name, file.num_bytes, *names, parts.take, split))
+                _add_video(file.name, base_name, file.num_bytes, parts, database)
         else:
             kind = "partial-download" if PARTIAL_DOWNLOAD.search(file.file_name) else "unread-archive"
             database.add_problems([(kind, file.name, f"{file.num_bytes:,} bytes")])
@@ -163,10 +159,18 @@ def _add_problem(problem: Problem, root: Path, database: ScanDatabase) -> None:
     database.add_problems([(problem.kind, problem.path, without_name(problem.message, root, problem.path))])
 
 
-def known_kind(item: str | None) -> str | None:
-    """Return AIHub's kind of an item, by which takes and words are compared; None for other names."""
-    kind = parse_kind(item)
-    return kind if kind in ("WORD", "SEN", "FS") else None
+def _add_video(
+    name: str, base_name: str, num_bytes: int | None, parts: NameParts | Segment, database: ScanDatabase
+) -> int | None:
+    """Add a video's row and return its id."""
+    kind = parse_kind(parts.item)
+    # Takes and words are compared by AIHub's kinds; other names have none.
+    names = (parts.item, kind if kind in ("WORD", "SEN", "FS") else None, parts.source, parts.signer, parts.view)
+    return database.execute(
+        """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (name, base_name, num_bytes, *names, parts.take, split_of_path(name)),
+    ).lastrowid
 
 
 def pair_files(database: ScanDatabase) -> None:
@@ -253,19 +257,12 @@ def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, dat
     for number, segment in enumerate(progress_without_total("Reading segments", segments)):
         video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
         if video_id is None:
-            video_id = _add_video(videos_root, segment, database)
+            num_bytes = DataRoots.single(videos_root).num_bytes(segment.video)
+            video_id = _add_video(segment.video, Path(segment.video).stem, num_bytes, segment, database)
         row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
         columns = "video_id, number, place, start_seconds, end_seconds, gloss, split"
         database.execute(f"INSERT INTO segments ({columns}) VALUES (?, ?, 0, ?, ?, ?, ?)", row)
     database.index()
-
-
-def _add_video(root: Path, segment: Segment, database: ScanDatabase) -> int | None:
-    names = (segment.item, known_kind(segment.item), segment.source, segment.signer, segment.view)
-    base_name, split = Path(segment.video).stem, split_of_path(segment.video)
-    num_bytes = DataRoots.single(root).num_bytes(segment.video)
-    row = (segment.video, base_name, num_bytes, *names, segment.take, split)
-    return database.execute(_ADD_VIDEO, row).lastrowid
 
 
 def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:

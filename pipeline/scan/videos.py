@@ -1,9 +1,8 @@
 """Videos to facts, in worker processes: from the container alone, or with `deep` from every frame; and equal videos.
 
-In: names. Out: plain tuples. Without `deep` a video costs 1 to 2 ms, since its header and index are read but no frame.
-An MP4's index lists every frame with time, place and size, which tells variable rates and truncation; other containers
-tell less. Only `deep` finds damaged pictures. It decodes as `build-cache` does and so finds the clips that would fail
-there, at about a tenth of a second for each second of 1080p.
+Without `deep` a video costs 1 to 2 ms: an MP4's index lists every frame with time, place and size, which tells variable
+rates and truncation; other containers tell less. Only `deep` finds damaged pictures. It decodes as `build-cache` does
+and so finds the clips that would fail there, at about a tenth of a second for each second of 1080p.
 """
 
 from dataclasses import dataclass, field
@@ -177,8 +176,7 @@ def uneven(starts: NDArray[np.floating], tick_seconds: float) -> str | None:
     return f"frames last {durations.min() * 1e3:.1f} to {durations.max() * 1e3:.1f} ms"
 
 
-_HASHED_A_CHUNK = 32
-
+HASHED_VIDEOS_A_CHUNK = 32
 HEAD_BYTES = 2**16
 """Files of equal size are first compared by so many bytes: among 500,000 videos most sizes come twice by chance."""
 
@@ -197,7 +195,7 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
             f" SELECT id, name FROM videos WHERE {condition} AND ({same}) IN ({equal}) ORDER BY id"
         )
         query = "SELECT rowid, id, name FROM candidates WHERE rowid > :after ORDER BY rowid LIMIT :size"
-        calls = ((root, [row[1:] for row in rows], limit) for rows in database.chunks(query, _HASHED_A_CHUNK))
+        calls = ((root, [row[1:] for row in rows], limit) for rows in database.chunks(query, HASHED_VIDEOS_A_CHUNK))
         if total := database.value("SELECT COUNT(*) FROM candidates"):
             with progress_bar("Comparing contents", total, "videos") as progress:
                 done = 0

@@ -3,15 +3,13 @@
 In: a `SampleSpec`. Out: files, and a `SampleSummary`. The same spec gives the same bytes on any number of workers:
 each video draws from its own generator, seeded by item, signer and view. A label is written before its video, and both
 by rename, so that a video in the folder is complete and known to be generated: nothing else is ever overwritten.
-
-Videos are like AIHub's: H.264 High, 30 fps, one keyframe, B-pyramid, moov last, no audio. The trade-off is x264's
-preset: superfast needs half the time of veryfast at the same size, and keeps B-frames and the 8 x 8 transform.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,7 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.machine import run_in, start_workers
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import json_text
-from signprep.pipeline.synthetic.motion import (
-    FRAMES_PER_SECOND,
-    MOTIONS,
-    Performance,
-    perform_sentence,
-    perform_word,
-)
+from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, MOTIONS, Performance, perform_sentence, perform_word
 from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.pipeline.synthetic.person import Canvas, Plane, draw_figure, noise_field, studio
 from signprep.pipeline.synthetic.signers import VIEW_DEGREES, Signer, film, signer_look, signer_numbers
@@ -37,6 +29,8 @@ from signprep.pipeline.synthetic.signers import VIEW_DEGREES, Signer, film, sign
 GENERATED_URL = "signprep:make-sample"
 """`metaData.url` of generated labels; real ones have another."""
 
+# Videos are like AIHub's: H.264 High, 30 fps, one keyframe, B-pyramid, moov last, no audio. The preset superfast needs
+# half the time of veryfast at the same size, and keeps B-frames and the 8 x 8 transform.
 # 8 Mbit/s at 1920x1080 as in AIHub. Small pictures need more bits a pixel, hence the least rate.
 _BITS_PER_PIXEL = 8e6 / (1920 * 1080)
 _LEAST_BITS_PER_SECOND = 150_000
@@ -58,6 +52,7 @@ class SampleSummary:
 class VideoTask:
     """One video to render, with all that a worker needs as plain values."""
 
+    spec: SampleSpec
     out: Path
     item: str
     """WORD0001, SEN0001."""
@@ -65,8 +60,6 @@ class VideoTask:
     """Positions in `MOTIONS`, one for each segment."""
     signer_number: int
     view: str
-    frame_size: tuple[int, int]
-    seed: int
 
     @property
     def base_name(self) -> str:
@@ -112,18 +105,10 @@ def plan_videos(spec: SampleSpec, out: Path) -> Iterator[VideoTask]:
         (f"WORD{take * spec.words + word + 1:04d}", (word,)) for take in range(spec.takes) for word in range(spec.words)
     ]
     items += [(f"SEN{number + 1:04d}", _sentence(spec, number)) for number in range(spec.sentences)]
-    for item, motion_numbers in items:
-        for signer_number in signer_numbers(spec.signers):
-            for view in spec.views:
-                yield VideoTask(
-                    out=out,
-                    item=item,
-                    motion_numbers=motion_numbers,
-                    signer_number=signer_number,
-                    view=view,
-                    frame_size=spec.frame_size,
-                    seed=spec.seed,
-                )
+    for (item, motion_numbers), signer_number, view in product(items, signer_numbers(spec.signers), spec.views):
+        yield VideoTask(
+            spec=spec, out=out, item=item, motion_numbers=motion_numbers, signer_number=signer_number, view=view
+        )
 
 
 def _sentence(spec: SampleSpec, number: int) -> tuple[int, ...]:
@@ -138,7 +123,7 @@ def _sentence(spec: SampleSpec, number: int) -> tuple[int, ...]:
 
 def render_task(task: VideoTask) -> int:
     """Write one label and its video, and return their bytes; runs in a worker."""
-    signer = signer_look(task.seed, task.signer_number)
+    signer = signer_look(task.spec.seed, task.signer_number)
     performance = _perform(task, signer)
     # The names are hidden, so that the rest of a stopped rendering is not taken for an unfinished download.
     beside = task.video.with_name(f".{task.video.name}.part")
@@ -146,7 +131,7 @@ def render_task(task: VideoTask) -> int:
     try:
         label_beside.write_text(json_text(label_document(task, performance)) + "\n", encoding="utf-8")
         label_beside.replace(task.label)
-        _encode(beside, _pictures(task, performance, signer), task.frame_size)
+        _encode(beside, _pictures(task, performance, signer), task.spec.frame_size)
         beside.replace(task.video)
         return task.video.stat().st_size + task.label.stat().st_size
     except OSError as error:
@@ -166,7 +151,7 @@ def _perform(task: VideoTask, signer: Signer) -> Performance:
 
 
 def _seeds(task: VideoTask) -> list[int]:
-    return [task.seed, task.signer_number, 2, *task.item.encode()]
+    return [task.spec.seed, task.signer_number, 2, *task.item.encode()]
 
 
 def _encode(path: Path, pictures: Iterator[av.VideoFrame], frame_size: tuple[int, int]) -> None:
@@ -192,10 +177,10 @@ def _encode(path: Path, pictures: Iterator[av.VideoFrame], frame_size: tuple[int
 
 def _pictures(task: VideoTask, performance: Performance, signer: Signer) -> Iterator[av.VideoFrame]:
     rng = np.random.default_rng([*_seeds(task), sorted(VIEW_DEGREES).index(task.view)])
-    width, height = task.frame_size
+    width, height = frame_size = task.spec.frame_size
     joints = film(performance, signer, task.view)
-    backdrop = studio(signer.background, task.frame_size, rng)
-    noise = noise_field(task.frame_size)
+    backdrop = studio(signer.background, frame_size, rng)
+    noise = noise_field(frame_size)
     luma = np.empty_like(backdrop.y)
     for number in range(performance.num_frames):
         picture = av.VideoFrame(width, height, "yuv420p")

@@ -1,13 +1,9 @@
 """Signs as hand paths, and the timeline of a take: the palms at every frame.
 
-In: a seed, a signer and glosses. Out: a `Performance`, the same for all views, with exactly the spans of the label, and
-arrays of palm positions: x to the picture's right, y down, z to the camera, in sides of the picture's largest square,
-about a point before the chest. Hands are raised, lowered and changed outside the labelled spans.
-
-The trade-off: stylised strokes over 30-45 % of the picture instead of real signs, so that four frames of 112 x 112
-tell them apart and time matters: the pairs 왼쪽/오른쪽 and 위/아래 pass through the same poses in opposite order. The
-direction is the picture's for every signer; handedness only chooses the arm. From the sixth gloss on the motions are
-made up: nobody should learn sign language from them.
+Palm positions are x to the picture's right, y down, z to the camera, in sides of the picture's largest square, about a
+point before the chest. The trade-off: stylised strokes over 30-45 % of the picture instead of real signs, so that four
+frames of 112 x 112 tell them apart and time matters: 왼쪽/오른쪽 and 위/아래 pass through the same poses in opposite
+order. From the sixth gloss on the motions are made up: nobody should learn sign language from them.
 """
 
 from collections.abc import Callable
@@ -112,7 +108,10 @@ def ease(u: Floats) -> Floats:
 
 
 def palm_positions(motion: Motion, u: Floats, *, dominant_arm: int) -> Floats:
-    """Return the palms [N, 2, 3] at times u [N], NaN for a hanging arm; arm 0 is at the picture's left."""
+    """Return the palms [N, 2, 3] at times u [N], NaN for a hanging arm; arm 0 is at the picture's left.
+
+    The direction is the picture's for every signer; handedness only chooses the arm.
+    """
     s = ease(u)
     place_y, extent = PLACES[motion.place]
     moving = np.stack(PATHS[motion.path](s), axis=-1)
@@ -177,7 +176,7 @@ class Stroke:
 
 @dataclass(frozen=True, kw_only=True)
 class Performance:
-    """One take, as all five views film it."""
+    """One take, as all five views film it, with exactly the spans of the label; hands are raised outside them."""
 
     num_frames: int
     strokes: tuple[Stroke, ...]
