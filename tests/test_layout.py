@@ -1,4 +1,7 @@
-"""The house: floors import downwards only, nothing below training imports torch, the command line is lazy."""
+"""The house: floors and rooms import downwards only, rooms stay small, the command line is lazy.
+
+`python -m tests.house` prints the same figures; docs/architecture.md shows the picture.
+"""
 
 import ast
 import os
@@ -10,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import COMMANDS, cli, main
+from tests import house
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ["pipeline", "cache_builder", "training", "inference"]
@@ -37,6 +41,72 @@ def test_a_floor_imports_only_itself_and_floors_below(path: Path) -> None:
     assert not found & above
     if floor < FLOORS.index("training"):
         assert not {name.split(".")[0] for name in found} & TORCH
+
+
+ROOMS = {
+    "pipeline": [
+        "errors", "options", "clip_spec", "runtime", "html", "video", "clips", "datasets", "scan", "synthetic", "cli",
+    ],
+    "cache_builder": [
+        "options", "format", "folder", "reader", "remote", "building", "edit", "report", "cli",
+    ],
+    "training": [
+        "config", "runtime", "model_spec", "doctor", "data", "loader", "transforms", "model", "callbacks", "run", "cli",
+    ],
+    "inference": [
+        "options", "recognizer", "timeline", "videos", "prediction", "evaluation", "export", "open_model", "cli",
+    ],
+}  # fmt: skip
+"""Rooms of each floor, lowest first: a room imports only from rooms before it."""
+MOST_ENTRIES = 11
+MOST_LINES = 400
+LARGEST_CLOSURES = {"cache_builder/reader.py": 15, "pipeline/clips.py": 15, "training/loader.py": 30}
+"""Files that somebody who reads this one may have to open, itself included."""
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_a_room_imports_only_rooms_before_it(floor: str) -> None:
+    order = ROOMS[floor]
+    found = house.rooms(floor)
+    assert found.keys() == set(order)
+    upwards = {
+        f"{room} imports {other}"
+        for room, others in found.items()
+        for other in others
+        if order.index(other) > order.index(room)
+    }
+    assert not upwards
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert house.circles(house.arrows(with_typing=True)) == []
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
+    assert house.circles({node: frozenset(targets) for node, targets in graph.items()}) == [["a", "b", "c"]]
+
+
+def test_a_folder_holds_what_a_head_can_hold() -> None:
+    assert {folder: count for folder, count in house.entries().items() if count > MOST_ENTRIES} == {}
+
+
+def test_no_file_is_long() -> None:
+    assert {file: count for file, count in house.lengths().items() if count > MOST_LINES} == {}
+
+
+@pytest.mark.parametrize(("door", "most"), LARGEST_CLOSURES.items())
+def test_a_door_is_read_with_few_files_open(door: str, most: int) -> None:
+    assert len(house.closure(door)) <= most
+
+
+@pytest.mark.parametrize("folder", house.entries())
+def test_a_folder_says_what_belongs_there(folder: str) -> None:
+    module = house.modules().get(folder.replace("/", "."))
+    if module is None:  # files of a page
+        assert not list((ROOT / folder).glob("*.py"))
+        return
+    assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
 
 
 def modules_after(code: str) -> set[str]:
