@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,17 +90,18 @@ def compare_clips(
         rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
     if not len(rows) or table.cache.clip_spec.num_frames < 2:
         return Comparison(num_all=num_all)
-    seen = _signatures(table.cache, table.positions[rows], progress, threads=threads)
-    is_moving = seen.motion >= STILL_LUMA
-    candidates, is_cut_off = _candidates(seen.moving[is_moving], table.content.codes[rows[is_moving]])
+    positions = table.positions[rows]
+    moving, motion, brightness, is_intact = _signatures(table.cache, positions, progress, threads=threads)
+    is_moving = motion >= STILL_LUMA
+    candidates, is_cut_off = _candidates(moving[is_moving], table.content.codes[rows[is_moving]])
     return Comparison(
         num_clips=len(rows),
         num_all=num_all,
         pairs=tuple(_decided(table, rows[is_moving][candidates])),
         is_cut_off=is_cut_off,
-        still_rows=rows[~is_moving & seen.is_intact],
-        dark_rows=rows[(seen.brightness < DARK_LUMA) & seen.is_intact],
-        damaged_rows=rows[~seen.is_intact],
+        still_rows=rows[~is_moving & is_intact],
+        dark_rows=rows[(brightness < DARK_LUMA) & is_intact],
+        damaged_rows=rows[~is_intact],
     )
 
 
@@ -168,23 +168,13 @@ def _decided(table: ClipTable, candidates: NDArray[np.int64]) -> list[AlikePair]
     return sorted(pairs, key=lambda pair: (worst.index(pair.difference), -pair.likeness, pair.rows))
 
 
-class _Signatures(NamedTuple):
-    """Signatures and brightness of N clips; zeros for damaged clips."""
-
-    moving: NDArray[np.float32]
-    """Vectors of length 1, float32 [N, D]."""
-    motion: NDArray[np.float32]
-    """Root mean square of the luma's changes, float32 [N]."""
-    brightness: NDArray[np.float32]
-    """Mean luma, float32 [N]."""
-    is_intact: NDArray[np.bool_]
-    """False where a clip's bytes are not those that were written."""
-
-
 def _signatures(
     cache: Cache, positions: NDArray[np.int64], progress: Callable[[int], None], *, threads: int
-) -> _Signatures:
-    """Return the coarse signatures of the clips at these positions, at least one."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return coarse signatures of N clips as vectors of length 1, [N, D], and their motion, brightness and intactness.
+
+    Motion is the root mean square of the luma's changes, brightness the mean luma. They are zeros for damaged clips.
+    """
     num_frames = cache.clip_spec.num_frames
     num_moments = min(MOMENTS, num_frames)
     moments = ((np.arange(num_moments) + 0.5) * num_frames / num_moments).astype(int)
@@ -194,7 +184,8 @@ def _signatures(
         fields = _fields(_luma(cache, clips)[:, moments], FIELDS)
         parts.append((*_moving_part(fields), fields.mean(axis=(1, 2, 3)), is_intact))
         progress(first + len(clips))
-    return _Signatures(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    moving, motion, brightness, is_intact = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return moving, motion, brightness, is_intact
 
 
 def _read(cache: Cache, positions: NDArray[np.int64], threads: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

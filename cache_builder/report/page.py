@@ -41,7 +41,7 @@ from signprep.cache_builder.report.statistics import (
 )
 from signprep.pipeline.datasets.annotations import normal_gloss
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.html.page import Card, Chart, render_page, round_up
+from signprep.pipeline.html.page import Chart, render_page, round_up
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.progress import progress_bar
@@ -59,9 +59,6 @@ LISTED_CLIPS = 600_000
 """The page lists so many clips: those of the first classes of a larger cache."""
 FILTERS = ("signer", "view", "split", "source")
 """Columns by which the page filters, besides the gloss."""
-CURVE_POINTS = 600
-MOST_LABELS = 7
-"""Under the durations there are about so many labels."""
 MAX_BYTES = 20_000_000
 SHOWN_PAIRS = 12
 _ROOM_FOR_LISTS = 100_000
@@ -98,12 +95,13 @@ def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOption
     findings = worst_first([*index_findings(table), *footage_findings(table, comparison)])
     listed = listed_rows(table, classes)
     clips = packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}")
-    page = partial(_page, table, findings, clips, _pairs_to_show(comparison, listed))
+    places = {row: place for place, row in enumerate(listed.tolist())}
+    page = partial(_page, table, findings, clips, _pairs_to_show(comparison, places))
     # The page without its pictures tells how much room they have.
     room = MAX_BYTES - len(page().encode()) - _ROOM_FOR_LISTS
     plan, pictures = _pictures(table, classes, comparison, options, room)
     notes = _notes(table, listed, len(pictures), plan.num_asked - len(pictures))
-    html = page(notes=notes, pictures=_packed_pictures(listed, plan.quality.side, pictures)).encode()
+    html = page(notes=notes, pictures=_packed_pictures(places, plan.quality.side, pictures)).encode()
     with atomic_write(path) as part:
         part.write_bytes(html)
     return WrittenReport(
@@ -145,9 +143,8 @@ def _compared(table: ClipTable, options: ReportOptions) -> Comparison:
         return compare_clips(table, most=most, threads=options.threads or 1, progress=progress)
 
 
-def _pairs_to_show(comparison: Comparison, listed: NDArray[np.int64]) -> dict[str, list[tuple[int, int]]]:
+def _pairs_to_show(comparison: Comparison, places: Mapping[int, int]) -> dict[str, list[tuple[int, int]]]:
     """Return pairs to show as pictures, as places in the list of clips, by the kind of finding."""
-    places = {row: place for place, row in enumerate(listed.tolist())}
     pairs: dict[str, list[tuple[int, int]]] = {}
     for pair in comparison.pairs[:SHOWN_PAIRS]:
         if all(row in places for row in pair.rows):
@@ -193,15 +190,9 @@ def _page(
     notes: Sequence[str] = (),
     pictures: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the page.
+    """Return the page: `clips` come from `packed_clips`, `pictures` from `_packed_pictures`.
 
-    Args:
-        table: has the clips of the cache.
-        findings: come in the order in which they are shown.
-        clips: are those that are listed, from `packed_clips`.
-        pairs: are clips to show side by side, as places in that list, by kind of finding.
-        notes: say what the lists leave out.
-        pictures: come from `_packed_pictures`.
+    `pairs` are clips to show side by side, as places in the list of clips, by kind of finding.
     """
     found = balances(table)
     glosses, lasting = found.pop("gloss", None), durations(table)
@@ -211,7 +202,7 @@ def _page(
         scripts=[f"{name}.js" for name in SCRIPTS],
         title=cache_name(table.cache),
         about=about_cache(table.cache),
-        figures=[Card(name, figure, [more]) for name, figure, more in main_figures(table)],
+        figures=[(name, figure, [more]) for name, figure, more in main_figures(table)],
         table=table,
         findings=findings,
         pairs=pairs,
@@ -222,7 +213,7 @@ def _page(
             if name == "split" or len(balance.names) > 1
         ],
         classes=_class_tables(glosses) if glosses else None,
-        durations={"chart": _histogram(lasting), "told": _told(lasting)} if lasting else None,
+        durations=_durations(lasting) if lasting else None,
         coverage=coverage(table),
         clips=clips,
         notes=notes,
@@ -260,24 +251,20 @@ def _class_tables(balance: Balance) -> dict[str, Any]:
     return {"curve": _class_curve(totals), "told": told, "tables": tables}
 
 
-def _told(lasting: Durations) -> str:
-    least, low, median, high, most = lasting.quantiles_seconds
-    return (
-        f"From {least:.2f} to {most:.2f} s, half of the clips under {median:.2f} s, nine tenths between {low:.2f} and "
-        f"{high:.2f} s."
-    )
-
-
-def _histogram(lasting: Durations) -> Markup:
-    """Return a chart of how many clips last how long."""
+def _durations(lasting: Durations) -> dict[str, Any]:
+    """Return a chart of how many clips last how long, and its quantiles in a sentence."""
     edges, clips = lasting.edges_seconds.tolist(), lasting.clips.tolist()
     chart = _chart_of_clips("Durations of the clips", max(clips), (edges[0], edges[-1]))
     for start, end, number in zip(edges[:-1], edges[1:], clips, strict=True):
         chart.column(start, end, number, f"{start:g} to {end:g} s: {number:,} clips")
-    chart.x_axis({edge: f"{edge:g} s" for edge in edges[:: -(-len(clips) // MOST_LABELS)]})
-    median = lasting.quantiles_seconds[2]
+    chart.x_axis({edge: f"{edge:g} s" for edge in edges[:: -(-len(clips) // 7)]})  # about seven labels
+    least, low, median, high, most = lasting.quantiles_seconds
     chart.mark(median, f"median {median:.2f} s")
-    return chart.svg()
+    told = (
+        f"From {least:.2f} to {most:.2f} s, half of the clips under {median:.2f} s, nine tenths between {low:.2f} and "
+        f"{high:.2f} s."
+    )
+    return {"chart": chart.svg(), "told": told}
 
 
 def _class_curve(clips: NDArray[np.int64]) -> Markup:
@@ -285,7 +272,7 @@ def _class_curve(clips: NDArray[np.int64]) -> Markup:
     ordered = np.sort(clips)[::-1]
     num_classes = len(ordered)
     chart = _chart_of_clips("Clips of the classes, the largest first", int(ordered[0]), (0, num_classes))
-    shown = np.linspace(0, num_classes - 1, min(CURVE_POINTS, num_classes)).round().astype(int).tolist()
+    shown = np.linspace(0, num_classes - 1, min(600, num_classes)).round().astype(int).tolist()
     steps = [(place + width, int(ordered[place])) for place in shown for width in (0, num_classes / len(shown))]
     chart.line("area", [(0, 0), *steps, (num_classes, 0)])
     labels = [round((num_classes - 1) * quarter / 4) for quarter in range(5)]
@@ -336,9 +323,8 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
 
 
-def _packed_pictures(rows: NDArray[np.int64], side: int, by_row: Mapping[int, str]) -> dict[str, Any]:
+def _packed_pictures(places: Mapping[int, int], side: int, by_row: Mapping[int, str]) -> dict[str, Any]:
     """Return the pictures of the listed rows, `side` pixels wide: each one's place in the list, and its base64."""
-    places = {row: place for place, row in enumerate(rows.tolist()) if row in by_row}
     shown = [row for row in by_row if row in places]
     return {"side": side, "clips": [places[row] for row in shown], "webp": [by_row[row] for row in shown]}
 

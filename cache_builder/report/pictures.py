@@ -26,11 +26,6 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.pipeline.errors import CacheCorruptError, SignprepError
 
-SHORTEST_MILLISECONDS = 20
-"""Browsers slow a frame that is shown for less down to a tenth of a second."""
-SECONDS_UNKNOWN = 1.0
-"""A clip whose index does not tell its length plays for so long."""
-
 STILL_CODECS: Mapping[str, tuple[str, str]] = {
     ".png": ("png", "rgb24"),
     ".jpg": ("mjpeg", "yuvj420p"),
@@ -51,15 +46,13 @@ _VIDEO_CODECS: tuple[tuple[str, dict[str, str]], ...] = (
     ("mpeg4", {"qscale": "2", "flags": "+qscale"}),
 )
 """Names and options of encoders; the first that PyAV has is taken."""
-_BT601, _LIMITED = 6, 1
-"""FFmpeg's numbers of a cache's matrix and range."""
 
 
 def clip_seconds(cache: Cache, position: int) -> float:
-    """Return how long the clip at a position lasts."""
+    """Return how long the clip at a position lasts, or 1 if the index does not tell."""
     row = cache.index.slice(position, 1).select(["clip_start_seconds", "clip_end_seconds"]).to_pylist()[0]
     start, end = row["clip_start_seconds"], row["clip_end_seconds"]
-    return end - start if start is not None and end is not None and end > start else SECONDS_UNKNOWN
+    return end - start if start is not None and end is not None and end > start else 1.0
 
 
 def clip_frames(
@@ -91,7 +84,8 @@ def animated_webp(frames: Sequence[av.VideoFrame], seconds: float, quality: int)
     file = io.BytesIO()
     with av.open(file, "w", format="webp", options={"loop": "0"}) as container:
         stream = container.add_stream("libwebp_anim", rate=1000, options={"quality": str(quality)})
-        _encode(container, stream, frames, max(SHORTEST_MILLISECONDS, round(1000 * seconds / len(frames))))
+        # Browsers slow a frame that is shown for less than 20 ms down to a tenth of a second.
+        _encode(container, stream, frames, max(20, round(1000 * seconds / len(frames))))
     return file.getvalue()
 
 
@@ -102,8 +96,9 @@ def mp4(frames: Sequence[av.VideoFrame], seconds: float) -> bytes:
     with av.open(file, "w", format="mp4") as container:
         stream = cast(VideoStream, container.add_stream(codec, rate=1000, options=options))
         context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _BT601
-        context.color_range = _LIMITED
+        # FFmpeg's numbers of a cache's matrix and range: BT.601, limited.
+        context.colorspace = context.color_primaries = context.color_trc = 6
+        context.color_range = 1
         _encode(container, stream, frames, max(1, round(1000 * seconds / len(frames))))
     return file.getvalue()
 
@@ -163,6 +158,12 @@ class Quality(NamedTuple):
 LARGE, MEDIUM, SMALL, SMALLEST = Quality(128, 12, 50), Quality(96, 8, 45), Quality(80, 6, 40), Quality(64, 6, 35)
 
 
+def moving_picture(cache: Cache, position: int, seconds: float, quality: Quality) -> str:
+    """Return a clip as an animated WebP in base64. Raises CacheCorruptError if it is damaged."""
+    frames = clip_frames(cache, cache.read([position])[0], most=quality.frames, side=quality.side)
+    return base64.b64encode(animated_webp(frames, seconds, quality.webp)).decode("ascii")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PicturePlan:
     """A choice of clips, and the size of their pictures."""
@@ -179,14 +180,9 @@ def plan_pictures(
 ) -> PicturePlan:
     """Return the largest set of pictures that fits into `max_bytes` of base64.
 
-    A few clips are tried first. Four clips a class are better than one, and small pictures better than none: of 3,000
-    classes in 15 MB that is one of 96 pixels each.
-
-    Args:
-        table: has the clips of the cache.
-        classes: are rows of each class, the most telling first.
-        max_bytes: holds all pictures together.
-        always: are rows that are shown whatever the number of classes.
+    `classes` are rows of each class, the most telling first; rows of `always` are shown whatever their number. A few
+    clips are tried first. Four clips a class are better than one, and small pictures better than none: of 3,000 classes
+    in 15 MB that is one of 96 pixels each.
     """
     firsts = [rows[0] for rows in classes if rows]
     tried = [firsts[place] for place in np.linspace(0, len(firsts) - 1, min(TRIED_CLIPS, len(firsts))).astype(int)]
@@ -236,12 +232,9 @@ def make_pictures(
 def _picture(table: ClipTable, row: int, quality: Quality) -> str | None:
     """Return a picture in base64, or None if the clip is damaged."""
     try:
-        clip = table.cache.read([int(table.positions[row])])[0]
+        return moving_picture(table.cache, int(table.positions[row]), float(table.durations_seconds[row]), quality)
     except CacheCorruptError:
         return None
-    frames = clip_frames(table.cache, clip, most=quality.frames, side=quality.side)
-    data = animated_webp(frames, float(table.durations_seconds[row]), quality.webp)
-    return base64.b64encode(data).decode("ascii")
 
 
 def shown_rows(table: ClipTable, classes: NDArray[np.int64], most: int) -> list[list[int]]:

@@ -21,12 +21,9 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.runtime.text import byte_size, counted, time_span
 from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING
 
-MOST_BINS = 30
 _STEPS_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 GRAVITIES = {ERROR: "wrong", WARNING: "look", NOTE: "note"}
 """Names of severities under the JSON key `gravity`, which programs written before `severity` read."""
-LONG_TAIL_PERCENT = 99.5
-"""Percentage of clips for whose durations there are bins; the last bin holds the longer ones too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +46,7 @@ class Durations:
     """Numbers of clips by their lengths."""
 
     edges_seconds: NDArray[np.float64]
-    """Edges of half-open bins, float64 [bins + 1]; the last bin holds longer clips too."""
+    """Edges of half-open bins, float64 [bins + 1]."""
     clips: NDArray[np.int64]
     quantiles_seconds: tuple[float, ...]
     """Least, 5 %, median, 95 %, greatest."""
@@ -87,7 +84,8 @@ def durations(table: ClipTable) -> Durations | None:
     seconds = table.durations_seconds[table.is_ok]
     if not len(seconds):
         return None
-    edges = bin_edges(float(seconds.min()), float(np.percentile(seconds, LONG_TAIL_PERCENT)))
+    # A few clips that last very long would leave the others one bin: the last bin holds them too.
+    edges = bin_edges(float(seconds.min()), float(np.percentile(seconds, 99.5)))
     # Differences of times may lie below the first edge by their last bit.
     clips, _ = np.histogram(np.clip(seconds, edges[0], edges[-1]), edges)
     return Durations(
@@ -103,7 +101,7 @@ def bin_edges(least: float, most: float) -> NDArray[np.float64]:
     >>> bin_edges(0.9, 1.3)[[0, -1]].tolist()
     [0.9, 1.32]
     """
-    step = next((step for step in _STEPS_SECONDS if (most - least) / step <= MOST_BINS - 2), _STEPS_SECONDS[-1])
+    step = next((step for step in _STEPS_SECONDS if (most - least) / step <= 28), _STEPS_SECONDS[-1])
     first, last = np.floor(least / step + 1e-9), np.floor(most / step + 1e-9) + 1
     return np.round(np.arange(first, last + 1) * step, 6)
 
@@ -212,17 +210,15 @@ def main_figures(table: ClipTable) -> list[tuple[str, str, str]]:
     by_split = " · ".join(f"{number:,} {name or 'without split'}" for name, number in splits if number)
     stored_bytes = sum(entry.num_bytes for entry in cache.manifest.objects.values())
     classes = table.gloss.counts(ok)
-    num_takes = len(np.unique(table.take.codes[ok]))
     num_videos = len(np.unique(table.video.codes[ok]))
-    seconds = float(table.durations_seconds[ok].sum())
     median = f"median {counted(int(np.median(classes)), 'clip')} a class" if len(classes) else ""
     return [
         ("clips", f"{num_ok:,}", by_split),
         ("classes", f"{len(classes):,}", median),
         ("signers", f"{len(table.signer.known):,}", "" if table.signer.known else "no names of signers"),
         ("views", f"{len(table.view.known):,}", ", ".join(table.view.known[:8]) or "no names of views"),
-        ("takes", f"{num_takes:,}", f"of {counted(num_videos, 'video')}"),
-        ("time", time_span(seconds), "of all clips together"),
+        ("takes", f"{len(np.unique(table.take.codes[ok])):,}", f"of {counted(num_videos, 'video')}"),
+        ("time", time_span(float(table.durations_seconds[ok].sum())), "of all clips together"),
         ("failed", f"{num_failed:,}", "could not be decoded" if num_failed else "every clip was decoded"),
         ("size", byte_size(stored_bytes), f"{counted(cache.info.num_shards, 'shard')}"),
     ]

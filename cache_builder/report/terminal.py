@@ -1,8 +1,7 @@
 """A cache, or one of its clips, in the terminal: tables with bars, findings, and frames as pictures.
 
 In: figures and findings, or a clip. Out: text on a rich console. Names come from label files: they are text, never
-markup. Frames are shown by kitty's or iTerm2's protocol where the terminal is known to have it, else as coloured half
-blocks, two pixels a character.
+markup. Frames are shown by kitty's or iTerm2's protocol, or as coloured half blocks, two pixels a character.
 """
 
 import base64
@@ -52,18 +51,27 @@ SHOWN_LINES = 3
 
 FRAMES_A_ROW = 8
 SHOWN_FRAMES = 16
-WEBP_QUALITY = 85
 _TOLD = ("segment_id", "gloss", "signer", "view", "split", "take", "video", "video_hash")
 _KITTY_BLOCK = 4096
-_FEWEST_CELLS = 18
-"""Characters that a frame is wide at least, drawn with half blocks."""
 
 
 def print_cache(
     description: dict[str, Any], table: ClipTable, findings: Sequence[ClipFinding], console: Console
 ) -> None:
     """Print a cache's settings, clips by name and split, durations and findings."""
-    _print_overview(table.cache, description, console)
+    ratio = description["ratio_to_raw_rgb"]
+    size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size as raw RGB" if ratio else "")
+    overview = [
+        ("cache", description["path"]),
+        ("format", f"{description['format_version']}, codec {description['codec']}"),
+        ("clips", f"{description['clips']:,} of {description['positions']:,}, in {description['shards']:,} shards"),
+        ("clip", clip_shape(table.cache.clip_spec)),
+        ("classes", f"{description['classes']:,}"),
+        ("videos", f"{description['videos']:,}, of {counted(description['takes'], 'take')}"),
+        ("size", size),
+        ("fingerprint", description["fingerprint"]),
+    ]
+    print_facts(overview, console)
     for balance in balances(table).values():
         _print_balance(balance, table.split.names, console)
     if found := durations(table):
@@ -76,23 +84,8 @@ def print_cache(
             console.print(Text(f"  ... and {num_more:,} more", style="dim"))
 
 
-def _print_overview(cache: Cache, description: dict[str, Any], console: Console) -> None:
-    ratio = description["ratio_to_raw_rgb"]
-    size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size as raw RGB" if ratio else "")
-    rows = [
-        ("cache", description["path"]),
-        ("format", f"{description['format_version']}, codec {description['codec']}"),
-        ("clips", f"{description['clips']:,} of {description['positions']:,}, in {description['shards']:,} shards"),
-        ("clip", clip_shape(cache.clip_spec)),
-        ("classes", f"{description['classes']:,}"),
-        ("videos", f"{description['videos']:,}, of {counted(description['takes'], 'take')}"),
-        ("size", size),
-        ("fingerprint", description["fingerprint"]),
-    ]
-    _print_facts(rows, console)
-
-
-def _print_facts(rows: Sequence[tuple[str, str]], console: Console) -> None:
+def print_facts(rows: Sequence[tuple[str, str]], console: Console) -> None:
+    """Print names, which are bold, and their values."""
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows:
         facts.add_row(Text(name, style="bold"), Text(printable(value)))
@@ -173,7 +166,7 @@ def show_clip(cache: Cache, position: int, output: Path | None, console: Console
         ("seconds", f"{row['clip_start_seconds']:.3f} to {row['clip_end_seconds']:.3f}"),
         ("stored", f"{row['stored_bytes']:,} bytes"),
     ]
-    _print_facts(facts, console)
+    print_facts(facts, console)
     if output is not None:
         picture = contact_sheet(clip_frames(cache, clip), min(FRAMES_A_ROW, len(clip)))
         with atomic_write(output) as part:
@@ -205,7 +198,7 @@ def play_clip(cache: Cache, position: int, output: Path, speed: float) -> str:
     require_writable(output)
     frames = clip_frames(cache, cache.read([position])[0])
     seconds = clip_seconds(cache, position) / speed
-    data = mp4(frames, seconds) if output.suffix.lower() == ".mp4" else animated_webp(frames, seconds, WEBP_QUALITY)
+    data = mp4(frames, seconds) if output.suffix.lower() == ".mp4" else animated_webp(frames, seconds, 85)
     with atomic_write(output) as part:
         part.write_bytes(data)
     return f"{output}: clip {position} ({printable(row['gloss'])}), {len(frames)} frames in {seconds:.2f} s"
@@ -243,12 +236,12 @@ def iterm_picture(png: bytes) -> str:
 def cells_a_frame(console_width: int, num_frames: int) -> tuple[int, int]:
     """Return how many frames go side by side in a terminal, and how many characters each is wide, an even number.
 
-    Rows are full: 16 frames are never shown as 5, 5, 5 and 1.
+    A frame is 18 characters wide or more if there is room. Rows are full: 16 frames are never shown as 5, 5, 5 and 1.
 
     >>> cells_a_frame(80, 16)
     (4, 18)
     """
-    most = max(1, (console_width + FRAME_GAP) // (_FEWEST_CELLS + FRAME_GAP))
+    most = max(1, (console_width + FRAME_GAP) // (18 + FRAME_GAP))
     columns = max(number for number in range(1, min(most, num_frames) + 1) if num_frames % number == 0)
     width = min(64, (console_width + FRAME_GAP) // columns - FRAME_GAP)
     return columns, max(2, width - width % 2)

@@ -20,9 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Z_95 = 1.959964
-"""Normal quantile of a two-sided 95 % interval."""
-
 RESAMPLES, SEED = 1000, 0
 """Percentiles of a thousand resamples of the bootstrap are good to about a tenth of the interval."""
 
@@ -49,7 +46,7 @@ def wilson(correct: int, total: int) -> Interval:
     >>> [round(end, 4) for end in wilson(8, 10)]
     [0.4902, 0.9433]
     """
-    share, z = correct / total, Z_95
+    share, z = correct / total, 1.959964  # the normal quantile of a two-sided 95 % interval
     scale = 1 + z * z / total
     middle = (share + z * z / (2 * total)) / scale
     half = z / scale * float(np.sqrt(share * (1 - share) / total + z * z / (4 * total * total)))

@@ -4,7 +4,6 @@ In: the dictionary of `describe_evaluation`, and the cache for pictures of mista
 rows. Names come from label files: they are text, never markup.
 """
 
-import base64
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -16,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.pictures import animated_webp, clip_frames, clip_seconds
-from signprep.pipeline.html.page import Card, Chart, render_page
+from signprep.cache_builder.report.pictures import Quality, clip_seconds, moving_picture
+from signprep.cache_builder.report.terminal import print_facts
+from signprep.pipeline.html.page import Chart, render_page
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.text import counted, printable
 
@@ -28,7 +28,7 @@ MANY = 20
 """Rows of a table of signers, views or sources that are shown; all are in the JSON."""
 SHOWN_MISTAKES, SHOWN_ROWS = 24, 30
 """Mistaken clips and rows of a table that the page shows."""
-PICTURE_SIDE, PICTURE_FRAMES, PICTURE_QUALITY = 160, 16, 55
+PICTURES = Quality(side=160, frames=16, webp=55)
 
 
 def percent(share: float | None) -> str:
@@ -105,11 +105,8 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 10) -> None:
-    """Print an evaluation as tables, with the `most` hardest glosses and most frequent mistakes."""
-    overview = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in facts(document):
-        overview.add_row(Text(name, style="bold"), Text(printable(value)))
-    console.print(overview)
+    """Print an evaluation as tables, with `most` of the hardest glosses and of the most frequent mistakes."""
+    print_facts(facts(document), console)
     _table(console, "accuracy", ("", "", "95 % over clips", "95 % over takes"), headline(document))
     if views := document["views"]:
         rows_of_views = [
@@ -124,7 +121,13 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         _print_groups(console, "hardest glosses", worst)
     if pairs := confused_rows(document):
         _table(console, f"most frequent mistakes ({len(pairs)})", CONFUSED_COLUMNS, pairs[:most])
-    _print_calibration(document, console)
+    _table(console, "calibration", CALIBRATION_COLUMNS, calibration_rows(document))
+    kept = [
+        (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"]), f"{row['clips']:,}")
+        for row in calibrations(document)[-1][1]["coverage"]
+        if row["threshold"] in SHOWN_THRESHOLDS
+    ]
+    _table(console, "predictions at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
     for remark in remarks(document):
         console.print(f"note: {printable(remark)}", markup=False, highlight=False)
 
@@ -168,16 +171,6 @@ def _print_groups(console: Console, name: str, rows: Sequence[dict[str, Any]]) -
     _table(console, title, ("", "", "95 % over clips", "correct"), lines[:MANY])
 
 
-def _print_calibration(document: dict[str, Any], console: Console) -> None:
-    _table(console, "calibration", CALIBRATION_COLUMNS, calibration_rows(document))
-    kept = [
-        (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"]), f"{row['clips']:,}")
-        for row in calibrations(document)[-1][1]["coverage"]
-        if row["threshold"] in SHOWN_THRESHOLDS
-    ]
-    _table(console, "predictions at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
-
-
 def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns))
     for number, name in enumerate(columns):
@@ -193,16 +186,11 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 
 def write_html(document: dict[str, Any], cache: Cache, path: Path) -> None:
     """Write the report of an evaluation of this cache. Raises SignprepError if it cannot be written."""
-    pictures = [_moving_picture(cache, row["position"]) for row in document["mistaken"][:SHOWN_MISTAKES]]
+    positions = [row["position"] for row in document["mistaken"][:SHOWN_MISTAKES]]
+    webps = (moving_picture(cache, position, clip_seconds(cache, position), PICTURES) for position in positions)
+    pictures = [f"data:image/webp;base64,{webp}" for webp in webps]
     with atomic_write(path) as part:
         part.write_text(html_page(document, pictures), encoding="utf-8")
-
-
-def _moving_picture(cache: Cache, position: int) -> str:
-    """Return a clip as the data URI of a WebP that repeats without end."""
-    frames = clip_frames(cache, cache.read([position])[0], most=PICTURE_FRAMES, side=PICTURE_SIDE)
-    data = animated_webp(frames, clip_seconds(cache, position), PICTURE_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
 
 
 def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
@@ -233,10 +221,10 @@ def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
     )
 
 
-def _cards(document: dict[str, Any]) -> list[Card]:
+def _cards(document: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
     """Return the main figures, each with its intervals."""
     cards = [
-        Card(name, share, [f"{ends} over {of}" for ends, of in ((by_clip, "clips"), (by_take, "takes")) if ends != "-"])
+        (name, share, [f"{ends} over {of}" for ends, of in ((by_clip, "clips"), (by_take, "takes")) if ends != "-"])
         for name, share, by_clip, by_take in headline(document)
     ]
     if views := document["views"]:
@@ -244,7 +232,7 @@ def _cards(document: dict[str, Any]) -> list[Card]:
             f"{span(views['averaged_interval'])} over performances",
             f"{percent(views['single_view_accuracy'])} from one view",
         ]
-        cards.append(Card("views averaged", percent(views["averaged_accuracy"]), details))
+        cards.append(("views averaged", percent(views["averaged_accuracy"]), details))
     return cards
 
 

@@ -12,31 +12,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from typing import Any, NamedTuple
+from itertools import count
+from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from signprep.pipeline.runtime.text import counted
 
-ABSENT = "\N{EN DASH}"
-"""Stands in place of a name that nobody knows."""
 NUM_COLOURS = 5
 """The style sheet has so many colours of series, `part0` to `part4`."""
-WIDE = 400
-"""Charts of more units are shrunk on a phone; the style sheet gives them larger letters there."""
 Point = tuple[float, float]
 
 _KIT = files("signprep.pipeline.html")
-
-
-class Card(NamedTuple):
-    """A main figure, for the macro `cards` of `parts.html`."""
-
-    name: str
-    figure: str
-    details: Sequence[str]
-    """Lines under the figure."""
 
 
 def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
@@ -64,7 +52,7 @@ def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = 
     environment = Environment(
         loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": "{:,}".format, "known": lambda name: ABSENT if name is None else name}
+    environment.filters |= {"number": "{:,}".format, "known": lambda name: "\N{EN DASH}" if name is None else name}
     environment.globals |= {"bar": bar, "counted": counted}
     frame = {"policy": policy, "style": style, "script": script, "about": ()}
     return environment.get_template(template).render(frame | values)
@@ -101,12 +89,8 @@ def round_up(number: int) -> int:
     >>> [round_up(number) for number in (1, 7, 36, 1_300)]
     [4, 8, 40, 2000]
     """
-    size = 1
-    while True:
-        for factor in (4, 8, 12, 20, 28):
-            if number <= factor * size:
-                return factor * size
-        size *= 10
+    ends = (factor * 10**power for power in count() for factor in (4, 8, 12, 20, 28))
+    return next(end for end in ends if number <= end)
 
 
 @dataclass(kw_only=True)
@@ -184,7 +168,8 @@ class Chart:
 
     def svg(self) -> Markup:
         """Return the chart."""
-        kind = "chart wide" if self.width > WIDE else "chart"
+        # Wide charts are shrunk on a phone; the style sheet gives them larger letters there.
+        kind = "chart wide" if self.width > 400 else "chart"
         whole = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
         return whole.format(kind, self.width, self.height, self.title, Markup("").join(self._parts))
 

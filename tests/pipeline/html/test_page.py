@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from signprep.pipeline.html.page import Card, Chart, bar, render_page
+from signprep.pipeline.html.page import Chart, bar, render_page
 from tests.pipeline.html.parsed import ParsedPage, require_self_contained
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ def chart_of(name: str) -> Chart:
 
 @pytest.mark.parametrize("scripts", [(), ("own.js",)])
 def test_a_page_needs_no_other_file_and_hostile_names_are_text(folder: Path, scripts: tuple[str, ...]) -> None:
-    figures = [Card(HOSTILE, HOSTILE, [HOSTILE])]
+    figures = [(HOSTILE, HOSTILE, [HOSTILE])]
     values = {"title": HOSTILE, "about": [HOSTILE], "name": HOSTILE, "figures": figures}
     html = render_page(folder, "own.html", scripts=scripts, chart=chart_of(HOSTILE).svg(), **values)
     page = ParsedPage(html)
