@@ -74,7 +74,9 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
             relative = path.relative_to(root).as_posix()
             if name.startswith(_APPLE_DOUBLE):
                 continue
-            if not relative.isprintable() and (named := _readable(relative)) != relative:
+            # Bytes of a name that are not UTF-8 are shown as escapes.
+            named = os.fsencode(relative).decode("utf-8", "backslashreplace")
+            if not relative.isprintable() and named != relative:
                 unreadable(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
                 continue
             if name.lower().endswith(".zip"):
@@ -273,8 +275,3 @@ def hash_possible_duplicates(roots: DataRoots, videos: Iterable[str]) -> dict[st
 
 def _is_hidden(folder: str) -> bool:
     return folder.startswith(".") or folder == "__MACOSX"
-
-
-def _readable(name: str) -> str:
-    """Return a name in which bytes that are not UTF-8 are shown as escapes."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -99,12 +99,9 @@ def coverage(database: ScanDatabase) -> list[dict[str, Any]]:
         for table in ("missing_words", "missing_views"):
             query = f"SELECT COUNT(*) FROM {table} WHERE kind IS ? AND source IS ?"
             row[table] = database.value(query, (row["kind"], row["source"])) if compared else None
-        row["views"] = "".join(sorted((row["views"] or "").split(","), key=_view_order))
+        # AIHub's order comes first.
+        row["views"] = "".join(sorted((row["views"] or "").split(","), key=lambda view: ("FUDLR".find(view) % 6, view)))
     return rows
-
-
-def _view_order(view: str) -> tuple[int, str]:
-    return "FUDLR".find(view) % 6, view  # AIHub's order first
 
 
 def _compared(database: ScanDatabase) -> bool:

@@ -6,15 +6,14 @@ frames of 112 x 112 tell them apart and time matters: 왼쪽/오른쪽 and 위/�
 order. From the sixth gloss on the motions are made up: nobody should learn sign language from them.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-GLOSSES = tuple(
-    gloss.strip()
-    for line in """
+_WORDS = """
 왼쪽, 오른쪽, 위, 아래, 중앙, 어쩔 수 없다, 3.1절, 걷다, 가족, 감사
 학교, 병원, 사랑, 시간, 오늘, 내일, 어제, 아침, 저녁, 친구
 물, 밥, 집, 길, 비, 눈, 바람, 하늘, 바다, 산
@@ -35,10 +34,8 @@ GLOSSES = tuple(
 축하, 약속, 생일, 결혼, 여행, 운동, 음악, 영화, 사진, 컴퓨터
 전화, 편지, 신문, 책, 연필, 종이, 가방, 옷, 신발, 모자
 안경, 시계, 우산, 열쇠, 지갑, 돈, 우유, 커피, 과일, 김치
-""".strip().splitlines()
-    for gloss in line.split(",")
-)
-
+"""
+GLOSSES = tuple(re.split(", |\n", _WORDS.strip()))
 
 Floats = NDArray[np.float64]
 

@@ -169,7 +169,7 @@ def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> N
     """Paint one frame's figure over a canvas's background."""
     height, width = canvas.y.shape
     side = min(width, height)
-    size = side * joints.scale
+    size = side * signer.body_scale
 
     def at(points: Floats) -> Points:
         return points * side + (width / 2, height / 2)

@@ -135,7 +135,6 @@ class Joints:
     nearer_arm: int
     """The arm that is drawn last."""
     shapes: tuple[tuple[str, str], ...]
-    scale: float
 
 
 def film(performance: Performance, signer: Signer, view: str) -> Joints:
@@ -170,7 +169,6 @@ def film(performance: Performance, signer: Signer, view: str) -> Joints:
         # From the side the arm on the camera's side covers the other; else the moving hand stays in sight.
         nearer_arm={"L": 0, "R": 1}.get(view, signer.dominant_arm),
         shapes=hands.shapes,
-        scale=signer.body_scale,
     )
 
 
