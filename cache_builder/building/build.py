@@ -45,14 +45,14 @@ from signprep.cache_builder.folder.local_records import (
     with_hashes,
     write_stamps,
 )
-from signprep.cache_builder.folder.space import check_space_left
-from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, write_state
+from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, free_bytes, write_state
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.runtime.text import byte_size
 
 Target: TypeAlias = "FolderTarget | RemoteTarget"
 """A place that a cache is built at, for the process that runs the build."""
@@ -190,6 +190,16 @@ def _build_shards(
 
         run_tasks(missing, left, _shard_or_error, done, run, worker_requirements(plan, *paths))
     return num_reused
+
+
+def check_space_left(out: Path, *, num_bytes: int, num_done: int, num_left: int) -> None:
+    """Raise CacheError if the disk will not hold the shards that are still to come, judged by those that are done."""
+    needed = num_bytes / num_done * num_left
+    if (free := free_bytes(out)) < needed:
+        raise CacheError(
+            f"{out}: {byte_size(free)} are free, but the rest of this build will need about {byte_size(needed)}; "
+            "make room, and the same command goes on"
+        )
 
 
 def _shard_or_error(task: ShardTask) -> ShardResult | SignprepError:

@@ -1,28 +1,37 @@
-"""From annotations to a cache in one call: assign splits, plan, build, and say what came of it."""
+"""From annotations to a cache in one call: assign splits, plan, build, and say what came of it.
+
+A dry run says before what it will take: a handful of videos, spread evenly over the plan, is decoded and encoded in
+this process, and scaled up. That is a few seconds for an answer within some 20 %.
+"""
 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from signprep.cache_builder.building.build import BuildResult, build
 from signprep.cache_builder.building.clip_pool import check_pool
-from signprep.cache_builder.building.estimate import estimate_build
+from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.remote_target import check_url
 from signprep.cache_builder.building.workers import PoolUse, RunOptions
-from signprep.cache_builder.folder.space import check_space
+from signprep.cache_builder.folder.transaction import free_bytes
+from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, shown
-from signprep.pipeline.datasets.annotations import Annotations, Problem
+from signprep.pipeline.clips import Clip
+from signprep.pipeline.datasets.annotations import Annotations, Problem, Segment
 from signprep.pipeline.datasets.files import hash_possible_duplicates
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
-from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.errors import AnnotationError, CacheError
+from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted, first_lines, time_span
 
 SHOWN_LINES = 5
 """Lines of each list in the summary; the index has all."""
+SMALLEST_RATIO = 0.05
+"""Share of raw RGB: half of what the strongest codec reached on real AIHub clips."""
 
 
 def plan_annotations(
@@ -74,12 +83,23 @@ def build_from_annotations(
     plan, found = plan_annotations(annotations, options, splits)
     started = time.monotonic()
     if isinstance(out, Path):
-        check_space(out, num_clips=plan.num_clips, raw_rgb_bytes=plan.info.clip_spec.raw_rgb_bytes)
+        check_space(plan, out)
     with progress_bar("Building", plan.num_clips, "clips") as progress:
         result = build(plan, out, replace(run, progress=progress), overwrite=overwrite)
     lines = build_summary(plan, result, out, time.monotonic() - started)
     lines += _problem_lines(annotations.problems, found)
     return "\n".join(lines if run.pool is None else lines + _pool_lines(run.pool))
+
+
+def check_space(plan: BuildPlan, out: Path) -> None:
+    """Raise CacheError if the disk cannot even hold the smallest cache that was ever seen for so many clips."""
+    stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
+    needed = round(plan.num_clips * plan.info.clip_spec.raw_rgb_bytes * SMALLEST_RATIO) - stored
+    if (free := free_bytes(out)) < needed:
+        raise CacheError(
+            f"{out}: {byte_size(free)} are free, but {plan.num_clips} clips need at least {byte_size(needed)}; "
+            "--dry-run estimates it closely"
+        )
 
 
 def _pool_lines(use: PoolUse) -> list[str]:
@@ -153,3 +173,63 @@ def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> 
         lines.append(f"{counted(len(problems), 'problem')} in the data root:")
         lines += first_lines([problem.message for problem in problems], SHOWN_LINES)
     return lines
+
+
+SAMPLED_VIDEOS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The clips, bytes and seconds that a build will take."""
+
+    num_clips: int
+    num_sampled: int
+    """Clips that the figures are scaled up from."""
+    num_sampled_failed: int
+    failures: tuple[str, ...]
+    stored_bytes: int
+    cpu_seconds: float
+    free_bytes: int | None
+    """Free bytes of the cache's disk; None behind a URL."""
+
+    def seconds(self, workers: int) -> float:
+        """Return the wall time with that many workers, -1 for all cores."""
+        cores = usable_cores()
+        return self.cpu_seconds / (cores if workers == -1 else min(workers, cores))
+
+
+def estimate_build(plan: BuildPlan, out: Location) -> Estimate:
+    """Build a few of the plan's clips in memory and scale up what they take.
+
+    Raises CacheError if not one of them can be built.
+    """
+    use_one_thread()
+    by_video: dict[str, list[Segment]] = {}
+    for shard in plan.shards:
+        for segment in shard.segments:
+            by_video.setdefault(segment.video, []).append(segment)
+    videos = list(by_video)
+    step = max(1, len(videos) // SAMPLED_VIDEOS)
+    num_sampled = num_bytes = 0
+    failures: list[str] = []
+    started = time.process_time()
+    for video in videos[step // 2 :: step][:SAMPLED_VIDEOS]:
+        clips, _ = clips_of_video(plan.roots, plan.info, video, by_video[video])
+        for clip in clips:
+            num_sampled += 1
+            if isinstance(clip, Clip):
+                num_bytes += len(plan.info.clip_codec.encode(clip.frames))
+            else:
+                failures.append(str(clip))
+    if len(failures) == num_sampled:
+        raise CacheError(f"not one of {num_sampled} clips tried can be built; the last reason: {failures[-1]}")
+    scale = plan.num_clips / num_sampled
+    return Estimate(
+        num_clips=plan.num_clips,
+        num_sampled=num_sampled,
+        num_sampled_failed=len(failures),
+        failures=tuple(dict.fromkeys(failures)),
+        stored_bytes=round(num_bytes * scale),
+        cpu_seconds=(time.process_time() - started) * scale,
+        free_bytes=free_bytes(out) if isinstance(out, Path) else None,
+    )

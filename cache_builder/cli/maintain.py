@@ -82,7 +82,7 @@ def _faults(options: VerifyOptions) -> "tuple[list[Fault], int]":
 
 
 def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
-    from signprep.cache_builder.edit.repair import repair_cache
+    from signprep.cache_builder.edit.verify import repair_cache
     from signprep.pipeline.datasets.read import videos_of
 
     report = repair_cache(cache, faults, videos_of(roots))

@@ -32,6 +32,7 @@ from signprep.cache_builder.format.layout import (
     write_metadata,
 )
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.text import byte_size
 
 PLAN, LOCK = "plan.json", "lock"
 _STAGED, _JOURNAL = "staged", "commit.json"
@@ -252,3 +253,17 @@ def write_state(
     write_metadata(root, info)
     metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}
     return CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)
+
+
+def free_bytes(out: Path) -> int:
+    """Return the free bytes of the disk that a path is on, or will be: that of the nearest folder above it."""
+    out = out.absolute()
+    while not out.is_dir():
+        out = out.parent
+    return shutil.disk_usage(out).free
+
+
+def check_free_bytes(out: Path, needed: int) -> None:
+    """Raise CacheError if the disk of a path has fewer free bytes than are needed."""
+    if (free := free_bytes(out)) < needed:
+        raise CacheError(f"{out}: {byte_size(free)} are free, but {byte_size(needed)} are to come; make room")

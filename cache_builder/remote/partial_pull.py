@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signprep.cache_builder.folder.local_records import note_synced
-from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.transaction import (
     CacheChange,
     changed_cache,
+    check_free_bytes,
     refuse_foreign_folder,
     write_state,
 )

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from pathlib import Path
 
 from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
-from signprep.cache_builder.folder.space import check_free_bytes
 from signprep.cache_builder.folder.transaction import (
     PLAN,
     CacheChange,
     changed_cache,
+    check_free_bytes,
     refuse_foreign_folder,
 )
 from signprep.cache_builder.format.layout import (

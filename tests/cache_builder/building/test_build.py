@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
-from signprep.cache_builder.building.estimate import estimate_build
+from signprep.cache_builder.building.run import estimate_build
 from signprep.cache_builder.building.workers import RunOptions
 from signprep.cache_builder.format.codec import CODECS
 from signprep.cache_builder.reader import Cache
@@ -294,7 +294,7 @@ def test_a_disk_that_fills_up_is_found_before_it_is_full_and_the_build_goes_on_l
 ) -> None:
     plan, out = plan_of(data_root), tmp_path / "a.zarr"
     small = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr("signprep.cache_builder.folder.space.shutil.disk_usage", lambda _: small)
+    monkeypatch.setattr("signprep.cache_builder.folder.transaction.shutil.disk_usage", lambda _: small)
     with pytest.raises(CacheError, match="the same command goes on"):
         build(plan, out, RunOptions(workers=1))
     assert len(list((out / ".build").glob("*.parquet"))) == 2  # the first shard's part, and what is known of videos

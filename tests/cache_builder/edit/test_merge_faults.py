@@ -75,7 +75,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_first_shard(
 ) -> None:
     a, b = make_cache(tmp_path / "a.zarr", range(8)), make_cache(tmp_path / "b.zarr", range(8, 16))
     small = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr("signprep.cache_builder.folder.space.shutil.disk_usage", lambda _: small)
+    monkeypatch.setattr("signprep.cache_builder.folder.transaction.shutil.disk_usage", lambda _: small)
     with pytest.raises(CacheError, match=r"0\.0 kB are free"):
         merged(tmp_path / "c.zarr", a, b)
     assert not list((tmp_path / "c.zarr").glob("clips/c/*"))

@@ -17,10 +17,9 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.format.layout import shard_path
 from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.remote.disk_cache import _locked
 from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder
-from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache
+from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache, _locked
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from tests.cache_builder.made_caches import clip_of, make_cache
 from tests.cache_builder.servers import WebServer, web_server
