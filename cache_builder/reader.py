@@ -270,16 +270,15 @@ def open_folder(root: Path) -> Cache:
     cache = Cache(root, info, manifest, stamp)
     cache._require_unchanged()
     types = {field.name: field.type for field in schema}
-    if num_rows != info.num_positions or any(types.get(field.name) != field.type for field in SCHEMA):
-        wrong = [
-            f"{field.name} is {types.get(field.name, 'not there')}, expected {field.type}"
-            for field in SCHEMA
-            if types.get(field.name) != field.type
-        ]
-        raise CacheError(
-            f"{root / INDEX}: is not this cache's index: "
-            + "; ".join(wrong or [f"{num_rows} rows, expected {info.num_positions}"])
-        )
+    wrong = [
+        f"{field.name} is {types.get(field.name, 'not there')}, expected {field.type}"
+        for field in SCHEMA
+        if types.get(field.name) != field.type
+    ]
+    if not wrong and num_rows != info.num_positions:
+        wrong = [f"{num_rows} rows, expected {info.num_positions}"]
+    if wrong:
+        raise CacheError(f"{root / INDEX}: is not this cache's index: {'; '.join(wrong)}")
     return cache
 
 

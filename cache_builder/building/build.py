@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from signprep.cache_builder.building.clip_pool import ClipPool
 from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.encode_shard import (
     FolderStore,
@@ -161,9 +162,11 @@ def _build_shards(
 ) -> int:
     """Build the shards that have no part yet, some behind clips of `objects`; return the number of clips in others."""
     info, roots = change.info, plan.roots.absolute()
-    pool = run.pool.open(info, target.scratch / "shelf.sqlite") if run.pool and change.shards else None
-    tasks = [
-        ShardTask(
+    pool = None
+    if run.pool is not None and change.shards:
+        pool = ClipPool.open(run.pool.location, info, target.scratch / "shelf.sqlite")
+    tasks = {
+        part_name(shard.number): ShardTask(
             plan=shard,
             info=info,
             roots=roots,
@@ -173,22 +176,25 @@ def _build_shards(
             pool=pool,
         )
         for shard in change.shards
-    ]
+    }
 
     def left() -> list[ShardTask]:
         parts = store.part_names()
-        return [task for task in tasks if part_name(task.plan.number) not in parts]
+        return [task for name, task in tasks.items() if name not in parts]
 
     missing = left()
-    num_reused = sum(len(task.plan.segments) for task in tasks) - sum(len(task.plan.segments) for task in missing)
+    num_reused = sum(len(shard.segments) for shard in change.shards) - sum(len(t.plan.segments) for t in missing)
     with target.watched(run, num_reused, len(missing)) as (watch, paths):
 
         def done(result: ShardResult) -> None:
             if run.pool is not None:
-                run.pool.count(result)
+                run.pool.num_taken += result.num_pooled
+                if result.pool_error is not None:
+                    run.pool.errors.append(result.pool_error)
             watch(result)
 
-        run_tasks(missing, left, _shard_or_error, done, run, worker_requirements(plan, *paths))
+        requirements = worker_requirements(plan, *paths) if run.cluster is not None else None
+        run_tasks(missing, left, _shard_or_error, done, run, requirements)
     return num_reused
 
 

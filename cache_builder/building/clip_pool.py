@@ -4,9 +4,8 @@
     POOL/SETTINGS/clips/HASH            stored clips, one after another: what one task of a build has made
     POOL/SETTINGS/parts/HASH.parquet    which clips those are, and where; written after them
 
-A clip's identity is the content of its video, its span, and the settings that decide its bytes: whose data set it is
-in, under what name and gloss, does not matter, so data sets share what they have in common. In: videos and spans. Out:
-stored clips, their checksums compared, each decoded once. A pool that fails during a build costs time, never clips.
+A clip's identity is the content of its video, its span, and the settings that decide its bytes, whatever its name and
+gloss: data sets share what they have in common. A pool that fails during a build costs time, never clips.
 """
 
 import contextlib
@@ -30,13 +29,12 @@ from signprep.cache_builder.format.layout import CacheInfo, CacheObject
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
+from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 MAX_PART_BYTES = 2**26
 POOLED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
 """Columns of the index that are a clip's own."""
-
-_PARALLEL = 8
 
 _SCHEMA = pa.schema(
     [
@@ -87,7 +85,7 @@ class ClipPool:
         catalogue.parent.mkdir(parents=True, exist_ok=True)
         catalogue.unlink(missing_ok=True)
         pool.folder.upload(json.dumps(_settings(info), ensure_ascii=False, indent=1).encode(), "settings.json")
-        with closing(sqlite3.connect(catalogue)) as database, ThreadPoolExecutor(_PARALLEL) as threads, database:
+        with closing(sqlite3.connect(catalogue)) as database, ThreadPoolExecutor(PARALLEL) as threads, database:
             database.execute("CREATE TABLE clips (identity TEXT PRIMARY KEY, bundle TEXT, row TEXT)")
             for name, table in zip(parts, threads.map(pool._part, parts), strict=True):
                 rows = ((_key(row), name.removesuffix(".parquet"), json.dumps(row)) for row in table.to_pylist())
@@ -110,7 +108,7 @@ class ClipPool:
                 query = "SELECT bundle, row FROM clips WHERE identity = ?"
                 for bundle, row in database.execute(query, (_key(identity._asdict()),)):
                     by_bundle.setdefault(bundle, []).append((identity, json.loads(row)))
-        with ThreadPoolExecutor(_PARALLEL) as threads:
+        with ThreadPoolExecutor(PARALLEL) as threads:
             return {
                 identity: clip
                 for found in threads.map(self._read_bundle, by_bundle, by_bundle.values())

@@ -131,11 +131,10 @@ class Client:
 
     def cores(self) -> int:
         """Return the number of cores that there are now. Raises CacheError if nobody answers."""
+        lost: tuple[type[Exception], ...] = (OSError, *self.lost)
         try:
             return self.count_cores()
-        except OSError as error:
-            raise self._lost() from error
-        except self.lost as error:
+        except lost as error:
             raise self._lost() from error
 
     def _lost(self) -> CacheError:

@@ -1,9 +1,8 @@
 """Run the tasks of a build to the last one, whichever workers die meanwhile.
 
-In: a way to tell which tasks are left, and a function of one. Out: a call with each result, as they come. Workers are
-processes of this machine, joblib's, or those of a cluster. If a worker dies, unfinished shards are tried again: on a
-cluster its own, here those of all workers, since joblib ends the others too. After three rounds without any progress
-the build fails.
+Workers are processes of this machine, joblib's, or those of a cluster. If a worker dies, unfinished shards are tried
+again: on a cluster its own, here those of all workers, since joblib ends the others too. After three rounds without
+any progress the build fails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +15,9 @@ from typing import Any
 
 import joblib
 
-from signprep.cache_builder.building.clip_pool import ClipPool
 from signprep.cache_builder.building.cluster import Cluster, WorkerDiedError, WorkerRequirements, connected
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.plan import BuildPlan
-from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import Location
 from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.machine import start_workers
@@ -34,23 +31,10 @@ BuildProgress = Callable[[int], None]
 Work = Callable[[Any], ShardResult | SignprepError]
 """A function of one task. It returns its errors: one that left it would have joblib kill the other workers."""
 
-_Results = Callable[[Work, Iterable[ShardTask]], Iterator[ShardResult | SignprepError]]
-
-
 Watch = tuple[Callable[[ShardResult], None], tuple[Path, ...]]
 """A function that is called with each result as it comes, and paths that workers on other machines must find."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The workers of a build, and who is told of it; nothing here decides a byte of the cache."""
-
-    workers: int = -1
-    """Processes of this machine; -1 for all cores."""
-    cluster: Cluster | None = None
-    strict: bool = False
-    progress: BuildProgress | None = None
-    pool: "PoolUse | None" = None
+_Results = Callable[[Work, Iterable[ShardTask]], Iterator[ShardResult | SignprepError]]
 
 
 @dataclass(kw_only=True)
@@ -62,15 +46,17 @@ class PoolUse:
     errors: list[str] = field(default_factory=list)
     """Reasons why clips that were cut did not get there."""
 
-    def open(self, info: CacheInfo, catalogue: Path) -> ClipPool:
-        """Read what is in the pool into a file that all workers see."""
-        return ClipPool.open(self.location, info, catalogue)
 
-    def count(self, result: ShardResult) -> None:
-        """Take note of what a task has got from the pool and put there."""
-        self.num_taken += result.num_pooled
-        if result.pool_error is not None:
-            self.errors.append(result.pool_error)
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The workers of a build, and who is told of it; nothing here decides a byte of the cache."""
+
+    workers: int = -1
+    """Processes of this machine; -1 for all cores."""
+    cluster: Cluster | None = None
+    strict: bool = False
+    progress: BuildProgress | None = None
+    pool: PoolUse | None = None
 
 
 def worker_requirements(plan: BuildPlan, *paths: Path) -> WorkerRequirements:
@@ -87,7 +73,7 @@ def run_tasks(
     work: Work,
     done: Callable[[ShardResult], None],
     run: RunOptions,
-    requirements: WorkerRequirements,
+    requirements: WorkerRequirements | None,
 ) -> None:
     """Run tasks until none is left.
 
@@ -97,7 +83,7 @@ def run_tasks(
         work: is called in a worker.
         done: is called here with each result.
         run: who the workers are.
-        requirements: what a worker on another machine must have.
+        requirements: what a worker of `run.cluster` must have; None without one.
 
     Raises the first error of a task or of `done`, when those in flight have ended: they are there for the next run.
     """
@@ -151,9 +137,9 @@ def _stays_dead(tasks: Sequence[ShardTask]) -> CacheError:
 
 
 @contextmanager
-def _workers(run: RunOptions, requirements: WorkerRequirements) -> Iterator[_Results]:
+def _workers(run: RunOptions, requirements: WorkerRequirements | None) -> Iterator[_Results]:
     """Give the function that spreads tasks over workers."""
-    if run.cluster is None:
+    if run.cluster is None or requirements is None:
         yield partial(_results_here, run.workers)
     else:
         with connected(run.cluster) as client:

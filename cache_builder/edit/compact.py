@@ -14,25 +14,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from signprep.cache_builder.folder.local_records import read_stamps, write_stamps
-from signprep.cache_builder.folder.transaction import (
-    CacheChange,
-    changed_cache,
-    delete_torn_writes,
-    write_state,
-)
+from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, delete_torn_writes, write_state
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, rows_with, used_vocabulary
-from signprep.cache_builder.format.layout import (
-    CacheInfo,
-    CacheObject,
-    read_info,
-    shard_path,
-    write_atomically,
-)
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, read_info, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError
-
-SELECTORS = ("signer", "take", "video", "segment_id")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,7 @@
 """Compare two caches: clips of both, clips of only one, and columns in which the same clip differs.
 
-In: two finished caches. Out: a `CacheDiff`. Two clips are the same if the same bytes of
-video are labelled over the same span, whatever files, glosses and splits are called and wherever the clip lies; one
-that failed may have no content to be known by, and is the same as the clip of its video's name and span. Rows that
+Two clips are the same if the same bytes of video are labelled over the same span, whatever files, glosses and splits
+are called; one that failed may have no content to be known by, and is known by its video's name and span. Rows that
 share all that within one cache are paired one to one. All of it is arithmetic on arrays: nothing is decoded, and a
 million rows take seconds. The trade-off: the bytes of the same clip are never compared.
 """

@@ -62,7 +62,7 @@ def verify_cache(
     """
     read_info(root)
     manifest = read_manifest(root)
-    faults = [*_changed_manifest(root, manifest), *_names(root, manifest)]
+    faults = [*_manifest_faults(root, manifest)]
     with ThreadPoolExecutor(workers) as threads:
         checked = threads.map(lambda item: _check_object(root, *item), manifest.objects.items())
         for number, fault in enumerate(checked, start=1):
@@ -81,15 +81,10 @@ def verify_cache(
     return faults
 
 
-def _changed_manifest(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
-    """Yield a fault if the manifest's own bytes are not those that its contents are written as."""
-    file = root / MANIFEST
-    if file.read_bytes() != manifest.to_json().encode():
-        yield Fault(path=MANIFEST, message=f"{file}: its bytes are not those that were written")
-
-
-def _names(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
-    """Yield faults of the objects' names: those that leave the cache, and files that no manifest knows."""
+def _manifest_faults(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
+    """Yield faults of the manifest's own bytes, of names that leave the cache, and of files that it does not know."""
+    if (root / MANIFEST).read_bytes() != manifest.to_json().encode():
+        yield Fault(path=MANIFEST, message=f"{root / MANIFEST}: its bytes are not those that were written")
     for path in manifest.objects:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             yield Fault(path=path, message=f"{root / MANIFEST}: names {path}, outside the cache")

@@ -55,16 +55,22 @@ class CacheChange:
             digest: of the plan by which a stopped change is known again.
             overwrite: empty the folder, whatever it holds.
 
-        Raises CacheError if the folder holds something else, or the unfinished cache of another plan.
+        Raises CacheError if the folder holds the unfinished cache of another plan.
         """
-        state = "new" if overwrite else cache_state(self.root, digest)
-        if state == "finished":
+        plan = self.build_folder / PLAN
+        if not overwrite and (self.root / MANIFEST).exists():
+            read_info(self.root)
             return False
-        if state == "new":
+        if overwrite or not plan.exists():  # without a plan, nothing is there, or it was stopped before its first task
             self._empty_folder()
             write_metadata(self.root, info)
             # The plan comes last: a folder with a plan has all its metadata.
-            write_atomically(self.build_folder / PLAN, json.dumps({"plan_digest": digest}).encode())
+            write_atomically(plan, json.dumps({"plan_digest": digest}).encode())
+        elif json.loads(plan.read_text())["plan_digest"] != digest:
+            raise CacheError(
+                f"{self.root}: holds an unfinished cache of other data or options; choose another --out, finish it "
+                "with its own command, or --overwrite to replace it"
+            )
         self.new_objects = self.root
         return True
 
@@ -120,37 +126,13 @@ def changed_cache(root: Path) -> Iterator[CacheChange]:
         yield CacheChange(root)
 
 
-def is_cache(root: Path) -> bool:
-    """Return True if there is a cache at this path, finished or not."""
-    return (root / GROUP_METADATA).exists() or (root / BUILD_FOLDER).is_dir()
-
-
 def refuse_foreign_folder(root: Path) -> None:
     """Raise CacheError where a path is a file, or a folder that holds something else than a cache."""
     if root.exists() and not root.is_dir():
         raise CacheError(f"{root}: is a file; a cache is a folder, which signprep makes: give another name")
-    if root.exists() and not is_cache(root) and any(root.iterdir()):
+    is_cache = (root / GROUP_METADATA).exists() or (root / BUILD_FOLDER).is_dir()
+    if root.exists() and not is_cache and any(root.iterdir()):
         raise CacheError(f"{root}: holds files that are no signprep cache; choose another folder")
-
-
-def cache_state(root: Path, digest: str) -> str:
-    """Return `new`, `started` (a build of this plan) or `finished` (a cache of whatever data).
-
-    Raises CacheError if something else is there, or the build of another plan has not ended.
-    """
-    refuse_foreign_folder(root)
-    if (root / MANIFEST).exists():
-        read_info(root)
-        return "finished"
-    plan_file = root / BUILD_FOLDER / PLAN
-    if not plan_file.exists():
-        return "new"  # nothing is there, or it was stopped before its first task
-    if json.loads(plan_file.read_text())["plan_digest"] != digest:
-        raise CacheError(
-            f"{root}: holds an unfinished cache of other data or options; choose another --out, finish it with its own "
-            "command, or --overwrite to replace it"
-        )
-    return "started"
 
 
 @contextmanager

@@ -7,7 +7,6 @@ at 0.46 ms to read; zstd 10 times at 1.7 ms.
 
 import struct
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -24,8 +23,6 @@ from signprep.pipeline.errors import CacheCorruptError
 CHECKSUM_BYTES = 4
 _COPY_BYTES = 2**18
 _BLOSC_HEADER_BYTES = 16
-
-Compressor = Callable[[NDArray[np.uint8]], bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,15 +84,13 @@ class ClipCodec:
         """Return the `filters` and `compressors` arguments of zarr.create_array for this chain."""
         from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-        compressors: list[Any] = [Crc32cCodec()]
+        compressors: list[Any] = []
         if self.compressor == "blosc":
-            compressors.insert(
-                0,
-                BloscCodec(typesize=1, cname=self.blosc_codec, clevel=self.level, shuffle=self.blosc_shuffle),  # type: ignore[arg-type]
-            )
+            blosc_options: Any = {"cname": self.blosc_codec, "clevel": self.level, "shuffle": self.blosc_shuffle}
+            compressors = [BloscCodec(typesize=1, **blosc_options)]
         elif self.compressor == "zstd":
-            compressors.insert(0, ZstdCodec(level=self.level))
-        return {"filters": [TemporalDelta()] if self.delta else [], "compressors": compressors}
+            compressors = [ZstdCodec(level=self.level)]
+        return {"filters": [TemporalDelta()] if self.delta else [], "compressors": [*compressors, Crc32cCodec()]}
 
 
 def _blosc_bytes(payload: NDArray[np.uint8]) -> int | None:
@@ -139,14 +134,7 @@ CODECS = {
     codec.name: codec
     for codec in (
         ClipCodec(name="lz4hc", delta=True, compressor="blosc", blosc_codec="lz4hc", level=5),
-        ClipCodec(
-            name="zstd",
-            delta=True,
-            compressor="blosc",
-            blosc_codec="zstd",
-            blosc_shuffle="bitshuffle",
-            level=1,
-        ),
+        ClipCodec(name="zstd", delta=True, compressor="blosc", blosc_codec="zstd", blosc_shuffle="bitshuffle", level=1),
         ClipCodec(name="none", delta=False, compressor=None),
         ClipCodec(name="plain", delta=False, compressor="zstd", level=3),
     )

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from signprep.cache_builder.format.layout import MANIFEST, CacheManifest, CacheObject, parse_manifest, read_info
 from signprep.cache_builder.options import Location, shown
@@ -23,20 +23,7 @@ OBJECTS = "objects"
 BUILDING = "building"
 """Index parts of a build at the place itself lie here until their cache is published."""
 
-
 Result = TypeVar("Result")
-
-
-class Folder(Protocol):
-    """A place that objects of a published cache lie in."""
-
-    def read(self, name: str, start: int | None = None, end: int | None = None, *, limit: int | None = None) -> bytes:
-        """Return an object's bytes, or the half-open range [start, end) of them."""
-        ...
-
-    def download(self, name: str, target: Path, progress: Progress | None = None) -> None:
-        """Write an object to a file."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +36,7 @@ class LocalFolder:
         return str(self.root)
 
     def read(self, name: str, start: int | None = None, end: int | None = None, *, limit: int | None = None) -> bytes:
-        """Return an object's bytes, or some of them. Raises CacheError if it cannot be read."""
+        """Return an object's bytes, or the half-open range [start, end) of them; raises as `RemoteFolder.read`."""
         refuse_links(self.root, name)
         try:
             with (self.root / name).open("rb") as file:
@@ -80,7 +67,7 @@ class LocalFolder:
 class PublishedCache:
     """A finished cache, wherever it lies, to read objects from."""
 
-    folder: Folder
+    folder: LocalFolder | RemoteFolder
     manifest: CacheManifest
     by_hash: bool
     """True if it was pushed: objects are named by their hash."""
@@ -131,7 +118,7 @@ def open_published(location: Location) -> PublishedCache:
     """
     if isinstance(location, Path):
         read_info(location)  # says what is wrong where there is no cache
-    folder: Folder = LocalFolder(location) if isinstance(location, Path) else RemoteFolder(location)
+    folder = LocalFolder(location) if isinstance(location, Path) else RemoteFolder(location)
     names = (MANIFEST,) if isinstance(location, Path) else (PUBLISHED, MANIFEST)
     for name in names:
         try:
