@@ -172,29 +172,20 @@ def build_shard(task: ShardTask) -> ShardResult:
     number, store = task.plan.number, task.store
     # A cluster runs a task again if its worker dies before its result is fetched.
     if (part := store.read_part(part_name(number))) is not None:
-        return result_of_part(number, part)
-    kept = _kept_chunks(task)
+        table = pq.read_table(pa.BufferReader(part), columns=["status"])
+        num_ok = table["status"].to_pylist().count(OK)
+        num_bytes = int((table.schema.metadata or {}).get(b"num_bytes", 0))
+        return ShardResult(number=number, num_ok=num_ok, num_failed=table.num_rows - num_ok, num_bytes=num_bytes)
+    kept: list[bytes | None] = [None] * task.plan.num_kept
+    if task.kept is not None:
+        with store.shard_file(shard_path(task.info, number), task.kept) as file:
+            kept = stored_chunks(file, task.info.clips_per_shard, task.plan.num_kept)
     with store.counter(number) as count:
         shard = encode_shard(task, kept, count)
         if shard.data is not None:
             store.write_shard(shard.path, shard.data)
         store.write_part(part_name(number), shard.part)
     return shard.result
-
-
-def _kept_chunks(task: ShardTask) -> list[bytes | None]:
-    if task.kept is None:
-        return [None] * task.plan.num_kept
-    with task.store.shard_file(shard_path(task.info, task.plan.number), task.kept) as file:
-        return stored_chunks(file, task.info.clips_per_shard, task.plan.num_kept)
-
-
-def result_of_part(number: int, part: bytes) -> ShardResult:
-    """Return the result of a task that has been done, from its index part."""
-    table = pq.read_table(pa.BufferReader(part), columns=["status"])
-    num_ok = table["status"].to_pylist().count(OK)
-    num_bytes = int((table.schema.metadata or {}).get(b"num_bytes", 0))
-    return ShardResult(number=number, num_ok=num_ok, num_failed=table.num_rows - num_ok, num_bytes=num_bytes)
 
 
 def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[[], object]) -> EncodedShard:

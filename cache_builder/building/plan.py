@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.metadata import version
-from typing import Any
 
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import BuildOptions
@@ -84,12 +83,17 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
     """
     ordered = sorted(segments, key=lambda s: (SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
     size = options.clips_per_shard or clips_per_shard(len(ordered))
+    packages = ("signprep", options.decoder.replace("pyav", "av"), "numcodecs", "zarr")
     info = CacheInfo(
         clip_spec=options.clip_spec,
         codec=options.codec,
         num_positions=len(ordered),
         clips_per_shard=size,
-        provenance=_provenance(options.decoder),
+        provenance={
+            "preprocessing_version": PREPROCESSING_VERSION,
+            "decoder": options.decoder,
+            "versions": {name: version(name) for name in packages},
+        },
         vocabulary=Vocabulary.of(segment.gloss for segment in segments),
     )
     shards = tuple(
@@ -97,11 +101,3 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
         for number, first in enumerate(range(0, len(ordered), size))
     )
     return BuildPlan(roots=roots, info=info, shards=shards)
-
-
-def _provenance(decoder: str) -> dict[str, Any]:
-    return {
-        "preprocessing_version": PREPROCESSING_VERSION,
-        "decoder": decoder,
-        "versions": {name: version(name) for name in ("signprep", decoder.replace("pyav", "av"), "numcodecs", "zarr")},
-    }

@@ -1,7 +1,6 @@
 """Plan the update of a finished cache whose data have changed: clips that stay, that are new, that are gone.
 
-In: the index of a finished cache, the plan of a cache of the data as it is now, and the videos' content hashes. Out:
-an `UpdatePlan`. A clip stays where it is if the same bytes of video are still labelled over the same span, whatever
+A clip stays where it is if the same bytes of video are still labelled over the same span, whatever
 the files, glosses and splits are called now; what is new goes behind it. Positions never move, so a changed label costs
 an index and no clip. The trade-off: what is gone keeps its bytes until `compact`.
 """

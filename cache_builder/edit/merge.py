@@ -83,7 +83,9 @@ def plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
     kept = np.delete(chosen, conflicts) if options.on_conflict == "drop" else chosen
     if not is_ok[kept].any():
         raise CacheError(f"{_listed(caches)}: have no clip that a merged cache would hold")
-    vocabulary = _vocabulary(caches, rows["gloss"].take(pa.array(kept)))
+    used = set(rows["gloss"].take(pa.array(kept)).unique().to_pylist())
+    # Those of the first cache in its order, then those that each next one adds.
+    vocabulary = Vocabulary.of(gloss for cache in caches for gloss in cache.vocabulary.glosses if gloss in used)
     index, num_renamed = _with_unique_ids(index_of_positions(rows, kept, vocabulary))
     if options.splits is not None:
         index = _split_anew(index, options.splits)
@@ -147,12 +149,6 @@ def _conflict_message(
 
 def _listed(caches: Sequence[Cache]) -> str:
     return ", ".join(str(cache) for cache in caches)
-
-
-def _vocabulary(caches: Sequence[Cache], glosses: pa.ChunkedArray) -> Vocabulary:
-    """Return the glosses that are used: those of the first cache in its order, then those that each next one adds."""
-    used = set(glosses.unique().to_pylist())
-    return Vocabulary.of(gloss for cache in caches for gloss in cache.vocabulary.glosses if gloss in used)
 
 
 def _with_unique_ids(index: pa.Table) -> tuple[pa.Table, int]:

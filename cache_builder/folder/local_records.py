@@ -22,8 +22,6 @@ from signprep.pipeline.runtime.progress import progress_bar
 
 VIDEO_STAMPS, SYNCED = ".seen.parquet", ".synced.json"
 
-_HASHING_THREADS = 4
-"""Reading is what takes the time; hashing releases the interpreter's lock."""
 _KEPT_FINGERPRINTS = 100
 
 
@@ -95,7 +93,7 @@ def rehash_changed(roots: DataRoots, videos: Iterable[str], old: Mapping[str, Vi
     if changed:
         with (
             progress_bar("Comparing", len(changed), "videos") as progress,
-            ThreadPoolExecutor(_HASHING_THREADS) as pool,
+            ThreadPoolExecutor(4) as pool,  # reading is what takes the time; hashing releases the interpreter's lock
         ):
             hashes = pool.map(roots.content_hash, changed)
             for number, (video, video_hash) in enumerate(zip(changed, hashes, strict=True), start=1):

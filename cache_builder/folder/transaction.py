@@ -89,7 +89,9 @@ class CacheChange:
 
     def discard(self) -> None:
         """Delete everything in the build folder but its lock: the change, as far as it is not in place."""
-        _empty_build_folder(self.root)
+        for path in self.build_folder.iterdir():
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def commit(self, manifest: CacheManifest) -> None:
         """Make the cache the one of a manifest, delete objects that it does not name, and end the change."""
@@ -100,7 +102,22 @@ class CacheChange:
             return
         journal = {"deleted": sorted(old.objects.keys() - manifest.objects.keys()) if old else []}
         write_atomically(self.build_folder / _JOURNAL, json.dumps(journal).encode())
-        _finish_commit(self.root)
+        self.finish_commit()
+
+    def finish_commit(self) -> None:
+        """Bring a commit that was stopped to its end; nothing happens if there is none."""
+        journal, staged = self.build_folder / _JOURNAL, self.build_folder / _STAGED
+        if not journal.exists():
+            return
+        # The staged manifest is put in place last: without one, all the rest is there.
+        if (staged / MANIFEST).exists():
+            try:
+                _put_in_place(self.root, staged, json.loads(journal.read_text())["deleted"])
+            except OSError as error:
+                raise CacheError(
+                    f"{error.filename}: cannot be put in place ({error.strerror}); the next command goes on"
+                ) from error
+        self.discard()
 
     def _empty_folder(self) -> None:
         # The manifest goes first: without it nobody takes what is left for a cache.
@@ -119,11 +136,12 @@ def changed_cache(root: Path) -> Iterator[CacheChange]:
     """
     refuse_foreign_folder(root)  # before a lock is put into it
     with builder_lock(root):
-        _finish_commit(root)
+        change = CacheChange(root)
+        change.finish_commit()
         # A record or an index that a killed process was writing; torn shards are deleted by those who write shards.
         for path in root.glob(f".*{UNFINISHED_SUFFIX}"):
             path.unlink(missing_ok=True)
-        yield CacheChange(root)
+        yield change
 
 
 def refuse_foreign_folder(root: Path) -> None:
@@ -172,28 +190,6 @@ def delete_torn_writes(root: Path) -> None:
     """Delete what killed workers have left of files that they had not finished."""
     for path in root.rglob(f".*{UNFINISHED_SUFFIX}"):
         path.unlink(missing_ok=True)
-
-
-def _empty_build_folder(root: Path) -> None:
-    for path in (root / BUILD_FOLDER).iterdir():
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _finish_commit(root: Path) -> None:
-    """Bring a commit that was stopped to its end; nothing happens if there is none."""
-    journal, staged = root / BUILD_FOLDER / _JOURNAL, root / BUILD_FOLDER / _STAGED
-    if not journal.exists():
-        return
-    # The staged manifest is put in place last: without one, all the rest is there.
-    if (staged / MANIFEST).exists():
-        try:
-            _put_in_place(root, staged, json.loads(journal.read_text())["deleted"])
-        except OSError as error:
-            raise CacheError(
-                f"{error.filename}: cannot be put in place ({error.strerror}); the next command goes on"
-            ) from error
-    _empty_build_folder(root)
 
 
 def _put_in_place(root: Path, staged: Path, deleted: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Pull a part of a cache: the clips of some splits, glosses or signers, as a smaller cache of its own.
 
-In: a published cache and a selection. Out: a finished cache of the chosen clips in their order. Only the ranges of
+Only the ranges of
 bytes that hold chosen clips are asked for, and each clip's bytes are compared with their own checksum: one signer of
 twenty is a twentieth of the bytes. The trade-off: the new shards are not the published ones, so a later pull of another
 selection begins anew.
@@ -107,23 +107,17 @@ def pull_selection(
         return _would_fetch(published, out, selection, digest)
     was_there = out.exists()
     try:
-        return _pull_selection(published, out, selection, digest, overwrite=overwrite)
+        with changed_cache(out) as change:
+            refuse_other_state(out, published, overwrite=overwrite)
+            if (present := _present(out, digest)) is not None:
+                change.discard()
+                return present
+            change.resume(_STATE, digest)
+            return _fetch(published, change, _Plan.of(published, out, selection), digest)
     except NothingChosenError:
         if not was_there:
             shutil.rmtree(out)
         raise
-
-
-def _pull_selection(
-    published: PublishedCache, out: Path, selection: Selection, digest: str, *, overwrite: bool
-) -> TransferResult:
-    with changed_cache(out) as change:
-        refuse_other_state(out, published, overwrite=overwrite)
-        if (present := _present(out, digest)) is not None:
-            change.discard()
-            return present
-        change.resume(_STATE, digest)
-        return _fetch(published, change, _Plan.of(published, out, selection), digest)
 
 
 def _present(out: Path, digest: str) -> TransferResult | None:

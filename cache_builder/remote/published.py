@@ -22,7 +22,6 @@ PUBLISHED = "published.json"
 OBJECTS = "objects"
 BUILDING = "building"
 """Index parts of a build at the place itself lie here until their cache is published."""
-
 Result = TypeVar("Result")
 
 

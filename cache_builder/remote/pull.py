@@ -1,6 +1,6 @@
 """Pull: a cache comes from a folder or a URL into a folder here, only what differs, and takes its place all at once.
 
-In: a published, perhaps a selection. Out: a finished cache. Objects arrive under their hash in the build's folder, are
+Objects arrive under their hash in the build's folder, are
 compared with the manifest, and are put in place together at the end, as every change of a cache is: until then the
 cache that is here stays what it was. A pull that was cut goes on with what has arrived.
 """
@@ -119,14 +119,11 @@ def _differing(out: Path, manifest: CacheManifest, *, check: bool) -> list[str]:
     """Return the paths of objects that are not here, or not as they should be."""
     old = finished_manifest(out)
     here = old.objects if old else {}
-
-    def is_here(path: str, entry: CacheObject) -> bool:
-        file = out / path
-        if here.get(path) != entry or not file.is_file() or file.stat().st_size != entry.num_bytes:
-            return False
-        return not check or CacheObject.of_file(file) == entry
-
-    return sorted(path for path, entry in manifest.objects.items() if not is_here(path, entry))
+    return sorted(
+        path
+        for path, entry in manifest.objects.items()
+        if here.get(path) != entry or not _is(out / path, entry, check=check)
+    )
 
 
 def _fetch(published: PublishedCache, change: CacheChange, paths: list[str], description: str) -> None:
@@ -135,8 +132,7 @@ def _fetch(published: PublishedCache, change: CacheChange, paths: list[str], des
     folder.mkdir(parents=True, exist_ok=True)
     arrived = _arrived(change, {objects[path] for path in paths})
     missing = list({objects[path].hash: path for path in paths if objects[path].hash not in arrived}.values())
-    num_bytes = sum(objects[path].num_bytes for path in missing)
-    check_free_bytes(out, num_bytes)
+    check_free_bytes(out, sum(objects[path].num_bytes for path in missing))
 
     def fetch(path: str, progress: Progress) -> None:
         fetch_object(published, path, folder, progress)
@@ -183,8 +179,11 @@ def fetch_metadata(published: PublishedCache, out: Path) -> tuple[CacheInfo, Pat
     return validate_metadata(together, published.manifest, published), together
 
 
-def _is(file: Path, entry: CacheObject) -> bool:
-    return file.is_file() and file.stat().st_size == entry.num_bytes and CacheObject.of_file(file) == entry
+def _is(file: Path, entry: CacheObject, *, check: bool = True) -> bool:
+    """Return True if a file is an object, judged by its size and, with `check`, its hash."""
+    if not file.is_file() or file.stat().st_size != entry.num_bytes:
+        return False
+    return not check or CacheObject.of_file(file) == entry
 
 
 def _stage(published: PublishedCache, change: CacheChange, paths: list[str]) -> None:

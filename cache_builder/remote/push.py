@@ -1,6 +1,6 @@
 """Push: a finished cache goes to a folder or behind a URL, only what is not there yet, and is published all at once.
 
-In: a cache and a destination. Out: what travelled. Behind a URL objects are named by their hash: what is there is known
+Behind a URL objects are named by their hash: what is there is known
 by its name, two versions share what they have in common, a push that was cut goes on where it was, and readers of the
 version before are not disturbed. Each object is hashed as it leaves: damage on this disk does not spread. The
 trade-off: what no version names any more stays there until `--prune`.

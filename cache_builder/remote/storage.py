@@ -194,7 +194,7 @@ class RemoteFolder:
             except SignprepError:
                 raise
             except Exception as error:
-                self._was_answered |= is_answer(error)
+                self._was_answered |= is_missing(error) or _status(error) is not None
                 if is_missing(error):
                     raise MissingError(f"{self}/{name}: there is no such object ({explain(error)})") from error
                 if not is_passing(error):
@@ -334,11 +334,6 @@ _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 def is_missing(error: BaseException) -> bool:
     """Return True if the object, or the folder, is not there."""
     return any(isinstance(e, FileNotFoundError) or type(e).__name__ in _MISSING for e in _chain(error))
-
-
-def is_answer(error: BaseException) -> bool:
-    """Return True if a server has answered, if only with an error."""
-    return is_missing(error) or _status(error) is not None
 
 
 def is_passing(error: BaseException) -> bool:
