@@ -18,8 +18,7 @@ from signprep.inference.options import InferOptions, TimelineOptions, WindowOpti
 from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
 from signprep.inference.timeline.segments import TimelineSegment
-from signprep.inference.videos.find import find_videos
-from signprep.inference.videos.run import video_timeline
+from signprep.inference.videos.run import find_videos, video_timeline
 from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, DatasetOptions

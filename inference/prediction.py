@@ -4,9 +4,8 @@ from pathlib import Path
 
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.videos.find import Video
 from signprep.inference.videos.results import ClassScore, Prediction
-from signprep.inference.videos.window_predictions import predict_videos
+from signprep.inference.videos.window_predictions import Video, predict_videos
 from signprep.pipeline.errors import DecodeError
 
 __all__ = ["ClassScore", "Prediction", "predict_window", "predict_windows"]

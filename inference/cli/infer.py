@@ -158,8 +158,8 @@ def _recognizer(source: InferInput) -> "Recognizer":
 
 def _infer_cache(location: Location, source: InferInput, options: InferOptions, out: Path | None) -> None:
     from signprep.cache_builder import open_cache
-    from signprep.inference.videos.from_cache import predict_cache
     from signprep.inference.videos.results import write_results
+    from signprep.inference.videos.run import predict_cache
 
     recognizer = _recognizer(source)
     cache = open_cache(location, stream=source.stream)
@@ -171,9 +171,8 @@ def _infer_cache(location: Location, source: InferInput, options: InferOptions, 
 
 def _infer_videos(source: InferInput, options: InferOptions, output: InferOutput) -> None:
     from signprep.inference.timeline.render import require_render_path
-    from signprep.inference.videos.find import find_videos
     from signprep.inference.videos.results import write_results
-    from signprep.inference.videos.run import Outcome, video_documents
+    from signprep.inference.videos.run import Outcome, find_videos, video_documents
 
     recognizer = _recognizer(source)
     videos = find_videos([*source.inputs, *source.video_path], lambda line: click.echo(line, err=True))

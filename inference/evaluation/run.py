@@ -22,9 +22,8 @@ from signprep.inference.evaluation.metrics import TEMPERATURES, describe_calibra
 from signprep.inference.options import EvaluationOptions, InferOptions, TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.timeline.scores import SegmentScores, WordErrors, segment_scores, word_errors
-from signprep.inference.videos.find import Video
 from signprep.inference.videos.run import video_timeline, why_no_sign
-from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
+from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, Segment
 from signprep.pipeline.datasets.splits import SplitOptions

@@ -1,22 +1,61 @@
-"""The command `infer` on videos: a document for each, and the files that are made of a single video's timeline."""
+"""The command `infer`: a document for each video that a user names, or a prediction for each clip of a cache."""
 
+import functools
+import glob
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from signprep.cache_builder.reader import Cache
 from signprep.inference.options import InferOptions, Outputs, TimelineOptions
-from signprep.inference.recognizer import Recognizer
+from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
 from signprep.inference.timeline.segments import TimelineSegment, timeline
-from signprep.inference.videos.find import Video
-from signprep.inference.videos.window_predictions import VideoPredictions, predict_videos
+from signprep.inference.videos.results import Prediction
+from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos, rounded
 from signprep.pipeline.clips import Span
-from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.datasets.annotations import is_video
+from signprep.pipeline.datasets.files import Problem, walk_archive, walk_files
+from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
+
+
+def find_videos(named: Iterable[str], log: Callable[[str], None]) -> list[Video]:
+    """Return the videos that files, folders, zips and patterns mean, each once, in the order in which they were named.
+
+    Args:
+        named: paths, or patterns with *, ? or [...], ** for folders of any depth.
+        log: takes a line about each file or folder that could not be looked into.
+
+    Raises:
+        SignprepError: something is not there, or holds no videos.
+    """
+    found: dict[str, Video] = {}
+    for text in named:
+        is_pattern = glob.has_magic(text) and not Path(text).exists()
+        # Path.glob takes no absolute patterns.
+        matches = sorted(glob.glob(text, recursive=True)) if is_pattern else [text]  # noqa: PTH207
+        videos = [video for match in matches for video in _videos_at(Path(match), lambda problem: log(problem.message))]
+        if not videos:
+            what = "holds no video" if Path(text).exists() else "no such video file"
+            raise SignprepError(f"{text}: {what}; expected a file, a folder, a zip or a pattern")
+        found.update((video.path, video) for video in videos)
+    return list(found.values())
+
+
+def _videos_at(path: Path, log: Callable[[Problem], None]) -> list[Video]:
+    if path.is_dir():
+        folder, files = path, walk_files(path, log, wanted=is_video)
+    elif path.suffix.lower() == ".zip":
+        folder, files = path.parent, walk_archive(path, path.name, log, is_video)
+    else:
+        return [Video.at(path)] if path.exists() else []
+    return [Video(path=str(folder / file.name), folder=folder, name=file.name) for file in files]
 
 
 @dataclass(kw_only=True)
@@ -42,15 +81,11 @@ def video_documents(
     Raises:
         DecodeError: there is one video, and not one of its windows has a prediction.
     """
-    results = predict_videos(recognizer, videos, options)
-    if len(videos) == 1:
-        [found] = results
-        if not found.predictions and found.missing:
-            raise DecodeError(found.missing[0].reason)
-        yield _document(recognizer.glosses, found, options, outcome)
-        return
-    with progress_bar("Answering", len(videos), "videos") as progress:
-        for number, found in enumerate(results, start=1):
+    single = len(videos) == 1
+    with nullcontext(lambda done: None) if single else progress_bar("Answering", len(videos), "videos") as progress:
+        for number, found in enumerate(predict_videos(recognizer, videos, options), start=1):
+            if single and found.missing and not found.predictions:
+                raise DecodeError(found.missing[0].reason)
             yield _document(recognizer.glosses, found, options, outcome)
             progress(number)
 
@@ -110,23 +145,49 @@ def _write_outputs(outputs: Outputs, video: Video, segments: Sequence[TimelineSe
     if outputs.render is not None:
         from signprep.inference.timeline.render import render_timeline
 
-        with video.opened() as source, _rendering_progress() as progress:
+        with video.opened() as source, ExitStack() as stack:
+            # The bar begins with the first frame, when their number is known.
+            bar = functools.cache(lambda total: stack.enter_context(progress_bar("Rendering", total, "frames")))
             made = render_timeline(
-                source, segments, outputs.render, name=video.path, font=outputs.font, progress=progress
+                source,
+                segments,
+                outputs.render,
+                name=video.path,
+                font=outputs.font,
+                progress=lambda done, total: bar(total)(done),
             )
         if made.sound_was_dropped:
             print(f"{outputs.render}: has no sound; the video's was left out", file=sys.stderr)  # noqa: T201
 
 
-@contextmanager
-def _rendering_progress() -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows progress from the first frame on, when their number is known."""
-    with ExitStack() as stack:
-        bars: list[Callable[[int], None]] = []
+def predict_cache(
+    recognizer: Recognizer, cache: Cache, split: str | None, options: InferOptions
+) -> Iterator[Prediction]:
+    """Yield the predictions for the clips of a split (None for all), in the order of their positions.
 
-        def progress(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(progress_bar("Rendering", total, "frames")))
-            bars[0](done)
-
-        yield progress
+    Raises:
+        CheckpointError: the clips are not made as those that the model was trained on.
+        CacheError: there are none in the split.
+    """
+    check_cache_compatible(cache, recognizer.metadata.clip_spec)
+    positions = cache.positions(split)
+    if not len(positions):
+        raise CacheError(f"{cache}: has no clips{f' in its split {split!r}' if split else ''}")
+    columns = ["video", "start_seconds", "end_seconds", "segment_id"]
+    rows = iter(cache.index.select(columns).take(positions).to_pylist())
+    sizes = {"batch_size": options.batch_size, "num_workers": options.num_workers}
+    batches = cache_logits(recognizer, cache, positions, **sizes)
+    done = 0
+    with closing(batches), progress_bar("Answering", len(positions), "clips") as progress:
+        for logits in batches:
+            for probabilities, row in zip(recognizer.softmax(logits), rows, strict=False):  # rows go on
+                yield Prediction.of(
+                    probabilities,
+                    recognizer.glosses,
+                    options,
+                    video_path=row.pop("video"),
+                    clip_duration=rounded(row["end_seconds"] - row["start_seconds"]),
+                    **row,
+                )
+                done += 1
+                progress(done)

@@ -10,26 +10,57 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from signprep.inference.options import InferOptions
+from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer, torch_threads
-from signprep.inference.videos.find import Video
 from signprep.inference.videos.results import Prediction
-from signprep.inference.videos.windows import rounded, window_spans
 from signprep.pipeline.clips import Clip, Span, iterate_clips
+from signprep.pipeline.datasets.files import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
-from signprep.pipeline.video.pyav_reader import open_video
+from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 QUEUED_BATCHES = 2
 """Batches of decoded clips that may wait for the model; then decoding waits."""
 _POLL_SECONDS = 0.2
+DURATION_SLACK_SECONDS = 1e-3
+"""A video of 1.9999 s is not shorter than a clip of 2 s: containers round to milliseconds."""
+MAX_WINDOWS = 1_000_000
+"""Limit for one video: a day at a stride of a tenth of a second. More is a slip of the hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """A file, or a member of a zip."""
+
+    path: str
+    """Its name in results: a path, or archive.zip!/member.mp4."""
+    folder: Path
+    name: str
+    """Path inside `folder`, in the form that `open_file` takes."""
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Return the video that is a file of its own."""
+        return cls(path=str(path), folder=path.parent, name=path.name)
+
+    @contextmanager
+    def opened(self) -> Iterator[Path | BinaryIO]:
+        """Yield the path, or a stream that is closed at the end. Raises AnnotationError if a zip does not give it."""
+        file = open_file(self.folder, self.name)
+        try:
+            yield file
+        finally:
+            if not isinstance(file, Path):
+                file.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,3 +217,62 @@ class _Collector:
 
 def _raise(error: BaseException) -> None:
     raise error
+
+
+def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:
+    """Return the windows of an open video.
+
+    Raises:
+        DecodeError: the video is shorter than that, or was cut off.
+        SignprepError: there would be too many windows.
+    """
+    first = Span(options.start_seconds, rounded(options.start_seconds + options.clip_duration))
+    if not (options.pad or reader.ends_after(first.end_seconds)):
+        duration = reader.duration_seconds
+        if duration < first.end_seconds - DURATION_SLACK_SECONDS:
+            raise DecodeError(
+                f"{reader.name}: lasts {duration:.3f} s, too short for a clip of {options.clip_duration:.3f} s from "
+                f"{options.start_seconds:.3f} s; choose a smaller --clip-duration or --start-time, or --pad"
+            )
+    if options.stride is None:
+        return [first]
+    duration = reader.duration_seconds
+    if (duration - options.start_seconds) / options.stride > MAX_WINDOWS:
+        raise SignprepError(
+            f"{reader.name}: lasts {duration:.3f} s, which at a stride of {options.stride:g} s is over "
+            f"{MAX_WINDOWS:,} windows; choose a larger --stride"
+        )
+    found = windows(duration, options.clip_duration, options.stride, start_seconds=options.start_seconds)
+    return found if len(found) > 1 or not options.pad else [first]
+
+
+def windows(duration: float, clip_duration: float, stride: float, *, start_seconds: float = 0.0) -> list[Span]:
+    """Return the windows of a video: one every `stride` seconds, up to the first that reaches the end.
+
+    That last one ends where the video ends. A window that shows nothing new is none: after (3.0, 5.0) of a video of
+    5 s, (4.0, 5.0) is left out.
+
+    Args:
+        duration: length of the video, in seconds.
+        clip_duration: length of a window, in seconds.
+        stride: seconds from one window's start to the next one's, > 0.
+        start_seconds: start of the first window.
+
+    >>> [(span.start_seconds, span.end_seconds) for span in windows(3.5, 2.0, 1.0)]
+    [(0.0, 2.0), (1.0, 3.0), (2.0, 3.5)]
+    """
+    found: list[Span] = []
+    while True:
+        start = rounded(start_seconds + len(found) * stride) if found else start_seconds
+        if not start < duration - DURATION_SLACK_SECONDS:
+            return found
+        end = rounded(start + clip_duration)
+        whole = end <= duration + DURATION_SLACK_SECONDS
+        found.append(Span(start, end if whole else rounded(duration)))
+        if end >= duration - DURATION_SLACK_SECONDS:
+            return found
+
+
+def rounded(seconds: float) -> float:
+    """Return whole nanoseconds, so that 3 * 0.1 is 0.3."""
+    return round(seconds, 9)

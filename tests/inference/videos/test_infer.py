@@ -14,8 +14,8 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import load_checkpoint
-from signprep.inference.videos.find import Video, find_videos
-from signprep.inference.videos.window_predictions import predict_videos
+from signprep.inference.videos.run import find_videos
+from signprep.inference.videos.window_predictions import Video, predict_videos
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
 from tests.generated_videos import write_video
