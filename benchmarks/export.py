@@ -18,8 +18,7 @@ from benchmarks._size import Size
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.inference.cli.demo import run_demo
-from signprep.inference.export.report import ExportReport
-from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import counted

@@ -34,6 +34,10 @@ def _batch_size_option(default: int) -> Any:
     return option(default, "Send this many clips through the model together.", minimum=1, group="Machine")
 
 
+def _workers_option(help_: str) -> Any:
+    return option(2, help_, name="--workers", aliases=("--num-workers",), minimum=1, group="Machine")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Choose the model that predicts, and what it runs on."""
@@ -149,14 +153,7 @@ class InferOptions(Options, group="Output"):
     """Make segments of the windows, for continuous signing."""
     outputs: Outputs = Outputs()
     batch_size: int = _batch_size_option(8)
-    num_workers: int = option(
-        2,
-        "Decode this many videos at the same time, or read clips in so many threads.",
-        name="--workers",
-        aliases=("--num-workers",),
-        minimum=1,
-        group="Machine",
-    )
+    num_workers: int = _workers_option("Decode this many videos at the same time, or read clips in so many threads.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,9 +164,7 @@ class EvaluationOptions(Options, group="Run"):
     top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
     calibrate: bool = option(False, "Fit a temperature on the split and write it into the checkpoint.")
     batch_size: int = _batch_size_option(32)
-    num_workers: int = option(
-        2, "Read clips in this many threads.", name="--workers", aliases=("--num-workers",), minimum=1, group="Machine"
-    )
+    num_workers: int = _workers_option("Read clips in this many threads.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ the range of every activation over real clips.
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -76,9 +76,8 @@ class ExportInputs:
         """Return the clips of the cache that calibrate int8: of its training split, or of all where it has none."""
         if not self.metadata.int8 or self.cache is None:
             return np.empty(0, np.int64)
-        positions = self.cache.positions("train")
-        if not len(positions):
-            positions = self.cache.positions()
+        in_training = self.cache.positions("train")
+        positions = in_training if len(in_training) else self.cache.positions()
         if not len(positions):
             raise CacheError(f"{self.cache}: has no clips to calibrate int8 with")
         return sample_positions(positions, CALIBRATION_CLIPS)
@@ -234,16 +233,6 @@ def int8_engines() -> tuple[str, ...]:
     if not engines:
         raise SignprepError(f"int8 needs torch's engine {X86_ENGINE} or {ARM_ENGINE}; this torch has {supported}")
     return engines
-
-
-def int8_notes(engines: Sequence[str | None]) -> list[str]:
-    """Return a note for users where a fresh process does not use the fastest engine by itself."""
-    if engines[0] != X86_ENGINE or X86_FAST_ENGINE not in engines:
-        return []
-    return [
-        f"on desktops with x86 CPUs set torch.backends.quantized.engine = '{X86_FAST_ENGINE}' before loading it, as "
-        "`signprep infer` does: several times faster"
-    ]
 
 
 def fast_int8_engine() -> str:

@@ -17,8 +17,6 @@ from signprep.training.config import EXECUTORCH, require_installed
 
 METADATA_METHOD = "signprep_json"
 """Method of the program that returns `signprep.json`: names of methods have no dots."""
-MARK = b"ET"
-"""Every ExecuTorch file has these as its bytes 4 and 5."""
 
 
 class _Mean(nn.Module):
@@ -51,9 +49,9 @@ def write_executorch(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
 
 
 def is_executorch(path: Path) -> bool:
-    """Return whether a file has ExecuTorch's mark."""
+    """Return whether a file has ExecuTorch's mark, its bytes 4 and 5."""
     with path.open("rb") as file:
-        return file.read(6)[4:] == MARK
+        return file.read(6)[4:] == b"ET"
 
 
 def open_executorch(path: Path, engine: str | None, threads: int | None) -> tuple[ExportMetadata, RunModel]:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT, OUTPUT = "clips", "logits"
-FIRST_BYTE = 0x08
-"""Every ONNX file begins with it: the field with the version of its format comes first."""
 
 
 def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
@@ -103,7 +101,7 @@ def _put_before(graph: "onnx.ModelProto", spec: ModelSpec) -> None:
 def is_onnx(path: Path) -> bool:
     """Return whether a file may be ONNX, which has no mark of its own but its first byte, and its name."""
     with path.open("rb") as file:
-        return path.suffix.lower() == ".onnx" or file.read(1) == bytes([FIRST_BYTE])
+        return path.suffix.lower() == ".onnx" or file.read(1) == b"\x08"  # the field of the format's version
 
 
 def read_onnx(path: Path) -> "onnx.ModelProto":

@@ -33,7 +33,6 @@ SPLITS = ("val", "test", "train")
 """The first of them that a cache has is compared on."""
 NUM_SYNTHETIC = 4
 """Synthetic inputs that are compared on where there is no cache."""
-_BATCH = 8
 
 CHECKPOINT, FILE = "checkpoint", "file"
 """Names of what is timed; a file that is run with several engines has theirs."""
@@ -56,11 +55,6 @@ class Comparison:
     """Clips with the same first prediction."""
     accuracy: float | None
     """The file's accuracy; None on synthetic inputs."""
-
-    @property
-    def name(self) -> str:
-        """Return the name of the file's column in tables."""
-        return self.engine or FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +105,7 @@ class ComparisonClips:
     def logits(self, recognizer: Recognizer, advance: Callable[[int], None]) -> NDArray[np.float32]:
         """Return the logits of a recognizer, float32 [N, classes]."""
         if self._cache is not None:
-            return predict_logits(
-                recognizer, self._cache, self._stored, batch_size=_BATCH, num_workers=1, advance=advance
-            )
+            return predict_logits(recognizer, self._cache, self._stored, batch_size=8, num_workers=1, advance=advance)
         logits = torch.cat([recognizer.logits_of_inputs(one) for one in self._synthetic.split(1)])
         advance(len(logits))
         return np.asarray(logits, np.float32)

@@ -1,11 +1,8 @@
 """From predictions for overlapping windows of a video to the signs made in it.
 
-In: windows (spans) of a video and the class probabilities that a model gave for each. Out: `TimelineSegment`s, in
-their order, never overlapping. A window's prediction is about its middle, so each window decides on the time that is
-nearer to its middle than to any other one's: boundaries lie halfway between middles. The best of all sequences of
-glosses and silence is taken, where each change has its cost; runs of one gloss become segments. The trade-off: a
-boundary is known to within half a stride, and a sign shorter than a step may be missed, so the stride decides, not
-the windows' length.
+In: windows of a video and their class probabilities. Out: `TimelineSegment`s, in their order, never overlapping. A
+window decides on the time around its middle, and the best of all sequences of glosses and silence is taken, where each
+change has its cost. The trade-off: a boundary is known to within half a stride, and a shorter sign may be missed.
 """
 
 from collections.abc import Iterator, Sequence

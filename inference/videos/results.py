@@ -20,7 +20,6 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.text import json_text
 
-SUFFIXES = (".json", ".jsonl", ".csv")
 COLUMNS = (
     "video_path", "start_time", "end_time", "predicted_class_idx", "predicted_class_name", "confidence",
     "clip_duration", "segment_id", "error",
@@ -105,8 +104,8 @@ class Prediction:
 
 def require_known_suffix(path: Path) -> None:
     """Raise SignprepError if a result file's name ends like another kind of file; without an ending it is JSON."""
-    if path.suffix and path.suffix.lower() not in SUFFIXES:
-        raise SignprepError(f"{path}: ends in {path.suffix}; expected {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in ("", ".json", ".jsonl", ".csv"):
+        raise SignprepError(f"{path}: ends in {path.suffix}; expected .json, .jsonl, .csv")
 
 
 def write_results(documents: Iterable[Any], path: Path | None, *, single: bool) -> None:

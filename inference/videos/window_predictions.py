@@ -83,7 +83,7 @@ class VideoPredictions:
 
 
 class _Stopped(Exception):  # noqa: N818
-    """Ends a decoding thread whose consumer has gone; nobody looks at the thread's result."""
+    """Ends a decoding thread whose consumer has gone."""
 
 
 def predict_videos(
@@ -152,11 +152,9 @@ class _Collector:
                 put(partial(self._begin, number, spans))
                 for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=windows.pad):
                     put(partial(self._add, number, window, clip))
-            put(partial(self._end, number))
-        except SignprepError as error:
+            put(partial(self._end, number, None))
+        except BaseException as error:
             put(partial(self._end, number, error))
-        except BaseException as error:  # a bug, which the consumer has to raise
-            put(partial(_raise, error))
 
     def _begin(self, video: int, spans: list[Span]) -> None:
         self._spans[video], self._results[video] = spans, {}
@@ -169,9 +167,11 @@ class _Collector:
         if len(self._waiting) >= self._options.batch_size:
             self._predict_waiting()
 
-    def _end(self, video: int, failure: SignprepError | None = None) -> None:
-        if failure is not None:
+    def _end(self, video: int, failure: BaseException | None) -> None:
+        if isinstance(failure, SignprepError):
             self._failures[video] = MissingWindow(span=None, reason=str(failure))
+        elif failure is not None:  # a bug, which the consumer has to raise
+            raise failure
         self._num_ended += 1
         if self._num_ended == len(self._videos) and self._waiting:
             self._predict_waiting()
@@ -213,10 +213,6 @@ class _Collector:
         if video in self._failures:
             found.missing.append(self._failures.pop(video))
         return found
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:

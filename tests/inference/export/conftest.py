@@ -14,8 +14,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.export import onnx as export_onnx
 from signprep.inference.export import verification
 from signprep.inference.export.onnx import exported_graph
-from signprep.inference.export.report import ExportReport
-from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.training.config import ONNX, TORCHSCRIPT
 from signprep.training.model.checkpoint import CHECKPOINT_KEY, ModelMetadata
 from signprep.training.model_spec import build_model, model_spec

@@ -10,8 +10,7 @@ from click.testing import CliRunner, Result
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export import verification
-from signprep.inference.export.report import ExportReport, report_path
-from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.run import ExportOptions, ExportReport, export_model, report_path
 from signprep.inference.export.verification import Comparison, check_close_enough, compare
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec

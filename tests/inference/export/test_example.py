@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from signprep.inference.export.report import ExportReport
+from signprep.inference.export.run import ExportReport
 from signprep.pipeline.cli import cli
 from tests.generated_videos import write_video
 from tests.waiting import HANG_SECONDS

@@ -8,8 +8,7 @@ import torch
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export.deployable import RgbFrames
-from signprep.inference.export.report import ExportReport
-from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.inference.export.runtime import exported_format
 from signprep.inference.open_model import open_model
 from signprep.inference.recognizer import load_checkpoint

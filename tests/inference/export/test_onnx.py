@@ -13,8 +13,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.export.deployable import RgbFrames
 from signprep.inference.export.metadata import KEY
 from signprep.inference.export.onnx import read_onnx
-from signprep.inference.export.report import ExportReport
-from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.inference.export.runtime import open_exported
 from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.errors import CheckpointError

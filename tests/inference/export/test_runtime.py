@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export.metadata import KEY, ExportMetadata
-from signprep.inference.export.report import ExportReport
+from signprep.inference.export.run import ExportReport
 from signprep.inference.export.runtime import exported_format
 from signprep.inference.open_model import open_model
 from signprep.inference.recognizer import load_checkpoint

@@ -13,8 +13,7 @@ import torch.utils.mobile_optimizer
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export.deployable import RgbFrames, deployable, int8_engine, quantized, quiet
 from signprep.inference.export.metadata import KEY
-from signprep.inference.export.report import ExportReport
-from signprep.inference.export.run import ExportOptions, export_model
+from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.inference.recognizer import load_checkpoint
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
