@@ -1,1 +1,1 @@
-"""The commands that answer, measure and export; they parse, call one function and print."""
+"""The commands that predict, evaluate and export; they parse options and print, and work is of the other rooms."""

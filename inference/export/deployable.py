@@ -198,7 +198,7 @@ def quantized(model: nn.Module, inputs: Iterable[Tensor]) -> nn.Module:
 
     Activations have all 8 bits. torch's default on x86 has 7, lest CPUs without VNNI overflow; but on the demo's model
     8 bits were 2.4 times nearer to fp32 with VNNI, and no farther from it where kernels could use AVX2 only. Their
-    range is the least and the largest value: histograms, which leave some out, took twice the time, and answers were
+    range is the least and the largest value: histograms, which leave some out, took twice the time, and logits were
     8 to 11 % farther from fp32's on three models.
 
     Args:

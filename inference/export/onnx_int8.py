@@ -2,11 +2,7 @@
 
 In: an fp32 graph and clips as the model sees them. Out: weights in int8, one scale a channel; activations in uint8,
 their range the least and the largest value over the clips. Weights have 7 of the 8 bits: with 8, processors with AVX2
-but without VNNI overflow, and on the demo's model the answers were no nearer to fp32's. The stem stays in fp32.
-
-Depthwise convolutions are widened first, to a multiple of 16 channels. ONNX Runtime's 8-bit kernel takes 16 of them at
-once and what is left over one by one: 54 channels take longer than 64. So channels of zeros are added to such
-convolutions and to those around them, whose new weights are zeros too. The predictions stay the same.
+but without VNNI overflow, and on the demo's model the logits were no nearer to fp32's. The stem stays in fp32.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -24,6 +20,8 @@ if TYPE_CHECKING:
 Inputs = Mapping[str, NDArray[Any]]
 
 LANES = 16
+"""ONNX Runtime's 8-bit kernel takes so many channels of a depthwise convolution at once and the rest one by one: 54
+channels take longer than 64."""
 BY_CHANNEL = {"Relu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Mul", "ReduceMean", "GlobalAveragePool"}
 """Operators that leave each channel to itself and make no infinities of zeros: weights of 0 after them suffice."""
 PRODUCTS = ["Conv", "Gemm", "MatMul"]
@@ -76,9 +74,10 @@ def _stem(graph: "onnx.ModelProto") -> list[str]:
 
 
 def widen_depthwise(graph: "onnx.ModelProto", but: Collection[str] = ()) -> None:
-    """Add channels of zeros to a graph of floats, in place, but for convolutions named in `but`.
+    """Give depthwise convolutions a multiple of LANES channels, in place, but for convolutions named in `but`.
 
-    The graph has its weights in initializers and batch norms folded, as `quant_pre_process` leaves it. Whatever is not
+    Channels of zeros are added to them and to what is around them, so predictions stay the same. The graph is of
+    floats, with its weights in initializers and batch norms folded, as `quant_pre_process` leaves it. Whatever is not
     surely safe to widen stays as it is.
     """
     if any(attribute.HasField("g") or attribute.graphs for node in graph.graph.node for attribute in node.attribute):

@@ -37,16 +37,12 @@ def open_exported(path: Path, format_: str, *, engine: str | None = None, thread
         SignprepError: a package that its format needs is not installed.
     """
     openers = {TORCHSCRIPT: open_torchscript, ONNX: open_onnx, EXECUTORCH: open_executorch}
-    return _ExportedRecognizer(path, *openers[format_](path, engine, threads))
-
-
-class _ExportedRecognizer(Recognizer):
-    is_exported = True
-
-    def __init__(self, path: Path, metadata: ExportMetadata, run: RunModel) -> None:
-        super().__init__(metadata.model, _FileModel(path, metadata, run), torch.device("cpu"))
-        if metadata.with_preprocessing:
-            self.transform = RgbFrames(metadata.model.model_spec)
+    metadata, run = openers[format_](path, engine, threads)
+    recognizer = Recognizer(metadata.model, _FileModel(path, metadata, run), torch.device("cpu"))
+    recognizer.is_exported = True
+    if metadata.with_preprocessing:
+        recognizer.transform = RgbFrames(metadata.model.model_spec)
+    return recognizer
 
 
 class _FileModel(nn.Module):

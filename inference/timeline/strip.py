@@ -21,7 +21,7 @@ from signprep.inference.timeline.subtitles import one_line
 from signprep.pipeline.errors import SignprepError
 
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
-"""Y [H, W], U and V [H/2, W/2], uint8."""
+"""Y [H, W], U and V [H/2, W/2], uint8, of limited-range BT.601."""
 Colour = tuple[int, int, int]
 
 BACKGROUND: Colour = (18, 20, 24)
@@ -152,7 +152,8 @@ class TimelineStrip:
         image = self._bar.copy()
         if current is not None:
             self._draw_gloss(ImageDraw.Draw(image), current)
-        return rgb_to_i420_planes(np.asarray(image))
+        frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24")
+        return split_planes(np.asarray(frame.reformat(format="yuv420p").to_ndarray(), np.uint8))
 
     def _drawn_bar(self) -> Image.Image:
         image = Image.new("RGB", (self.width, self.height), BACKGROUND)
@@ -205,12 +206,6 @@ def fitted(text: str, font: Font, pixels: int, room: float) -> tuple[str, Font]:
     while kept and font.getlength(text[:kept] + ELLIPSIS) > room:
         kept -= 1
     return text[:kept] + ELLIPSIS, font
-
-
-def rgb_to_i420_planes(rgb: NDArray[np.uint8]) -> Planes:
-    """Convert a picture, uint8 [H, W, 3] of even sides, to limited-range BT.601 planes."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    return split_planes(np.asarray(frame.reformat(format="yuv420p").to_ndarray(), np.uint8))
 
 
 def split_planes(i420: NDArray[np.uint8]) -> Planes:

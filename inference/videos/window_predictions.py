@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -52,15 +52,10 @@ class Video:
         """Return the video that is a file of its own."""
         return cls(path=str(path), folder=path.parent, name=path.name)
 
-    @contextmanager
-    def opened(self) -> Iterator[Path | BinaryIO]:
-        """Yield the path, or a stream that is closed at the end. Raises AnnotationError if a zip does not give it."""
+    def opened(self) -> AbstractContextManager[Path | BinaryIO]:
+        """Return the path, or a stream that `with` closes. Raises AnnotationError if a zip does not give it."""
         file = open_file(self.folder, self.name)
-        try:
-            yield file
-        finally:
-            if not isinstance(file, Path):
-                file.close()
+        return nullcontext(file) if isinstance(file, Path) else file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +92,7 @@ def predict_videos(
         options: which windows, what to keep of their class probabilities, and how many go at a time.
 
     Raises:
-        CheckpointError: an exported file does not answer.
+        CheckpointError: an exported file gives no predictions.
         SignprepError: there is no memory for a batch.
     """
     # Decoding threads put calls of the collector, which this thread makes.
