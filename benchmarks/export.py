@@ -17,12 +17,12 @@ from benchmarks._signing import signing_cache
 from benchmarks._size import Size
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
-from signprep.inference.cli.demo import run_demo
+from signprep.inference.cli.first_steps import run_demo
 from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.options import SampleSpec
 from signprep.pipeline.runtime.text import counted
-from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT, TrainConfig, require_installed
 from signprep.training.model.checkpoint import CHECKPOINT_KEY
 from signprep.training.model_spec import MODEL_SPECS, model_spec

@@ -21,7 +21,7 @@ from benchmarks._signing import signing_cache
 from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.synthetic.options import SampleSpec
+from signprep.pipeline.options import SampleSpec
 from signprep.training.callbacks.progress import Throughput
 from signprep.training.callbacks.record import EpochTable
 from signprep.training.config import Devices, TrainConfig

@@ -13,11 +13,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.options import Options, option
 
 CODECS = ("lz4hc", "zstd", "none", "plain")
+CACHE_ARGUMENT: dict[str, Any] = {"positional": True, "aliases": ("--cache",)}
+"""The cache that a command works on."""
 ON_CONFLICT = ("refuse", "first", "last", "drop")
 CLIPS_A_CLASS, CLIPS_A_CHOSEN_CLASS = 4, 16
 """Clips of each class that a report shows by default, and of each one where classes are chosen."""
@@ -52,6 +55,18 @@ class MergeOptions(Options):
     )
     splits: SplitOptions | None = None
     """None leaves the clips in the splits that they have in their caches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection(Options, group="Data"):
+    """Filters of the clips that are pulled; one that is empty takes all."""
+
+    splits: tuple[str, ...] = option((), "Fetch only the clips of this split; repeat it for several.", name="--split")
+    glosses: frozenset[str] = gloss_file_option()
+    signers: tuple[str, ...] = option((), "Fetch only this signer's clips; repeat it for several.", name="--signer")
+
+    def __bool__(self) -> bool:
+        return bool(self.splits or self.glosses or self.signers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Fields of option dataclasses that describe themselves: help, group, names, choices and range in one place.
+"""Fields of option dataclasses that describe themselves, and the options of a scan and of a generated data set.
 
 A dataclass whose fields people set is an `Options`, and declares its fields with `option(...)`. The command line
 (`pipeline/cli/options.py`) is made from the same fields, so that a default, a range and a sentence of help are written
@@ -12,6 +12,11 @@ from dataclasses import MISSING, dataclass
 from typing import Any
 
 REQUIRED = MISSING
+SAMPLED_VIDEOS = 1000
+"""About so many are opened by `scan --probe sample`, evenly spread over the folders."""
+VIEWS = "FUDLR"
+MAX_ITEMS = 9999
+"""Items have four digits."""
 _DESCRIPTION = "signprep.option"
 
 
@@ -119,6 +124,16 @@ class Options:
         check_options(self)
 
 
+def json_option(help_: str) -> Any:
+    """Return the field of `--json`."""
+    return option(False, help_, name="--json", group="Output")
+
+
+def out_option(help_: str, default: Any = None) -> Any:
+    """Return the field of the file to be written, which old scripts call otherwise."""
+    return option(default, help_, aliases=("--output", "--output-path"), metavar="FILE", group="Output")
+
+
 def workers_option(help_: str = "Work in this many processes of this machine; -1 takes all cores.") -> Any:
     """Return the field of a number of processes."""
     return option(-1, help_, group="Machine", read=_workers)
@@ -128,3 +143,65 @@ def _workers(typed: int) -> int:
     if typed < 1 and typed != -1:
         raise ValueError(f"{typed} is neither -1, for all cores, nor at least 1")
     return typed
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(Options):
+    """How to scan. Raises ValueError on values that mean nothing."""
+
+    num_frames: int = option(16, "Report segments that have fewer frames than this.", aliases=("--frames",), minimum=1)
+    probe: str = option(
+        "all",
+        f"Open all videos (1 to 2 ms each), about {SAMPLED_VIDEOS} of them, or none.",
+        choices=("all", "sample", "none"),
+    )
+    deep: bool = option(False, "Decode every frame of the opened videos to find damage, which is slow.")
+    workers: int = workers_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.deep and self.probe == "none":
+            raise ValueError("--deep decodes videos, --probe none opens none: choose one of them")
+
+
+def _frame_size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise ValueError(f"{text!r} is not WIDTHxHEIGHT, as in 1920x1080")
+    return int(width), int(height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSpec(Options, group="Data"):
+    """What to render. Raises ValueError on values that cannot be rendered."""
+
+    words: int = option(5, "Render this many different signs.", minimum=1, maximum=200)
+    signers: int = option(
+        6, "Let this many sign; the last two are REAL17 and REAL18, AIHub's validation signers.", minimum=1, maximum=18
+    )
+    views: str = option("F", f"Film from these views, some of the letters {VIEWS}.")
+    takes: int = option(1, "Perform each sign so often, each time under a word id of its own.", minimum=1)
+    """Word ids of their own are what AIHub's homonyms have."""
+    sentences: int = option(
+        0, "Also render this many SEN videos of each signer, with several signs each.", minimum=0, maximum=MAX_ITEMS
+    )
+    frame_size: tuple[int, int] = option(
+        (1920, 1080),
+        "Render videos of this width and height in pixels.",
+        name="--size",
+        type=str,
+        read=_frame_size,
+        show=lambda size: f"{size[0]}x{size[1]}",
+        metavar="WIDTHxHEIGHT",
+    )
+    """Even numbers of pixels, 64 to 4096."""
+    seed: int = option(0, "Render the same videos for the same seed.", minimum=0, maximum=2**63 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.takes > MAX_ITEMS // self.words:
+            raise ValueError(f"takes is {self.takes}; it must be between 1 and {MAX_ITEMS // self.words}")
+        if not self.views or set(self.views) - set(VIEWS) or len(set(self.views)) < len(self.views):
+            raise ValueError(f"views is {self.views!r}; it must be some of the letters {VIEWS}, each once")
+        if len(self.frame_size) != 2 or any(side % 2 or not 64 <= side <= 4096 for side in self.frame_size):
+            raise ValueError(f"frame_size is {self.frame_size}; it must be two even numbers of pixels, 64 to 4096")

@@ -39,6 +39,13 @@ def test_help_texts_are_whole_sentences_of_their_own(name: str) -> None:
         assert not re.match(r"(Of|As|In place of|The same)\b", text) and "default:" not in text, text
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_line_of_help_ends_within_a_name(name: str, width: int) -> None:
+    lines = CliRunner().invoke(cli, [name, "--help"], terminal_width=width).output.splitlines()
+    assert not [line for line in lines if line.endswith("-")]
+
+
 @pytest.mark.parametrize(
     ("name", "shown", "silent"),
     [

@@ -1,5 +1,6 @@
 """The command `train`."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,15 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.options import Location, StreamOptions, location_option
-from signprep.pipeline.cli.options import command, given, options_of, told_if_stopped
+from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
+from signprep.pipeline.cli import cli
+from signprep.pipeline.cli.options import command, given, told_if_stopped
+from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
+from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
-from signprep.training.config import NO_AUGMENTATION, Augmentation, Devices, TrainConfig
+from signprep.training.config import NO_AUGMENTATION, Augmentation, Devices, TrainConfig, format_of, require_installed
 
 if TYPE_CHECKING:
     from signprep.training.model_spec import ModelSpec
@@ -32,7 +36,7 @@ class TrainingData(Options, group="Data"):
     """The clips that are trained on: of a cache, or of data roots whose cache is built first."""
 
     cache: Location | None = location_option(
-        None, "Train on this cache, its folder or the URL it was pushed to.", positional=True, aliases=("--cache",)
+        None, "Train on this cache, its folder or the URL it was pushed to.", **CACHE_ARGUMENT
     )
     roots: DataRootOptions
     source: DatasetOptions
@@ -171,8 +175,6 @@ class ExportRequest(Options, group="Export"):
 
     def require_possible(self, model_name: str, output_dir: Path) -> None:
         """Raise UsageError or SignprepError for what would fail after the training."""
-        from signprep.training.config import format_of, require_installed
-
         if (self.enable_efficient_deployment or self.quantize_model) and not model_name.startswith("efficient_x3d"):
             raise click.UsageError(
                 f"--enable-efficient-deployment and --quantize-model are for efficient_x3d_xs and _s, not {model_name}"
@@ -207,15 +209,8 @@ class ConfigOptions:
         return replace(config, augmentation=augmentation)
 
 
-@command("train", short_help="Train a model and keep the checkpoint that validates best.")
-@options_of(TrainingData, "data")
-@options_of(ModelOptions, "model")
-@options_of(ConfigOptions, "options")
-@options_of(RunOptions, "run")
-@options_of(ExportRequest, "exported")
-@click.pass_context
+@command("train", "Train a model and keep the checkpoint that validates best.")
 def train(
-    context: click.Context,
     data: TrainingData,
     model: ModelOptions,
     options: ConfigOptions,
@@ -269,22 +264,46 @@ def train(
         words = ["--checkpoint", result.best_checkpoint, "--out", out, "--cache", location, "--model-name", model.name]
         words += [] if data.stream.folder is None else ["--stream-dir", data.stream.folder]
         words += ["--stream-gb", data.stream.max_bytes / 1e9, *(["--int8"] if exported.quantize_model else [])]
-        _run_export(context, [str(word) for word in words])
+        # The root command finds `export`, which is of the floor above.
+        cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
 
 
 def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
-    """Return the cache to train on; of data roots it is built, or brought up to date, first."""
-    from signprep.training.data.from_data_root import cache_location, clip_spec_for, refresh_cache
+    """Return the cache to train on; of data roots it is built, or brought up to date, first.
+
+    Clips are the default ones, with more frames or pixels where the model needs them.
+    """
+    from signprep.cache_builder.building.run import build_from_annotations
+    from signprep.pipeline.datasets.read import read_roots
 
     if data.cache is not None:
         return data.cache
-    clips = clip_spec_for(spec, data.clip_duration)
-    out = cache_location(data.roots, clips, output_dir)
+    clips = ClipSpec(
+        num_frames=max(ClipSpec.num_frames, spec.num_frames),
+        size=max(ClipSpec.size, -(-spec.crop_size // 4) * 4),
+        span=SEGMENT_SPAN if data.clip_duration is None else data.clip_duration,
+    )
+    out = _cache_folder(data.roots, clips, output_dir)
     # The first process of a machine has built the cache before it started the others.
     if os.environ.get("LOCAL_RANK", "0") == "0":
+        splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
         with told_if_stopped(out):
-            click.echo(refresh_cache(out, data.roots, data.source, clips), err=True)
+            annotations = read_roots(data.roots, data.source)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            click.echo(build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=splits), err=True)
     return out
+
+
+def _cache_folder(roots: DataRootOptions, clips: ClipSpec, output_dir: Path) -> Path:
+    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr: caches of other clips or folders do not meet.
+
+    HASH is of the folders' paths, since two folders may both be called `data`.
+    """
+    folders = [root.resolve() for root in roots.by_split.values()]
+    names = "+".join(root.name for root in folders)
+    seconds = "" if clips.span == SEGMENT_SPAN else f"-{clips.span:g}s"
+    paths = hashlib.blake2b("\0".join(map(str, folders)).encode(), digest_size=4).hexdigest()
+    return output_dir / "caches" / f"{names}-{clips.num_frames}x{clips.size}{seconds}-{paths}.zarr"
 
 
 def _is_first_process() -> bool:
@@ -295,13 +314,3 @@ def _is_first_process() -> bool:
 def _log() -> Log:
     """Return the function that shows a line to the user."""
     return (lambda line: click.echo(line, err=True)) if _is_first_process() else (lambda line: None)
-
-
-def _run_export(context: click.Context, arguments: list[str]) -> None:
-    """Run `export`, which the root command finds: it is of the floor above."""
-    root = context.find_root()
-    assert isinstance(root.command, click.Group)
-    command = root.command.get_command(root, "export")
-    assert command is not None
-    with command.make_context("export", arguments, parent=root) as of_export:
-        command.invoke(of_export)

@@ -7,7 +7,7 @@ import click
 
 from signprep.cache_builder.cli.transfer import confirm_visibility
 from signprep.cache_builder.options import BuildOptions, Location, location_option, shown
-from signprep.pipeline.cli.options import command, options_of, told_if_stopped
+from signprep.pipeline.cli.options import command, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError
@@ -67,12 +67,7 @@ class BuildRun:
             raise ValueError("--clip-pool on a cluster goes with an --out that is a folder, which all machines see")
 
 
-@command("build-cache", short_help="Cut labelled segments and store them as a cache.")
-@options_of(DataRootOptions, "roots")
-@options_of(DatasetOptions, "source")
-@options_of(SplitOptions, "splits")
-@options_of(BuildOptions, "options")
-@options_of(BuildRun, "run")
+@command("build-cache", "Cut labelled segments and store them as a cache.")
 def build_cache(
     roots: DataRootOptions, source: DatasetOptions, splits: SplitOptions, options: BuildOptions, run: BuildRun
 ) -> None:

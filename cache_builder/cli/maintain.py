@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.options import Location, MergeOptions, location_option, shown
-from signprep.pipeline.cli.options import command, options_of, reject_unused, told_if_stopped
+from signprep.cache_builder.options import CACHE_ARGUMENT, Location, MergeOptions, location_option, shown
+from signprep.pipeline.cli.options import command, reject_unused, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-from signprep.pipeline.options import REQUIRED, Options, option
+from signprep.pipeline.options import REQUIRED, Options, json_option, option
 from signprep.pipeline.runtime.text import byte_size, counted, json_text
 
 if TYPE_CHECKING:
@@ -23,21 +23,16 @@ TROUBLE = 2
 """Exit code of `diff` where there is nothing to compare."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
-    """What is checked, and how far."""
-
+@command("verify", "Check a cache's files, and make bad ones again.")
+def verify(
+    *,
     cache: Location = location_option(
-        REQUIRED, "The folder of the cache, or the URL that it was pushed to.", positional=True, aliases=("--cache",)
-    )
-    deep: bool = option(False, "Also decode every clip.")
-    repair: bool = option(False, "Make what is bad again, from the videos in the data root.")
-
-
-@command("verify", short_help="Check a cache's files, and make bad ones again.")
-@options_of(VerifyOptions, "options")
-@options_of(DataRootOptions, "roots")
-def verify(options: VerifyOptions, roots: DataRootOptions) -> None:
+        REQUIRED, "The folder of the cache, or the URL that it was pushed to.", **CACHE_ARGUMENT
+    ),
+    deep: bool = option(False, "Also decode every clip."),
+    repair: bool = option(False, "Make what is bad again, from the videos in the data root."),
+    roots: DataRootOptions,
+) -> None:
     """Check every file of a cache against its manifest; exit code 1 if anything is not as it was written.
 
     The data roots, for --repair, are those that the cache was built from.
@@ -49,36 +44,36 @@ def verify(options: VerifyOptions, roots: DataRootOptions) -> None:
       signprep verify aihub.zarr --repair --data-root aihub
       signprep verify s3://team/aihub.zarr
     """
-    if options.repair != bool(roots.by_split):
+    if repair != bool(roots.by_split):
         raise click.UsageError("--repair goes with --data-root, or with --train-data-root and --val-data-root")
-    if isinstance(options.cache, str) and (options.deep or options.repair):
+    if isinstance(cache, str) and (deep or repair):
         raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
-    faults, num_objects = _faults(options)
+    faults, num_objects = _faults(cache, deep=deep)
     for fault in faults:
         click.echo(fault.message)
-    name = shown(options.cache)
+    name = shown(cache)
     if not faults:
-        decoded = ", and every clip decodes" if options.deep else ""
+        decoded = ", and every clip decodes" if deep else ""
         click.echo(f"{name}: {num_objects} files are as they were written{decoded}")
-    elif options.repair:
-        _repair(Path(options.cache), faults, roots)
+    elif repair:
+        _repair(Path(cache), faults, roots)
     else:
         local = f"`signprep verify {name} --repair --data-root DATA` makes good what it can"
-        how = "push it again from a whole copy" if isinstance(options.cache, str) else local
+        how = "push it again from a whole copy" if isinstance(cache, str) else local
         raise CacheCorruptError(f"{name}: {counted(len(faults), 'fault')}; {how}")
 
 
-def _faults(options: VerifyOptions) -> "tuple[list[Fault], int]":
+def _faults(cache: Location, *, deep: bool) -> "tuple[list[Fault], int]":
     """Return what is wrong with a cache, and how many files it has."""
     from signprep.cache_builder.edit.verify import verify_cache, verify_published
     from signprep.cache_builder.format.layout import read_manifest
     from signprep.pipeline.runtime.progress import progress_bar
 
-    if isinstance(options.cache, str):
-        return verify_published(options.cache)
-    num_objects = len(read_manifest(options.cache).objects) if options.cache.is_dir() else 0
+    if isinstance(cache, str):
+        return verify_published(cache)
+    num_objects = len(read_manifest(cache).objects) if cache.is_dir() else 0
     with progress_bar("Verifying", num_objects, "files") as progress:
-        return verify_cache(options.cache, deep=options.deep, progress=progress), num_objects
+        return verify_cache(cache, deep=deep, progress=progress), num_objects
 
 
 def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
@@ -94,16 +89,8 @@ def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
         raise CacheCorruptError(f"{cache}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompactOptions:
-    """Which cache gives back bytes."""
-
-    cache: Path = option(REQUIRED, "The folder of the cache.", positional=True, aliases=("--cache",))
-
-
-@command("compact", short_help="Give back the bytes of clips that are gone.")
-@options_of(CompactOptions, "options")
-def compact(options: CompactOptions) -> None:
+@command("compact", "Give back the bytes of clips that are gone.")
+def compact(cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_ARGUMENT)) -> None:
     """Give back the bytes of clips that are gone from the data; only the shards concerned are written again.
 
     Positions change: open the cache again, and build on no position that was noted down before.
@@ -114,7 +101,7 @@ def compact(options: CompactOptions) -> None:
     """
     from signprep.cache_builder.edit.compact import compact as compact_cache
 
-    click.echo(_compacted(options.cache, compact_cache(options.cache)))
+    click.echo(_compacted(cache, compact_cache(cache)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,19 +116,13 @@ class ForgottenClips(Options, group="Data"):
     segment_id: tuple[str, ...] = option((), "Delete this clip; repeat it for several.", metavar="ID")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForgetOptions:
-    """The cache that forgets, and whether it asks first."""
-
-    cache: Path = option(REQUIRED, "The folder of the cache.", positional=True, aliases=("--cache",))
-    dry_run: bool = option(False, "Only say what would be deleted.")
-    yes: bool = option(False, "Do not ask.")
-
-
-@command("forget", short_help="Delete a person's clips from a cache for good.")
-@options_of(ForgottenClips, "clips")
-@options_of(ForgetOptions, "options")
-def forget(clips: ForgottenClips, options: ForgetOptions) -> None:
+@command("forget", "Delete a person's clips from a cache for good.")
+def forget(
+    clips: ForgottenClips,
+    cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_ARGUMENT),
+    dry_run: bool = option(False, "Only say what would be deleted."),
+    yes: bool = option(False, "Do not ask."),
+) -> None:
     """Delete a person's clips from a cache for good: frames, labels and names.
 
     The videos are left alone, and copies of the cache elsewhere too. The next build-cache takes the clips in again
@@ -159,12 +140,12 @@ def forget(clips: ForgottenClips, options: ForgetOptions) -> None:
     chosen = {column: values for column, values in asdict(clips).items() if values}
     if not chosen:
         raise click.UsageError("say whose clips: --signer, --take, --video or --segment-id")
-    cache, positions = options.cache, matching_positions(options.cache, chosen)
+    positions = matching_positions(cache, chosen)
     who = ", ".join(f"{column.replace('_', ' ')} {value}" for column, values in chosen.items() for value in values)
-    if options.dry_run:
+    if dry_run:
         click.echo(f"{cache}: {counted(len(positions), 'clip')} ({who}) would be deleted")
         return
-    if not options.yes:
+    if not yes:
         question = f"Delete {counted(len(positions), 'clip')} ({who}) from {cache} for good?"
         if not sys.stdin.isatty():
             raise CacheError(f"{question} Nobody is there to ask; add --yes")
@@ -179,21 +160,12 @@ def _compacted(cache: Path, report: "CompactResult") -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DiffOptions:
-    """The two caches."""
-
-    first: Path = option(REQUIRED, "The folder of one cache.", positional=True, metavar="A")
-    second: Path = option(REQUIRED, "The folder of the other one.", positional=True, metavar="B")
-    as_json: bool = option(
-        False, "Print all of it as JSON, for programs: every clip by its name.", name="--json", group="Output"
-    )
-
-
-@command("diff", short_help="Show how two caches differ, clip by clip.")
-@options_of(DiffOptions, "options")
-@click.pass_context
-def diff(context: click.Context, options: DiffOptions) -> None:
+@command("diff", "Show how two caches differ, clip by clip.")
+def diff(
+    first: Path = option(REQUIRED, "The folder of one cache.", positional=True, metavar="A"),
+    second: Path = option(REQUIRED, "The folder of the other one.", positional=True, metavar="B"),
+    as_json: bool = json_option("Print all of it as JSON, for programs: every clip by its name."),
+) -> None:
     """Show how two caches differ: clips of both, of only one, and labels, splits and names that differ.
 
     A clip is the same in both if the same bytes of video are labelled over the same span, whatever files are called
@@ -211,12 +183,12 @@ def diff(context: click.Context, options: DiffOptions) -> None:
     from signprep.cache_builder.edit.diff import diff_summary
 
     try:
-        found = diff_caches(options.first, options.second)
+        found = diff_caches(first, second)
     except CacheError as error:
         click.echo(f"signprep: error: {error}", err=True)
-        context.exit(TROUBLE)
-    click.echo(json_text(found.to_dict()) if options.as_json else diff_summary(found))
-    context.exit(0 if found.equal else 1)
+        sys.exit(TROUBLE)
+    click.echo(json_text(found.to_dict()) if as_json else diff_summary(found))
+    sys.exit(0 if found.equal else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,9 +213,7 @@ class MergeArguments:
     overwrite: bool = option(False, "Replace the cache that is at --out.")
 
 
-@command("merge", short_help="Write one cache of the clips of several.")
-@options_of(MergeArguments, "arguments")
-@options_of(MergeOptions, "options")
+@command("merge", "Write one cache of the clips of several.")
 def merge(arguments: MergeArguments, options: MergeOptions) -> None:
     """Write a new cache of the clips of several, each once; nothing is decoded.
 

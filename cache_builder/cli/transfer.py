@@ -1,15 +1,13 @@
 """Commands for caches that travel: `push` and `pull`."""
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.options import Location, location_option, shown
-from signprep.pipeline.cli.options import command, options_of, told_if_stopped
-from signprep.pipeline.datasets.annotations import gloss_file_option
+from signprep.cache_builder.options import CACHE_ARGUMENT, Location, Selection, location_option, shown
+from signprep.pipeline.cli.options import command, told_if_stopped
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import byte_size, counted
@@ -18,21 +16,15 @@ if TYPE_CHECKING:
     from signprep.cache_builder.remote.transfer import TransferResult
 
 
-@dataclass(frozen=True, kw_only=True)
-class PushOptions:
-    """What travels where."""
-
-    cache: Path = option(REQUIRED, "The folder of the cache.", positional=True, aliases=("--cache",))
-    url: Location = location_option(REQUIRED, "The place where the team finds it.", positional=True)
-    dry_run: bool = option(False, "Only say what would travel.")
-    prune: bool = option(False, "Delete there what older versions left and this one does not need.")
-    overwrite: bool = option(False, "Replace what somebody else has pushed there meanwhile.")
-    yes: bool = option(False, "Do not ask, wherever it goes; all who can read it there are approved.")
-
-
-@command("push", short_help="Bring a cache to where the team finds it.")
-@options_of(PushOptions, "options")
-def push(options: PushOptions) -> None:
+@command("push", "Bring a cache to where the team finds it.")
+def push(
+    cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_ARGUMENT),
+    url: Location = location_option(REQUIRED, "The place where the team finds it.", positional=True),
+    dry_run: bool = option(False, "Only say what would travel."),
+    prune: bool = option(False, "Delete there what older versions left and this one does not need."),
+    overwrite: bool = option(False, "Replace what somebody else has pushed there meanwhile."),
+    yes: bool = option(False, "Do not ask, wherever it goes; all who can read it there are approved."),
+) -> None:
     """Bring a cache to where the team finds it; only what differs travels.
 
     URL is a folder (a share, NFS), s3://, gs://, sftp:// or hf://; each needs its driver: pip install 'signprep[s3]'.
@@ -48,18 +40,12 @@ def push(options: PushOptions) -> None:
     """
     from signprep.cache_builder.remote.push import push as push_cache
 
-    with told_if_stopped(shown(options.url)):
-        report = push_cache(
-            options.cache,
-            options.url,
-            prune=options.prune,
-            overwrite=options.overwrite,
-            dry_run=options.dry_run,
-            confirm=None if options.yes else confirm_visibility,
-        )
-    done = "would be sent" if options.dry_run else "sent" if report.num_sent else "sent: it is up to date"
+    confirm = None if yes else confirm_visibility
+    with told_if_stopped(shown(url)):
+        report = push_cache(cache, url, prune=prune, overwrite=overwrite, dry_run=dry_run, confirm=confirm)
+    done = "would be sent" if dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
-    click.echo(f"{shown(options.url)}: {_moved(report)} {done}{pruned}")
+    click.echo(f"{shown(url)}: {_moved(report)} {done}{pruned}")
 
 
 def confirm_visibility(readers: str) -> None:
@@ -73,27 +59,15 @@ def confirm_visibility(readers: str) -> None:
     click.confirm(f"{warning}. Go on all the same?", abort=True, err=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PullOptions:
-    """What is fetched from where."""
-
-    url: Location = location_option(REQUIRED, "The place that the cache was pushed to.", positional=True)
-    cache: Path = option(REQUIRED, "The folder to write, NAME.zarr.", positional=True, aliases=("--out", "--cache"))
-    splits: tuple[str, ...] = option(
-        (), "Fetch only the clips of this split; repeat it for several.", name="--split", metavar="SPLIT", group="Data"
-    )
-    glosses: frozenset[str] = gloss_file_option()
-    signers: tuple[str, ...] = option(
-        (), "Fetch only this signer's clips; repeat it for several.", name="--signer", metavar="SIGNER", group="Data"
-    )
-    check: bool = option(False, "Also hash what is here already, and fetch what is damaged again.")
-    dry_run: bool = option(False, "Only say what would travel.")
-    overwrite: bool = option(False, "Replace a cache that was built or changed here.")
-
-
-@command("pull", short_help="Fetch a cache, or a part of it; only what differs travels.")
-@options_of(PullOptions, "options")
-def pull(options: PullOptions) -> None:
+@command("pull", "Fetch a cache, or a part of it; only what differs travels.")
+def pull(
+    selection: Selection,
+    url: Location = location_option(REQUIRED, "The place that the cache was pushed to.", positional=True),
+    cache: Path = option(REQUIRED, "The folder to write, NAME.zarr.", positional=True, aliases=("--out", "--cache")),
+    check: bool = option(False, "Also hash what is here already, and fetch what is damaged again."),
+    dry_run: bool = option(False, "Only say what would travel."),
+    overwrite: bool = option(False, "Replace a cache that was built or changed here."),
+) -> None:
     """Fetch a cache, or a part of it; only what differs travels.
 
     URL is what `push` was given, or any folder or web address of a NAME.zarr: a path, s3://, gs://, sftp://, hf://,
@@ -106,21 +80,19 @@ def pull(options: PullOptions) -> None:
       signprep pull s3://team/aihub.zarr val.zarr --split val
       signprep pull https://server/aihub.zarr words.zarr --gloss-file words.txt --signer REAL01 --signer REAL02
     """
-    from signprep.cache_builder.remote.partial_pull import Selection, pull_selection
+    from signprep.cache_builder.remote.partial_pull import pull_selection
     from signprep.cache_builder.remote.pull import pull as pull_cache
 
-    selection = Selection(splits=options.splits, glosses=options.glosses, signers=options.signers)
-    if selection and options.check:
+    if selection and check:
         raise click.UsageError("--check is for whole caches; `signprep verify` checks this one")
-    overwrite, dry_run = options.overwrite, options.dry_run
-    with told_if_stopped(options.cache):
+    with told_if_stopped(cache):
         if selection:
-            report = pull_selection(options.url, options.cache, selection, overwrite=overwrite, dry_run=dry_run)
+            report = pull_selection(url, cache, selection, overwrite=overwrite, dry_run=dry_run)
         else:
-            report = pull_cache(options.url, options.cache, check=options.check, overwrite=overwrite, dry_run=dry_run)
-    done = "would be fetched" if options.dry_run else "fetched"
-    current = "" if options.dry_run or report.num_sent else ": it is up to date"
-    click.echo(f"{options.cache}: {_moved(report)} {done} from {shown(options.url)}{current}")
+            report = pull_cache(url, cache, check=check, overwrite=overwrite, dry_run=dry_run)
+    done = "would be fetched" if dry_run else "fetched"
+    current = "" if dry_run or report.num_sent else ": it is up to date"
+    click.echo(f"{cache}: {_moved(report)} {done} from {shown(url)}{current}")
 
 
 def _moved(report: "TransferResult") -> str:

@@ -48,7 +48,7 @@ from signprep.cache_builder.format.shard import (
     shard_bytes,
     shard_index,
 )
-from signprep.cache_builder.options import Location
+from signprep.cache_builder.options import Location, Selection
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.pull import fetch_metadata, refuse_other_state
 from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
@@ -57,38 +57,6 @@ from signprep.pipeline.errors import CacheCorruptError
 
 _STATE = "selection.json"
 """File of the build folder that tells what is being pulled: the digest of a state and a selection."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Filters of clips; one that is empty takes all."""
-
-    splits: tuple[str, ...] = ()
-    glosses: frozenset[str] = frozenset()
-    signers: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.splits or self.glosses or self.signers)
-
-    def positions(self, index: pa.Table, where: object) -> NDArray[np.int64]:
-        """Return the positions of the chosen clips that can be read, ascending, int64.
-
-        Raises CacheError if a value is nowhere in the index, or no clip is chosen.
-        """
-        chosen = pc.equal(index["status"].cast(pa.string()), OK).to_numpy()
-        for column, values in (("split", self.splits), ("gloss", self.glosses), ("signer", self.signers)):
-            if values:
-                chosen &= rows_with(index, column, values, where)
-        positions = np.flatnonzero(chosen)
-        if not len(positions):
-            raise NothingChosenError(f"{where}: no clip matches all of the filters")
-        return positions
-
-    def digest(self, fingerprint: str) -> str:
-        """Return the digest of a state of a cache and these filters."""
-        document = [fingerprint, sorted(self.splits), sorted(self.glosses), sorted(self.signers)]
-        encoded = json.dumps(document, ensure_ascii=False).encode()
-        return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
 def pull_selection(
@@ -100,7 +68,7 @@ def pull_selection(
     Raises as `pull`, and CacheError if nothing is chosen.
     """
     published = open_published(location)
-    digest = selection.digest(published.manifest.fingerprint)
+    digest = _digest(selection, published.manifest.fingerprint)
     if dry_run:
         refuse_foreign_folder(out)
         refuse_other_state(out, published, overwrite=overwrite)
@@ -118,6 +86,25 @@ def pull_selection(
         if not was_there:
             shutil.rmtree(out)
         raise
+
+
+def _digest(selection: Selection, fingerprint: str) -> str:
+    """Return the digest of a state of a cache and a selection."""
+    document = [fingerprint, sorted(selection.splits), sorted(selection.glosses), sorted(selection.signers)]
+    encoded = json.dumps(document, ensure_ascii=False).encode()
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def _chosen_positions(selection: Selection, index: pa.Table, where: object) -> NDArray[np.int64]:
+    """Return the positions of the chosen clips that can be read; raise CacheError if a filter finds nothing."""
+    chosen = pc.equal(index["status"].cast(pa.string()), OK).to_numpy()
+    for column, values in (("split", selection.splits), ("gloss", selection.glosses), ("signer", selection.signers)):
+        if values:
+            chosen &= rows_with(index, column, values, where)
+    positions = np.flatnonzero(chosen)
+    if not len(positions):
+        raise NothingChosenError(f"{where}: no clip matches all of the filters")
+    return positions
 
 
 def _present(out: Path, digest: str) -> TransferResult | None:
@@ -170,7 +157,7 @@ class _Plan:
     def of(cls, published: PublishedCache, out: Path, selection: Selection) -> "_Plan":
         info, folder = fetch_metadata(published, out)
         index = pq.read_table(folder / INDEX, page_checksum_verification=True)
-        positions = selection.positions(index, published)
+        positions = _chosen_positions(selection, index, published)
         vocabulary = used_vocabulary(index, positions, info.vocabulary) if selection.glosses else info.vocabulary
         return cls(
             published_info=info,

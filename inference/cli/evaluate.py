@@ -11,7 +11,7 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
-from signprep.pipeline.cli.options import command, note_unused, options_of, reject_unused
+from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.machine import require_extra
@@ -69,13 +69,7 @@ class EvaluationOutput(Options, group="Output"):
     )
 
 
-@command("evaluate", short_help="Say how good a model is, and how far to believe it.")
-@options_of(EvaluationData, "data")
-@options_of(ModelOptions, "model")
-@options_of(EvaluationOptions, "options")
-@options_of(EvaluationOutput, "output")
-@options_of(WindowArguments, "windows")
-@options_of(TimelineOptions, "timeline")
+@command("evaluate", "Say how good a model is, and how far to believe it.")
 def evaluate(
     data: EvaluationData,
     model: ModelOptions,

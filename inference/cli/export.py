@@ -7,7 +7,7 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
-from signprep.pipeline.cli.options import command, options_of
+from signprep.pipeline.cli.options import command
 from signprep.pipeline.options import REQUIRED, Options, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
@@ -38,9 +38,7 @@ class ExportArguments(Options, group="Export"):
     as_json: bool = option(False, "Print the report as JSON instead of a table.", name="--json", group="Output")
 
 
-@command("export", short_help="Write a model as one file that answers without signprep.")
-@options_of(ExportArguments, "arguments")
-@options_of(ExportOptions, "options")
+@command("export", "Write a model as one file that answers without signprep.")
 def export(arguments: ExportArguments, options: ExportOptions) -> None:
     """Write a model as one file that answers without signprep.
 

@@ -9,7 +9,7 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
-from signprep.pipeline.cli.options import command, note_unused, options_of, reject_unused
+from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.machine import require_extra
@@ -72,12 +72,7 @@ class InferOutput(Options, group="Output"):
     )
 
 
-@command("infer", short_help="Say which signs a video shows.")
-@options_of(InferInput, "source")
-@options_of(InferOutput, "output")
-@options_of(WindowArguments, "windows")
-@options_of(TimelineOptions, "timeline")
-@options_of(InferOptions, "options")
+@command("infer", "Say which signs a video shows.")
 def infer(
     source: InferInput, output: InferOutput, windows: WindowArguments, timeline: TimelineOptions, options: InferOptions
 ) -> None:

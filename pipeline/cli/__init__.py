@@ -14,8 +14,8 @@ import click
 from signprep.pipeline.errors import SignprepError, StoppedError
 
 COMMANDS = {
-    "demo": "signprep.inference.cli.demo:demo",
-    "doctor": "signprep.inference.cli.doctor:doctor",
+    "demo": "signprep.inference.cli.first_steps:demo",
+    "doctor": "signprep.inference.cli.first_steps:doctor",
     "make-sample": "signprep.pipeline.cli.scan:make_sample",
     "scan": "signprep.pipeline.cli.scan:scan",
     "build-cache": "signprep.cache_builder.cli.build:build_cache",

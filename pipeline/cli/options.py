@@ -1,6 +1,6 @@
-"""Click made from option dataclasses: `options_of(Dataclass, "name")` gives a command one instance of it.
+"""Click made from the parameters of functions, which are option dataclasses or single options.
 
-The fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: help in
+Their fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: help in
 groups, proposals for mistyped options, refusal of options that mean nothing beside the others, and the line that tells
 of stopped work.
 """
@@ -8,9 +8,10 @@ of stopped work.
 import dataclasses
 import difflib
 import functools
+import inspect
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, Union
@@ -29,6 +30,7 @@ GROUPS = (
 _METAVARS = {int: "N", float: "NUMBER"}
 _LARGEST_SHOWN = 10**9
 """A larger upper bound is no help to anybody."""
+_UNBROKEN_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 _AS_OPTION = "__as_option"
 """Ends the parameter of an argument's name as an option: `--cache` of CACHE."""
 
@@ -38,13 +40,55 @@ Function = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
 
-def command(name: str, *, short_help: str | None = None) -> Callable[[Function], click.Command]:
-    """Return the decorator that makes a function a command of signprep."""
-    return click.command(name, cls=Command, short_help=short_help)
+def command(name: str, short_help: str) -> Callable[[Function], click.Command]:
+    """Return the decorator that makes a function a command of signprep.
+
+    Its parameters are the options: a dataclass brings its fields, any other parameter has `option(...)` as its default.
+    """
+
+    def decorate(function: Function) -> click.Command:
+        hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters.values()
+        described = [
+            (parameter.name, hints[parameter.name], dataclasses.field())
+            if parameter.default is inspect.Parameter.empty
+            else (parameter.name, hints[parameter.name], parameter.default)
+            for parameter in parameters
+        ]
+        kind = dataclasses.make_dataclass(function.__name__, described, kw_only=True)
+        options = [option for found in option_fields(kind) for option in _parameters_of(*found)]
+        names = [option.name for option in options]
+        assert len(set(names)) == len(names), f"{name} has two options of one name: {sorted(names, key=str)}"
+
+        @functools.wraps(function)
+        def run(**values: Any) -> Any:
+            return function(**vars(_instance(kind, values)))
+
+        return Command(name, callback=run, params=options, help=function.__doc__, short_help=short_help)
+
+    return decorate
+
+
+class _Formatter(click.HelpFormatter):
+    """Keeps options' names whole where a line wraps: click breaks lines at hyphens, so another sign stands for them."""
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _UNBROKEN_HYPHEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(term, text.replace("-", _UNBROKEN_HYPHEN)) for term, text in rows], col_max, col_spacing)
+
+    def write(self, string: str) -> None:
+        super().write(string.replace(_UNBROKEN_HYPHEN, "-"))
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
 
 
 class Command(click.Command):
     """A command whose help has groups, and which proposes options for mistyped ones."""
+
+    context_class = _Context
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; raise NoSuchOption with the options that may have been meant."""
@@ -120,30 +164,6 @@ class _Choice(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return super().convert(self._former.get(value, value), param, ctx)
-
-
-def options_of(kind: type, parameter: str) -> Callable[[Function], Function]:
-    """Return the decorator that adds the fields of a dataclass to a command as options.
-
-    Args:
-        kind: the dataclass. Fields whose type is a dataclass bring that one's options.
-        parameter: of the command's function, for the instance.
-    """
-    parameters = [parameter for found in option_fields(kind) for parameter in _parameters_of(*found)]
-
-    def decorate(function: Function) -> Function:
-        others: list[click.Parameter] = getattr(function, "__click_params__", [])
-        assert parameter not in {other.name for other in (*parameters, *others)}, f"{parameter} is also an option"
-
-        @functools.wraps(function)
-        def with_instance(**values: Any) -> Any:
-            instance = _instance(kind, values)
-            return function(**{parameter: instance}, **values)
-
-        with_instance.__click_params__ = [*others, *reversed(parameters)]  # type: ignore[attr-defined]
-        return with_instance
-
-    return decorate
 
 
 def option_fields(kind: type) -> Iterator[tuple[Field, Any, Option]]:

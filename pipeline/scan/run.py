@@ -31,12 +31,12 @@ from signprep.pipeline.datasets.annotations import (
 from signprep.pipeline.datasets.files import DataRoots, Problem, read_bytes, walk_files
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar, progress_without_total
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_database, without_name
 from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
-from signprep.pipeline.scan.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
 
 LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 from click.testing import CliRunner, Result
 
-from signprep.pipeline.cli.options import command, given, meant_names, options_of, reject_unused, told_if_stopped
+from signprep.pipeline.cli.options import command, given, meant_names, reject_unused, told_if_stopped
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import REQUIRED, check_options, option
 
@@ -42,8 +42,7 @@ class Outer:
     inner: Inner
 
 
-@command("try")
-@options_of(Outer, "outer")
+@command("try", "Try.")
 def tried(outer: Outer) -> None:
     """Try."""
     print(outer, given(Outer))  # noqa: T201
@@ -110,8 +109,7 @@ def test_a_required_option_stands_with_the_arguments() -> None:
     class Needed:
         out: Path = option(REQUIRED, "Write this file.", metavar="FILE")
 
-    @command("need")
-    @options_of(Needed, "needed")
+    @command("need", "Need.")
     def need(needed: Needed) -> None:
         """Need."""
 
@@ -120,8 +118,10 @@ def test_a_required_option_stands_with_the_arguments() -> None:
 
 
 def test_two_options_of_one_name_are_noticed() -> None:
-    with pytest.raises(AssertionError, match="cache is also an option"):
-        options_of(Outer, "cache")(lambda **_: None)
+    with pytest.raises(AssertionError, match="two options of one name"):
+
+        @command("twice", "Try.")
+        def twice(outer: Outer, cache: str = option("", "Read this.")) -> None: ...
 
 
 NAMES = ["--learning-rate", "--label-smoothing", "--batch-size", "--epochs", "--dropout-rate", "--num-frames", "--gpus"]

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
 from signprep.pipeline.datasets.annotations import DatasetOptions
+from signprep.pipeline.options import ScanOptions
 from signprep.pipeline.scan.findings import FINDINGS
-from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.scan.run import scanned
 from tests.conftest import write_label
 

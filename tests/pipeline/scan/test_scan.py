@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.annotations import DatasetOptions
-from signprep.pipeline.scan.options import ScanOptions
+from signprep.pipeline.options import ScanOptions
 from signprep.pipeline.scan.run import scanned, split_of_path
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan

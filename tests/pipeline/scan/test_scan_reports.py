@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from signprep.pipeline.cli import cli
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.options import ScanOptions
 from signprep.pipeline.scan.findings import FINDINGS
-from signprep.pipeline.scan.options import ScanOptions
 from signprep.pipeline.scan.run import scanned
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, label, run, scan

@@ -1,20 +1,18 @@
-"""The command `demo`: the whole way on generated videos."""
+"""The first commands that people try: `doctor` looks at the machine, `demo` goes the whole way on generated videos."""
 
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from signprep.pipeline.cli.options import command, options_of
+from signprep.pipeline.cli.options import command
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.options import option
+from signprep.pipeline.options import SampleSpec, json_option, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import byte_size, json_text
-from signprep.pipeline.synthetic.options import SampleSpec
 from signprep.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -28,18 +26,50 @@ CONFIG = TrainConfig(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DemoOptions:
-    """Where the demo writes."""
+@command("doctor", "Look whether this machine can do all of it.")
+def doctor(as_json: bool = json_option("Print JSON instead of a table, for programs.")) -> None:
+    """Look whether this machine can do all that signprep does; exit code 1 if something needed is broken.
 
+    \b
+    Examples:
+      signprep doctor
+      signprep doctor --json
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, check_machine
+    from signprep.training.doctor import check_training
+
+    checks = [*check_machine(), *check_training()]
+    if as_json:
+        click.echo(json_text([check.to_dict() for check in checks]))
+    else:
+        marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}
+        table = Table.grid(padding=(0, 2))
+        width = None if sys.stdout.isatty() else 1000  # a command to copy stays on its line
+        for check in checks:
+            mark, style = marks[check.state]
+            found = Text(check.found)
+            if check.advice:
+                found.append(f"\n{check.advice}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
+            table.add_row(Text(mark, style=style), Text(check.name), found)
+        console = Console(width=width)
+        with console.capture() as printed:
+            console.print(table)
+        for line in printed.get().splitlines():
+            click.echo(line.rstrip())
+    if any(check.state == BROKEN for check in checks):
+        sys.exit(1)
+
+
+@command("demo", "Show the whole way on generated videos.")
+def demo(
     out: Path = option(
         Path("outputs/demo"), "Put videos, cache and model into this folder.", metavar="DIR", group="Output"
-    )
-
-
-@command("demo", short_help="Show the whole way on generated videos.")
-@options_of(DemoOptions, "options")
-def demo(options: DemoOptions) -> None:
+    ),
+) -> None:
     """Show the whole way on generated videos: cache, training, a prediction for a signer never seen.
 
     \b
@@ -47,7 +77,7 @@ def demo(options: DemoOptions) -> None:
       signprep demo
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    run_demo(options.out)
+    run_demo(out)
 
 
 def run_demo(out: Path) -> None:
