@@ -61,12 +61,11 @@ def _writable(text: str) -> str:
 
 
 def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
-    cues = [
+    return "\n".join(
         f"{number}\n{_clock(segment.start_seconds, ',')} --> {_clock(segment.end_seconds, ',')}\n"
         f"{one_line(segment.gloss).translate(_SUBRIP_LOOKALIKES)}\n"
         for number, segment in enumerate(segments, start=1)
-    ]
-    return "\n".join(cues)
+    )
 
 
 def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
