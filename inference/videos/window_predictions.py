@@ -6,8 +6,10 @@ videos; in memory are the clips of a few batches. The trade-off: one decoding th
 decoded by one core.
 """
 
+import math
 import queue
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -77,6 +79,9 @@ class VideoPredictions:
     missing: list[MissingWindow] = field(default_factory=list)
 
 
+_Result = tuple[Prediction, NDArray[np.float32] | None] | MissingWindow
+
+
 class _Stopped(Exception):  # noqa: N818
     """Ends a decoding thread whose consumer has gone."""
 
@@ -132,11 +137,10 @@ class _Collector:
 
     def __init__(self, recognizer: Recognizer, videos: Sequence[Video], options: InferOptions) -> None:
         self._recognizer, self._videos, self._options = recognizer, videos, options
-        self._spans: dict[int, list[Span]] = {}
-        self._results: dict[int, dict[int, tuple[Prediction, NDArray[np.float32] | None] | MissingWindow]] = {}
-        self._failures: dict[int, MissingWindow] = {}
-        self._waiting: list[tuple[int, int, Clip]] = []
-        self._num_ended = 0
+        # By video and window; the reason why a whole video failed comes after its windows, at infinity.
+        self._results: defaultdict[int, dict[float, _Result]] = defaultdict(dict)
+        self._waiting: list[tuple[int, int, Span, Clip]] = []
+        self._ended: set[int] = set()
 
     def decode(self, number: int, put: Callable[[Callable[[], None]], None]) -> None:
         """Put the windows and clips of a video, in one pass over it."""
@@ -144,38 +148,33 @@ class _Collector:
         try:
             with video.opened() as source, open_video(source, name=video.path) as reader:
                 spans = window_spans(windows, reader)
-                put(partial(self._begin, number, spans))
                 for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=windows.pad):
-                    put(partial(self._add, number, window, clip))
+                    put(partial(self._add, number, window, spans[window], clip))
             put(partial(self._end, number, None))
         except BaseException as error:
             put(partial(self._end, number, error))
 
-    def _begin(self, video: int, spans: list[Span]) -> None:
-        self._spans[video], self._results[video] = spans, {}
-
-    def _add(self, video: int, window: int, clip: Clip | DecodeError) -> None:
+    def _add(self, video: int, window: int, asked: Span, clip: Clip | DecodeError) -> None:
         if isinstance(clip, DecodeError):
-            self._results[video][window] = MissingWindow(span=self._spans[video][window], reason=str(clip))
+            self._results[video][window] = MissingWindow(span=asked, reason=str(clip))
             return
-        self._waiting.append((video, window, clip))
+        self._waiting.append((video, window, asked, clip))
         if len(self._waiting) >= self._options.batch_size:
             self._predict_waiting()
 
     def _end(self, video: int, failure: BaseException | None) -> None:
         if isinstance(failure, SignprepError):
-            self._failures[video] = MissingWindow(span=None, reason=str(failure))
+            self._results[video][math.inf] = MissingWindow(span=None, reason=str(failure))
         elif failure is not None:  # a bug, which the consumer has to raise
             raise failure
-        self._num_ended += 1
-        if self._num_ended == len(self._videos) and self._waiting:
+        self._ended.add(video)
+        if len(self._ended) == len(self._videos) and self._waiting:
             self._predict_waiting()
 
     def _predict_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
-        rows = self._recognizer.probabilities([clip.frames for _, _, clip in batch])
-        for (video, window, clip), row in zip(batch, rows, strict=True):
-            asked = self._spans[video][window]
+        rows = self._recognizer.probabilities([clip.frames for *_, clip in batch])
+        for (video, window, asked, clip), row in zip(batch, rows, strict=True):
             prediction = Prediction.of(
                 row,
                 self._recognizer.glosses,
@@ -189,9 +188,7 @@ class _Collector:
 
     def is_complete(self, video: int) -> bool:
         """Return whether all of a video's windows have a prediction or a reason why not."""
-        if video in self._failures:
-            return not any(waiting == video for waiting, _, _ in self._waiting)
-        return video in self._spans and len(self._results[video]) == len(self._spans[video])
+        return video in self._ended and all(waiting != video for waiting, *_ in self._waiting)
 
     def pop(self, video: int) -> VideoPredictions:
         """Return and forget the results of a video."""
@@ -204,9 +201,6 @@ class _Collector:
             found.predictions.append(prediction)
             if row is not None:
                 found.probabilities.append(row)
-        self._spans.pop(video, None)
-        if video in self._failures:
-            found.missing.append(self._failures.pop(video))
         return found
 
 
