@@ -41,7 +41,7 @@ class Clip:
     """Timestamps of the T frames, float64."""
 
 
-def clipped_span(span: Span, reader: VideoReader) -> Span:
+def _clipped_span(span: Span, reader: VideoReader) -> Span:
     """Return the part of a span that lies in the video. Raises DecodeError if none does."""
     start_seconds, end_seconds = max(0.0, span.start_seconds), span.end_seconds
     if not reader.ends_after(end_seconds):
@@ -100,7 +100,7 @@ def iterate_clips(
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
         try:
-            clipped[number] = clipped_span(span, reader)
+            clipped[number] = _clipped_span(span, reader)
         except DecodeError as error:
             yield number, error
     if clipped:

@@ -119,7 +119,7 @@ def _build(plan: BuildPlan, target: Target, run: RunOptions) -> BuildResult:
         reason = next((error for error in index["error"].to_pylist() if error), "no segments")
         raise CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
     target.publish(plan.info, index, objects, with_hashes(stamps, index))
-    return result_of(index, num_reused=num_reused)
+    return _result_of(index, num_reused=num_reused)
 
 
 def _first_stamps(plan: BuildPlan, target: Target, store: ShardStore) -> Mapping[str, VideoStamp]:
@@ -138,7 +138,7 @@ def _update(plan: BuildPlan, target: Target, old: Cache, run: RunOptions) -> Bui
     change = plan_update(old.index, old.info, plan, {video: entry.video_hash for video, entry in stamps.items()})
     if change.is_none and old.manifest.plan_digest == plan.digest():
         target.keep(stamps)
-        return result_of(old.index, num_reused=plan.num_clips)
+        return _result_of(old.index, num_reused=plan.num_clips)
     new = [(s.segment_id, stamps.get(s.video)) for shard in change.shards for s in shard.segments]
     store = target.store([old.fingerprint, new])
     num_built_before = _build_shards(plan, change, old.manifest.objects, target, store, run)
@@ -146,7 +146,7 @@ def _update(plan: BuildPlan, target: Target, old: Cache, run: RunOptions) -> Bui
     index = stacked([change.kept, parts])
     target.publish(change.info, index, {**old.manifest.objects, **objects}, stamps)
     return replace(
-        result_of(index, num_reused=plan.num_clips - parts.num_rows + num_built_before),
+        _result_of(index, num_reused=plan.num_clips - parts.num_rows + num_built_before),
         num_changed=change.num_changed,
         num_removed=change.num_removed,
     )
@@ -160,7 +160,7 @@ def _build_shards(
     store: ShardStore,
     run: RunOptions,
 ) -> int:
-    """Build the shards that have no part yet, some behind clips of `objects`; return the number of clips in others."""
+    """Build the missing shards (some extend a shard listed in `objects`); return how many clips were built already."""
     info, roots = change.info, plan.roots.absolute()
     pool = None
     if run.pool is not None and change.shards:
@@ -230,7 +230,7 @@ def _merged_parts(store: ShardStore, shards: Sequence[ShardPlan]) -> tuple[pa.Ta
     return stacked(tables), objects
 
 
-def result_of(index: pa.Table, *, num_reused: int) -> BuildResult:
+def _result_of(index: pa.Table, *, num_reused: int) -> BuildResult:
     """Return what an index tells of its build; removed clips do not count."""
     failures: dict[str, list[str]] = {}
     failed = index.filter(pc.equal(index["status"].cast(pa.string()), FAILED))
@@ -311,7 +311,7 @@ class FolderTarget:
 
 @contextmanager
 def _marker(folder: Path, cluster: Cluster | None) -> Iterator[tuple[Path, ...]]:
-    """Give a path by which the workers of a cluster know a folder: their machine may have another one there."""
+    """Put a marker file into the folder, so that workers can check that they see this one, not one of their machine."""
     if cluster is None:
         yield ()
         return

@@ -98,7 +98,7 @@ class ClipPool:
             table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
             return table.select(_SCHEMA.names).cast(_SCHEMA)
         except (pa.ArrowException, ValueError, KeyError) as error:
-            raise CacheError(f"{self.folder}/parts/{name}: is no part of a shelf ({error}); delete it") from error
+            raise CacheError(f"{self.folder}/parts/{name}: is no part of a clip pool ({error}); delete it") from error
 
     def get(self, identities: Sequence[ClipIdentity]) -> dict[ClipIdentity, PooledClip]:
         """Return those of the clips that are in the pool and whole; others are left out, to be cut."""
@@ -159,7 +159,7 @@ def check_pool(location: Location, confirm: Callable[[str], None] | None = None)
     """Raise CacheError where no pool can be; `confirm` is told who may read one behind a URL, as for `push`."""
     remote = RemoteFolder(_url_of(location))
     if remote.is_read_only:
-        raise CacheError(f"{remote}: nothing can be put on a shelf that is a web server")
+        raise CacheError(f"{remote}: nothing can be put into a clip pool behind a web server")
     visibility = visibility_of(remote) if isinstance(location, str) else Visibility.KNOWN
     if confirm is not None and visibility is not Visibility.KNOWN:
         confirm(f"{remote}: {visibility.value}")

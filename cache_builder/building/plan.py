@@ -33,7 +33,7 @@ class ShardPlan:
     first_position: int
     segments: tuple[Segment, ...]
     num_kept: int = 0
-    """Places before them whose clips are in the shard already, and are taken over as they are."""
+    """Number of clips at the start of the shard that exist already, and are copied unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def build_from_annotations(
         splits: how segments are split.
         run: who builds, and how.
         overwrite: build anew what is there.
-        confirm: is told who may read a URL, if that is not the team alone for certain; it raises to stop.
+        confirm: called with who can read a URL if that is everybody or not known; it raises to cancel.
 
     Raises:
         AnnotationError: the data cannot be split as asked, or there is any problem with `run.strict`.
@@ -86,7 +86,7 @@ def build_from_annotations(
         check_space(plan, out)
     with progress_bar("Building", plan.num_clips, "clips") as progress:
         result = build(plan, out, replace(run, progress=progress), overwrite=overwrite)
-    lines = build_summary(plan, result, out, time.monotonic() - started)
+    lines = _build_summary(plan, result, out, time.monotonic() - started)
     lines += _problem_lines(annotations.problems, found)
     return "\n".join(lines if run.pool is None else lines + _pool_lines(run.pool))
 
@@ -103,7 +103,7 @@ def check_space(plan: BuildPlan, out: Path) -> None:
 
 
 def _pool_lines(use: PoolUse) -> list[str]:
-    lines = [f"taken from the shelf {shown(use.location)}: {counted(use.num_taken, 'clip')}"]
+    lines = [f"taken from the clip pool {shown(use.location)}: {counted(use.num_taken, 'clip')}"]
     if use.errors:
         lines.append(f"clips of {counted(len(use.errors), 'shard')} could not be put there: {use.errors[0]}")
     return lines
@@ -137,7 +137,7 @@ def dry_run(
     return "\n".join(lines + _problem_lines(annotations.problems, found))
 
 
-def build_summary(plan: BuildPlan, result: BuildResult, out: Location, seconds: float) -> list[str]:
+def _build_summary(plan: BuildPlan, result: BuildResult, out: Location, seconds: float) -> list[str]:
     """Return the lines that tell what was built, and what was not and why."""
     num_ok = result.num_clips - result.num_failed
     ratio = result.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)

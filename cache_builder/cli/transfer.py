@@ -28,8 +28,8 @@ def push(
     """Bring a cache to where the team finds it; only what differs travels.
 
     URL is a folder (a share, NFS), s3://, gs://, sftp:// or hf://; each needs its driver: pip install 'signprep[s3]'.
-    Keys are the driver's own: its environment variables, profiles, agents. Visibility there see the cache of before or
-    this one, never anything between. Stopped, the same command goes on.
+    Keys are the driver's own: its environment variables, profiles, agents. Readers there see the cache of before or
+    this one, never a mixture. Stopped, the same command goes on.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def pull(
 
     URL is what `push` was given, or any folder or web address of a NAME.zarr: a path, s3://, gs://, sftp://, hf://,
     https://. Every byte is compared with the manifest's hashes before the cache takes its place. Stopped, the same
-    command goes on. --split, --gloss-file and --signer give a smaller cache of the clips that are of all that is asked.
+    command goes on. --split, --gloss-file and --signer keep only the clips that match all of them.
 
     \b
     Examples:

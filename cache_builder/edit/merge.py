@@ -61,7 +61,7 @@ class MergePlan:
     """Clips that got another segment id, because another clip has it."""
 
 
-def plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
+def _plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
     """Return the plan of the cache of all clips of some caches.
 
     Raises:
@@ -257,14 +257,14 @@ def merge(
     """Write the cache of all clips of some caches, or go on with it, with progress on stderr.
 
     Raises:
-        CacheError: as `plan_merge`; a cache is none, is given twice or is the output; there is something at `out`;
+        CacheError: as `_plan_merge`; a cache is none, is given twice or is the output; there is something at `out`;
             the disk is too small.
         CacheCorruptError: a clip is damaged.
         AnnotationError: the clips cannot be split as asked.
     """
     _require_apart(roots, out)
     caches = [open_folder(root) for root in roots]
-    plan = plan_merge(caches, options)
+    plan = _plan_merge(caches, options)
     with changed_cache(out) as change:
         if not change.begin(plan.info, plan.digest, overwrite=overwrite):
             raise CacheError(f"{out}: is a cache already; choose another --out, or --overwrite to replace it")

@@ -105,8 +105,8 @@ def rehash_changed(roots: DataRoots, videos: Iterable[str], old: Mapping[str, Vi
 def synced_fingerprints(root: Path) -> list[str]:
     """Return the fingerprints of states that were pulled from or pushed to somewhere, oldest first.
 
-    A pull may replace a state that somebody else has too, a push one that this copy comes from. Anything else has clips
-    or labels that would be lost, and takes `--overwrite`.
+    A pull may replace a local state only if it was pulled or pushed before; a push may replace a remote state only if
+    this copy comes from it. Otherwise clips or labels could be lost, and `--overwrite` is asked for.
     """
     try:
         fingerprints = json.loads((root / SYNCED).read_text(encoding="utf-8"))["fingerprints"]

@@ -100,7 +100,7 @@ def fetched_folder(out: Path) -> Path:
     return out / BUILD_FOLDER / _FETCHED
 
 
-def fetch_object(published: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
+def _fetch_object(published: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
     """Fetch an object into a folder under its hash, and compare it; return its file.
 
     Raises as `PublishedCache.fetch`.
@@ -135,7 +135,7 @@ def _fetch(published: PublishedCache, change: CacheChange, paths: list[str], des
     check_free_bytes(out, sum(objects[path].num_bytes for path in missing))
 
     def fetch(path: str, progress: Progress) -> None:
-        fetch_object(published, path, folder, progress)
+        _fetch_object(published, path, folder, progress)
 
     fetch_metadata(published, out)
     rest = [path for path in missing if path not in METADATA]
@@ -173,7 +173,7 @@ def fetch_metadata(published: PublishedCache, out: Path) -> tuple[CacheInfo, Pat
         entry = published.manifest.objects[path]
         here = next((file for file in (fetched / entry.hash, out / path) if _is(file, entry)), None)
         if here is None:
-            here = fetch_object(published, path, fetched)
+            here = _fetch_object(published, path, fetched)
         (together / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(here, together / path)
     return validate_metadata(together, published.manifest, published), together

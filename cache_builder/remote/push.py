@@ -48,8 +48,8 @@ def push(
         overwrite: replace what somebody else has put there meanwhile.
         prune: delete what older versions left there and this one does not name.
         dry_run: only say what would travel.
-        confirm: is told who may read the destination before anything is sent there, if that is not the team alone for
-            certain; it raises to stop.
+        confirm: called, before anything is sent, with who can read the destination if that is everybody or not known;
+            it raises to cancel.
 
     Raises CacheError if it is no finished cache, an object of it is damaged, or the destination cannot be written.
     """

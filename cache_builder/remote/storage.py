@@ -194,10 +194,10 @@ class RemoteFolder:
             except SignprepError:
                 raise
             except Exception as error:
-                self._was_answered |= is_missing(error) or _status(error) is not None
-                if is_missing(error):
+                self._was_answered |= _is_missing(error) or _status(error) is not None
+                if _is_missing(error):
                     raise MissingError(f"{self}/{name}: there is no such object ({explain(error)})") from error
-                if not is_passing(error):
+                if not _is_passing(error):
                     if isinstance(error, TypeError | AttributeError | NameError | AssertionError):
                         raise  # a mistake of ours
                     raise CacheError(f"{self}/{name}: {explain(error)}") from error
@@ -331,12 +331,12 @@ _PASSING = {
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-def is_missing(error: BaseException) -> bool:
+def _is_missing(error: BaseException) -> bool:
     """Return True if the object, or the folder, is not there."""
     return any(isinstance(e, FileNotFoundError) or type(e).__name__ in _MISSING for e in _chain(error))
 
 
-def is_passing(error: BaseException) -> bool:
+def _is_passing(error: BaseException) -> bool:
     """Return True if it is worth trying again."""
     status = _status(error)
     if status is not None:

@@ -104,7 +104,7 @@ class StreamedCache(Cache):
 
 
 class Prefetcher:
-    """Threads that fetch the shards of an order, no further ahead of those in use than a number of bytes."""
+    """Threads that fetch shards in the order in which they are read, at most a number of bytes ahead of the reader."""
 
     def __init__(self, cache: StreamedCache, ahead_bytes: int) -> None:
         self._cache = cache

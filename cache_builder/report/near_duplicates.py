@@ -80,7 +80,7 @@ def compare_clips(
     threads: int = 1,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Comparison:
-    """Compare `most` clips of a cache with one another; of more, so many are drawn, the same ones every time.
+    """Compare all clips of a cache with one another; of more than `most` clips, a sample that is always the same.
 
     `progress` is told how many clips the threads have read.
     """

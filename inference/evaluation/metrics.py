@@ -157,9 +157,9 @@ class Shown(NamedTuple):
 def performances(clips: Sequence[Shown]) -> list[list[int]]:
     """Return the clips, as places in the sequence, of each performance of a sign that several views show.
 
-    Clips of one take and one class in several views are one performance. Where the take shows the sign more than once,
-    the views' clips belong together in the order of their starts; that holds only if every view has as many clips, all
-    from one video, and such takes are left out else, as are clips without a view.
+    Clips of one take and one class in several views are one performance. If the take repeats a sign, the k-th clips of
+    all views are the same performance. Takes whose views have unequal numbers of clips, or clips of several videos, are
+    left out, and so are clips without a view.
 
     >>> performances([Shown("a", "F", 3, "f", 1.0), Shown("a", "L", 3, "l", 1.1), Shown("b", "F", 3, "g", 1.0)])
     [[0, 1]]

@@ -115,13 +115,13 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         ]
         title = f"views of {counted(views['performances'], 'performance')}, {counted(views['clips'], 'clip')}"
         _table(console, title, ("", "", "95 %"), rows_of_views)
-    for name, groups in several_groups(document):
+    for name, groups in _several_groups(document):
         _print_groups(console, name, groups)
-    if worst := worst_glosses(document)[:most]:
+    if worst := _worst_glosses(document)[:most]:
         _print_groups(console, "hardest glosses", worst)
-    if pairs := confused_rows(document):
+    if pairs := _confused_rows(document):
         _table(console, f"most frequent mistakes ({len(pairs)})", CONFUSED_COLUMNS, pairs[:most])
-    _table(console, "calibration", CALIBRATION_COLUMNS, calibration_rows(document))
+    _table(console, "calibration", CALIBRATION_COLUMNS, _calibration_rows(document))
     kept = [
         (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"]), f"{row['clips']:,}")
         for row in calibrations(document)[-1][1]["coverage"]
@@ -132,18 +132,18 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         console.print(f"note: {printable(remark)}", markup=False, highlight=False)
 
 
-def several_groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+def _several_groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the accuracies by signer, view and source, as far as there are several of them."""
     return [(name, document["by"][name]) for name in ("signer", "view", "source") if len(document["by"][name]) > 1]
 
 
-def worst_glosses(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _worst_glosses(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the accuracies of glosses with mistakes, lowest first, of equal ones those with more clips."""
     mistaken = [row for row in document["by"]["gloss"] if row["right"] < row["clips"]]
     return sorted(mistaken, key=lambda row: (row["accuracy"], -row["clips"]))
 
 
-def confused_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def _confused_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the most frequent mistakes, as the rows of a table with `CONFUSED_COLUMNS`."""
     return [(row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}") for row in document["confused"]]
 
@@ -154,7 +154,7 @@ def calibrations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [("", now)] if fitted is None else [("before", now), ("after", fitted)]
 
 
-def calibration_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def _calibration_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the calibrations, as the rows of a table with `CALIBRATION_COLUMNS`."""
     return [
         (name, f"{row['temperature']:.3f}", percent(row["ece"]), f"{row['nll']:.4f}", percent(row["mean_confidence"]))
@@ -196,8 +196,8 @@ def write_html(document: dict[str, Any], cache: Cache, path: Path) -> None:
 def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
     """Return the page of an evaluation, with pictures of the first mistaken clips, which are data URIs."""
     data = Path(document["cache"] or document["data_root"]).name
-    groups = [(f"By {name}", rows) for name, rows in several_groups(document)]
-    if worst := worst_glosses(document):
+    groups = [(f"By {name}", rows) for name, rows in _several_groups(document)]
+    if worst := _worst_glosses(document):
         groups.append(("Hardest glosses", worst))
     found = calibrations(document)
     return render_page(
@@ -210,11 +210,11 @@ def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
         groups=groups,
         shown_rows=SHOWN_ROWS,
         calibration_columns=CALIBRATION_COLUMNS,
-        calibrations=[(name or "now", *numbers) for name, *numbers in calibration_rows(document)],
+        calibrations=[(name or "now", *numbers) for name, *numbers in _calibration_rows(document)],
         reliability=[(name, reliability_chart(row["bins"], "Reliability diagram")) for name, row in found],
         coverage=coverage_chart(found[-1][1]["coverage"], "Coverage and accuracy"),
         confused_columns=CONFUSED_COLUMNS,
-        confused=confused_rows(document)[:SHOWN_ROWS],
+        confused=_confused_rows(document)[:SHOWN_ROWS],
         mistaken=list(zip(document["mistaken"], pictures, strict=False)),
         percent=percent,
         span=span,

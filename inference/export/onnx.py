@@ -1,7 +1,7 @@
 """ONNX: fp32 of every model with any number of clips at a time, int8 (QDQ, static) by ONNX Runtime; and read back.
 
-Weights are inside the file, never beside it: a file that names others is refused, for it could name any file. Where
-PyTorch traced the model in its sources is taken out. Preprocessing is put before the finished graph, so that int8
+Weights are inside the file, never beside it: a file that names others is refused, for it could name any file. The
+source paths that PyTorch records in each node are removed. Preprocessing is put before the finished graph, so that int8
 rounds nothing of it.
 """
 

@@ -133,7 +133,7 @@ def spin_briefly() -> None:
 
 
 def _named_instead(error: click.ClickException) -> str:
-    """Return, where a word was given to a command that takes none, how data is named."""
+    """Return a hint at the option that was meant, if a word was given to a command that takes none."""
     if not isinstance(error, click.UsageError) or error.ctx is None or "unexpected extra arg" not in error.message:
         return ""
     parameters = error.ctx.command.params

@@ -87,7 +87,7 @@ _QUERY_OF_HOMONYMS = f"""
 
 
 def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> str:
-    """Run every check, and return the rule of the audited splits as `assign_sides` does.
+    """Run every check, and return the rule of the audited splits as `_assign_sides` does.
 
     `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes.
     """
@@ -96,15 +96,15 @@ def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss:
     for kind, query in queries.items():
         database.find(kind, query, {"num_frames": num_frames})
     if layout == "aihub":
-        check_missing_views(database)
-        check_missing_words(database)
-    check_glosses(database)
-    split_rule = assign_sides(database)
-    check_leaks(database)
+        _check_missing_views(database)
+        _check_missing_words(database)
+    _check_glosses(database)
+    split_rule = _assign_sides(database)
+    _check_leaks(database)
     return split_rule
 
 
-def check_missing_views(database: ScanDatabase) -> None:
+def _check_missing_views(database: ScanDatabase) -> None:
     """Find takes without a view that at least half of the takes of their kind and source have."""
     database.execute(
         """CREATE TEMP TABLE takes AS
@@ -131,7 +131,7 @@ def check_missing_views(database: ScanDatabase) -> None:
     )
 
 
-def check_missing_words(database: ScanDatabase) -> None:
+def _check_missing_words(database: ScanDatabase) -> None:
     """Find signers without an item that at least half of the signers of their kind and source have."""
     database.execute(
         """CREATE TEMP TABLE signed AS
@@ -172,8 +172,8 @@ def gloss_key(gloss: str) -> str:
     return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
 
 
-def check_glosses(database: ScanDatabase) -> None:
-    """Find glosses of another form than read, and those that differ from a more frequent one by their form only."""
+def _check_glosses(database: ScanDatabase) -> None:
+    """Find glosses that had to be normalised, and spellings that equal a more frequent one but for spaces or form."""
     for problem, compared in (("is not in NFC", "<>"), ("has spaces around it", "=")):
         database.find(
             "gloss-form",
@@ -197,7 +197,7 @@ def check_glosses(database: ScanDatabase) -> None:
     )
 
 
-def assign_sides(database: ScanDatabase) -> str:
+def _assign_sides(database: ScanDatabase) -> str:
     """Choose the splits to audit: a table's column, else folders named so, else AIHub's validation signers.
 
     Returns the rule in words, `none` if there are no splits.
@@ -217,7 +217,7 @@ def assign_sides(database: ScanDatabase) -> str:
     return rule if database.value("SELECT COUNT(DISTINCT side) FROM cuts") > 1 else "none"
 
 
-def check_leaks(database: ScanDatabase) -> None:
+def _check_leaks(database: ScanDatabase) -> None:
     """Find takes, contents and signers on several sides; each is named with the first file of its smallest side."""
     for kind, column, shown in (("take", "take", "take "), ("content", "hash", ""), ("signer", "signer", "signer ")):
         what = "'this content'" if kind == "content" else f"'{shown}' || c.{column}"

@@ -89,12 +89,12 @@ def scanned(data_root: Path, dataset: DatasetOptions, options: ScanOptions) -> I
     layout, videos_root = layout_of(data_root, dataset), video_root(data_root)
     with temporary_database() as database:
         if layout == "aihub":
-            collect_files(data_root, dataset, database)
-            pair_files(database)
-            collect_labels(data_root, dataset, options.workers, database)
+            _collect_files(data_root, dataset, database)
+            _pair_files(database)
+            _collect_labels(data_root, dataset, options.workers, database)
         else:
-            collect_segments(data_root, videos_root, dataset, database)
-        collect_video_facts(videos_root, options, database)
+            _collect_segments(data_root, videos_root, dataset, database)
+        _collect_video_facts(videos_root, options, database)
         collect_hashes(videos_root, options.workers, database)
         by_gloss = dataset.class_by == "gloss"
         split_rule = check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=by_gloss)
@@ -122,7 +122,7 @@ def split_of_path(name: str) -> str | None:
     return None
 
 
-def collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
+def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the videos and labels of an AIHub root. Raises AnnotationError as `build-cache` does if there are none."""
 
     def wanted(name: str) -> bool:
@@ -173,7 +173,7 @@ def _add_video(
     ).lastrowid
 
 
-def pair_files(database: ScanDatabase) -> None:
+def _pair_files(database: ScanDatabase) -> None:
     """Keep the first file of each base name, as `build-cache` does."""
     database.index()
     for table in ("videos", "labels"):
@@ -187,7 +187,7 @@ def pair_files(database: ScanDatabase) -> None:
     database.execute("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
 
 
-def collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
+def _collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
     """Read all labels and join them with their videos: by their own base name, else by the one in their metaData."""
     total = database.value("SELECT COUNT(*) FROM labels")
     query = "SELECT id, name FROM labels WHERE id > :after ORDER BY id LIMIT :size"
@@ -250,7 +250,7 @@ def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     database.execute("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
 
-def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
+def _collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the segments and videos of a table or of class folders."""
     database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
     segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
@@ -265,7 +265,7 @@ def collect_segments(root: Path, videos_root: Path, options: DatasetOptions, dat
     database.index()
 
 
-def collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:
+def _collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:
     """Open the videos, all of them or a sample, and note what they tell."""
     if options.probe == "none":
         return

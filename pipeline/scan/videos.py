@@ -199,7 +199,7 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
         if total := database.value("SELECT COUNT(*) FROM candidates"):
             with progress_bar("Comparing contents", total, "videos") as progress:
                 done = 0
-                for rows in in_processes(hash_videos, calls, workers):
+                for rows in in_processes(_hash_videos, calls, workers):
                     database.executemany(f"UPDATE videos SET {column} = ? WHERE id = ?", rows)
                     progress(done := done + len(rows))
         # The head of a small file is all of it.
@@ -207,7 +207,7 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
     database.execute("CREATE INDEX videos_hash ON videos (hash)")
 
 
-def hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:
+def _hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:
     """Return the content hash of each file, or of its first `limit` bytes, with its id; None if it cannot be read."""
     roots = DataRoots.single(root)
     return [(roots.content_hash(name, limit), video_id) for video_id, name in files]

@@ -133,7 +133,7 @@ class PresentationOrder:
         )
 
     def _show_certain(self) -> Iterator[ShownFrame]:
-        """Show the held frames that nothing outstanding was decoded before."""
+        """Release the held frames in front of which every packet sent before them has come out."""
         while self._held:
             held = self._held[0]
             if any(number < held.decode_index for number in self._outstanding.values()):

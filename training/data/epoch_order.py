@@ -40,8 +40,8 @@ def streaming_order(positions: NDArray[np.int64], clips_per_shard: int, *, seed:
     """Return the same as `shuffled_order` in an order that can begin as soon as one shard is there.
 
     For caches whose shards come over a network: shards are drawn at random, and each spreads its clips over what
-    follows it, over a stretch that grows with the epoch up to `WINDOW_CLIPS`. A reader at full speed then needs shards
-    no faster than ln(1 + a)/a of its own rate, a = `GROWTH`: 1.23 times it, where mixing a whole window from its first
+    follows it, over a stretch that grows with the epoch up to `WINDOW_CLIPS`. Then shards are needed at most at
+    a / ln(1 + a) times the rate at which clips are read, a = `GROWTH`: 1.23 times. Mixing a whole window from its first
     clip on would need all the window's shards at once.
     """
     generator = np.random.default_rng((seed, epoch, _ORDER))

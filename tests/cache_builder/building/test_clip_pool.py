@@ -45,7 +45,7 @@ def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_clips_that_a_colleague_has_cut_are_not_cut_again(shelf: str, tmp_path: Path) -> None:
     mine, theirs = write_videos(tmp_path / "a", range(8)), write_videos(tmp_path / "b", range(5, 12), "오른쪽", "b_")
     first = build_cache("--data-root", mine, "--out", tmp_path / "a.zarr", "--shelf", shelf, "--yes")
-    assert "taken from the shelf" in first.output and ": 0 clips" in first.output
+    assert "taken from the clip pool" in first.output and ": 0 clips" in first.output
     second = build_cache("--data-root", theirs, "--out", tmp_path / "b.zarr", "--shelf", shelf, "--yes")
     assert ": 6 clips" in second.output
     build_cache("--data-root", theirs, "--out", tmp_path / "alone.zarr")
