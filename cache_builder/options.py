@@ -97,7 +97,6 @@ class StreamOptions(Options, group="Data"):
         None,
         "Keep shards of a cache behind a URL in this folder while they are read, instead of in ~/.cache/signprep.",
         name="--stream-dir",
-        metavar="DIR",
     )
     max_bytes: int = option(
         20_000_000_000,

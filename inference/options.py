@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.pipeline.options import REQUIRED, Options, option
+from signprep.pipeline.options import FRACTION, REQUIRED, Options, machine_option, option
 from signprep.training.config import TORCHSCRIPT
 
 INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
@@ -31,24 +31,21 @@ def custom_model_option() -> Any:
 
 
 def _batch_size_option(default: int) -> Any:
-    return option(default, "Send this many clips through the model together.", minimum=1, group="Machine")
+    return machine_option(default, "Send this many clips through the model together.", minimum=1)
 
 
 def _workers_option(help_: str) -> Any:
-    return option(2, help_, name="--workers", aliases=("--num-workers",), minimum=1, group="Machine")
+    return machine_option(2, help_, name="--workers", aliases=("--num-workers",), minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Choose the model that predicts, and what it runs on."""
 
-    checkpoint: Path = option(REQUIRED, "Use best.ckpt of a training run, or an exported file.", metavar="FILE")
+    checkpoint: Path = option(REQUIRED, "Use best.ckpt of a training run, or an exported file.")
     own_model: str | None = custom_model_option()
-    device: str = option(
-        "auto",
-        "Run the model on this device, such as cpu, cuda or cuda:1; auto takes a GPU if there is one.",
-        metavar="DEVICE",
-        group="Machine",
+    device: str = machine_option(
+        "auto", "Run the model on this device, such as cpu, cuda or cuda:1; auto takes a GPU if there is one."
     )
 
 
@@ -109,13 +106,11 @@ class TimelineOptions(Options, group="Timeline"):
         0.0, "Let windows whose middles are nearer than this share their scores.", minimum=0
     )
     """The nearer share the more; with 0 none do."""
-    min_confidence: float = option(0.4, "Drop signs of less confidence than this.", minimum=0, maximum=1)
+    min_confidence: float = option(0.4, "Drop signs of less confidence than this.", **FRACTION)
     """Without an idle gloss it is also what silence scores in each step."""
     min_duration_seconds: float = option(0.3, "Drop signs that are shorter than this.", minimum=0)
     merge_gap_seconds: float = option(0.3, "Join two signs of one gloss with no longer gap between them.", minimum=0)
-    idle_gloss: str | None = option(
-        None, "Take this gloss to mean that no sign is made; it never becomes a sign.", metavar="GLOSS"
-    )
+    idle_gloss: str | None = option(None, "Take this gloss to mean that no sign is made; it never becomes a sign.")
     idle_weight: float = option(
         3.0, "Multiply the scores of the idle gloss by this; the larger it is, the fewer signs there are.", above=0
     )
@@ -125,15 +120,9 @@ class TimelineOptions(Options, group="Timeline"):
 class Outputs(Options, group="Output"):
     """Name the files that are made of a single video's timeline, beside the results."""
 
-    subtitles: Path | None = option(
-        None, "Write the timeline of one video to this .srt, .vtt or .eaf (ELAN) file.", metavar="FILE"
-    )
-    render: Path | None = option(
-        None, "Write one video with its timeline under the picture to this .mp4 file.", metavar="FILE"
-    )
-    font: Path | None = option(
-        None, "Write glosses into the picture of --render in this font, which has Hangul.", metavar="FILE"
-    )
+    subtitles: Path | None = option(None, "Write the timeline of one video to this .srt, .vtt or .eaf (ELAN) file.")
+    render: Path | None = option(None, "Write one video with its timeline under the picture to this .mp4 file.")
+    font: Path | None = option(None, "Write glosses into the picture of --render in this font, which has Hangul.")
     """None takes a Korean font of the system."""
 
     @property
@@ -160,7 +149,7 @@ class InferOptions(Options, group="Output"):
 class EvaluationOptions(Options, group="Run"):
     """Choose what `evaluate` measures on a split of a cache."""
 
-    split: str = option("val", "Evaluate this split: train, val or test.", metavar="SPLIT", group="Data")
+    split: str = option("val", "Evaluate this split: train, val or test.", group="Data")
     top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
     calibrate: bool = option(False, "Fit a temperature on the split and write it into the checkpoint.")
     batch_size: int = _batch_size_option(32)

@@ -9,9 +9,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
+from functools import partial
 from typing import Any
 
 REQUIRED = MISSING
+FRACTION = {"minimum": 0, "maximum": 1}
 SAMPLED_VIDEOS = 1000
 """About so many are opened by `scan --probe sample`, evenly spread over the folders."""
 VIEWS = "FUDLR"
@@ -124,19 +126,23 @@ class Options:
         check_options(self)
 
 
+machine_option = partial(option, group="Machine")
+output_option = partial(option, group="Output")
+
+
 def json_option(help_: str) -> Any:
     """Return the field of `--json`."""
-    return option(False, help_, name="--json", group="Output")
+    return output_option(False, help_, name="--json")
 
 
 def out_option(help_: str, default: Any = None) -> Any:
     """Return the field of the file to be written, which old scripts call otherwise."""
-    return option(default, help_, aliases=("--output", "--output-path"), metavar="FILE", group="Output")
+    return output_option(default, help_, aliases=("--output", "--output-path"), metavar="FILE")
 
 
 def workers_option(help_: str = "Work in this many processes of this machine; -1 takes all cores.") -> Any:
     """Return the field of a number of processes."""
-    return option(-1, help_, group="Machine", read=_workers)
+    return machine_option(-1, help_, read=_workers)
 
 
 def _workers(typed: int) -> int:

@@ -16,7 +16,7 @@ from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.options import Options, option
+from signprep.pipeline.options import Options, machine_option, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
@@ -66,7 +66,6 @@ class ModelOptions(Options, group="Model"):
         None,
         f"Train this model, by default {DEFAULT_MODEL}; others are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, "
         "mvit_base_16x4, and package.module:factory.",
-        metavar="NAME",
     )
     model_variant: str | None = option(None, "Train efficient_x3d_xs or efficient_x3d_s.", choices=("XS", "S"))
     num_frames: int | None = option(
@@ -106,18 +105,15 @@ class ModelOptions(Options, group="Model"):
 class RunOptions:
     """Where a run goes, and what it runs on."""
 
-    gpus: int | None = option(
-        None, "Train on this many GPUs of each machine, by default on one if there is one.", minimum=0, group="Machine"
+    gpus: int | None = machine_option(
+        None, "Train on this many GPUs of each machine, by default on one if there is one.", minimum=0
     )
-    devices: int | None = option(
-        None,
-        "Train on this many GPUs of each machine, or in so many processes without GPUs.",
-        minimum=1,
-        group="Machine",
+    devices: int | None = machine_option(
+        None, "Train on this many GPUs of each machine, or in so many processes without GPUs.", minimum=1
     )
-    num_nodes: int = option(1, "Train on this many machines.", minimum=1, group="Machine")
-    output_dir: Path = option(Path("outputs"), "Put the folders of runs, and caches, into this folder.", metavar="DIR")
-    experiment_name: str = option("sign_language_classification", "Call the folder of the run so.", metavar="NAME")
+    num_nodes: int = machine_option(1, "Train on this many machines.", minimum=1)
+    output_dir: Path = option(Path("outputs"), "Put the folders of runs, and caches, into this folder.")
+    experiment_name: str = option("sign_language_classification", "Call the folder of the run so.")
     overwrite: bool = option(False, "Replace a run of the same name.")
     resume: str | None = option(
         None,
@@ -163,9 +159,7 @@ class ExportRequest(Options, group="Export"):
         False, "Write the best model for phones at the end; this is for EfficientX3D only."
     )
     quantize_model: bool = option(False, "Write it in INT8; this is for EfficientX3D only.")
-    mobile_model_path: Path | None = option(
-        None, "Write it to this file instead of mobile.pt in the run's folder.", metavar="FILE"
-    )
+    mobile_model_path: Path | None = option(None, "Write it to this file instead of mobile.pt in the run's folder.")
 
     @property
     def wanted(self) -> bool:

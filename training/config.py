@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from signprep.pipeline.errors import SignprepError, TrainingError
-from signprep.pipeline.options import Options, option
+from signprep.pipeline.options import FRACTION, Options, machine_option, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 
@@ -18,6 +19,7 @@ _TORCHSCRIPT_ENDINGS = ("", ".pt", ".pth", ".ptl", ".ts", ".torchscript")
 _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
 """Names of the extra of signprep and of the packages that it installs."""
 
+_augmenting = partial(option, group="Augmentation")
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
 """Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
 
@@ -29,28 +31,19 @@ class Augmentation(Options, group="Augmentation"):
     The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
     """
 
-    tempo: float = option(
-        0.8, "Show a random part of each clip's time, no less than this fraction.", above=0, maximum=1
-    )
+    tempo: float = option(0.8, "Show a random part of each clip's time, at least this fraction.", above=0, maximum=1)
     """Frames are drawn evenly from the part, with jitter."""
-    crop_scale: float = option(
-        0.8, "Show a random crop of each clip, no less than this fraction of the side.", above=0, maximum=1
-    )
+    crop_scale: float = option(0.8, "Crop clips at random to at least this fraction of the side.", above=0, maximum=1)
     aspect: float = option(1.1, minimum=1)
     """Largest ratio between the crop's sides."""
     rotation_degrees: float = option(5.0, "Rotate clips by up to this angle to either side.", minimum=0, maximum=45)
-    brightness: float = option(0.2, "Change the brightness by up to this fraction of the range.", minimum=0, maximum=1)
-    contrast: float = option(0.2, "Change the contrast by up to this fraction.", minimum=0, maximum=1)
-    saturation: float = option(0.2, "Change the saturation by up to this fraction.", minimum=0, maximum=1)
-    erase_probability: float = option(
-        0.1, "Grey a rectangle of this fraction of the clips, in all their frames.", minimum=0, maximum=1
-    )
+    brightness: float = option(0.2, "Change the brightness by up to this fraction of the range.", **FRACTION)
+    contrast: float = option(0.2, "Change the contrast by up to this fraction.", **FRACTION)
+    saturation: float = option(0.2, "Change the saturation by up to this fraction.", **FRACTION)
+    erase_probability: float = option(0.1, "Grey a rectangle in all frames of this fraction of the clips.", **FRACTION)
     """The rectangle has 2 to 15 % of the picture."""
     flip_probability: float = option(
-        0.0,
-        "Mirror this fraction of the clips, which makes another sign of many; with --flip-map it is half of them.",
-        minimum=0,
-        maximum=1,
+        0.0, "Mirror this fraction of the clips, which makes another sign of many; half with --flip-map.", **FRACTION
     )
     """Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
 
@@ -96,17 +89,11 @@ class TrainConfig(Options, group="Optimisation"):
         "(step), or not at all.",
         choices=("cosine", "step", "none"),
     )
-    warm_up: float = option(
-        0.1, "Let the learning rate rise from zero over this fraction of all steps.", minimum=0, below=1
-    )
-    weight_decay: float = option(
-        1e-4, "Decay the weights by this factor, but not those of norms, and no biases.", minimum=0
-    )
+    warm_up: float = option(0.1, "Raise the learning rate from zero over this fraction of steps.", minimum=0, below=1)
+    weight_decay: float = option(1e-4, "Decay all weights but biases and those of norms by this factor.", minimum=0)
     label_smoothing: float = option(0.0, "Spread this fraction of each label over all glosses.", minimum=0, below=1)
     class_weights: str = option(
-        "none",
-        "Weight losses by the inverse of the number of clips of a class (balanced).",
-        choices=("none", "balanced"),
+        "none", "Weight losses by the inverse number of clips of a class (balanced).", choices=("none", "balanced")
     )
     balanced_sampling: bool = option(False, "Show every class equally often in an epoch.")
     gradient_clip: float | None = option(None, "Shorten gradients to this norm.", above=0)
@@ -114,51 +101,36 @@ class TrainConfig(Options, group="Optimisation"):
     ema_decay: float | None = option(
         None, "Validate and keep a moving average of the weights with this decay, such as 0.999.", above=0, below=1
     )
-    early_stopping: int | None = option(
-        None, "End after this many epochs without a better validation accuracy.", metavar="EPOCHS", minimum=1
-    )
+    early_stopping: int | None = option(None, "End after so many epochs without better validation accuracy.", minimum=1)
     save_top_k: int = option(1, "Keep the checkpoints of this many best epochs.", minimum=1, group="Run")
     """The best of them is best.ckpt."""
     save_minutes: float = option(
         30.0, "Write last.ckpt every so many minutes, besides at the end of each epoch.", minimum=0, group="Run"
     )
-    precision: str = option(
-        "32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"), group="Machine"
-    )
+    precision: str = machine_option("32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    augment: str | None = option(
-        None, "Apply a custom augmentation after the others.", metavar="package.module:function", group="Augmentation"
+    augment: str | None = _augmenting(
+        None, "Apply a custom augmentation after the others.", metavar="package.module:function"
     )
-    flip_map: Mapping[str, str] | None = option(
-        None,
-        "Exchange the glosses that this JSON file pairs when a clip is mirrored.",
-        type=Path,
-        read=read_flip_map,
-        metavar="FILE",
-        group="Augmentation",
+    flip_map: Mapping[str, str] | None = _augmenting(
+        None, "Exchange the glosses that this JSON file pairs when a clip is mirrored.", type=Path, read=read_flip_map
     )
-    mixup: float = option(
-        0.0,
-        "Mix clips with weights from a beta distribution of this parameter; 0 is off.",
-        minimum=0,
-        group="Augmentation",
+    mixup: float = _augmenting(
+        0.0, "Mix clips with weights from a beta distribution of this shape; 0 is off.", minimum=0
     )
-    cutmix: float = option(
-        0.0,
-        "Paste boxes between clips with sizes from a beta distribution of this parameter; 0 is off.",
-        minimum=0,
-        group="Augmentation",
+    cutmix: float = _augmenting(
+        0.0, "Paste boxes between clips with sizes from a beta distribution of this shape; 0 is off.", minimum=0
     )
     pretrained: str | None = option(
         None, "Begin with the weights of Kinetics-400, or of a checkpoint.", metavar="k400|PATH", group="Model"
     )
     freeze_backbone: bool = option(False, "Train the last layer only.", group="Model")
-    compile: bool = option(False, "Compile the model with torch.compile.", group="Machine")
-    deterministic: bool = option(False, "Train the same weights from the same seed on a GPU, too.", group="Machine")
-    num_workers: int = option(
-        2, "Read clips in this many threads.", name="--workers", aliases=("--num-workers",), minimum=0, group="Machine"
+    compile: bool = machine_option(False, "Compile the model with torch.compile.")
+    deterministic: bool = machine_option(False, "Train the same weights from the same seed on a GPU, too.")
+    num_workers: int = machine_option(
+        2, "Read clips in this many threads.", name="--workers", aliases=("--num-workers",), minimum=0
     )
-    pin_memory: bool = option(False, "Read into page-locked memory, for faster copies to a GPU.", group="Machine")
+    pin_memory: bool = machine_option(False, "Read into page-locked memory, for faster copies to a GPU.")
     seed: int = option(0, "Draw all random numbers from this seed.", minimum=0, maximum=2**32 - 1, group="Run")
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from signprep.pipeline.cli.options import command, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.options import REQUIRED, option, workers_option
+from signprep.pipeline.options import REQUIRED, machine_option, option, workers_option
 
 if TYPE_CHECKING:
     from signprep.cache_builder.building.cluster import Cluster
@@ -30,18 +30,14 @@ class BuildRun:
         group="Data",
     )
     workers: int = workers_option()
-    backend: str = option(
+    backend: str = machine_option(
         "local",
         "Build in processes of this machine, or on a cluster of Dask or Ray.",
         choices=("local", "dask", "ray"),
         old_choices=(("loky", "local"),),
-        group="Machine",
     )
-    scheduler: str | None = option(
-        None,
-        "Find the cluster at this address, such as tcp://HOST:8786 or ray://HOST:10001.",
-        metavar="ADDRESS",
-        group="Machine",
+    scheduler: str | None = machine_option(
+        None, "Find the cluster at this address, such as tcp://HOST:8786 or ray://HOST:10001.", metavar="ADDRESS"
     )
     clip_pool: Location | None = location_option(
         None,

@@ -8,7 +8,7 @@ import click
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, ReportOptions, location_option
 from signprep.pipeline.cli.options import command, reject_unused
 from signprep.pipeline.datasets.annotations import gloss_file_option
-from signprep.pipeline.options import REQUIRED, json_option, option, out_option
+from signprep.pipeline.options import REQUIRED, json_option, option, out_option, output_option
 from signprep.pipeline.runtime.text import json_text
 
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
@@ -20,11 +20,9 @@ def inspect(
     *,
     cache: Location = location_option(REQUIRED, "The folder of the cache, or its URL.", **CACHE_ARGUMENT),
     as_json: bool = json_option("Print all counts and findings as JSON, for programs."),
-    clip: int | None = option(None, "Show the clip at this position and its frames.", group="Output"),
+    clip: int | None = output_option(None, "Show the clip at this position and its frames."),
     out: Path | None = out_option("Write the frames of --clip to this file, .png, .jpg or .webp."),
-    html: Path | None = option(
-        None, "Write a report with moving pictures to this file.", metavar="FILE", group="Output"
-    ),
+    html: Path | None = output_option(None, "Write a report with moving pictures to this file.", metavar="FILE"),
     glosses: frozenset[str] = gloss_file_option("Show pictures only of the classes that this text file lists."),
     report: ReportOptions,
 ) -> None:

@@ -108,12 +108,10 @@ def compact(cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_A
 class ForgottenClips(Options, group="Data"):
     """Whose clips are deleted, by the index columns that tell."""
 
-    signer: tuple[str, ...] = option((), "Delete this signer's clips; repeat it for several.", metavar="SIGNER")
-    take: tuple[str, ...] = option((), "Delete the clips of this take; repeat it for several.", metavar="TAKE")
-    video: tuple[str, ...] = option(
-        (), "Delete the clips of this video, as the index names it; repeat it for several.", metavar="VIDEO"
-    )
-    segment_id: tuple[str, ...] = option((), "Delete this clip; repeat it for several.", metavar="ID")
+    signer: tuple[str, ...] = option((), "Delete this signer's clips; repeat it for several.")
+    take: tuple[str, ...] = option((), "Delete the clips of this take; repeat it for several.")
+    video: tuple[str, ...] = option((), "Delete the clips of this video, as the index names it; repeat it for several.")
+    segment_id: tuple[str, ...] = option((), "Delete this clip; repeat it for several.")
 
 
 @command("forget", "Delete a person's clips from a cache for good.")

@@ -61,12 +61,8 @@ class EvaluationOutput(Options, group="Output"):
         False, "Compare the signs of whole videos with the labels of --data-root.", name="--timeline", group="Timeline"
     )
     as_json: bool = option(False, "Print all figures as JSON instead of tables.", name="--json")
-    out: Path | None = option(
-        None, "Write all figures as JSON to this file.", aliases=("--output-path",), metavar="FILE"
-    )
-    html: Path | None = option(
-        None, "Write a report with pictures, which needs no other file, to this file.", metavar="FILE"
-    )
+    out: Path | None = option(None, "Write all figures as JSON to this file.", aliases=("--output-path",))
+    html: Path | None = option(None, "Write a report with pictures, which needs no other file, to this file.")
 
 
 @command("evaluate", "Say how good a model is, and how far to believe it.")

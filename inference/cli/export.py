@@ -8,7 +8,7 @@ import click
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
 from signprep.pipeline.cli.options import command
-from signprep.pipeline.options import REQUIRED, Options, option
+from signprep.pipeline.options import REQUIRED, Options, option, output_option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.config import EXPORT_FORMATS
@@ -18,8 +18,8 @@ from signprep.training.config import EXPORT_FORMATS
 class ExportArguments(Options, group="Export"):
     """What is exported where, and what it is compared on."""
 
-    checkpoint: Path = option(REQUIRED, "Export best.ckpt of a training run.", metavar="FILE")
-    out: Path = option(REQUIRED, "Write this file.", aliases=("--output-path",), metavar="FILE")
+    checkpoint: Path = option(REQUIRED, "Export best.ckpt of a training run.")
+    out: Path = option(REQUIRED, "Write this file.", aliases=("--output-path",))
     format_: str | None = option(
         None,
         "Write this format, instead of the one that the file's ending tells: .onnx, .pte (executorch), .pt and the "
@@ -35,7 +35,7 @@ class ExportArguments(Options, group="Export"):
         group="Data",
     )
     stream: StreamOptions
-    as_json: bool = option(False, "Print the report as JSON instead of a table.", name="--json", group="Output")
+    as_json: bool = output_option(False, "Print the report as JSON instead of a table.", name="--json")
 
 
 @command("export", "Write a model as one file that answers without signprep.")

@@ -10,7 +10,7 @@ import click
 
 from signprep.pipeline.cli.options import command
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.options import SampleSpec, json_option, option
+from signprep.pipeline.options import SampleSpec, json_option, output_option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import byte_size, json_text
 from signprep.training.config import TrainConfig
@@ -66,9 +66,7 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
 
 @command("demo", "Show the whole way on generated videos.")
 def demo(
-    out: Path = option(
-        Path("outputs/demo"), "Put videos, cache and model into this folder.", metavar="DIR", group="Output"
-    ),
+    out: Path = output_option(Path("outputs/demo"), "Put videos, cache and model into this folder.", metavar="DIR"),
 ) -> None:
     """Show the whole way on generated videos: cache, training, a prediction for a signer never seen.
 

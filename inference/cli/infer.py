@@ -11,7 +11,7 @@ from signprep.cache_builder.options import Location, StreamOptions, is_url, loca
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.options import Options, option
+from signprep.pipeline.options import Options, machine_option, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 
@@ -35,11 +35,9 @@ class InferInput:
     video_path: tuple[str, ...] = option((), "Predict for these videos.", hidden=True)
     cache: Location | None = location_option(None, "Predict for the clips of this cache.", hidden=True)
     stream: StreamOptions
-    split: str | None = option(None, "Predict for this split of the cache only.", metavar="SPLIT", group="Data")
+    split: str | None = option(None, "Predict for this split of the cache only.", group="Data")
     model: ModelOptions
-    precision: str = option(
-        "32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"), group="Machine"
-    )
+    precision: str = machine_option("32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"))
 
     def cache_location(self) -> Location | None:
         """Return the cache, None for videos. Raises UsageError if there is neither, or both."""
@@ -68,7 +66,6 @@ class InferOutput(Options, group="Output"):
         None,
         "Write to this .json, .jsonl (a line a video) or .csv (a row a clip) file instead of JSON to stdout.",
         aliases=("--output-path",),
-        metavar="FILE",
     )
 
 

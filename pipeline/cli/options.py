@@ -48,13 +48,11 @@ def command(name: str, short_help: str) -> Callable[[Function], click.Command]:
 
     def decorate(function: Function) -> click.Command:
         hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters.values()
-        described = [
-            (parameter.name, hints[parameter.name], dataclasses.field())
-            if parameter.default is inspect.Parameter.empty
-            else (parameter.name, hints[parameter.name], parameter.default)
-            for parameter in parameters
+        fields = [
+            (found.name, hints[found.name], dataclasses.field() if found.default is found.empty else found.default)
+            for found in parameters
         ]
-        kind = dataclasses.make_dataclass(function.__name__, described, kw_only=True)
+        kind = dataclasses.make_dataclass(function.__name__, fields, kw_only=True)
         options = [option for found in option_fields(kind) for option in _parameters_of(*found)]
         names = [option.name for option in options]
         assert len(set(names)) == len(names), f"{name} has two options of one name: {sorted(names, key=str)}"
@@ -269,7 +267,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     option = _Option(
         [name, *described.aliases, field.name],
         type=click_type,
-        metavar=described.metavar or (None if described.choices else _METAVARS.get(value_type)),
+        metavar=described.metavar or (None if described.choices else _metavar(name, value_type)),
         help=described.help,
         hidden=described.hidden,
         show_default=True,
@@ -278,6 +276,14 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     option.group = "Arguments" if required else described.group or "Run"
     option.allowed = described.allowed() if (described.maximum or 0) < _LARGEST_SHOWN else ""
     yield option
+
+
+def _metavar(name: str, type_: Any) -> str:
+    """Return the word for a value: the last word of the option's name where that tells more than the type."""
+    word = name.split("-")[-1].upper()
+    if type_ is Path and word not in ("DIR", "FILE"):
+        return "PATH" if "-" in name.lstrip("-") else "FILE"
+    return _METAVARS.get(type_, word)
 
 
 def _click_type(type_: Any, described: Option) -> Any:
