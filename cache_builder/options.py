@@ -77,13 +77,11 @@ class ReportOptions(Options, group="Output"):
     """No class means all of them."""
     clips_per_class: int | None = option(
         None,
-        f"Show so many clips of each class, by default {CLIPS_A_CLASS}, or {CLIPS_A_CHOSEN_CLASS} of chosen classes.",
+        f"Show so many clips a class, by default {CLIPS_A_CLASS}, or {CLIPS_A_CHOSEN_CLASS} of chosen ones.",
         minimum=0,
     )
     compare: int | None = option(
-        None,
-        f"Compare so many clips with one another, by default up to {COMPARED_CLIPS:,}; 0 compares none.",
-        minimum=0,
+        None, f"Compare up to so many clips, by default {COMPARED_CLIPS:,}; 0 compares none.", minimum=0
     )
     threads: int = 0
     """Threads that read clips and make pictures; 0 for as many as there are cores, 8 at most."""
@@ -94,9 +92,7 @@ class StreamOptions(Options, group="Data"):
     """Choose where a cache behind a URL is kept while it is read."""
 
     folder: Path | None = option(
-        None,
-        "Keep shards of a cache behind a URL in this folder while they are read, instead of in ~/.cache/signprep.",
-        name="--stream-dir",
+        None, "Keep shards that are read from a URL in this folder, not in ~/.cache/signprep.", name="--stream-dir"
     )
     max_bytes: int = option(
         20_000_000_000,

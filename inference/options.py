@@ -44,9 +44,7 @@ class ModelOptions:
 
     checkpoint: Path = option(REQUIRED, "Use best.ckpt of a training run, or an exported file.")
     own_model: str | None = custom_model_option()
-    device: str = machine_option(
-        "auto", "Run the model on this device, such as cpu, cuda or cuda:1; auto takes a GPU if there is one."
-    )
+    device: str = machine_option("auto", "Run on this device (cpu, cuda, cuda:1); auto takes a GPU if there is one.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +68,12 @@ class WindowArguments(Options, group="Windows"):
     start_seconds: float = option(0.0, "Begin the first window at this second.", name="--start-time", minimum=0)
     clip_duration: float | None = option(
         None,
-        f"Predict for windows of this many seconds, by default {CLIP_SECONDS:g}, or {TIMELINE_CLIP_SECONDS:g} for a "
-        "timeline.",
+        f"Make windows of so many seconds, by default {CLIP_SECONDS:g}, {TIMELINE_CLIP_SECONDS:g} for timelines.",
         above=0,
     )
     stride: float | None = option(
         None,
-        f"Begin a window every so many seconds, by default {STRIDE_SECONDS:g}, or {TIMELINE_STRIDE_SECONDS:g} for a "
-        "timeline.",
+        f"Move windows by so many seconds, by default {STRIDE_SECONDS:g}, {TIMELINE_STRIDE_SECONDS:g} for timelines.",
         above=0,
     )
     pad: bool = option(False, "Hold the last frame of a video that is shorter than a window.")
@@ -102,18 +98,14 @@ class TimelineOptions(Options, group="Timeline"):
         0.25, "Change to another sign only if that gains so much log probability times seconds.", minimum=0
     )
     """With 0 the best gloss of each step counts."""
-    smoothing_seconds: float = option(
-        0.0, "Let windows whose middles are nearer than this share their scores.", minimum=0
-    )
+    smoothing_seconds: float = option(0.0, "Let windows share scores whose middles are nearer than this.", minimum=0)
     """The nearer share the more; with 0 none do."""
     min_confidence: float = option(0.4, "Drop signs of less confidence than this.", **FRACTION)
     """Without an idle gloss it is also what silence scores in each step."""
     min_duration_seconds: float = option(0.3, "Drop signs that are shorter than this.", minimum=0)
     merge_gap_seconds: float = option(0.3, "Join two signs of one gloss with no longer gap between them.", minimum=0)
     idle_gloss: str | None = option(None, "Take this gloss to mean that no sign is made; it never becomes a sign.")
-    idle_weight: float = option(
-        3.0, "Multiply the scores of the idle gloss by this; the larger it is, the fewer signs there are.", above=0
-    )
+    idle_weight: float = option(3.0, "Multiply the idle gloss's scores by this; the larger, the fewer signs.", above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +154,7 @@ class ExportOptions(Options, group="Export"):
 
     format: str = TORCHSCRIPT
     int8: bool = option(False, "Quantize the model to 8 bits; this needs --cache.")
-    with_preprocessing: bool = option(
-        False, "Let the file take uint8 RGB frames [1, T, H, W, 3], and normalise them itself."
-    )
+    with_preprocessing: bool = option(False, "Take uint8 RGB frames [1, T, H, W, 3] and normalise them in the file.")
     max_drop: float | None = option(
         None,
         f"Refuse a file that loses more accuracy than this by int8, by default {INT8_DROP:g}, or changes a "

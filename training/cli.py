@@ -35,19 +35,12 @@ FLIP_MAP_PROBABILITY = 0.5
 class TrainingData(Options, group="Data"):
     """The clips that are trained on: of a cache, or of data roots whose cache is built first."""
 
-    cache: Location | None = location_option(
-        None, "Train on this cache, its folder or the URL it was pushed to.", **CACHE_ARGUMENT
-    )
+    cache: Location | None = location_option(None, "Train on this cache, a folder or a URL.", **CACHE_ARGUMENT)
     roots: DataRootOptions
     source: DatasetOptions
     stream: StreamOptions
     clip_duration: float | None = option(
-        None,
-        "Cut this many seconds around the middle of each segment, instead of the segment itself, when a cache is "
-        "built.",
-        metavar="SECONDS",
-        above=0,
-        group="Clips",
+        None, "Build a cache with clips of this many seconds around segments' middles.", above=0, group="Clips"
     )
 
     def __post_init__(self) -> None:
@@ -72,9 +65,7 @@ class ModelOptions(Options, group="Model"):
         None, "Show this many frames to the model, by default those it was designed for.", aliases=("--frames",)
     )
     size: int | None = option(
-        None,
-        "Show frames of this height and width in pixels, by default those it was designed for.",
-        aliases=("--crop-size",),
+        None, "Show frames of this height and width, by default those it was designed for.", aliases=("--crop-size",)
     )
     dropout_rate: float = option(0.5, "Drop this fraction of the features before the last layer.", minimum=0, below=1)
 
@@ -155,9 +146,7 @@ class ExportRequest(Options, group="Export"):
     """What is exported at the end of a run."""
 
     export_mobile_model: bool = option(False, "Write the best model for phones at the end.")
-    enable_efficient_deployment: bool = option(
-        False, "Write the best model for phones at the end; this is for EfficientX3D only."
-    )
+    enable_efficient_deployment: bool = option(False, "Write the best EfficientX3D model for phones at the end.")
     quantize_model: bool = option(False, "Write it in INT8; this is for EfficientX3D only.")
     mobile_model_path: Path | None = option(None, "Write it to this file instead of mobile.pt in the run's folder.")
 

@@ -1,7 +1,6 @@
 """The command `build-cache`."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptio
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import REQUIRED, machine_option, option, workers_option
-
-if TYPE_CHECKING:
-    from signprep.cache_builder.building.cluster import Cluster
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +82,15 @@ def build_cache(
       signprep build-cache --data-root aihub --out aihub.zarr --clip-pool /nfs/team/clips
     """
     from signprep.cache_builder.building import run as building
+    from signprep.cache_builder.building.cluster import Cluster
     from signprep.cache_builder.building.workers import PoolUse, RunOptions
     from signprep.pipeline.datasets.read import read_roots
 
     if not roots.by_split:
         raise click.UsageError("give --data-root, or --train-data-root and --val-data-root")
-    cluster = _cluster(run)
+    cluster = None if run.scheduler is None else Cluster(backend=run.backend, scheduler=run.scheduler)
+    if cluster is not None:
+        cluster.check()  # before the work begins
     annotations = read_roots(roots, source, idle_class=run.idle_class)
     if "" not in roots.by_split:
         splits = replace(splits, by="column")
@@ -113,14 +112,3 @@ def build_cache(
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
     click.echo(summary)
-
-
-def _cluster(run: BuildRun) -> "Cluster | None":
-    """Return the cluster that is asked for, None for this machine; it is tried before the work begins."""
-    from signprep.cache_builder.building.cluster import Cluster
-
-    if run.scheduler is None:
-        return None
-    cluster = Cluster(backend=run.backend, scheduler=run.scheduler)
-    cluster.check()
-    return cluster

@@ -82,7 +82,7 @@ def play(
     cache: Location = location_option(REQUIRED, "The folder of the cache, or its URL.", positional=True),
     position: int = option(REQUIRED, "The position of the clip.", positional=True, metavar="N"),
     out: Path = out_option("Write this file, .mp4 or .webp.", REQUIRED),
-    speed: float = option(1.0, "Play so many times as fast; 0.5 is half as fast.", minimum=0.05, maximum=20),
+    speed: float = output_option(1.0, "Play so many times as fast; 0.5 is half as fast.", minimum=0.05, maximum=20),
 ) -> None:
     """Write the clip at position N of a cache as a moving picture, at the speed of signing.
 

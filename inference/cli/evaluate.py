@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from signprep.cache_builder.options import Location, StreamOptions, location_option
+from signprep.cache_builder.options import CACHE_ARGUMENT, Location, StreamOptions, location_option
 from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
-from signprep.pipeline.options import Options, option
+from signprep.pipeline.options import Options, option, out_option
+from signprep.pipeline.runtime.atomic_files import require_writable, write_json
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted, json_text
 
@@ -30,7 +31,7 @@ class EvaluationData:
     """The clips or videos whose labels the predictions are compared with."""
 
     cache: Location | None = location_option(
-        None, "Evaluate on a split of this cache, its folder or its URL.", positional=True, aliases=("--cache",)
+        None, "Evaluate on a split of this cache (folder or URL).", **CACHE_ARGUMENT
     )
     stream: StreamOptions
     roots: DataRootOptions
@@ -61,7 +62,7 @@ class EvaluationOutput(Options, group="Output"):
         False, "Compare the signs of whole videos with the labels of --data-root.", name="--timeline", group="Timeline"
     )
     as_json: bool = option(False, "Print all figures as JSON instead of tables.", name="--json")
-    out: Path | None = option(None, "Write all figures as JSON to this file.", aliases=("--output-path",))
+    out: Path | None = out_option("Write all figures as JSON to this file.")
     html: Path | None = option(None, "Write a report with pictures, which needs no other file, to this file.")
 
 
@@ -95,7 +96,6 @@ def evaluate(
     data_root = data.data_root(options.split)
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_model
-    from signprep.pipeline.runtime.atomic_files import require_writable
 
     for path in (output.out, output.html, model.checkpoint if options.calibrate else None):
         if path is not None:
@@ -120,7 +120,8 @@ def evaluate(
         "windows": {"clip_duration": asked.windows.clip_duration, "stride": asked.windows.stride},
         "timeline": (found := evaluate_timelines(recognizer, annotations, asked)),
     }
-    _write(document, output)
+    if output.out is not None:
+        write_json(output.out, document)
     click.echo(json_text(document, allow_nan=False) if output.as_json else _timeline_lines(found))
 
 
@@ -144,7 +145,8 @@ def _evaluate_clips(
         document = evaluate_checkpoint(recognizer, checkpoint, cache, options)
         if data_root is not None:
             document["cache"], document["data_root"] = None, str(data_root)
-        _write(document, output)
+        if output.out is not None:
+            write_json(output.out, document)
         if output.html is not None:
             write_html(document, cache, output.html)
     if document["figures"]["top_k"] is None:
@@ -155,13 +157,6 @@ def _evaluate_clips(
         print_evaluation(document, Console())
     if options.calibrate:
         require_calibrated(document)
-
-
-def _write(document: dict[str, Any], output: EvaluationOutput) -> None:
-    from signprep.pipeline.runtime.atomic_files import write_json
-
-    if output.out is not None:
-        write_json(output.out, document)
 
 
 def _annotations(data_root: Path, source: DatasetOptions) -> "Annotations":

@@ -8,7 +8,7 @@ import click
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
 from signprep.pipeline.cli.options import command
-from signprep.pipeline.options import REQUIRED, Options, option, output_option
+from signprep.pipeline.options import REQUIRED, Options, option, out_option, output_option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.config import EXPORT_FORMATS
@@ -19,11 +19,10 @@ class ExportArguments(Options, group="Export"):
     """What is exported where, and what it is compared on."""
 
     checkpoint: Path = option(REQUIRED, "Export best.ckpt of a training run.")
-    out: Path = option(REQUIRED, "Write this file.", aliases=("--output-path",))
+    out: Path = out_option("Write this file.", REQUIRED)
     format_: str | None = option(
         None,
-        "Write this format, instead of the one that the file's ending tells: .onnx, .pte (executorch), .pt and the "
-        "like (torchscript).",
+        "Write this format, by default that of the ending: .onnx, .pte (executorch), .pt and the like (torchscript).",
         name="--format",
         choices=EXPORT_FORMATS,
     )

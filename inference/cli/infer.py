@@ -11,7 +11,7 @@ from signprep.cache_builder.options import Location, StreamOptions, is_url, loca
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.options import Options, machine_option, option
+from signprep.pipeline.options import Options, machine_option, option, out_option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 
@@ -41,17 +41,17 @@ class InferInput:
 
     def cache_location(self) -> Location | None:
         """Return the cache, None for videos. Raises UsageError if there is neither, or both."""
-        caches = [location_of(text) for text in self.inputs if is_url(text) or _is_cache_folder(Path(text))]
+        caches = [
+            location_of(text)
+            for text in self.inputs
+            if is_url(text) or Path(text).suffix == ".zarr" or (Path(text) / "zarr.json").is_file()
+        ]
         num_videos = len(self.inputs) - len(caches) + len(self.video_path)
         if self.cache is not None:
             caches.append(self.cache)
         if len(caches) > 1 or bool(caches) == bool(num_videos):
             raise click.UsageError("give INPUT: videos, or one cache")
         return caches[0] if caches else None
-
-
-def _is_cache_folder(path: Path) -> bool:
-    return path.suffix == ".zarr" or (path / "zarr.json").is_file()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,8 @@ class InferOutput(Options, group="Output"):
     with_timeline: bool = option(
         False, "Also tell the signs that are made one after the other.", name="--timeline", group="Timeline"
     )
-    out: Path | None = option(
-        None,
-        "Write to this .json, .jsonl (a line a video) or .csv (a row a clip) file instead of JSON to stdout.",
-        aliases=("--output-path",),
+    out: Path | None = out_option(
+        "Write to this .json, .jsonl (a line a video) or .csv (a row a clip) file instead of JSON to stdout."
     )
 
 
@@ -92,9 +90,13 @@ def infer(
     with_timeline = output.with_timeline or options.outputs.wanted
     _reject_contradictions(cache is not None, with_timeline)
     require_extra("train", "torch", "lightning", "pytorchvideo")
+    from signprep.inference.open_model import open_model
+
     _require_places(output, options)
+    model = source.model
+    recognizer = open_model(model.checkpoint, model.device, own_model=model.own_model, precision=source.precision)
     if cache is not None:
-        _infer_cache(cache, source, options, output.out)
+        _infer_cache(recognizer, cache, source, options, output.out)
         return
     if not (output.multiple_clips or with_timeline):
         note_unused(["stride"], "--multiple-clips or --timeline")
@@ -103,7 +105,7 @@ def infer(
         windows=windows.windows(several=output.multiple_clips, timeline=with_timeline),
         timeline=timeline if with_timeline else None,
     )
-    _infer_videos(source, asked, output)
+    _infer_videos(recognizer, source, asked, output)
 
 
 def _reject_contradictions(has_cache: bool, with_timeline: bool) -> None:
@@ -141,19 +143,13 @@ def _require_places(output: InferOutput, options: InferOptions) -> None:
         raise click.UsageError("a table has no place for a timeline; give --out .json or .jsonl, or --subtitles")
 
 
-def _recognizer(source: InferInput) -> "Recognizer":
-    from signprep.inference.open_model import open_model
-
-    model = source.model
-    return open_model(model.checkpoint, model.device, own_model=model.own_model, precision=source.precision)
-
-
-def _infer_cache(location: Location, source: InferInput, options: InferOptions, out: Path | None) -> None:
+def _infer_cache(
+    recognizer: "Recognizer", location: Location, source: InferInput, options: InferOptions, out: Path | None
+) -> None:
     from signprep.cache_builder import open_cache
     from signprep.inference.videos.results import write_results
     from signprep.inference.videos.run import predict_cache
 
-    recognizer = _recognizer(source)
     cache = open_cache(location, stream=source.stream)
     found = predict_cache(recognizer, cache, source.split, options)
     write_results((prediction.to_dict() for prediction in found), out, single=False)
@@ -161,12 +157,11 @@ def _infer_cache(location: Location, source: InferInput, options: InferOptions, 
         click.echo(f"{out}: {counted(len(cache.positions(source.split)), 'answer')}", err=True)
 
 
-def _infer_videos(source: InferInput, options: InferOptions, output: InferOutput) -> None:
+def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOptions, output: InferOutput) -> None:
     from signprep.inference.timeline.render import require_render_path
     from signprep.inference.videos.results import write_results
     from signprep.inference.videos.run import Outcome, find_videos, video_documents
 
-    recognizer = _recognizer(source)
     videos = find_videos([*source.inputs, *source.video_path], lambda line: click.echo(line, err=True))
     if options.outputs.render is not None:
         require_render_path(options.outputs.render, Path(videos[0].path))

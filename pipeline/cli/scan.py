@@ -7,15 +7,7 @@ import click
 
 from signprep.pipeline.cli.options import command
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
-from signprep.pipeline.options import (
-    REQUIRED,
-    SampleSpec,
-    ScanOptions,
-    json_option,
-    option,
-    output_option,
-    workers_option,
-)
+from signprep.pipeline.options import REQUIRED, SampleSpec, ScanOptions, json_option, option, workers_option
 from signprep.pipeline.runtime.text import byte_size, counted
 
 
@@ -43,9 +35,9 @@ def scan(
     roots: DataRootOptions,
     source: DatasetOptions,
     options: ScanOptions,
-    num_shown: int = output_option(5, "Show this many files of each problem.", name="--show", minimum=0),
+    num_shown: int = option(5, "Show this many files of each problem.", name="--show", minimum=0, group="Output"),
     as_json: bool = json_option("Print one JSON document with all files."),
-    strict: bool = output_option(False, "Exit with 1 if there is an error or a warning."),
+    strict: bool = option(False, "Exit with 1 if there is an error or a warning.", group="Output"),
 ) -> None:
     """Tell what a data root holds and what is wrong with it, before weeks are spent on it.
 
