@@ -129,5 +129,5 @@ def test_a_part_that_is_none_is_named(tmp_path: Path) -> None:
     plan = plan_of(root)
     parts = RemoteFolder(f"file://{tmp_path}/shelf/{settings_digest(plan.info)}")
     parts.upload(b"no parquet", "parts/evil.parquet")
-    with pytest.raises(CacheError, match=r"evil\.parquet: is no part of a shelf"):
+    with pytest.raises(CacheError, match=r"evil\.parquet: is no part of a clip pool"):
         build(plan, tmp_path / "a.zarr", RunOptions(workers=1, pool=PoolUse(location=tmp_path / "shelf")))
