@@ -5,6 +5,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,16 @@ def test_a_folder_says_what_belongs_there(folder: str) -> None:
         assert not list((ROOT / folder).glob("*.py"))
         return
     assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+
+
+def test_what_the_architecture_names_is_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`([\w./-]+)`", text) if "/" in name}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+    rooms = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE)
+    assert {floor: set(re.findall(r"`(\w+)`", told)) for floor, told in rooms} == {
+        floor: set(order) for floor, order in ROOMS.items()
+    }
 
 
 def modules_after(code: str) -> set[str]:
