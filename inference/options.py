@@ -30,10 +30,6 @@ def custom_model_option() -> Any:
     )
 
 
-def _batch_size_option(default: int) -> Any:
-    return machine_option(default, "Send this many clips through the model together.", minimum=1)
-
-
 def _workers_option(help_: str) -> Any:
     return machine_option(2, help_, name="--workers", aliases=("--num-workers",), minimum=1)
 
@@ -133,7 +129,7 @@ class InferOptions(Options, group="Output"):
     timeline: TimelineOptions | None = None
     """Make segments of the windows, for continuous signing."""
     outputs: Outputs = Outputs()
-    batch_size: int = _batch_size_option(8)
+    batch_size: int = machine_option(8, "Send this many clips through the model together.", minimum=1)
     num_workers: int = _workers_option("Decode this many videos at the same time, or read clips in so many threads.")
 
 
@@ -144,7 +140,7 @@ class EvaluationOptions(Options, group="Run"):
     split: str = option("val", "Evaluate this split: train, val or test.", group="Data")
     top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
     calibrate: bool = option(False, "Fit a temperature on the split and write it into the checkpoint.")
-    batch_size: int = _batch_size_option(32)
+    batch_size: int = machine_option(32, "Send this many clips through the model together.", minimum=1)
     num_workers: int = _workers_option("Read clips in this many threads.")
 
 

@@ -79,18 +79,6 @@ class ModelOptions(Options, group="Model"):
         """The name of the model."""
         return f"efficient_x3d_{self.model_variant.lower()}" if self.model_variant else self.model_name or DEFAULT_MODEL
 
-    def spec(self, *, pretrained: bool) -> "ModelSpec":
-        """Return the spec of the model. Raises TrainingError if there is no such model, or it takes no such input."""
-        from signprep.training.model_spec import model_spec
-
-        return model_spec(
-            self.name,
-            num_frames=self.num_frames,
-            crop_size=self.size,
-            dropout_rate=self.dropout_rate,
-            pretrained=pretrained,
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
@@ -168,35 +156,13 @@ class ExportRequest(Options, group="Export"):
                 require_writable(self.mobile_model_path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConfigOptions:
-    """How the model is trained."""
-
-    no_augment: bool = option(False, "Change clips by nothing but the jitter of frames.", group="Augmentation")
-    config: TrainConfig
-
-    def train_config(self, devices: Devices, log: Log) -> TrainConfig:
-        """Return what is trained with on these devices. Raises UsageError for options that exclude each other."""
-        config = self.config
-        augmentation = config.augmentation
-        asked = given(Augmentation)
-        if self.no_augment:
-            if asked:
-                raise click.UsageError(f"--no-augment excludes {asked[0]}")
-            augmentation = NO_AUGMENTATION
-        if config.flip_map is not None and "--flip-probability" not in asked:
-            augmentation = replace(augmentation, flip_probability=FLIP_MAP_PROBABILITY)
-        if config.precision == "16-mixed" and not devices.gpus:
-            log("16-mixed needs a GPU: training in 32 bits")
-            config = replace(config, precision="32")
-        return replace(config, augmentation=augmentation)
-
-
 @command("train", "Train a model and keep the checkpoint that validates best.")
 def train(
+    *,
     data: TrainingData,
     model: ModelOptions,
-    options: ConfigOptions,
+    no_augment: bool = option(False, "Change clips by nothing but the jitter of frames.", group="Augmentation"),
+    config: TrainConfig,
     run: RunOptions,
     exported: ExportRequest,
 ) -> None:
@@ -218,13 +184,20 @@ def train(
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
+    from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
     exported.require_possible(model.name, run.output_dir)
     log = _log()
     devices = run.available_devices(log)
-    config = options.train_config(devices, log)
-    spec = model.spec(pretrained=config.pretrained == "k400")
+    config = _train_config(config, devices, log, no_augment=no_augment)
+    spec = model_spec(
+        model.name,
+        num_frames=model.num_frames,
+        crop_size=model.size,
+        dropout_rate=model.dropout_rate,
+        pretrained=config.pretrained == "k400",
+    )
     location = _cache_of(data, spec, run.output_dir)
     cache = open_cache(location, stream=data.stream)
     if data.clip_duration is not None and cache.clip_spec.span != data.clip_duration:
@@ -287,6 +260,20 @@ def _cache_folder(roots: DataRootOptions, clips: ClipSpec, output_dir: Path) -> 
     seconds = "" if clips.span == SEGMENT_SPAN else f"-{clips.span:g}s"
     paths = hashlib.blake2b("\0".join(map(str, folders)).encode(), digest_size=4).hexdigest()
     return output_dir / "caches" / f"{names}-{clips.num_frames}x{clips.size}{seconds}-{paths}.zarr"
+
+
+def _train_config(config: TrainConfig, devices: Devices, log: Log, *, no_augment: bool) -> TrainConfig:
+    """Return what is trained with on these devices. Raises UsageError for options that exclude each other."""
+    asked = given(Augmentation)
+    if no_augment and asked:
+        raise click.UsageError(f"--no-augment excludes {asked[0]}")
+    augmentation = NO_AUGMENTATION if no_augment else config.augmentation
+    if config.flip_map is not None and "--flip-probability" not in asked:
+        augmentation = replace(augmentation, flip_probability=FLIP_MAP_PROBABILITY)
+    if config.precision == "16-mixed" and not devices.gpus:
+        log("16-mixed needs a GPU: training in 32 bits")
+        config = replace(config, precision="32")
+    return replace(config, augmentation=augmentation)
 
 
 def _is_first_process() -> bool:

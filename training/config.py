@@ -14,8 +14,9 @@ from signprep.pipeline.runtime.text import counted
 
 TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
 EXPORT_FORMATS = (TORCHSCRIPT, ONNX, EXECUTORCH)
-_ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH}
-_TORCHSCRIPT_ENDINGS = ("", ".pt", ".pth", ".ptl", ".ts", ".torchscript")
+_ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH} | dict.fromkeys(
+    ("", ".pt", ".pth", ".ptl", ".ts", ".torchscript"), TORCHSCRIPT
+)
 _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
 """Names of the extra of signprep and of the packages that it installs."""
 
@@ -46,11 +47,6 @@ class Augmentation(Options, group="Augmentation"):
         0.0, "Mirror this fraction of the clips, which makes another sign of many; half with --flip-map.", **FRACTION
     )
     """Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Return what `dataclasses.asdict` has taken apart."""
-        return cls(**fields)
 
 
 NO_AUGMENTATION = Augmentation(
@@ -140,7 +136,7 @@ class TrainConfig(Options, group="Optimisation"):
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`."""
-        return cls(**{**document, "augmentation": Augmentation.from_dict(document["augmentation"])})
+        return cls(**{**document, "augmentation": Augmentation(**document["augmentation"])})
 
     def differences(self, other: "TrainConfig") -> list[str]:
         """Return the names of the fields that keep a run from going on as another one."""
@@ -187,14 +183,10 @@ def format_of(output: Path, asked: str | None = None) -> str:
     ('onnx', 'torchscript')
     """
     ending = output.suffix.lower()
-    if asked is not None:
-        return asked
-    if ending in _ENDINGS:
-        return _ENDINGS[ending]
-    if ending in _TORCHSCRIPT_ENDINGS:
-        return TORCHSCRIPT
-    known = ", ".join([*_ENDINGS, *_TORCHSCRIPT_ENDINGS[1:]])
-    raise SignprepError(f"{output}: ends in {ending}, which tells no format; end it in {known}, or give --format")
+    if asked is None and ending not in _ENDINGS:
+        known = ", ".join(filter(None, _ENDINGS))
+        raise SignprepError(f"{output}: ends in {ending}, which tells no format; end it in {known}, or give --format")
+    return asked or _ENDINGS[ending]
 
 
 def require_installed(format_: str) -> None:

@@ -189,30 +189,26 @@ def diff(
     sys.exit(0 if found.equal else 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class MergeArguments:
-    """The caches, and the one that is made of them."""
-
-    caches: tuple[Path, ...] = option(REQUIRED, "The folders of two caches or more.", positional=True, metavar="CACHE")
-    out: Path = option(REQUIRED, "Write this cache.", metavar="NAME.zarr")
+@command("merge", "Write one cache of the clips of several.")
+def merge(
+    options: MergeOptions,
+    caches: tuple[Path, ...] = option(REQUIRED, "The folders of two caches or more.", positional=True, metavar="CACHE"),
+    out: Path = option(REQUIRED, "Write this cache.", metavar="NAME.zarr"),
     split_by: str | None = option(
         None,
         "Split all clips anew, as build-cache does, instead of leaving them in their splits.",
         choices=tuple(by for by in SPLIT_BY if by != "column"),
         group="Data",
-    )
+    ),
     validation_fraction: float = option(
         SplitOptions.validation_fraction,
         "Validate on this fraction of each gloss's clips, with --split-by.",
         above=0,
         below=1,
         group="Data",
-    )
-    overwrite: bool = option(False, "Replace the cache that is at --out.")
-
-
-@command("merge", "Write one cache of the clips of several.")
-def merge(arguments: MergeArguments, options: MergeOptions) -> None:
+    ),
+    overwrite: bool = option(False, "Replace the cache that is at --out."),
+) -> None:
     """Write a new cache of the clips of several, each once; nothing is decoded.
 
     A clip is the same in two caches if the same bytes of video are labelled over the same span; it is taken from the
@@ -229,13 +225,13 @@ def merge(arguments: MergeArguments, options: MergeOptions) -> None:
     from signprep.cache_builder.edit.merge import merge as merge_caches
     from signprep.cache_builder.edit.merge import merge_summary
 
-    if len(arguments.caches) < 2:
+    if len(caches) < 2:
         raise click.UsageError("give two caches or more")
-    if arguments.split_by is None:
+    if split_by is None:
         reject_unused(["validation_fraction"], "--split-by")
     else:
-        splits = SplitOptions(by=arguments.split_by, validation_fraction=arguments.validation_fraction)
+        splits = SplitOptions(by=split_by, validation_fraction=validation_fraction)
         options = replace(options, splits=splits)
-    with told_if_stopped(arguments.out):
-        report = merge_caches(arguments.caches, arguments.out, options, overwrite=arguments.overwrite)
-    click.echo(merge_summary(report, arguments.caches, arguments.out, options))
+    with told_if_stopped(out):
+        report = merge_caches(caches, out, options, overwrite=overwrite)
+    click.echo(merge_summary(report, caches, out, options))

@@ -236,7 +236,9 @@ def _fields(kind: type) -> Iterator[tuple[Field, Any, Option | None]]:
 def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[click.Parameter]:
     multiple = typing.get_origin(type_) in (tuple, frozenset) and described.type is None
     value_type = described.type or (typing.get_args(type_)[0] if multiple else type_)
-    name, click_type = option_name(field), _click_type(value_type, described)
+    name, click_type = option_name(field), click.Path(path_type=Path) if value_type is Path else value_type
+    if described.choices:
+        click_type = _Choice(described)
     required = field.default is dataclasses.MISSING
     if described.positional:
         yield _Argument(
@@ -286,14 +288,6 @@ def _metavar(name: str, type_: Any) -> str:
     return _METAVARS.get(type_, word)
 
 
-def _click_type(type_: Any, described: Option) -> Any:
-    if described.choices:
-        return _Choice(described)
-    if type_ is Path:
-        return click.Path(path_type=Path)
-    return type_
-
-
 def _instance(kind: type, values: dict[str, Any]) -> Any:
     """Take the values of a dataclass's fields out of `values` and make it; a ValueError is a UsageError."""
     arguments: dict[str, Any] = {}
@@ -308,7 +302,10 @@ def _instance(kind: type, values: dict[str, Any]) -> Any:
         instance = kind(**arguments)
         check_options(instance)
     except ValueError as error:
-        raise click.UsageError(_in_names_of_options(str(error), kind)) from error
+        # The complaint of a dataclass names its field; who typed the option knows that one's name.
+        word, _, rest = str(error).partition(" ")
+        names = {field.name: option_name(field) for field, _, _ in _fields(kind)}
+        raise click.UsageError(f"{names.get(word, word)} {rest}".rstrip()) from error
     return instance
 
 
@@ -327,13 +324,6 @@ def _value(field: Field, described: Option, values: dict[str, Any]) -> Any:
         return described.read(value)
     except ValueError as error:
         raise click.UsageError(f"Invalid value for '{option_name(field)}': {error}") from error
-
-
-def _in_names_of_options(message: str, kind: type) -> str:
-    """Return a dataclass's complaint with the option's name in place of the field's."""
-    word, _, rest = message.partition(" ")
-    names = {field.name: option_name(field) for field, _, _ in _fields(kind)}
-    return f"{names[word]} {rest}" if word in names else message
 
 
 def _no_such_option(typed: str, command: click.Command, ctx: click.Context) -> click.UsageError:
@@ -365,14 +355,14 @@ def meant_names(typed: str, names: Sequence[str]) -> list[str]:
         lambda name: all(any(part.startswith(word) for part in parts[name]) for word in words),
         lambda name: set(parts[name]) <= set(words),
         lambda name: bool(set(parts[name]) & set(words)),
+        lambda name: _abbreviates(wanted, name.lstrip("-")),
     )
     if close := difflib.get_close_matches(f"--{wanted}", names, cutoff=0.8):
         return close
     for fits in tries:
         if found := [name for name in names if fits(name)]:
             return found
-    short_for = [name for name in names if _abbreviates(wanted, name.lstrip("-"))]
-    return short_for or difflib.get_close_matches(f"--{wanted}", names)
+    return difflib.get_close_matches(f"--{wanted}", names)
 
 
 def _abbreviates(short: str, name: str) -> bool:
