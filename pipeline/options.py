@@ -153,7 +153,7 @@ def _workers(typed: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOptions(Options):
-    """How to scan. Raises ValueError on values that mean nothing."""
+    """The depth of a scan. Raises ValueError on values that mean nothing."""
 
     num_frames: int = option(16, "Report segments that have fewer frames than this.", aliases=("--frames",), minimum=1)
     probe: str = option(
@@ -179,7 +179,7 @@ def _frame_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSpec(Options, group="Data"):
-    """What to render. Raises ValueError on values that cannot be rendered."""
+    """The videos of a generated data set. Raises ValueError on values that cannot be rendered."""
 
     words: int = option(5, "Render this many different signs.", minimum=1, maximum=200)
     signers: int = option(

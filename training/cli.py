@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 DEFAULT_MODEL = "efficient_x3d_xs"
 FLIP_MAP_PROBABILITY = 0.5
-"""How many clips --flip-map mirrors, unless --flip-probability says otherwise."""
+"""The fraction of clips that --flip-map mirrors, unless --flip-probability says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportRequest(Options, group="Export"):
-    """What is exported at the end of a run."""
+    """The export at the end of a run."""
 
     export_mobile_model: bool = option(False, "Write the best model for phones at the end.")
     enable_efficient_deployment: bool = option(False, "Write the best EfficientX3D model for phones at the end.")

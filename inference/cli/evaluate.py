@@ -56,7 +56,7 @@ class EvaluationData:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOutput(Options, group="Output"):
-    """How the figures are told."""
+    """The forms in which the figures are told."""
 
     with_timeline: bool = option(
         False, "Compare the signs of whole videos with the labels of --data-root.", name="--timeline", group="Timeline"

@@ -16,7 +16,7 @@ from signprep.training.config import EXPORT_FORMATS
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments(Options, group="Export"):
-    """What is exported where, and what it is compared on."""
+    """The checkpoint, the file that is made of it, and the clips that both are compared on."""
 
     checkpoint: Path = option(REQUIRED, "Export best.ckpt of a training run.")
     out: Path = out_option("Write this file.", REQUIRED)

@@ -24,7 +24,7 @@ _SHOWN_NOTES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class InferInput:
-    """What is predicted for, and by which model."""
+    """The videos or clips that are predicted for, and the model."""
 
     inputs: tuple[str, ...] = option(
         (),
@@ -56,7 +56,7 @@ class InferInput:
 
 @dataclass(frozen=True, kw_only=True)
 class InferOutput(Options, group="Output"):
-    """What is made of the predictions."""
+    """The results that are asked for, and their file."""
 
     multiple_clips: bool = option(False, "Predict for windows over the whole video; gives a list.", group="Windows")
     with_timeline: bool = option(
