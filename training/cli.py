@@ -225,16 +225,13 @@ def train(
 
 
 def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
-    """Return the cache to train on; of data roots it is built, or brought up to date, first.
-
-    Clips are the default ones, with more frames or pixels where the model needs them.
-    """
+    """Return the cache to train on; of data roots it is built, or brought up to date, first."""
     from signprep.cache_builder.building.run import build_from_annotations
     from signprep.pipeline.datasets.read import read_roots
 
     if data.cache is not None:
         return data.cache
-    clips = ClipSpec(
+    clips = ClipSpec(  # the default clips, with more frames or pixels where the model needs them
         num_frames=max(ClipSpec.num_frames, spec.num_frames),
         size=max(ClipSpec.size, -(-spec.crop_size // 4) * 4),
         span=SEGMENT_SPAN if data.clip_duration is None else data.clip_duration,
@@ -251,10 +248,7 @@ def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Locati
 
 
 def _cache_folder(roots: DataRootOptions, clips: ClipSpec, output_dir: Path) -> Path:
-    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr: caches of other clips or folders do not meet.
-
-    HASH is of the folders' paths, since two folders may both be called `data`.
-    """
+    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr; the hash is of the folders' paths."""
     folders = [root.resolve() for root in roots.by_split.values()]
     names = "+".join(root.name for root in folders)
     seconds = "" if clips.span == SEGMENT_SPAN else f"-{clips.span:g}s"

@@ -62,13 +62,7 @@ class MergePlan:
 
 
 def _plan_merge(caches: Sequence[Cache], options: MergeOptions) -> MergePlan:
-    """Return the plan of the cache of all clips of some caches.
-
-    Raises:
-        CacheError: their clips are cut in different ways, glosses conflict and nothing says which stands, or no clip
-            is left.
-        AnnotationError: the clips cannot be split as asked.
-    """
+    """Return the plan of the cache of all clips of some caches; errors are those of `merge`."""
     _require_compatible(caches)
     tables = [live_rows(cache) for cache in caches]
     rows, bounds = stacked(tables), np.cumsum([0, *(table.num_rows for table in tables)])

@@ -199,10 +199,7 @@ def _fetch(published: PublishedCache, change: CacheChange, plan: _Plan, digest: 
 def _chunks_of(
     published: PublishedCache, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[list[bytes], int]:
-    """Return the inner chunks at these positions of the published cache, ascending, and the bytes that came for them.
-
-    Raises CacheCorruptError if one is not what its checksum and the index say.
-    """
+    """Return the inner chunks at these ascending positions of the published cache, and how many bytes came for them."""
     size = info.clips_per_shard
     chunks: list[bytes] = []
     num_bytes = 0

@@ -101,10 +101,7 @@ def fetched_folder(out: Path) -> Path:
 
 
 def _fetch_object(published: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
-    """Fetch an object into a folder under its hash, and compare it; return its file.
-
-    Raises as `PublishedCache.fetch`.
-    """
+    """Fetch an object into a folder under its hash, and compare it; return its file."""
     digest = published.manifest.objects[path].hash
     beside = folder / f".{digest}{UNFINISHED_SUFFIX}"
     try:

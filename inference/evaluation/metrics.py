@@ -1,17 +1,14 @@
 """Arithmetic of an evaluation: ranks, accuracies with intervals, confusion, views of one performance, and calibration.
 
-In: labels and predictions, int64 [N], or logits, float32 [N, classes]. Out: plain numbers. Nothing here knows of
-models, caches or files.
+In: labels and predictions, int64 [N], or logits, float32 [N, classes]. Out: plain numbers, without models or files.
 
-There are two kinds of 95 % interval. Wilson's, for a share of clips (E. B. Wilson, 1927; it stays inside 0 to 1 and
-holds for few clips and for shares near 0 and 1, as Brown, Cai and DasGupta, "Interval Estimation for a Binomial
-Proportion", 2001, show), takes every clip as a trial of its own. The bootstrap over takes (resampling whole clusters:
-Davison and Hinkley, "Bootstrap Methods and Their Application", 1997, section 3.8; percentiles: Efron, 1979) does not:
-five views of one take are correct or wrong together, and tell little more than one. It also serves means.
+There are two kinds of 95 % interval. Wilson's (1927; it holds for few clips and for shares near 0 and 1: Brown, Cai
+and DasGupta, "Interval Estimation for a Binomial Proportion", 2001) takes every clip as a trial of its own. The
+bootstrap over takes (whole clusters: Davison and Hinkley, "Bootstrap Methods and Their Application", 1997, section
+3.8; percentiles: Efron, 1979) does not: five views of one take are correct or wrong together. It also serves means.
 
-Confidence, expected calibration error (ECE) and temperature are defined as by Guo, Pleiss, Sun and Weinberger, "On
-Calibration of Modern Neural Networks", 2017. Dividing logits by a temperature changes no prediction, only its
-confidence.
+Confidence, expected calibration error (ECE) and temperature are those of Guo, Pleiss, Sun and Weinberger, "On
+Calibration of Modern Neural Networks", 2017: a temperature changes no prediction, only its confidence.
 """
 
 from collections.abc import Sequence
