@@ -125,10 +125,7 @@ def clip_table(cache: Cache) -> ClipTable:
 
 
 def _named(column: pa.ChunkedArray, first: Iterable[str] = (), *, keep_all: bool = True) -> Named:
-    """Return a column of strings as numbers and names: those of `first` in that order, then others sorted, then None.
-
-    Names of `first` that no row has are left out unless `keep_all`.
-    """
+    """Return a column as numbers and names: `first` (with `keep_all` those too that no row has), others, then None."""
     column = column.cast(pa.string())
     found = column.unique().to_pylist()
     names: list[str | None] = [name for name in first if keep_all or name in found]

@@ -151,10 +151,7 @@ def _failures(table: ClipTable) -> Iterator[ClipFinding]:
 
 
 def _failure_reason(table: ClipTable, row: int) -> str:
-    """Return why a clip failed, without its video's name and with N for every number: the same reason in other videos.
-
-    A reason `a.mp4: truncated or damaged at 1.700 s` becomes `truncated or damaged at N s`.
-    """
+    """Return why a clip failed, without its video's name and with N for numbers, as in `truncated at N s`."""
     error, video = table.error.of(row) or "no reason is known", table.video.of(row) or ""
     return re.sub(r"\d[\d,]*(?:\.\d+)?", "N", error.replace(video, "").lstrip(": ").removesuffix(GET_AGAIN))
 
