@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from signprep.pipeline.options import Options, option
 
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 """Raised with every change that alters the bytes of a clip from the same video, span and ClipSpec."""
 
 SEGMENT_SPAN = "segment"

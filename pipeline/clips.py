@@ -16,6 +16,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.frame_times import sample_times
 from signprep.pipeline.video.preprocess import FramePreprocessor
+from signprep.pipeline.video.presentation_order import MissingFrame
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 _BEFORE_THE_END_SECONDS = 1e-6
@@ -119,13 +120,22 @@ def _sampled(
     order = np.argsort(times, kind="stable")
     waiting = dict(spans)
     begun: dict[int, _UnfinishedClip] = {}
-    preprocess = FramePreprocessor(spec)
+    failed: set[int] = set()
+    preprocess = FramePreprocessor(spec, reader.pixel_aspect)
     last: tuple[object, NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
     failure: DecodeError | None = None
     try:
-        for shown in reader.frames_at(times[order]):
+        for shown in reader.answers_at(times[order]):
             which = order[shown.time_index]
             number, frame_number = int(owners[which]), frame_numbers[which]
+            if number in failed:
+                continue
+            if isinstance(shown, MissingFrame):
+                failed.add(number)
+                begun.pop(number, None)
+                del waiting[number]
+                yield number, shown.error
+                continue
             # Neighbouring times often show the same frame, which is preprocessed once.
             if shown.frame is not last[0]:
                 last = (shown.frame, preprocess(shown.frame))

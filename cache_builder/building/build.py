@@ -33,7 +33,7 @@ from signprep.cache_builder.building.encode_shard import (
 )
 from signprep.cache_builder.building.plan import BuildPlan, ShardPlan
 from signprep.cache_builder.building.remote_target import RemoteTarget, opened_url
-from signprep.cache_builder.building.update import UpdatePlan, plan_update, require_compatible
+from signprep.cache_builder.building.update import UpdatePlan, plan_update, require_compatible, videos_to_cut_again
 from signprep.cache_builder.building.workers import BuildProgress, RunOptions, Watch, run_tasks, worker_requirements
 from signprep.cache_builder.folder.local_records import (
     VIDEO_STAMPS,
@@ -48,7 +48,7 @@ from signprep.cache_builder.folder.local_records import (
 )
 from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, free_bytes, write_state
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, read_info, shard_path, write_atomically
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.transfer import PARALLEL
@@ -118,7 +118,7 @@ def _build(plan: BuildPlan, target: Target, run: RunOptions) -> BuildResult:
         target.abandon()
         reason = next((error for error in index["error"].to_pylist() if error), "no segments")
         raise CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
-    target.publish(plan.info, index, objects, with_hashes(stamps, index))
+    target.publish(target.begun_info(plan.info), index, objects, with_hashes(stamps, index))
     return _result_of(index, num_reused=num_reused)
 
 
@@ -135,7 +135,8 @@ def _update(plan: BuildPlan, target: Target, old: Cache, run: RunOptions) -> Bui
     """Bring a finished cache to the plan's data: see `plan_update`."""
     require_compatible(old, old.info, plan.info)
     stamps = rehash_changed(plan.roots, plan.videos(), target.stamps())
-    change = plan_update(old.index, old.info, plan, {video: entry.video_hash for video, entry in stamps.items()})
+    hashes = {video: entry.video_hash for video, entry in stamps.items()}
+    change = plan_update(old.index, old.info, plan, hashes, videos_to_cut_again(old.index, old.info, plan))
     if change.is_none and old.manifest.plan_digest == plan.digest():
         target.keep(stamps)
         return _result_of(old.index, num_reused=plan.num_clips)
@@ -267,6 +268,10 @@ class FolderTarget:
     def stamps(self) -> Mapping[str, VideoStamp]:
         """Return what is known of the videos that the finished cache was built from."""
         return read_stamps(self._change.root)
+
+    def begun_info(self, info: CacheInfo) -> CacheInfo:
+        """Return the info of the new cache that is being built, which an older version may have begun."""
+        return replace(info, provenance=read_info(self._change.root).provenance)
 
     def store(self, changes: Sequence[object] | None) -> FolderStore:
         """Return where workers put shards; what a stopped build of the same changes has left there stays.

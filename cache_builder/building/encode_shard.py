@@ -30,6 +30,7 @@ from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots, content_hash
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
 from signprep.pipeline.video.frame_times import span_of_segment
+from signprep.pipeline.video.preprocess import preprocessing_version_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,19 +195,21 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
     rows: list[dict[str, Any]] = []
     chunks = list(kept)
     hashes: dict[str, str | None] = {}
+    pool_hashes: dict[str, str | None] = {}
     pooled: Mapping[ClipIdentity, PooledClip] = {}
     if task.pool is not None:
         videos = dict.fromkeys(segment.video for segment in task.plan.segments)
         hashes = {video: task.roots.content_hash(video) for video in videos}
-        wanted = (_identity(segment, hashes[segment.video]) for segment in task.plan.segments)
+        pool_hashes = {video: _pool_hash(task.roots, video, video_hash) for video, video_hash in hashes.items()}
+        wanted = (_identity(segment, pool_hashes[segment.video]) for segment in task.plan.segments)
         pooled = task.pool.get([identity for identity in wanted if identity is not None])
     cut: dict[ClipIdentity, PooledClip] = {}
     num_pooled = 0
-    for segment, row, chunk in _encoded_clips(task, pooled, hashes):
+    for segment, row, chunk in _encoded_clips(task, pooled, hashes, pool_hashes):
         rows.append(row)
         chunks.append(chunk)
         count()
-        identity = _identity(segment, row["video_hash"])
+        identity = _identity(segment, pool_hashes.get(segment.video))
         if chunk is None or identity is None:
             continue
         if identity in pooled:
@@ -241,12 +244,27 @@ def _put(pool: ClipPool, cut: Mapping[ClipIdentity, PooledClip]) -> str | None:
     return None
 
 
+def _pool_hash(roots: DataRoots, video: str, video_hash: str | None) -> str | None:
+    """Return how a clip pool knows a video: by its hash, and by its version of the preprocessing where that is not 1.
+
+    So pools of version 1 stay of use, but for the videos that it cut in another way.
+    """
+    if video_hash is None:
+        return None
+    with roots.opened(video) as source:
+        version = preprocessing_version_of(source, video) or 1
+    return video_hash if version == 1 else f"{video_hash}-{version}"
+
+
 def _identity(segment: Segment, video_hash: str | None) -> ClipIdentity | None:
     return ClipIdentity(video_hash, segment.start_seconds, segment.end_seconds) if video_hash is not None else None
 
 
 def _encoded_clips(
-    task: ShardTask, pooled: Mapping[ClipIdentity, PooledClip], hashes: Mapping[str, str | None]
+    task: ShardTask,
+    pooled: Mapping[ClipIdentity, PooledClip],
+    hashes: Mapping[str, str | None],
+    pool_hashes: Mapping[str, str | None],
 ) -> Iterator[tuple[Segment, dict[str, Any], bytes | None]]:
     """Yield each of the shard's segments with its index row and its inner chunk, in order of position."""
     codec, labels = task.info.clip_codec, task.info.vocabulary.labels()
@@ -254,7 +272,9 @@ def _encoded_clips(
     for video, group in itertools.groupby(task.plan.segments, key=lambda segment: segment.video):
         segments = list(group)
         name, video_hash = task.roots.display_name(video), hashes.get(video)
-        found = {s: pooled[i] for s in segments if (i := _identity(s, video_hash)) is not None and i in pooled}
+        found = {
+            s: pooled[i] for s in segments if (i := _identity(s, pool_hashes.get(video))) is not None and i in pooled
+        }
         missing = [segment for segment in segments if segment not in found]
         clips: list[Clip | DecodeError] = []
         if missing:

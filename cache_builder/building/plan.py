@@ -55,9 +55,15 @@ class BuildPlan:
         return list(dict.fromkeys(segment.video for shard in self.shards for segment in shard.segments))
 
     def digest(self) -> str:
-        """Return the hash of everything that decides the cache; the data root's place does not."""
+        """Return the hash of everything that decides the cache; the data root's place does not.
+
+        Nor does the version of the preprocessing: a build that an older one has begun goes on, and the next build cuts
+        again what has to be.
+        """
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.info.to_dict(), *(segment for shard in self.shards for segment in shard.segments)):
+        info = self.info.to_dict()
+        info["provenance"] = info["provenance"] | {"preprocessing_version": 1}
+        for part in (info, *(segment for shard in self.shards for segment in shard.segments)):
             values = part if isinstance(part, dict) else [getattr(part, name) for name in SEGMENT_FIELDS]
             digest.update(json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()

@@ -27,6 +27,7 @@ from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.cache_builder.remote.streaming import open_streamed
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.cache_builder.remote.untrusted import validate_manifest
+from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
 from signprep.pipeline.errors import CacheError
 
 
@@ -51,9 +52,14 @@ class RemoteTarget:
         except MissingError:
             return {}
 
+    def begun_info(self, info: CacheInfo) -> CacheInfo:
+        """Return the info of the new cache: parts of an older version lie under other names."""
+        return info
+
     def store(self, changes: Sequence[object] | None) -> RemoteStore:
         """Return the store of these changes."""
-        digest = hashlib.blake2b(json.dumps(changes).encode(), digest_size=8).hexdigest()
+        decides = [PREPROCESSING_VERSION, changes]
+        digest = hashlib.blake2b(json.dumps(decides).encode(), digest_size=8).hexdigest()
         return RemoteStore(remote=self._remote, prefix=f"{self._plan_digest}-{digest}-")
 
     @contextmanager

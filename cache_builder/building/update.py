@@ -5,7 +5,8 @@ the files, glosses and splits are called now; what is new goes behind it. Positi
 an index and no clip. The trade-off: what is gone keeps its bytes until `compact`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from signprep.cache_builder.format.index import FAILED, OK, REMOVED, SCHEMA
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.video.preprocess import preprocessing_version_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +57,26 @@ def incompatibilities(old: CacheInfo, new: CacheInfo) -> dict[str, tuple[Any, An
 
 
 def _decides(info: CacheInfo) -> dict[str, Any]:
-    of_build = {name: info.provenance.get(name) for name in ("decoder", "preprocessing_version")}
-    return info.clip_spec.to_dict() | {"codec": info.codec} | of_build
+    return info.clip_spec.to_dict() | {"codec": info.codec, "decoder": info.provenance.get("decoder")}
 
 
 def plan_update(
-    index: pa.Table, info: CacheInfo, plan: BuildPlan, video_hashes: Mapping[str, str | None]
+    index: pa.Table,
+    info: CacheInfo,
+    plan: BuildPlan,
+    video_hashes: Mapping[str, str | None],
+    recut: Set[str] = frozenset(),
 ) -> UpdatePlan:
-    """Return what changes a cache with this index and info into one of the planned segments."""
-    stays, new = _match(index, plan, video_hashes)
+    """Return what changes a cache with this index and info into one of the planned segments.
+
+    Args:
+        index: all rows of the finished cache.
+        info: of the finished cache.
+        plan: of a new cache of the data as it is now; see `require_compatible`.
+        video_hashes: content hash of each video that is there.
+        recut: videos whose clips are cut again although they have not changed.
+    """
+    stays, new = _match(index, plan, video_hashes, recut)
     used = {segment.gloss for shard in plan.shards for segment in shard.segments}
     vocabulary = Vocabulary.of(
         [*(gloss for gloss in info.vocabulary.glosses if gloss in used), *plan.info.vocabulary.glosses]
@@ -75,7 +88,7 @@ def plan_update(
             info,
             vocabulary=vocabulary,
             num_positions=index.num_rows + len(new),
-            provenance=plan.info.provenance if shards else info.provenance,
+            provenance=plan.info.provenance if shards or is_of_older_version(info, plan.info) else info.provenance,
         ),
         kept=kept,
         shards=shards,
@@ -87,8 +100,36 @@ def plan_update(
     )
 
 
+def is_of_older_version(old: CacheInfo, new: CacheInfo) -> bool:
+    """Return True if a cache was cut by an older version of the preprocessing than the new one."""
+    return bool(old.provenance["preprocessing_version"] < new.provenance["preprocessing_version"])
+
+
+def videos_to_cut_again(index: pa.Table, info: CacheInfo, plan: BuildPlan) -> frozenset[str]:
+    """Return the videos of a cache that the present preprocessing cuts in another way, or may be able to read now.
+
+    Only a cache of an older version has any. Its videos are opened once: the new state is of the present version.
+
+    Args:
+        index: all rows of the finished cache.
+        info: of the finished cache.
+        plan: of a new cache of the data as it is now.
+    """
+    if not is_of_older_version(info, plan.info):
+        return frozenset()
+    rows = list(zip(_strings(index, "video"), _strings(index, "status"), strict=True))
+    failed = {video for video, status in rows if status == FAILED}
+    found: set[str] = set()
+    for video in sorted({video for video, _ in rows}.intersection(plan.videos())):
+        with suppress(OSError), plan.roots.opened(video) as source:
+            needed = preprocessing_version_of(source, video)
+            if needed and (video in failed or needed > info.provenance["preprocessing_version"]):
+                found.add(video)
+    return frozenset(found)
+
+
 def _match(
-    index: pa.Table, plan: BuildPlan, video_hashes: Mapping[str, str | None]
+    index: pa.Table, plan: BuildPlan, video_hashes: Mapping[str, str | None], recut: Set[str]
 ) -> tuple[dict[int, Segment], list[Segment]]:
     """Return the segment of each position that stays, and the segments that have none."""
     free: dict[tuple[str, float, float], list[int]] = {}
@@ -103,7 +144,7 @@ def _match(
     for segment in (segment for shard in plan.shards for segment in shard.segments):
         content = _content(video_hashes.get(segment.video), segment.video)
         positions = free.get((content, segment.start_seconds, segment.end_seconds), [])
-        if positions:
+        if positions and segment.video not in recut:
             stays[positions.pop()] = segment
         else:
             new.append(segment)

@@ -27,7 +27,7 @@ from signprep.inference.timeline.strip import TimelineStrip, split_planes
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.video.demux import open_stream, packet_times, video_name, whole_duration_seconds
-from signprep.pipeline.video.preprocess import display_matrix, filter_graph, orientation_filters
+from signprep.pipeline.video.preprocess import DisplayMatrices, filter_graph, orientation_filters
 from signprep.pipeline.video.presentation_order import ShownFrame
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -145,11 +145,12 @@ class _UprightFrames:
     def __init__(self, video_name: str) -> None:
         self._video_name = video_name
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
+        self._display_matrices = DisplayMatrices()
 
     def __call__(self, frame: av.VideoFrame) -> tuple[NDArray[np.uint8], bool]:
         """Return the picture, uint8 I420 [3H/2, W] with H and W even, and whether width and height changed places."""
         try:
-            steps = orientation_filters(display_matrix(frame))
+            steps = orientation_filters(self._display_matrices(frame))
         except DecodeError as error:
             raise DecodeError(f"{self._video_name}: {error}") from error
         turned = any(step.startswith("transpose") for step in steps)

@@ -20,7 +20,7 @@ from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.scan.database import Row, ScanDatabase, without_name
 from signprep.pipeline.video.demux import GET_AGAIN, missing_index, mp4_boxes, open_stream, orientation_of, packet_times
-from signprep.pipeline.video.packets import declared_seconds, matroska_is_whole
+from signprep.pipeline.video.packets import declared_seconds, is_whole
 from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -85,7 +85,7 @@ def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int,
         return
     container, stream = open_stream(source, name, decodes=False)
     with container:
-        if "matroska" in container.format.name and matroska_is_whole(source) is False:
+        if "matroska" in container.format.name and is_whole(source) is False:
             facts.problems.append(("video-truncated", f"ends after {num_bytes:,} bytes, before its last cluster does"))
         _from_container(facts, container, stream, num_bytes)
     if boxes is not None:

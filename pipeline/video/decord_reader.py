@@ -23,11 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError, SignprepError
-from signprep.pipeline.video.demux import open_stream, packet_times, video_name, whole_duration_seconds
+from signprep.pipeline.video.demux import open_stream, packet_times, pixel_aspect_of, video_name, whole_duration_seconds
 from signprep.pipeline.video.frame_times import nanoseconds
 from signprep.pipeline.video.packets import READ_ERRORS, reason_of
 from signprep.pipeline.video.preprocess import display_matrix
-from signprep.pipeline.video.presentation_order import ShownFrame
+from signprep.pipeline.video.presentation_order import MissingFrame, ShownFrame, shown_or_raised
 
 WRONG_CONTAINERS = frozenset({"mpegts"})
 """Formats whose first frames decord loses, giving others in their place without an error."""
@@ -60,7 +60,7 @@ class DecordReader:
         self._open_decord()
         try:
             num_frames, shape = self._num_frames, self._next_pixels().shape
-        except (self._decord.DECORDError, RuntimeError, StopIteration) as error:
+        except Exception as error:  # decord's own errors have no common parent
             self.close()
             raise DecodeError(f"{self.name}: decord gives no first frame ({_first_line(error)})") from error
         if num_frames != len(self._times.starts_ns):
@@ -82,7 +82,7 @@ class DecordReader:
             # Native size: asked for another one, decord distorts the aspect.
             self._reader = self._decord.VideoReader(str(self._path()), num_threads=1, fault_tol=NO_FAULTS)
             self._num_frames = len(self._reader)
-        except (self._decord.DECORDError, RuntimeError, AssertionError) as error:
+        except Exception as error:
             self.close()
             raise DecodeError(f"{self.name}: decord does not open it ({_first_line(error)})") from error
         self._next_position = 0
@@ -105,6 +105,7 @@ class DecordReader:
             if matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0:
                 raise DecodeError(f"{self.name}: decord does not mirror frames as its display matrix asks; use pyav")
             self._may_skip = stream.codec_context.name == "h264"
+            self.pixel_aspect = pixel_aspect_of(stream)
             return first.width, first.height
 
     def _path(self) -> Path:
@@ -149,6 +150,19 @@ class DecordReader:
 
         Raises DecodeError at the first time that lies outside the video or behind the place where it was cut off.
         """
+        return shown_or_raised(self.answers_at(times))
+
+    def answers_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame | MissingFrame]:
+        """Yield for each of the ascending times its frame, or why there is none: decord gives none behind damage."""
+        num_answered = 0
+        try:
+            for shown in self._frames_at(times):
+                num_answered += 1
+                yield shown
+        except DecodeError as error:
+            yield from (MissingFrame(index, error) for index in range(num_answered, len(times)))
+
+    def _frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         times_ns = nanoseconds(times)
         starts_ns = self._times.starts_ns
         end_ns = round(self._times.duration_seconds * 1e9) if self._times.cut is None else self._times.cut_ns
@@ -177,7 +191,7 @@ class DecordReader:
             while self._next_position < position:
                 self._next_pixels()
             pixels = self._next_pixels()
-        except (self._decord.DECORDError, RuntimeError, StopIteration) as error:
+        except Exception as error:
             raise DecodeError(
                 f"{self.name}: decord cannot decode frame {position} ({_first_line(error)}); the file is damaged there"
             ) from error

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -29,6 +30,9 @@ from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, reason_of
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
 
+
+MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
+"""One of these begins an MP4 or MOV."""
 
 GET_AGAIN = "; get the file again"
 """The end of a message about a file whose bytes are to blame."""
@@ -86,11 +90,21 @@ def open_stream(source: Path | BinaryIO, name: str, *, decodes: bool = True) -> 
         name: its name in errors.
         decodes: False if frames are not going to be decoded, so that packets and the header are enough.
     """
-    container, stream = _open_stream(source, name, _WITHOUT_DECODING)
-    if "mp4" not in container.format.name or (decodes and not stream.codec_context.has_b_frames):
+    if _begins_as_mp4(source):
+        container, stream = _open_stream(source, name, _WITHOUT_DECODING)
+        if "mp4" in container.format.name and not (decodes and not stream.codec_context.has_b_frames):
+            return container, stream
         container.close()
-        container, stream = _open_stream(source, name, [])
-    return container, stream
+    return _open_stream(source, name, [])
+
+
+def _begins_as_mp4(source: Path | BinaryIO) -> bool:
+    try:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            file.seek(0)
+            return file.read(8)[4:] in MP4_FIRST_BOXES
+    except Exception:
+        return False  # FFmpeg's word on what cannot be read is better
 
 
 _WITHOUT_DECODING: list[Any] = [{"skip_frame": "all"}] * 64
@@ -154,24 +168,31 @@ class PacketTimes:
     """The time before which every frame is known, if the file was cut off."""
 
 
+def pixel_aspect_of(stream: VideoStream) -> Fraction:
+    """Return the width of a pixel in parts of its height; square ones where the file tells nothing."""
+    aspect = stream.sample_aspect_ratio
+    return aspect if aspect and aspect > 0 else Fraction(1)
+
+
 def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
     """Read all packets of a video. Raises DecodeError if there are none."""
     container, stream = open_stream(source, name, decodes=False)
     with container:
         packets = PacketQueue(container, stream, source)
         starts: list[int] = []
-        last_pts = last_duration = 0
+        last_pts, last_duration = None, 0
         while packets:
             packet = packets.popleft()
             if packet.pts is not None and not packet.is_discard:
                 starts.append(packet.pts)
-                if packet.pts >= last_pts:
+                if last_pts is None or packet.pts >= last_pts:
                     last_pts, last_duration = packet.pts, packet.duration or 0
+        if not packets.tells_presentation:
+            starts, last_duration = packets.places(), packets.frame_ticks()
         if not starts:
             raise DecodeError(f"{name}: its video stream is empty ({packets.cut or 'no packet has a timestamp'})")
         starts.sort()
-        if not last_duration and len(starts) > 1:
-            last_duration = starts[-1] - starts[-2]
+        last_duration = last_duration or packets.frame_ticks()
         return PacketTimes(
             starts_ns=np.array([packets.to_ns(pts) for pts in starts], np.int64),
             duration_seconds=packets.to_ns(starts[-1] + last_duration) / 1e9,
@@ -215,7 +236,7 @@ def mp4_boxes(file: Path | BinaryIO) -> Mp4Boxes | None:
             return mp4_boxes(opened)
     num_bytes = file.seek(0, 2)
     top = list(_boxes(file, 0, num_bytes))
-    if not top or top[0].kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+    if not top or top[0].kind not in MP4_FIRST_BOXES:
         return None
     index = next((box for box in top if box.kind == b"moov"), None)
     if index is None:

@@ -8,6 +8,7 @@ packets are read that may not be needed, since that many frames may be decoded b
 import os
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,21 +18,56 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from signprep.pipeline.video.bitstreams import num_mpeg4_frames
+
 LOOKAHEAD_PACKETS: Final = 16
 """Packets read before one is decoded: the most frames that H.264 and HEVC may hold back for reordering."""
 
 CUT_OFF_SECONDS: Final = 0.5
 """A container that declares so much more than it holds has been cut off; smaller differences are rounding."""
 
+DECODE_TIMES_ONLY: Final = frozenset({"avi"})
+"""Containers that number their frames in decode order and know no times of presentation."""
+
+MAX_LATE_PLACES: Final = 2
+"""More empty places behind the first frame are a frame that is held."""
+
+MAX_FRAME_RATE: Final = 1000
+"""A larger one is the time base, which FFmpeg gives where it knows no rate."""
+
+USUAL_FRAME_RATE: Final = 25
+"""Taken where a video is a single frame without a length."""
+
+CLOCK_STEP_NS: Final = 10**9
+"""A clock that steps back by more has started again; less is disorder that decoders and muxers make."""
+
+MAX_MARKED_PACKETS: Final = 2
+"""Packets behind one that FFmpeg calls corrupt because two recordings meet there."""
+
 READ_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """Errors that reading or decoding a damaged file may raise."""
 
 
+class PacketNumber:
+    """The number of a packet in decode order, which FFmpeg hands on to its frame.
+
+    An object of its own for each packet: PyAV finds what it hands on by its address, so equal integers would be one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
 class PacketQueue:
-    """The non-empty packets of a stream, in decode order."""
+    """The packets of a stream that hold something, in decode order, each with its number in `opaque`.
+
+    Frames come out of the decoder with the number of their packet, in the order in which they are shown. When they are
+    shown is told by the container; or, where it knows decode times only, by their order: the n-th frame that comes out
+    takes the n-th place.
+    """
 
     def __init__(self, container: InputContainer, stream: VideoStream, source: Path | BinaryIO) -> None:
-        self._packets = container.demux(stream)
+        self._packets: Iterator[av.Packet] = container.demux(stream)
         self._stream = stream
         self._queue: deque[av.Packet] = deque()
         self._ended = False
@@ -40,13 +76,22 @@ class PacketQueue:
         self._container = container
         self._source = source
         self._num_seen = 0
+        self._num_spare_frames = 0
+        self._num_frames_out = 0
         self._latest_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
+        self._places: list[int] = []
         self.packets_read = 0
         self.cut: str | None = None
         """The reason why the file ends too early, once that is known."""
+        self.ends_early: str | None = None
+        """The reason why packets that are there are not read: a clock that starts again, for one."""
         self.first_pts = 0
+        self.tells_presentation = container.format.name not in DECODE_TIMES_ONLY
+        """True if timestamps say when frames are shown, and not only in which order they are decoded."""
         self._fill()
+        if any(map(self._is_packed, self._queue)):
+            self.tells_presentation = False
         self.first_pts = min(self._known_pts(), default=0)
         """Timestamp of the first presented frame, as far as the packets tell."""
 
@@ -59,21 +104,72 @@ class PacketQueue:
         self._fill()
         return packet
 
+    def skip_to_key_frame(self) -> int | None:
+        """Drop packets before the next key frame; return when that one starts, in nanoseconds, None without one."""
+        while self._queue:
+            packet = self._queue[0]
+            if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
+                return self.to_ns(packet.pts)
+            self.popleft()
+        return None
+
     def to_ns(self, pts: int) -> int:
         """Return a timestamp in nanoseconds from the first presented frame; each is rounded once."""
         return nanoseconds_of(pts, self._stream) - nanoseconds_of(self.first_pts, self._stream)
 
+    def start_of_packet(self, packet: av.Packet) -> int | None:
+        """Return when a packet's frame starts, in nanoseconds, None if that is not known before it is decoded."""
+        return self.to_ns(packet.pts) if self.tells_presentation and packet.pts is not None else None
+
+    def pts_of_frame(self, frame: av.VideoFrame) -> int | None:
+        """Return the timestamp of the frame that came out next, None if it has none."""
+        if self.tells_presentation:
+            return frame.pts if frame.pts is not None else frame.dts
+        self._num_frames_out += 1
+        return self._place(self._num_frames_out - 1)
+
     def starts_ns(self) -> list[int]:
-        """Return when the frames of the packets that are queued start."""
-        return [self.to_ns(pts) for pts in self._known_pts()]
+        """Return when the frames of the packets that are queued start, or at least the first that may come."""
+        if self.tells_presentation:
+            return [self.to_ns(pts) for pts in self._known_pts()]
+        return [self.to_ns(self._place(self._num_frames_out))] if self._queue else []
+
+    def places(self) -> list[int]:
+        """Return the timestamps of all frames so far, where only their order is known."""
+        return [self._place(number) for number in range(len(self._places))]
+
+    def frame_ticks(self) -> int:
+        """Return how long the last frame is shown if its packet tells nothing, in units of the stream's time base.
+
+        As long as the frames before it usually are: a single long step says nothing about the frame behind it.
+        """
+        if self.tells_presentation and len(set(self._latest_pts)) > 1:
+            return int(np.median(np.diff(np.unique(np.array(self._latest_pts, np.int64)))))
+        if not self.tells_presentation and len(self._places) > 1:
+            return min((after - before for before, after in pairwise(self._places) if after > before), default=1)
+        if not self.tells_presentation and self._stream.duration:
+            return int(self._stream.duration)
+        rate = self._stream.average_rate or self._stream.guessed_rate or 0
+        base = self._stream.time_base
+        return round(1 / ((rate if 0 < rate <= MAX_FRAME_RATE else USUAL_FRAME_RATE) * base)) if base else 0
+
+    @property
+    def ended(self) -> bool:
+        """Return True if the last packet of the file was read."""
+        return self._ended
 
     def cut_ns(self) -> int:
         """Return the time before which every frame is known, for a file that was cut off."""
+        if not self.tells_presentation:
+            held_back = LOOKAHEAD_PACKETS if self._stream.codec_context.has_b_frames else 0
+            return self.to_ns(self._place(max(0, len(self._places) - held_back)))
         # A frame is never presented before it is decoded: what is missing starts after the last dts read.
         return self.to_ns(self._last_dts) + 1 if self._last_dts is not None else 0
 
     def is_past(self, last_ns: int) -> bool:
         """Return True if no packet in the queue or behind it can hold a frame that starts at or before that time."""
+        if not self.tells_presentation:
+            return False
         if any(packet.pts is None or self.to_ns(packet.pts) <= last_ns for packet in self._queue):
             return False
         dts = self._queue[-1].dts
@@ -81,7 +177,7 @@ class PacketQueue:
 
     def is_wanted(self, packet: av.Packet, times_ns: NDArray[np.int64]) -> bool:
         """Return True if a time may fall on this packet's frame: no known later frame starts before any time does."""
-        if packet.pts is None:
+        if packet.pts is None or not self.tells_presentation:
             return True
         # A frame that is shown next may have been decoded before: others refer to it.
         later = min((pts for pts in self._shown_pts if pts > packet.pts), default=None)
@@ -91,7 +187,19 @@ class PacketQueue:
         return bool(start < end)
 
     def _known_pts(self) -> Iterator[int]:
+        if not self.tells_presentation:
+            return iter(self._places[:1])
         return (packet.pts for packet in self._queue if packet.pts is not None and not packet.is_discard)
+
+    def _place(self, number: int) -> int:
+        """Return the timestamp of the n-th frame by the places of the packets; behind the last one they go on."""
+        known = len(self._places)
+        if not known:
+            return 0
+        place = self._places[number] if number < known else self._places[-1] + number - known + 1
+        # An encoder that reorders frames leaves as many places empty behind its first frame as it is late.
+        late = self._places[1] - self._places[0] - 1 if known > 1 and self._stream.codec_context.has_b_frames else 0
+        return place - late if number and 0 < late <= MAX_LATE_PLACES else place
 
     def _fill(self) -> None:
         while not self._ended and len(self._queue) < LOOKAHEAD_PACKETS:
@@ -104,60 +212,113 @@ class PacketQueue:
             except READ_ERRORS as error:
                 self._ended, self.cut = True, reason_of(error)
                 return
-            self._num_seen += packet.pts is not None or packet.dts is not None
+            self._num_seen += packet.size > 0 and (packet.pts is not None or packet.dts is not None)
             if not packet.size:
                 continue  # the place of a dropped frame, or PyAV's sign of the end
-            if packet.is_corrupt:
+            if self._starts_again(packet):
+                self._ended = True
+                return
+            if packet.is_corrupt and self.ends_early is None and not self._is_before_a_restart():
                 # Its rest is missing; frames before it are good.
                 self._ended, self.cut = True, "a packet is incomplete"
                 return
+            packet.opaque = PacketNumber(self.packets_read)
             self.packets_read += 1
             self._queue.append(packet)
             if packet.dts is not None:
                 self._last_dts = packet.dts
+                if self._has_place(packet):
+                    self._places.append(packet.dts)
             if packet.pts is not None:
                 self._latest_pts.append(packet.pts)
                 if not packet.is_discard:
                     self._shown_pts.append(packet.pts)
                 self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._stream))
 
+    def _is_packed(self, packet: av.Packet) -> bool:
+        return self._stream.codec_context.name == "mpeg4" and num_mpeg4_frames(packet) > 1
+
+    def _has_place(self, packet: av.Packet) -> bool:
+        """Return True if a frame takes this packet's place: not where MPEG-4 repeats the frame before."""
+        if self._stream.codec_context.name != "mpeg4":
+            return True
+        self._num_spare_frames += num_mpeg4_frames(packet) - 1
+        if self._num_spare_frames < 0:
+            self._num_spare_frames = 0
+            return False
+        return True
+
+    def _is_before_a_restart(self) -> bool:
+        """Return True if the clock starts again close behind: packets here are whole, but their numbers step."""
+        ahead: list[av.Packet] = []
+        try:
+            for packet in self._packets:
+                if packet.size and (self._starts_again(packet) or len(ahead) == MAX_MARKED_PACKETS):
+                    break
+                ahead.append(packet)
+        except READ_ERRORS:
+            return False
+        self._packets = chain(ahead, self._packets)
+        return self.ends_early is not None
+
+    def _starts_again(self, packet: av.Packet) -> bool:
+        """Return True if the clock steps back: two recordings were joined, and times mean another thing now."""
+        if packet.dts is None or self._last_dts is None or packet.dts >= self._last_dts:
+            return False
+        back = nanoseconds_of(self._last_dts, self._stream) - nanoseconds_of(packet.dts, self._stream)
+        if back <= CLOCK_STEP_NS:
+            return False
+        self.ends_early = f"its clock starts again at {self.to_ns(self._last_dts) / 1e9:.3f} s"
+        return True
+
     def _missing(self) -> str | None:
-        """Return in words how much the container promises and does not hold, or None."""
-        index_size = len(self._stream.index_entries)
+        """Return what the container promises and does not hold."""
+        index_size = sum(entry.size > 0 for entry in self._stream.index_entries)
         if self._num_seen < index_size:
             return f"{index_size} frames are listed but {self._num_seen} are there"
+        whole = is_whole(self._source)
+        if whole is False:
+            return "its last bytes are missing"
+        if whole or index_size:
+            return None  # What a container declares is a claim; that nothing is missing is known.
         declared = declared_seconds(self._container, self._stream)
         held = (self._end_ns - nanoseconds_of(self.first_pts, self._stream)) / 1e9
         if declared > held + CUT_OFF_SECONDS:
             return f"{declared:.3f} s are declared but its frames last {held:.3f} s"
-        whole = matroska_is_whole(self._source)
-        if whole is False:
-            return "its last bytes are missing"
-        if whole is None and not index_size and self._last_dts is not None and self._has_hole(self._last_dts):
+        if self._last_dts is not None and self._has_hole(self._last_dts):
             return "frames are missing before its end"
         return None
 
     def _has_hole(self, last_dts: int) -> bool:
-        """Return True if the frames that are shown after the last dts have a gap, where frames after a cut belong."""
+        """Return True if the frames that are shown after the last dts have a gap, in which frames after the cut belong.
+
+        A decoder holds back 16 frames at most: a gap that is longer is a frame that is held.
+        """
         starts = np.sort(np.array(self._latest_pts, np.int64))
         if len(starts) < 3:
             return False
         gaps = np.diff(starts)
-        return bool((gaps[starts[1:] > last_dts] > 1.5 * np.median(gaps)).any())
+        usual, late = np.median(gaps), gaps[starts[1:] > last_dts]
+        return bool(((late > 1.5 * usual) & (late < (LOOKAHEAD_PACKETS + 1.5) * usual)).any())
 
 
-def matroska_is_whole(source: Path | BinaryIO) -> bool | None:
-    """Return True if a Matroska file is as long as its head says; None if it does not say, or is no Matroska file.
+def is_whole(source: Path | BinaryIO) -> bool | None:
+    """Return True if a Matroska or RIFF (AVI) file is as long as its head says, None if that is not known.
 
-    Source: RFC 8794 (EBML), 4 and 5, and RFC 9559 (Matroska), 5.1.
+    Source: RFC 8794 (EBML), 4 and 5, RFC 9559 (Matroska), 5.1; Microsoft, Multimedia Programming Interface (RIFF).
     """
     if isinstance(source, Path):
         with source.open("rb") as file:
-            return matroska_is_whole(file)
+            return is_whole(file)
     source.seek(0)
     head = source.read(256)
-    if not head.startswith(b"\x1a\x45\xdf\xa3"):
-        return None
+    if head[:4] == b"RIFF":
+        size = int.from_bytes(head[4:8], "little")
+        return source.seek(0, os.SEEK_END) >= 8 + size if size else None
+    return _matroska_is_whole(source, head) if head.startswith(b"\x1a\x45\xdf\xa3") else None
+
+
+def _matroska_is_whole(source: BinaryIO, head: bytes) -> bool | None:
     position = 4
     for element_id in (b"\x18\x53\x80\x67", b""):
         if position >= len(head) or not head[position]:
@@ -193,29 +354,5 @@ def nanoseconds_of(pts: int, stream: VideoStream) -> int:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return FFmpeg's or the system's own words, without error numbers and the path, which our messages name."""
+    """Return FFmpeg's or the system's own words, without its numbers and the path that we name ourselves."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def is_disposable(packet: av.Packet, extradata: bytes | None) -> bool:
-    """Return True if no other frame refers to this H.264 packet's, False when in doubt: all slices have nal_ref_idc 0.
-
-    Source: ITU-T H.264, 7.4.1 (NAL units) and ISO/IEC 14496-15 (their length prefixes).
-    """
-    data = memoryview(packet)
-    if not extradata or extradata[0] != 1 or len(extradata) < 5:
-        return False  # Annex B, as in transport streams: start codes would have to be searched
-    length_size = (extradata[4] & 3) + 1
-    position, num_slices = 0, 0
-    while position + length_size < len(data):
-        length = int.from_bytes(data[position : position + length_size], "big")
-        position += length_size
-        if not 0 < length <= len(data) - position:
-            return False
-        header = data[position]
-        if header & 0x1F in (1, 5):
-            if header >> 5 & 3:
-                return False
-            num_slices += 1
-        position += length
-    return num_slices > 0 and position == len(data)

@@ -1,14 +1,17 @@
 """One decoded frame to one stored frame: upright, cropped, area-scaled, in the cache's pixel layout.
 
 Rotation and reflection by the display matrix come first, then the crop, then the resize, so that only the square is
-scaled. One FFmpeg filter graph for each kind of frame does all of it. `bitexact` and `accurate_rnd` make the result
-the same on every processor, for about 0.4 ms more a 1080p frame, so that colleagues' caches of the same videos are
-equal byte for byte.
+scaled. One FFmpeg filter graph for each kind of frame does all of it, and makes pixels square that are not. Colour
+matrices other than BT.601 are converted behind it, in integers: FFmpeg's own conversion darkens greys by up to 3 of
+255. `bitexact` and `accurate_rnd` make the result the same on every processor, for about 0.4 ms more a 1080p frame,
+so that colleagues' caches of the same videos are equal byte for byte.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import cast
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from av import VideoFrame
@@ -19,20 +22,43 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.demux import open_stream, pixel_aspect_of
+from signprep.pipeline.video.packets import DECODE_TIMES_ONLY, READ_ERRORS
 
+SQUARE = Fraction(1)
+"""The aspect of a pixel as wide as high."""
 _FULL_RANGE = 2
 _RGB_MATRIX = 0
 _MATRICES = {1: "bt709", 4: "fcc", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 """FFmpeg's colour matrix numbers to the scale filter's names. All others, untagged too, are taken as BT.601."""
+_WEIGHTS = {
+    "bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "fcc": (0.30, 0.11), "smpte240m": (0.212, 0.087),
+    "bt2020": (0.2627, 0.0593),
+}  # fmt: skip
+"""Weights of red and blue in luma. Source: ITU-T H.273, table 4."""
+_RESERVED_TAGS = (0, 3)
+"""Primaries and transfers with these numbers, or unknown ones, mean nothing. Source: ITU-T H.273, tables 2 and 3."""
+_LAST_TAG = 22
+_MAX_PIXEL_ASPECT = 8
+"""Pixels that claim to be longer are a mistake."""
+_FIXED_POINT = 14
 _SCALING = "flags=area+accurate_rnd+bitexact"
 
 
 class FramePreprocessor:
     """Callable that turns decoded frames into stored ones; keeps a filter graph for each kind of frame it met."""
 
-    def __init__(self, spec: ClipSpec) -> None:
+    def __init__(self, spec: ClipSpec, pixel_aspect: Fraction = SQUARE) -> None:
+        """Prepare for the frames of one video.
+
+        Args:
+            spec: how to crop and scale.
+            pixel_aspect: width of a pixel, as stored, in parts of its height.
+        """
         self._spec = spec
+        self._pixel_aspect = pixel_aspect if 1 / _MAX_PIXEL_ASPECT <= pixel_aspect <= _MAX_PIXEL_ASPECT else SQUARE
         self._graphs: dict[tuple[object, ...], Graph] = {}
+        self._display_matrices = DisplayMatrices()
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Return the stored frame, uint8 of shape `ClipSpec.frame_shape`.
@@ -41,11 +67,11 @@ class FramePreprocessor:
             DecodeError: the display matrix turns the picture by other than quarter turns, or the pixel format
                 cannot be converted.
         """
-        matrix = display_matrix(frame)
+        matrix = self._display_matrices(frame)
         kind = (frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range, matrix)
         graph = self._graphs.get(kind)
         if graph is None:
-            graph = self._graphs[kind] = build_graph(frame, orientation_filters(matrix), self._spec)
+            graph = self._graphs[kind] = build_graph(frame, orientation_filters(matrix), self._spec, self._pixel_aspect)
         try:
             # The graph's clock plays no part: every frame goes in and comes out by itself.
             graph.push(frame)
@@ -55,16 +81,34 @@ class FramePreprocessor:
                 f"a frame of {frame.width}x{frame.height} {frame.format.name} cannot be cropped and scaled ({error})"
             ) from error
         assert isinstance(stored, VideoFrame)
-        return np.asarray(stored.to_ndarray(), np.uint8)
+        pixels = np.asarray(stored.to_ndarray(), np.uint8)
+        name = _matrix_name(frame)
+        return pixels if name == "bt601" or self._spec.pixels != "yuv420p" else to_bt601(pixels, name)
+
+
+class DisplayMatrices:
+    """Callable that gives a frame's display matrix, looked up once for each angle of a video's frames."""
+
+    def __init__(self) -> None:
+        self._by_rotation: dict[int, tuple[int, int, int, int] | None] = {}
+
+    def __call__(self, frame: VideoFrame) -> tuple[int, int, int, int] | None:
+        """Return the same as `display_matrix`."""
+        if frame.rotation not in self._by_rotation:
+            self._by_rotation[frame.rotation] = display_matrix(frame)
+        return self._by_rotation[frame.rotation]
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """Return a, b, c, d of the frame's display matrix in 16.16 fixed point, or None without one.
 
     A pixel at (x, y) is shown at (a x + c y, b x + d y). Source: ISO/IEC 14496-12, track header box.
+
+    PyAV ties a frame and its side data in a circle, so that 12 MB of a 4K frame live on until Python's collector of
+    circles comes by. So the side data are those of a copy of 2x2 pixels.
     """
     try:
-        side_data = frame.side_data.get("DISPLAYMATRIX")
+        side_data = _smallest_copy(frame).side_data.get("DISPLAYMATRIX")
     except ValueError:
         # PyAV does not know all kinds of side data (3D views, for one) and then gives none: turns are still known.
         return _quarter_turn(frame.rotation)
@@ -72,6 +116,21 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
         return None
     numbers = np.frombuffer(bytes(cast(Buffer, side_data)), dtype=np.int32)
     return int(numbers[0]), int(numbers[1]), int(numbers[3]), int(numbers[4])
+
+
+def _smallest_copy(frame: VideoFrame) -> VideoFrame:
+    """Return the frame in 2x2 pixels, with its side data."""
+    graph = Graph()
+    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))]
+    nodes += [graph.add("scale", "2:2:flags=neighbor"), graph.add("buffersink")]
+    try:
+        graph.link_nodes(*nodes).configure()
+        graph.push(frame)
+        copy = graph.pull()
+    except (FFmpegError, ValueError, OSError):
+        return frame  # a format that cannot be scaled: the reason is told where it is cropped and scaled
+    assert isinstance(copy, VideoFrame)
+    return copy
 
 
 def _quarter_turn(degrees: int) -> tuple[int, int, int, int]:
@@ -96,8 +155,12 @@ def orientation_filters(matrix: tuple[int, int, int, int] | None) -> list[str]:
     raise DecodeError(f"the display matrix {matrix} is no quarter turn or reflection")
 
 
-def crop_and_fit(width: int, height: int, spec: ClipSpec) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+def crop_and_fit(
+    width: int, height: int, spec: ClipSpec, pixel_aspect: Fraction = SQUARE
+) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
     """Return the crop (x, y, width, height) of an upright frame and the size (width, height) it is scaled to.
+
+    The crop is in stored pixels, the size in square ones, so that a circle stays a circle.
 
     The scaled size is the square itself, or smaller on one side, to be centred between black bars; always even. The
     corner is even too: FFmpeg can cut subsampled chroma nowhere else, and RGB frames must show the same part.
@@ -106,34 +169,39 @@ def crop_and_fit(width: int, height: int, spec: ClipSpec) -> tuple[tuple[int, in
     ((420, 0, 1080, 1080), (256, 256))
     >>> crop_and_fit(1920, 1080, ClipSpec(size=256, crop="full"))
     ((0, 0, 1920, 1080), (256, 144))
+    >>> crop_and_fit(720, 576, ClipSpec(size=256), Fraction(64, 45))  # shown as 1024x576
+    ((156, 0, 405, 576), (256, 256))
     """
     box = spec.crop_box()
     if box is None:
-        side = min(width, height)
-        return ((width - side) // 4 * 2, (height - side) // 4 * 2, side, side), (spec.size, spec.size)
+        side = min(width * pixel_aspect, Fraction(height))
+        crop_width, crop_height = max(1, min(width, round(side / pixel_aspect))), max(1, round(side))
+        corner = ((width - crop_width) // 4 * 2, (height - crop_height) // 4 * 2)
+        return (*corner, crop_width, crop_height), (spec.size, spec.size)
     x0, y0, x1, y1 = box
     left, top = round(x0 * width), round(y0 * height)
     crop_width, crop_height = max(1, round(x1 * width) - left), max(1, round(y1 * height) - top)
     left, top = left // 2 * 2, top // 2 * 2
-    longest = max(crop_width, crop_height)
-    fit = [max(2, round(spec.size * side / longest / 2) * 2) for side in (crop_width, crop_height)]
+    shown = crop_width * pixel_aspect, Fraction(crop_height)
+    fit = [max(2, round(spec.size * side / max(shown) / 2) * 2) for side in shown]
     return (left, top, crop_width, crop_height), (fit[0], fit[1])
 
 
-def build_graph(frame: VideoFrame, orientation: list[str], spec: ClipSpec) -> Graph:
+def build_graph(frame: VideoFrame, orientation: list[str], spec: ClipSpec, pixel_aspect: Fraction = SQUARE) -> Graph:
     """Return a configured filter graph from frames like this one to stored frames."""
     turned = any(step.startswith("transpose") for step in orientation)
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
-    (x, y, crop_width, crop_height), (fit_width, fit_height) = crop_and_fit(width, height, spec)
-    steps = list(orientation)
+    upright_aspect = 1 / pixel_aspect if turned else pixel_aspect
+    (x, y, crop_width, crop_height), (fit_width, fit_height) = crop_and_fit(width, height, spec, upright_aspect)
+    steps = [*_unknown_tags(frame), *orientation]
     if (crop_width, crop_height) != (width, height):
         steps.append(f"crop={crop_width}:{crop_height}:{x}:{y}")
     in_range = "full" if frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj") else "limited"
-    out = "out_range=limited:out_color_matrix=bt601" if spec.pixels == "yuv420p" else "out_range=full"
+    in_matrix = _matrix_name(frame)
+    out = f"out_range=limited:out_color_matrix={in_matrix}" if spec.pixels == "yuv420p" else "out_range=full"
     if frame.format.is_rgb or frame.colorspace == _RGB_MATRIX:
         steps.append(f"scale={fit_width}:{fit_height}:{_SCALING}:{out}")
     else:
-        in_matrix = _MATRICES.get(frame.colorspace, "bt601")
         steps.append(f"scale={fit_width}:{fit_height}:{_SCALING}:in_range={in_range}:in_color_matrix={in_matrix}:{out}")
     steps.append(f"format={spec.pixels}")
     if (fit_width, fit_height) != (spec.size, spec.size):
@@ -159,3 +227,85 @@ def filter_graph(frame: VideoFrame, steps: Sequence[str]) -> Graph:
     nodes.append(graph.add("buffersink"))
     graph.link_nodes(*nodes).configure()
     return graph
+
+
+def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
+    """Return the first version of the preprocessing that cuts a video's clips as the present one does.
+
+    Version 2 made pixels square, kept greys of all colour matrices, and shows reordered frames of AVI at their times;
+    all other videos are cut as by version 1. None for a video that gives no frame.
+
+    Args:
+        source: the video.
+        name: what errors call it.
+    """
+    try:
+        container, stream = open_stream(source, name)
+        with container:
+            first = next(container.decode(stream), None)
+            if first is None:
+                return None
+            as_before = (
+                container.format.name not in DECODE_TIMES_ONLY
+                and pixel_aspect_of(stream) == SQUARE
+                and _matrix_name(first) == "bt601"
+            )
+    except (DecodeError, *READ_ERRORS):
+        return None
+    return 1 if as_before else 2
+
+
+def _matrix_name(frame: VideoFrame) -> str:
+    """Return the scale filter's name of a frame's colour matrix; RGB frames become BT.601."""
+    return "bt601" if frame.format.is_rgb else _MATRICES.get(frame.colorspace, "bt601")
+
+
+def _unknown_tags(frame: VideoFrame) -> list[str]:
+    """Return the filter that takes away colour tags which mean nothing: the scale filter refuses them."""
+    tags = {"color_primaries": frame.color_primaries, "color_trc": frame.color_trc}
+    unknown = [name for name, tag in tags.items() if int(tag) in _RESERVED_TAGS or int(tag) > _LAST_TAG]
+    return ["setparams=" + ":".join(f"{name}=unknown" for name in unknown)] if unknown else []
+
+
+def to_bt601(i420: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:
+    """Return a limited-range I420 frame [3S/2, S] of another colour matrix in BT.601; greys keep their luma exactly.
+
+    Each 2x2 block has one chroma sample, so its four lumas change alike. In fixed point of 14 bits, so that every
+    processor gives the same bytes.
+    """
+    to_luma, to_chroma = _conversion(matrix)
+    size = i420.shape[1]
+    half = size // 2
+    chroma = i420[size:].reshape(2, half, half).astype(np.int32) - 128
+    steps = _rounded(to_luma, chroma).astype(np.int16).repeat(2, axis=1).repeat(2, axis=0)
+    out = np.empty_like(i420)
+    steps += i420[:size]
+    out[:size] = steps.clip(0, 255, out=steps)
+    for plane, weights in zip(out[size:].reshape(2, half, half), to_chroma, strict=True):
+        plane[:] = (_rounded(weights, chroma) + 128).clip(0, 255)
+    return out
+
+
+def _rounded(weights: tuple[int, int], chroma: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the weighted sum of Cb and Cr, int32 [S/2, S/2], rounded from fixed point."""
+    return (weights[0] * chroma[0] + weights[1] * chroma[1] + (1 << (_FIXED_POINT - 1))) >> _FIXED_POINT
+
+
+@cache
+def _conversion(matrix: str) -> tuple[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]:
+    """Return what Cb and Cr add to luma, and make of Cb and Cr, on the way to BT.601, in fixed point.
+
+    Y'CbCr to R'G'B' by one pair of weights and back by the other (ITU-T H.273, equations 38 to 43).
+    """
+    rows = []
+    for blue, red in ((1.0, 0.0), (0.0, 1.0)):  # of luma 0, chroma in -0.5..0.5, scaled by 224 below
+        weight_red, weight_blue = _WEIGHTS[matrix]
+        r, b = 2 * (1 - weight_red) * red, 2 * (1 - weight_blue) * blue
+        g = -(weight_red * r + weight_blue * b) / (1 - weight_red - weight_blue)
+        weight_red, weight_blue = _WEIGHTS["bt601"]
+        luma = weight_red * r + (1 - weight_red - weight_blue) * g + weight_blue * b
+        chroma = (b - luma) / (2 * (1 - weight_blue)), (r - luma) / (2 * (1 - weight_red))
+        rows.append((luma * 219 / 224, *chroma))
+    fixed = [[round(value * (1 << _FIXED_POINT)) for value in row] for row in rows]
+    (luma_u, u_u, v_u), (luma_v, u_v, v_v) = fixed
+    return (luma_u, luma_v), ((u_u, u_v), (v_u, v_v))

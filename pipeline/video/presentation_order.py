@@ -1,9 +1,10 @@
-"""Decoded frames, as they come out of the decoder, to the frame that is shown at each asked time.
+"""Decoded frames, as they come out, to answers: which frame is shown at each asked time.
 
-In: the packets that the decoder gets, and the frames that it gives back in presentation order. Out: a `ShownFrame` for
-each asked time, or a DecodeError at the first time that lies at or after damage. The trade-off: a decoder conceals
-damage and marks a frame only when it comes out, after the B-frames that were predicted from it. So a frame is held back
-until everything decoded before it has come out clean: at most 16 frames are held, and nothing more is decoded.
+In: which packets the decoder was given, and the frames that it gives back, each with the number of its packet, in the
+order in which they are shown. Out: for each asked time a `ShownFrame`, or a `MissingFrame` where damage hides what is
+shown. The trade-off: a decoder conceals damage and marks a frame only when it comes out, after the B-frames that were
+predicted from it. So a frame is held back until everything decoded before it has come out clean: at most 32 frames
+are held, and nothing more is decoded.
 """
 
 from collections import deque
@@ -15,16 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.packets import LOOKAHEAD_PACKETS
+
+_MAX_HELD_FRAMES = 2 * LOOKAHEAD_PACKETS
+_OF_ONE_FRAME = 0.75
+"""Two packets less than this part of a frame's length apart are the two fields of one frame."""
 
 
 class ShownFrame(NamedTuple):
-    """The frame that is shown at the asked time of that index."""
+    """The answer for one asked time."""
 
     time_index: int
+    """Which of the asked times this answers."""
     timestamp_seconds: float
-    """Start of the frame, from the first presented frame."""
+    """When the frame starts to be shown, from the first presented frame."""
     frame: av.VideoFrame
-    """The frame as decoded, before rotation, crop and scaling; the same object for neighbouring times that show it."""
+    """As decoded: before rotation, crop and scaling. The same object for neighbouring times that show it."""
+
+
+class MissingFrame(NamedTuple):
+    """One asked time whose frame is damaged, or not there."""
+
+    time_index: int
+    error: DecodeError
+
+
+def shown_or_raised(answers: Iterator[ShownFrame | MissingFrame]) -> Iterator[ShownFrame]:
+    """Yield the frames; raise the DecodeError of the first time without one."""
+    for answer in answers:
+        if isinstance(answer, MissingFrame):
+            raise answer.error
+        yield answer
 
 
 class _Held(NamedTuple):
@@ -33,40 +55,69 @@ class _Held(NamedTuple):
     frame: av.VideoFrame
 
 
+class _Unknown(NamedTuple):
+    """[start_ns, end_ns) in which it is not known what is shown; end_ns is None for the rest of the video."""
+
+    start_ns: int
+    end_ns: int | None
+    reason: str
+
+
 class PresentationOrder:
     """Answers ascending times from frames in presentation order; all times are nanoseconds from the first frame."""
 
-    def __init__(self, name: str, times_ns: NDArray[np.int64], *, every_packet_shows: bool) -> None:
-        """`every_packet_shows`: a packet that gives no frame is damage, rather than lawful for its codec."""
+    def __init__(
+        self,
+        name: str,
+        times_ns: NDArray[np.int64],
+        *,
+        every_packet_shows: bool,
+        ticks_to_ns: float,
+    ) -> None:
+        """Begin with nothing decoded.
+
+        Args:
+            name: what errors call the video.
+            times_ns: ascending.
+            every_packet_shows: a packet that gives no frame is damage, rather than lawful for its codec.
+            ticks_to_ns: length in nanoseconds of one unit of the frames' durations, 0 if they mean nothing.
+        """
         self._name = name
         self._times_ns = times_ns
         self._every_packet_shows = every_packet_shows
+        self._ticks_to_ns = ticks_to_ns
         self._next = 0
-        self._num_sent = 0
-        self._outstanding: dict[int, int] = {}  # starts of frames that have not come out yet -> decode index
+        self._outstanding: dict[int, int | None] = {}  # decode index -> start, where it is known
         self._held: deque[_Held] = deque()
         self._shown: tuple[int, av.VideoFrame] | None = None
         self._last_out_ns: int | None = None
-        self._end_ns = 0
-        self._limit_ns: int | None = None
-        self._reason: str | None = None
+        self._end_ns = self._step_ns = 0
+        self._unknown: _Unknown | None = None
+        self._past: _Unknown | None = None
+        self._last_sent = -1
         self.damage_found = False
-        """True once a packet was damaged, so that decoding further is of no use."""
+        """Return True if a packet was damaged, so that decoding on, before the next key frame, is of no use."""
 
     @property
     def done(self) -> bool:
-        """True if every time has its frame."""
+        """Return True if every time has its answer."""
         return self._next == len(self._times_ns)
 
-    def sent(self, start_ns: int) -> None:
-        """Note that the decoder gets the packet of a frame that starts then."""
+    def sent(self, decode_index: int, start_ns: int | None, *, shows: bool) -> None:
+        """Note that the decoder gets a packet.
+
+        Args:
+            decode_index: number of the packet.
+            start_ns: when its frame starts, if that is known.
+            shows: False where its frame is to be discarded, or was skipped.
+        """
         # Frames before the first presented one are decoded for others to refer to, or lead a cut stream.
-        if start_ns >= 0:
-            self._outstanding[start_ns] = self._num_sent
-        self._num_sent += 1
+        if shows and (start_ns is None or start_ns >= 0):
+            self._outstanding[decode_index] = start_ns
+        self._last_sent = decode_index
 
     def damaged(self, reason: str, upcoming_ns: Iterable[int], *, decode_index: int | None = None) -> None:
-        """Note that the packet sent last, or the one with that index, is damaged: frames from it on are not shown.
+        """Note that the packet sent last, or the one with that index, is damaged: it and all behind it give nothing.
 
         Args:
             reason: in a few words.
@@ -74,86 +125,134 @@ class PresentationOrder:
             decode_index: of the first damaged packet.
         """
         self.damage_found = True
-        index = self._num_sent - 1 if decode_index is None else decode_index
-        starts = [start for start, number in self._outstanding.items() if number >= index]
+        index = self._last_sent if decode_index is None else decode_index
+        starts = [start for number, start in self._outstanding.items() if number >= index and start is not None]
         starts += [held.start_ns for held in self._held if held.decode_index >= index]
         self.cut(reason, min([*starts, *upcoming_ns], default=0))
         self._held = deque(held for held in self._held if held.decode_index < index)
-        self._outstanding = {start: number for start, number in self._outstanding.items() if number < index}
+        self._outstanding = {number: start for number, start in self._outstanding.items() if number < index}
 
-    def cut(self, reason: str, limit_ns: int) -> None:
+    def cut(self, reason: str, start_ns: int) -> None:
         """Note that nothing is known about frames that start at that time or later."""
-        if self._limit_ns is None or limit_ns < self._limit_ns:
-            self._reason, self._limit_ns = reason, limit_ns
-        self._held = deque(held for held in self._held if held.start_ns < self._limit_ns)
+        if self._unknown is None or start_ns < self._unknown.start_ns:
+            self._unknown = _Unknown(start_ns, None, reason)
+        self._held = deque(held for held in self._held if held.start_ns < self._unknown.start_ns)
 
-    def came_out(self, start_ns: int, frame: av.VideoFrame, upcoming_ns: Iterable[int]) -> Iterator[ShownFrame]:
+    def resumed(self, start_ns: int) -> Iterator[MissingFrame]:
+        """Note that decoding goes on with a key frame: from its start on it is known again what is shown."""
+        assert self._unknown is not None
+        self._past = _Unknown(self._unknown.start_ns, start_ns, self._unknown.reason)
+        while not self.done and self._times_ns[self._next] < start_ns:
+            yield self._missing(self._past)
+        self._unknown, self.damage_found = None, False
+        self._outstanding, self._held = {}, deque()
+        self._shown, self._last_out_ns = None, start_ns - 1
+
+    def came_out(
+        self, start_ns: int, frame: av.VideoFrame, decode_index: int, upcoming_ns: Iterable[int]
+    ) -> Iterator[ShownFrame | MissingFrame]:
         """Take the next frame; yield the answers that are certain with it."""
-        if self._last_out_ns is not None and start_ns <= self._last_out_ns:
+        self._outstanding.pop(decode_index, None)
+        if frame.interlaced_frame:
+            self._take_other_field(decode_index, start_ns, frame)
+        if self._last_out_ns is not None and start_ns < self._last_out_ns:
             return
-        if self._limit_ns is not None and start_ns >= self._limit_ns:
+        if self._unknown is not None and start_ns >= self._unknown.start_ns:
             return
         leading = self._last_out_ns is None
-        index = self._outstanding.get(start_ns, self._num_sent - 1)
-        lost = [number for start, number in self._outstanding.items() if start < start_ns]
-        self._held.append(_Held(start_ns, index, frame))
+        self._held.append(_Held(start_ns, decode_index, frame))
         if frame.is_corrupt:
-            self.damaged(f"the frame at {start_ns / 1e9:.3f} s is damaged", upcoming_ns, decode_index=index)
+            self.damaged(f"the frame at {start_ns / 1e9:.3f} s is damaged", upcoming_ns, decode_index=decode_index)
+        lost = [number for number, start in self._outstanding.items() if start is not None and start < start_ns]
+        if len(self._held) > _MAX_HELD_FRAMES:
+            lost += self._outstanding
         if lost and self._every_packet_shows and not leading:
             self.damaged("a frame did not come out of the decoder", upcoming_ns, decode_index=min(lost))
-        self._outstanding = {start: number for start, number in self._outstanding.items() if start > start_ns}
+        for number in lost:
+            self._outstanding.pop(number, None)
         self._last_out_ns = start_ns
         yield from self._show_certain()
 
-    def end(self, upcoming_ns: Iterable[int]) -> Iterator[ShownFrame]:
-        """Yield the last answers, when no more frames come; raise DecodeError if a time is left without one.
+    def _take_other_field(self, decode_index: int, start_ns: int, frame: av.VideoFrame) -> None:
+        """Where a frame's two fields are two packets, the other one gives no frame of its own."""
+        length_ns = frame.duration * self._ticks_to_ns or self._step_ns
+        for number in (decode_index - 1, decode_index + 1):
+            start = self._outstanding.get(number, -1)
+            if start is None or (start >= 0 and abs(start - start_ns) < _OF_ONE_FRAME * length_ns):
+                del self._outstanding[number]
+
+    def end(self, upcoming_ns: Iterable[int], frame_ns: int) -> Iterator[ShownFrame | MissingFrame]:
+        """Yield what is certain when the decoder has given all its frames.
 
         Args:
             upcoming_ns: starts of known packets that were not needed, and so not sent.
+            frame_ns: how long the last frame is shown if it does not tell.
         """
         upcoming = list(upcoming_ns)
         if self._outstanding and self._every_packet_shows:
-            first = min(self._outstanding.values())
+            first = min(self._outstanding)
             self.damaged("a frame did not come out of the decoder", upcoming, decode_index=first)
         self._outstanding = {}
         yield from self._show_certain()
-        until_ns = self._limit_ns if self._limit_ns is not None else min(upcoming, default=self._end_ns)
+        if self._shown is not None and self._end_ns <= self._shown[0]:
+            self._end_ns = self._shown[0] + max(1, frame_ns)
+        until_ns = self._unknown.start_ns if self._unknown is not None else min(upcoming, default=self._end_ns)
         yield from self._settle(until_ns)
-        if self.done:
-            return
-        seconds = self._times_ns[self._next] / 1e9
-        if self._reason is not None:
-            raise DecodeError(
-                f"{self._name}: damaged or cut off at {until_ns / 1e9:.3f} s, so there is no frame for "
-                f"{seconds:.3f} s ({self._reason})"
+
+    def rest(self, note: str | None) -> Iterator[MissingFrame]:
+        """Yield the times that are left without a frame at the end of the video.
+
+        Args:
+            note: why packets that are there were not read, if there are any.
+        """
+        while not self.done:
+            if self._unknown is not None:
+                yield self._missing(self._unknown)
+                continue
+            seconds = self._times_ns[self._next] / 1e9
+            why = note or "the file is truncated or damaged"
+            yield self._take(
+                DecodeError(
+                    f"{self._name}: its frames end at {self._end_ns / 1e9:.3f} s, before the asked {seconds:.3f} s; "
+                    f"{why}"
+                )
             )
-        raise DecodeError(
-            f"{self._name}: its frames end at {until_ns / 1e9:.3f} s, before the asked {seconds:.3f} s; "
-            "the file is truncated or damaged"
+
+    def _missing(self, unknown: _Unknown) -> MissingFrame:
+        seconds, start = self._times_ns[self._next] / 1e9, unknown.start_ns / 1e9
+        until = "" if unknown.end_ns is None else f" until the key frame at {unknown.end_ns / 1e9:.3f} s"
+        return self._take(
+            DecodeError(
+                f"{self._name}: damaged or cut off at {start:.3f} s{until}, so there is no frame for "
+                f"{seconds:.3f} s ({unknown.reason})"
+            )
         )
 
-    def _show_certain(self) -> Iterator[ShownFrame]:
+    def _take(self, error: DecodeError) -> MissingFrame:
+        index, self._next = self._next, self._next + 1
+        return MissingFrame(index, error)
+
+    def _show_certain(self) -> Iterator[ShownFrame | MissingFrame]:
         """Release the held frames in front of which every packet sent before them has come out."""
         while self._held:
             held = self._held[0]
-            if any(number < held.decode_index for number in self._outstanding.values()):
+            if any(number < held.decode_index for number in self._outstanding):
                 return
             self._held.popleft()
             yield from self._settle(held.start_ns)
-            before_ns = self._shown[0] if self._shown else held.start_ns
-            # Some containers tell no duration: the last frame is then shown as long as the one before it.
-            duration = held.frame.duration
-            base = held.frame.time_base
-            length_ns = round(duration * base * 10**9) if duration and base else held.start_ns - before_ns
-            self._shown, self._end_ns = (held.start_ns, held.frame), held.start_ns + max(1, length_ns)
+            self._step_ns = held.start_ns - self._shown[0] if self._shown else 0
+            self._shown = (held.start_ns, held.frame)
+            self._end_ns = held.start_ns + round(held.frame.duration * self._ticks_to_ns)
 
-    def _settle(self, before_ns: int) -> Iterator[ShownFrame]:
+    def _settle(self, before_ns: int) -> Iterator[ShownFrame | MissingFrame]:
         """Answer the times before that with the frame shown now, unless they lie behind damage."""
-        if self._limit_ns is not None:
-            before_ns = min(before_ns, self._limit_ns)
+        if self._unknown is not None:
+            before_ns = min(before_ns, self._unknown.start_ns)
         while not self.done and self._times_ns[self._next] < before_ns:
             if self._shown is None:
-                raise DecodeError(f"{self._name}: no frame is shown at {self._times_ns[self._next] / 1e9:.3f} s")
+                error = DecodeError(f"{self._name}: no frame is shown at {self._times_ns[self._next] / 1e9:.3f} s")
+                yield self._take(error)
+                continue
             start_ns, frame = self._shown
             index, self._next = self._next, self._next + 1
             yield ShownFrame(index, start_ns / 1e9, frame)

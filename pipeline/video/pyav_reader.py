@@ -8,6 +8,7 @@ video, since a build has a video for every core; and no seeking, since AIHub's v
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_disposable
 from signprep.pipeline.video.demux import (
     MAX_FRAME_PIXELS,
     PacketTimes,
     open_stream,
     packet_times,
+    pixel_aspect_of,
     video_name,
     whole_duration_seconds,
 )
@@ -29,12 +32,13 @@ from signprep.pipeline.video.frame_times import nanoseconds
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
+    PacketNumber,
     PacketQueue,
     declared_seconds,
-    is_disposable,
+    nanoseconds_of,
     reason_of,
 )
-from signprep.pipeline.video.presentation_order import PresentationOrder, ShownFrame
+from signprep.pipeline.video.presentation_order import MissingFrame, PresentationOrder, ShownFrame, shown_or_raised
 
 DECODERS = ("pyav", "decord")
 """Readers that `open_video` offers, the default first."""
@@ -47,8 +51,8 @@ HIDES_FRAMES = frozenset({"vp8", "vp9", "mpeg4"})
 """Codecs in which a packet may lawfully give no frame: alternate references, and MPEG-4's frames "not coded"."""
 
 ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
-"""FFmpeg's checks that no good file seen in the wild fails. `compliant` and `aggressive` found no further damage in
-CABAC streams, and might refuse good files of odd encoders."""
+"""FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
+CABAC streams, and might refuse what odd encoders write."""
 
 
 class VideoReader(Protocol):
@@ -58,14 +62,21 @@ class VideoReader(Protocol):
     """Names the video in errors."""
 
     @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel, as stored, in parts of its height."""
+
+    @property
     def duration_seconds(self) -> float:
         """End of the last presented frame, from the first presented frame."""
 
     def ends_after(self, seconds: float) -> bool:
-        """Return True if the video certainly lasts longer than that, False when in doubt. It is cheap."""
+        """Return True if the video certainly lasts longer than that; cheap, False when in doubt."""
 
     def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         """Yield the frame shown at each of the ascending times; raise DecodeError at the first without one."""
+
+    def answers_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame | MissingFrame]:
+        """Yield for each of the ascending times its frame, or why there is none."""
 
     def close(self) -> None:
         """Close the file."""
@@ -79,11 +90,11 @@ class VideoReader(Protocol):
 
 @dataclass(kw_only=True)
 class DecodeCounts:
-    """The work that a reader has done so far, for tests and benchmarks."""
+    """What a reader has done so far, for tests and benchmarks."""
 
     packets_read: int = 0
     packets_unwanted: int = 0
-    """Packets that the decoder skipped: no time asks for them, and no other frame refers to them."""
+    """Skipped by the decoder: not asked for, and no other frame refers to them."""
     frames_decoded: int = 0
 
 
@@ -119,10 +130,15 @@ class PyAVReader:
             self._source.seek(0)
 
     def ends_after(self, seconds: float) -> bool:
-        """Return True if the container declares half a second more than that, or if a frame starts after it."""
+        """Return True if the container declares half a second more than that, or else a frame starts after it."""
         if declared_seconds(self._container, self._stream) > seconds + CUT_OFF_SECONDS:
             return True
         return bool(self._packet_times().starts_ns[-1] > seconds * 1e9)
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel, as stored, in parts of its height."""
+        return pixel_aspect_of(self._stream)
 
     @property
     def duration_seconds(self) -> float:
@@ -140,8 +156,16 @@ class PyAVReader:
     def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         """Yield the frame shown at each of the ascending times (seconds from the first presented frame).
 
-        Decodes once, from the start of the file to the last wanted frame. Raises DecodeError at the first time
-        whose frame is missing, damaged, or lies behind damage; answers before it have been given by then.
+        Raises DecodeError at the first time whose frame is missing, damaged, or hidden by damage; answers before it
+        have been given by then.
+        """
+        return shown_or_raised(self.answers_at(times))
+
+    def answers_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame | MissingFrame]:
+        """Yield for each of the ascending times its frame, or why there is none.
+
+        Decodes once, from the start of the file to the last wanted frame. Behind damage it goes on with the next key
+        frame: frames from there on are those of the undamaged file.
         """
         times_ns = nanoseconds(times)
         if not len(times_ns):
@@ -152,63 +176,92 @@ class PyAVReader:
             self._open()
         self._started = True
         try:
-            yield from self._frames_in_one_pass(times_ns)
+            yield from self._answers_in_one_pass(times_ns)
         except _OriginMovedError as moved:
             # Leading packets gave no frame, and no answer yet: time 0 is the first frame that did come out.
             self._first_pts = moved.first_pts
             self.close()
             self._open()
-            yield from self._frames_in_one_pass(times_ns)
+            yield from self._answers_in_one_pass(times_ns)
 
-    def _frames_in_one_pass(self, times_ns: NDArray[np.int64]) -> Iterator[ShownFrame]:
+    def _answers_in_one_pass(self, times_ns: NDArray[np.int64]) -> Iterator[ShownFrame | MissingFrame]:
         codec = self._stream.codec_context
-        may_skip = codec.name in NONREF_SKIP_IS_EXACT
+        codec.copy_opaque = True
         packets = PacketQueue(self._container, self._stream, self._source)
         packets.first_pts = self._first_pts = packets.first_pts if self._first_pts is None else self._first_pts
+        may_skip = codec.name in NONREF_SKIP_IS_EXACT and has_whole_frames_only(codec.extradata)
         hides_frames = codec.name in HIDES_FRAMES or codec.codec.canonical_name in HIDES_FRAMES
-        presentation = PresentationOrder(self.name, times_ns, every_packet_shows=not hides_frames)
+        base = self._stream.time_base
+        presentation = PresentationOrder(
+            self.name,
+            times_ns,
+            every_packet_shows=not hides_frames,
+            ticks_to_ns=float(base * 10**9) if base is not None and packets.tells_presentation else 0.0,
+        )
         last_ns = int(times_ns[-1])
-        while packets and not presentation.done and not presentation.damage_found and not packets.is_past(last_ns):
-            packet = packets.popleft()
-            if packets.cut is not None:
-                presentation.cut(packets.cut, packets.cut_ns())
-            skipped = (
-                may_skip
-                and self.counts.frames_decoded > 0
-                and not packets.is_wanted(packet, times_ns)
-                and is_disposable(packet, codec.extradata)
-            )
-            if may_skip:
-                codec.skip_frame = "NONREF" if skipped else "DEFAULT"
-            if skipped:
-                self.counts.packets_unwanted += 1
-            elif packet.pts is not None and not packet.is_discard:
-                presentation.sent(packets.to_ns(packet.pts))
-            yield from self._received(packet, packets, presentation)
-            self.counts.packets_read = packets.packets_read
-        if not presentation.done:
+        while True:
+            while packets and not presentation.done and not presentation.damage_found and not packets.is_past(last_ns):
+                yield from self._next_packet(packets, presentation, times_ns, may_skip=may_skip)
+            if presentation.done:
+                return
             # What the decoder holds back comes out without reading on, and tells whether it is clean.
             yield from self._received(None, packets, presentation)
-        if presentation.done:
-            return
-        yield from presentation.end(packets.starts_ns())
+            yield from presentation.end(packets.starts_ns(), nanoseconds_of(packets.frame_ticks(), self._stream))
+            if presentation.done or not presentation.damage_found or not packets.tells_presentation:
+                break
+            start_ns = packets.skip_to_key_frame()
+            if start_ns is None:
+                break
+            codec.flush_buffers()
+            yield from presentation.resumed(start_ns)
+        yield from presentation.rest(packets.ends_early)
+
+    def _next_packet(
+        self, packets: PacketQueue, presentation: PresentationOrder, times_ns: NDArray[np.int64], *, may_skip: bool
+    ) -> Iterator[ShownFrame | MissingFrame]:
+        codec = self._stream.codec_context
+        packet = packets.popleft()
+        if packets.cut is not None:
+            presentation.cut(packets.cut, packets.cut_ns())
+        skipped = (
+            may_skip
+            and self.counts.frames_decoded > 0
+            and not packets.is_wanted(packet, times_ns)
+            and is_disposable(packet, codec.extradata)
+        )
+        if may_skip:
+            codec.skip_frame = "NONREF" if skipped else "DEFAULT"
+        if skipped:
+            self.counts.packets_unwanted += 1
+        shows = not skipped and not packet.is_discard
+        assert isinstance(packet.opaque, PacketNumber)
+        presentation.sent(packet.opaque.number, packets.start_of_packet(packet), shows=shows)
+        yield from self._received(packet, packets, presentation)
+        self.counts.packets_read = packets.packets_read
 
     def _received(
         self, packet: av.Packet | None, packets: PacketQueue, presentation: PresentationOrder
-    ) -> Iterator[ShownFrame]:
+    ) -> Iterator[ShownFrame | MissingFrame]:
         """Decode a packet, or with None what the decoder holds back; yield the answers that its frames make certain."""
         try:
             frames = self._stream.codec_context.decode(packet)
         except READ_ERRORS as error:
             presentation.damaged(reason_of(error), packets.starts_ns())
+            if packets.ended:  # what would have been decoded next is not known, and may be shown before this packet
+                presentation.cut(reason_of(error), packets.cut_ns())
             return
         for frame in frames:
             self.counts.frames_decoded += 1
-            if frame.pts is None:
-                raise DecodeError(f"{self.name}: a frame has no timestamp")
-            if self.counts.frames_decoded == 1 and frame.pts != self._first_pts:
-                raise _OriginMovedError(frame.pts)
-            yield from presentation.came_out(packets.to_ns(frame.pts), frame, packets.starts_ns())
+            pts = packets.pts_of_frame(frame)
+            if pts is None:
+                raise DecodeError(
+                    f"{self.name}: a frame has no timestamp, so when it is shown is not known; write the video into "
+                    "another container, for instance by ffmpeg -i FILE NEW.mp4"
+                )
+            if self.counts.frames_decoded == 1 and self._first_pts is not None and pts > self._first_pts:
+                raise _OriginMovedError(pts)
+            assert isinstance(frame.opaque, PacketNumber)
+            yield from presentation.came_out(packets.to_ns(pts), frame, frame.opaque.number, packets.starts_ns())
 
 
 class _OriginMovedError(Exception):
@@ -222,8 +275,8 @@ def open_video(source: Path | BinaryIO, *, name: str | None = None, decoder: str
     """Open a video: a path, or a seekable binary file such as a member of a zip file.
 
     Args:
-        source: the video.
-        name: the video's name in errors; the path by default.
+        source: where the video is.
+        name: what errors call it; the path by default.
         decoder: one of `DECODERS`.
 
     Raises:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.video import preprocess
 from signprep.pipeline.video.preprocess import FramePreprocessor, crop_and_fit, display_matrix, orientation_filters
 
 FIXED = 65536
@@ -101,7 +102,9 @@ def test_crops_start_at_even_pixels_so_that_rgb_and_subsampled_frames_show_the_s
     assert crop_and_fit(101, 99, ClipSpec(crop="0.05,0.03,0.9,1"))[0][:2] == (4, 2)
 
 
-def test_side_data_that_pyav_does_not_know_leaves_the_turn_known() -> None:
+def test_side_data_that_pyav_does_not_know_leaves_the_turn_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocess, "_smallest_copy", lambda frame: frame)
+
     class Stereo:
         rotation = 90
 

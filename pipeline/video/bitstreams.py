@@ -1,0 +1,127 @@
+"""Facts that stand in the coded bytes of H.264 and MPEG-4 and that FFmpeg does not tell.
+
+In: a packet, or a stream's extradata. Out: whether a frame may be skipped, whether pictures may be single fields, and
+how many frames a packet holds. The trade-off: only headers are read, and whatever is odd gets the answer that costs
+time rather than a frame.
+"""
+
+import av
+
+_VOP_START = b"\x00\x00\x01\xb6"
+_LARGEST_NOT_CODED_BYTES = 8
+"""A coded MPEG-4 frame is larger; one that is "not coded", and repeats the frame before it, has no more."""
+_PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+
+
+def is_disposable(packet: av.Packet, extradata: bytes | None) -> bool:
+    """Return True if no other frame refers to this H.264 packet's: all its slices have nal_ref_idc 0; False in doubt.
+
+    Source: ITU-T H.264, 7.4.1 (NAL units) and ISO/IEC 14496-15 (their length prefixes).
+    """
+    data = memoryview(packet)
+    if not extradata or extradata[0] != 1 or len(extradata) < 5:
+        return False  # Annex B, as in transport streams: start codes would have to be searched
+    length_size = (extradata[4] & 3) + 1
+    position, num_slices = 0, 0
+    while position + length_size < len(data):
+        length = int.from_bytes(data[position : position + length_size], "big")
+        position += length_size
+        if not 0 < length <= len(data) - position:
+            return False
+        header = data[position]
+        if header & 0x1F in (1, 5):
+            if header >> 5 & 3:
+                return False
+            num_slices += 1
+        position += length
+    return num_slices > 0 and position == len(data)
+
+
+def has_whole_frames_only(extradata: bytes | None) -> bool:
+    """Return True if an H.264 stream says that no picture is a single field (frame_mbs_only_flag). False when in doubt.
+
+    Source: ISO/IEC 14496-15, 5.3.3 (avcC) and ITU-T H.264, 7.3.2.1.1 (sequence parameter set).
+    """
+    if not extradata or extradata[0] != 1 or len(extradata) < 8 or extradata[5] & 0x1F == 0:
+        return False
+    length = int.from_bytes(extradata[6:8], "big")
+    try:
+        return _frame_mbs_only(extradata[8 : 8 + length].replace(b"\x00\x00\x03", b"\x00\x00"))
+    except IndexError:
+        return False
+
+
+def _frame_mbs_only(parameters: bytes) -> bool:
+    bits = _Bits(parameters[4:])  # behind the NAL header, the profile, its constraints and the level
+    bits.exp_golomb()  # seq_parameter_set_id
+    if parameters[1] in _PROFILES_WITH_CHROMA:
+        chroma_format = bits.exp_golomb()
+        bits.skip(chroma_format == 3)
+        bits.exp_golomb()  # bit_depth_luma_minus8
+        bits.exp_golomb()  # bit_depth_chroma_minus8
+        bits.skip(1)
+        if bits.read(1):
+            for number in range(12 if chroma_format == 3 else 8):
+                if bits.read(1):
+                    _skip_scaling_list(bits, 16 if number < 6 else 64)
+    bits.exp_golomb()  # log2_max_frame_num_minus4
+    order_type = bits.exp_golomb()
+    if order_type == 0:
+        bits.exp_golomb()
+    elif order_type == 1:
+        bits.skip(1)
+        bits.exp_golomb()
+        bits.exp_golomb()
+        for _ in range(bits.exp_golomb()):
+            bits.exp_golomb()
+    bits.exp_golomb()  # max_num_ref_frames
+    bits.skip(1)
+    bits.exp_golomb()  # pic_width_in_mbs_minus1
+    bits.exp_golomb()  # pic_height_in_map_units_minus1
+    return bits.read(1) == 1
+
+
+def _skip_scaling_list(bits: "_Bits", size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            coded = bits.exp_golomb()
+            delta = (coded + 1) // 2 if coded % 2 else -(coded // 2)
+            following = (last + delta) % 256
+        last = following or last
+
+
+class _Bits:
+    """Bits of some bytes, first bit first. Raises IndexError behind the last one."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def read(self, count: int) -> int:
+        value = 0
+        for _ in range(count):
+            value = value << 1 | self._data[self._position >> 3] >> (7 - (self._position & 7)) & 1
+            self._position += 1
+        return value
+
+    def skip(self, count: int) -> None:
+        self._position += count
+
+    def exp_golomb(self) -> int:
+        """Read an unsigned number: as many bits as there are zeros before the first one bit."""
+        zeros = 0
+        while not self.read(1):
+            zeros += 1
+            if zeros > 32:
+                raise IndexError
+        return (1 << zeros) - 1 + self.read(zeros)
+
+
+def num_mpeg4_frames(packet: av.Packet) -> int:
+    """Number of coded frames in an MPEG-4 packet: 2 in a packed one, 0 in one that repeats the frame before it.
+
+    Source: ISO/IEC 14496-2, 6.2.5 (video object planes); packed bitstreams are a custom of DivX and XviD.
+    """
+    count = bytes(packet).count(_VOP_START)
+    return 0 if count == 1 and packet.size <= _LARGEST_NOT_CODED_BYTES else count

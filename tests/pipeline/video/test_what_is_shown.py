@@ -1,0 +1,263 @@
+"""Kinds of files that were refused, or whose pictures were wrong, and what a player shows of them."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video import decord_reader
+from signprep.pipeline.video.bitstreams import has_whole_frames_only
+from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
+from signprep.pipeline.video.pyav_reader import PyAVReader, open_video
+from tests.conftest import peak_mib_of_clips
+from tests.generated_videos import number_of, numbered_frame, write_video
+
+SPEC = ClipSpec(num_frames=8, size=64)
+EACH_SECOND_A_KEY_FRAME = {"x264-params": "keyint=30:min-keyint=30:scenecut=0:bframes=2", "crf": "18"}
+
+
+def numbers(path: Path, seconds: list[float]) -> list[int]:
+    with open_video(path) as reader:
+        preprocess = FramePreprocessor(ClipSpec(size=96), reader.pixel_aspect)
+        return [number_of(preprocess(shown.frame)) for shown in reader.frames_at(np.array(seconds))]
+
+
+def every_number(path: Path, num_frames: int, rate: int = 30) -> list[int]:
+    return numbers(path, [(number + 0.5) / rate for number in range(num_frames)])
+
+
+def remuxed(path: Path, out: Path, changed: Callable[[int, av.Packet], Iterator[av.Packet]]) -> Path:
+    """Write each packet of a file as what a function makes of it."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(source.streams.video[0])):
+            if packet.size:
+                for new in changed(number, packet):
+                    new.stream = stream
+                    target.mux(new)
+    return out
+
+
+def test_a_packed_bitstream_shows_its_frames_in_order(tmp_path: Path) -> None:
+    """DivX and XviD put a P frame and the B frame before it into one packet, and a placeholder behind it."""
+    plain = write_video(tmp_path / "plain.avi", 40, codec="mpeg4", options={"bf": "1", "g": "250", "b": "2M"})
+    not_coded = b"\x00\x00\x01\xb6\x57\x00\x00"
+    with av.open(str(plain)) as source:
+        stream = source.streams.video[0]
+        packets = [bytes(packet) for packet in source.demux(stream) if packet.size]
+        extradata = bytes(stream.codec_context.extradata or b"") + b"\x00\x00\x01\xb2DivX503b1393p"
+    packed = [packets[0]]
+    for pair in itertools.batched(packets[1:], 2) if hasattr(itertools, "batched") else _pairs(packets[1:]):
+        packed += [b"".join(pair), not_coded] if len(pair) == 2 else list(pair)
+    path = tmp_path / "packed.avi"
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.extradata = extradata
+        target.start_encoding()
+        for number, data in enumerate(packed):
+            packet = av.Packet(extradata + data if not number else data)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 30), stream
+            target.mux(packet)
+    assert every_number(path, 39) == list(range(39))
+    with path.open("rb") as file:
+        assert preprocessing_version_of(file, "packed.avi") == 2
+
+
+def _pairs(packets: list[bytes]) -> Iterator[tuple[bytes, ...]]:
+    return (tuple(packets[start : start + 2]) for start in range(0, len(packets), 2))
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264"])
+def test_reordered_frames_of_an_avi_are_shown_in_order(tmp_path: Path, codec: str) -> None:
+    options = {"bf": "2", "b": "2M"} if codec == "mpeg4" else {"x264-params": "bframes=3:keyint=250", "crf": "18"}
+    assert every_number(write_video(tmp_path / "a.avi", 45, codec=codec, options=options), 45) == list(range(45))
+
+
+@pytest.mark.parametrize("suffix", [".mpg", ".vob", ".flv", ".ts", ".mts"])
+def test_a_container_without_a_list_of_streams_is_read(tmp_path: Path, suffix: str) -> None:
+    codec, form = {".mpg": ("mpeg2video", "mpeg"), ".vob": ("mpeg2video", "vob"), ".flv": ("libx264", "flv")}.get(
+        suffix, ("libx264", "mpegts")
+    )
+    options = {"bf": "2", "g": "12", "b": "2M"} if codec == "mpeg2video" else None
+    path = write_video(tmp_path / f"a{suffix}", 40, codec=codec, options=options, container_format=form)
+    assert every_number(path, 40) == list(range(40))
+    renamed = path.rename(tmp_path / "named.mp4")
+    assert every_number(renamed, 40) == list(range(40))
+
+
+def test_of_two_frames_at_one_time_the_later_one_is_shown(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "a.mkv", 20, options={"x264-params": "bframes=0", "crf": "18"})
+
+    def doubled(number: int, packet: av.Packet) -> Iterator[av.Packet]:
+        assert packet.pts is not None
+        packet.pts = packet.dts = number // 2 * 67
+        yield packet
+
+    path = remuxed(plain, tmp_path / "same.mkv", doubled)
+    assert numbers(path, [0.03 + 0.067 * step for step in range(10)]) == list(range(1, 20, 2))
+
+
+def test_damage_hides_what_lies_before_the_next_key_frame_and_nothing_else(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", 150, options=EACH_SECOND_A_KEY_FRAME)
+    damaged = tmp_path / "hole.mp4"
+    with av.open(str(whole)) as source:
+        packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+        within = (packet for packet in packets if packet.pts is not None and 1.2 < packet.pts * packet.time_base < 1.4)
+        hit = max(within, key=lambda packet: packet.size)
+        data = bytearray(whole.read_bytes())
+        assert hit.pos is not None
+        data[hit.pos + 12 : hit.pos + hit.size - 4] = bytes(hit.size - 16)
+    damaged.write_bytes(data)
+    spans = [Span(2.2, 3.0), Span(1.1, 1.9), Span(4.1, 4.9), Span(0.1, 0.9)]
+    expected = extract_clips(whole, spans, SPEC)
+    found = extract_clips(damaged, spans, SPEC)
+    for clip, truth in zip(found, expected, strict=True):
+        assert isinstance(truth, Clip)
+        if truth.span == spans[1]:
+            assert isinstance(clip, DecodeError) and "until the key frame at 2.000 s" in str(clip)
+        else:
+            assert isinstance(clip, Clip) and (clip.frames == truth.frames).all()
+
+
+def test_a_recording_that_begins_within_a_group_of_pictures_is_served_from_its_first_key_frame(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.ts", 90, options=EACH_SECOND_A_KEY_FRAME)
+
+    def late(number: int, packet: av.Packet) -> Iterator[av.Packet]:
+        if number >= 12:
+            yield packet
+
+    path = remuxed(whole, tmp_path / "late.ts", late)
+    clips = extract_clips(path, [Span(0.2, 0.9)], SPEC)
+    assert isinstance(clips[0], Clip)
+    shown = [number_of(frame) for frame in clips[0].frames]
+    assert shown == sorted(shown) and shown[0] >= 30
+
+
+def test_of_two_recordings_joined_the_first_is_served_and_the_rest_is_named(tmp_path: Path) -> None:
+    first, second = (write_video(tmp_path / f"{n}.ts", 60, first_number=100 * n) for n in (1, 2))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    assert every_number(joined, 60) == list(range(100, 160))
+    with open_video(joined) as reader:
+        assert reader.duration_seconds == pytest.approx(2.0, abs=0.04)
+    clips = extract_clips(joined, [Span(0.0, 2.0), Span(2.5, 3.0)], SPEC)
+    assert isinstance(clips[0], Clip) and isinstance(clips[1], DecodeError)
+
+
+def test_a_declared_length_is_a_claim(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mkv", 60)
+    data = path.read_bytes()
+    place = data.index(b"\x44\x89\x88")  # Duration, a float64 in milliseconds
+    path.write_bytes(data[: place + 3] + np.array(1_349_000.0, ">f8").tobytes() + data[place + 11 :])
+    clips = extract_clips(path, [Span(0.0, 1.9)], SPEC)
+    assert isinstance(clips[0], Clip)
+    with open_video(path) as reader:
+        assert reader.duration_seconds == pytest.approx(2.0, abs=0.01)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(16, 15), Fraction(8, 9), Fraction(4, 3), Fraction(1)])
+@pytest.mark.parametrize("degrees", [0, 90])
+@pytest.mark.parametrize("crop", ["center", "full"])
+def test_a_circle_stays_a_circle(tmp_path: Path, aspect: Fraction, degrees: int, crop: str) -> None:
+    height, width = 288, 360
+    y, x = np.mgrid[:height, :width]
+    disc = ((x - width / 2) * float(aspect)) ** 2 + (y - height / 2) ** 2 < 90**2
+    image = np.full((height * 3 // 2, width), 128, np.uint8)
+    image[:height] = np.where(disc, 235, 40)
+    path = tmp_path / "disc.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        if degrees:
+            stream.set_display_rotation(degrees)
+        for number in range(10):
+            frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    [clip] = extract_clips(path, [Span(0.0, 0.3)], ClipSpec(num_frames=2, size=256, crop=crop))
+    assert isinstance(clip, Clip)
+    bright = clip.frames[0][:256] > 138
+    assert np.ptp(bright.any(0).nonzero()[0]) == pytest.approx(np.ptp(bright.any(1).nonzero()[0]), abs=2)
+    with path.open("rb") as file:
+        assert preprocessing_version_of(file, "disc.mp4") == (1 if aspect == 1 else 2)
+
+
+@pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9])
+@pytest.mark.parametrize("luma", [16, 128, 180, 235])
+def test_grey_keeps_its_luma_in_every_colour_matrix(matrix: int, luma: int) -> None:
+    frame = av.VideoFrame.from_ndarray(np.full((144, 96), 128, np.uint8), format="yuv420p")
+    image = np.full((144, 96), 128, np.uint8)
+    image[:96] = luma
+    frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
+    frame.colorspace, frame.color_range = matrix, 1
+    stored = FramePreprocessor(SPEC)(frame)
+    assert (stored[:64] == luma).all() and (stored[64:] == 128).all()
+
+
+def test_colours_of_other_matrices_are_within_one_of_255() -> None:
+    rng = np.random.default_rng(0)
+    weights = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593)}
+    for matrix, (red, blue) in weights.items():
+        for r, g, b in rng.random((40, 3)):
+            luma = red * r + (1 - red - blue) * g + blue * b
+            coded = 219 * luma + 16, 112 * (b - luma) / (1 - blue) + 128, 112 * (r - luma) / (1 - red) + 128
+            y, u, v = np.rint(coded).astype(np.uint8)
+            image = np.empty((144, 96), np.uint8)
+            image[:96], image[96:120], image[120:] = y, u, v
+            frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
+            frame.colorspace, frame.color_range = matrix, 1
+            stored = FramePreprocessor(SPEC)(frame)
+            luma = 0.299 * r + 0.587 * g + 0.114 * b
+            true = 219 * luma + 16, 112 * (b - luma) / 0.886 + 128, 112 * (r - luma) / 0.701 + 128
+            assert np.abs(np.array([stored[0, 0], stored[64, 0], stored[80, 0]]) - true).max() < 2.1
+
+
+def test_colour_tags_that_mean_nothing_are_taken_as_none() -> None:
+    frame = av.VideoFrame.from_ndarray(numbered_frame(5), format="yuv420p").reformat(format="yuv422p10le")
+    plain = FramePreprocessor(SPEC)(frame)
+    frame.color_primaries, frame.color_trc = 3, 3
+    np.testing.assert_array_equal(FramePreprocessor(SPEC)(frame), plain)
+
+
+def test_the_memory_of_a_4k_video_does_not_grow_with_the_frames_that_are_taken(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "uhd.mp4", 50, width=3840, height=2160, rate=25, options={"preset": "ultrafast"})
+    few = peak_mib_of_clips([path], [Span(0.0, 0.2)])
+    many = peak_mib_of_clips([path], [Span(0.2 * number, 0.2 * number + 0.2) for number in range(9)])
+    assert many < few + 60  # 45 frames of 12 MB each are 540
+
+
+def test_decords_odd_errors_fail_the_video_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decord = pytest.importorskip("decord")
+    path = write_video(tmp_path / "a.mp4", 30)
+
+    class Failing:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise decord.DECORDLimitReachedError("too many packets were skipped")
+
+    real = decord_reader._import_decord()
+    monkeypatch.setattr(real, "VideoReader", Failing)
+    [error] = extract_clips(path, [Span(0.0, 0.5)], SPEC, decoder="decord")
+    assert isinstance(error, DecodeError) and "decord does not open it" in str(error)
+
+
+def test_only_streams_without_single_fields_skip_frames(tmp_path: Path) -> None:
+    interlaced = {"x264-params": "interlaced=1:bframes=2:keyint=30", "crf": "18"}
+    for options, whole in ((None, True), (interlaced, False)):
+        path = write_video(tmp_path / f"{whole}.mp4", 40, options=options)
+        with av.open(str(path)) as container:
+            assert has_whole_frames_only(container.streams.video[0].codec_context.extradata) == whole
+        with PyAVReader(path) as reader:
+            list(reader.frames_at(np.arange(0.1, 1.3, 0.4)))
+            assert (reader.counts.packets_unwanted > 0) == whole
+    assert not has_whole_frames_only(b"") and not has_whole_frames_only(b"\x01" * 12)
