@@ -19,6 +19,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.inference.cli.first_steps import run_demo
 from signprep.inference.export.run import ExportOptions, ExportReport, export_model
+from signprep.inference.export.verification import FILE
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import SampleSpec
@@ -121,14 +122,14 @@ def timed(reports: dict[str, ExportReport], input_: str) -> None:
     bars = []
     for name, report in reports.items():
         for found in report.verification.comparisons:
-            row = [name + (f", {found.engine}" if found.engine else "")]
+            row, ours_is = [name + (f", {found.engine}" if found.engine else "")], found.engine or FILE
             for number in threads:
                 taken = report.verification.latencies[number]
-                ours, torchs = taken[found.name], taken["checkpoint"]
+                ours, torchs = taken[ours_is], taken["checkpoint"]
                 row += [f"{ours:.1f}", f"{torchs:.1f}", f"{ours / torchs:.2f}"]
             one = report.verification.latencies[1]
-            note = f"{one[found.name] / one['checkpoint']:.2f} of PyTorch's"
-            bars.append(Bar(name=row[0], value=one[found.name], ours=True, note=note))
+            note = f"{one[ours_is] / one['checkpoint']:.2f} of PyTorch's"
+            bars.append(Bar(name=row[0], value=one[ours_is], ours=True, note=note))
             rows.append(row)
     print_table(rows)
     reference = next(iter(reports.values())).verification.latencies[1]["checkpoint"]
