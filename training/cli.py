@@ -11,7 +11,7 @@ import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
 from signprep.pipeline.cli import cli
-from signprep.pipeline.cli.options import command, given, told_if_stopped
+from signprep.pipeline.cli.options import command, echo, given, told_if_stopped
 from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
@@ -210,7 +210,7 @@ def train(
         return
     if checkpoint is not None and not result.clips_per_second:
         log(f"nothing was left to do: {counted(result.epochs, 'epoch')} are done; give more --epochs")
-    click.echo(
+    echo(
         f"best validation accuracy {result.best_val_accuracy:.3f} after {counted(result.epochs, 'epoch')} in "
         f"{result.seconds:.0f} s, {result.clips_per_second:.1f} clips/s, {result.data_wait_percent:.1f} % of it "
         f"waiting for data\n{result.best_checkpoint}"
@@ -243,7 +243,7 @@ def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Locati
         with told_if_stopped(out):
             annotations = read_roots(data.roots, data.source)
             out.parent.mkdir(parents=True, exist_ok=True)
-            click.echo(build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=splits), err=True)
+            echo(build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=splits), err=True)
     return out
 
 
@@ -277,4 +277,4 @@ def _is_first_process() -> bool:
 
 def _log() -> Log:
     """Return the function that shows a line to the user."""
-    return (lambda line: click.echo(line, err=True)) if _is_first_process() else (lambda line: None)
+    return (lambda line: echo(line, err=True)) if _is_first_process() else (lambda line: None)

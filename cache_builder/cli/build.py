@@ -6,7 +6,7 @@ import click
 
 from signprep.cache_builder.cli.transfer import confirm_visibility
 from signprep.cache_builder.options import BuildOptions, Location, location_option, shown
-from signprep.pipeline.cli.options import command, told_if_stopped
+from signprep.pipeline.cli.options import command, echo, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError
@@ -96,7 +96,7 @@ def build_cache(
         splits = replace(splits, by="column")
     pool = PoolUse(location=run.clip_pool) if run.clip_pool is not None else None
     if run.dry_run:
-        click.echo(building.dry_run(annotations, run.out, options, splits, workers=run.workers))
+        echo(building.dry_run(annotations, run.out, options, splits, workers=run.workers))
         return
     try:
         with told_if_stopped(shown(run.out)):
@@ -111,4 +111,4 @@ def build_cache(
             )
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
-    click.echo(summary)
+    echo(summary)

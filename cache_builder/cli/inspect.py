@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, ReportOptions, location_option
-from signprep.pipeline.cli.options import command, reject_unused
+from signprep.pipeline.cli.options import command, echo, reject_unused
 from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.options import REQUIRED, json_option, option, out_option, output_option
 from signprep.pipeline.runtime.text import json_text
@@ -50,19 +50,18 @@ def inspect(
         reject_unused(ReportOptions, "--html")
         reject_unused(["glosses"], "--html")
 
-    from rich.console import Console
-
     from signprep.cache_builder import open_cache
+    from signprep.pipeline.runtime.terminal import Terminal
 
     opened = open_cache(cache)
     if html is not None:
         from signprep.cache_builder.report.page import write_report
 
-        click.echo(write_report(opened, html, replace(report, classes=(*report.classes, *sorted(glosses)))))
+        echo(write_report(opened, html, replace(report, classes=(*report.classes, *sorted(glosses)))))
     elif clip is not None:
         from signprep.cache_builder.report.terminal import show_clip
 
-        show_clip(opened, clip, out, Console())
+        show_clip(opened, clip, out, Terminal())
     else:
         from signprep.cache_builder.report.clip_table import clip_table
         from signprep.cache_builder.report.findings import index_findings
@@ -72,9 +71,9 @@ def inspect(
         description, table = describe(opened), clip_table(opened)
         findings = index_findings(table)
         if as_json:
-            click.echo(json_text(description | describe_findings(table, findings)))
+            echo(json_text(description | describe_findings(table, findings)))
         else:
-            print_cache(description, table, findings, Console())
+            print_cache(description, table, findings, Terminal())
 
 
 @command("play", "Write one clip of a cache as a moving picture.")
@@ -95,7 +94,7 @@ def play(
     from signprep.cache_builder import open_cache
     from signprep.cache_builder.report.terminal import play_clip
 
-    click.echo(play_clip(open_cache(cache), position, out, speed))
+    echo(play_clip(open_cache(cache), position, out, speed))
 
 
 def _require_suffix(out: Path, known: tuple[str, ...]) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, MergeOptions, location_option, shown
-from signprep.pipeline.cli.options import command, reject_unused, told_if_stopped
+from signprep.pipeline.cli.options import command, echo, reject_unused, told_if_stopped
 from signprep.pipeline.datasets.annotations import DataRootOptions
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.options import REQUIRED, Options, json_option, option
-from signprep.pipeline.runtime.text import byte_size, counted, json_text
+from signprep.pipeline.runtime.text import byte_size, counted, json_text, printable
 
 if TYPE_CHECKING:
     from signprep.cache_builder.edit.compact import CompactResult
@@ -50,11 +50,11 @@ def verify(
         raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
     faults, num_objects = _faults(cache, deep=deep)
     for fault in faults:
-        click.echo(fault.message)
+        echo(fault.message)
     name = shown(cache)
     if not faults:
         decoded = ", and every clip decodes" if deep else ""
-        click.echo(f"{name}: {num_objects} files are as they were written{decoded}")
+        echo(f"{name}: {num_objects} files are as they were written{decoded}")
     elif repair:
         _repair(Path(cache), faults, roots)
     else:
@@ -82,9 +82,9 @@ def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
 
     report = repair_cache(cache, faults, videos_of(roots))
     files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
-    click.echo(f"{cache}: {files} repaired, {clips} made again")
+    echo(f"{cache}: {files} repaired, {clips} made again")
     for reason in report.unrepaired:
-        click.echo(reason)
+        echo(reason)
     if report.unrepaired:
         raise CacheCorruptError(f"{cache}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
 
@@ -101,7 +101,7 @@ def compact(cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_A
     """
     from signprep.cache_builder.edit.compact import compact as compact_cache
 
-    click.echo(_compacted(cache, compact_cache(cache)))
+    echo(_compacted(cache, compact_cache(cache)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +141,14 @@ def forget(
     positions = matching_positions(cache, chosen)
     who = ", ".join(f"{column.replace('_', ' ')} {value}" for column, values in chosen.items() for value in values)
     if dry_run:
-        click.echo(f"{cache}: {counted(len(positions), 'clip')} ({who}) would be deleted")
+        echo(f"{cache}: {counted(len(positions), 'clip')} ({who}) would be deleted")
         return
     if not yes:
         question = f"Delete {counted(len(positions), 'clip')} ({who}) from {cache} for good?"
         if not sys.stdin.isatty():
             raise CacheError(f"{question} Nobody is there to ask; add --yes")
-        click.confirm(question, abort=True)
-    click.echo(_compacted(cache, compact_cache(cache, forgotten=chosen)))
+        click.confirm(printable(question), abort=True)
+    echo(_compacted(cache, compact_cache(cache, forgotten=chosen)))
 
 
 def _compacted(cache: Path, report: "CompactResult") -> str:
@@ -183,9 +183,9 @@ def diff(
     try:
         found = diff_caches(first, second)
     except CacheError as error:
-        click.echo(f"signprep: error: {error}", err=True)
+        echo(f"signprep: error: {printable(str(error))}", err=True)
         sys.exit(TROUBLE)
-    click.echo(json_text(found.to_dict()) if as_json else diff_summary(found))
+    echo(json_text(found.to_dict()) if as_json else diff_summary(found))
     sys.exit(0 if found.equal else 1)
 
 
@@ -234,4 +234,4 @@ def merge(
         options = replace(options, splits=splits)
     with told_if_stopped(out):
         report = merge_caches(caches, out, options, overwrite=overwrite)
-    click.echo(merge_summary(report, caches, out, options))
+    echo(merge_summary(report, caches, out, options))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, Selection, location_option, shown
-from signprep.pipeline.cli.options import command, told_if_stopped
+from signprep.pipeline.cli.options import command, echo, told_if_stopped
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import byte_size, counted
@@ -45,7 +45,7 @@ def push(
         report = push_cache(cache, url, prune=prune, overwrite=overwrite, dry_run=dry_run, confirm=confirm)
     done = "would be sent" if dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
-    click.echo(f"{shown(url)}: {_moved(report)} {done}{pruned}")
+    echo(f"{shown(url)}: {_moved(report)} {done}{pruned}")
 
 
 def confirm_visibility(readers: str) -> None:
@@ -92,7 +92,7 @@ def pull(
             report = pull_cache(url, cache, check=check, overwrite=overwrite, dry_run=dry_run)
     done = "would be fetched" if dry_run else "fetched"
     current = "" if dry_run or report.num_sent else ": it is up to date"
-    click.echo(f"{cache}: {_moved(report)} {done} from {shown(url)}{current}")
+    echo(f"{cache}: {_moved(report)} {done} from {shown(url)}{current}")
 
 
 def _moved(report: "TransferResult") -> str:

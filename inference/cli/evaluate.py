@@ -11,7 +11,7 @@ import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, StreamOptions, location_option
 from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
-from signprep.pipeline.cli.options import command, note_unused, reject_unused
+from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import Options, option, out_option
 from signprep.pipeline.runtime.atomic_files import require_writable, write_json
@@ -122,7 +122,7 @@ def evaluate(
     }
     if output.out is not None:
         write_json(output.out, document)
-    click.echo(json_text(document, allow_nan=False) if output.as_json else _timeline_lines(found))
+    echo(json_text(document) if output.as_json else _timeline_lines(found))
 
 
 def _evaluate_clips(
@@ -133,10 +133,9 @@ def _evaluate_clips(
     options: EvaluationOptions,
     output: EvaluationOutput,
 ) -> None:
-    from rich.console import Console
-
     from signprep.inference.evaluation.report import print_evaluation, write_html
     from signprep.inference.evaluation.run import SPLIT, evaluate_checkpoint, require_calibrated
+    from signprep.pipeline.runtime.terminal import Terminal
 
     data_root = data.data_root(options.split)
     if annotations is not None:
@@ -152,9 +151,9 @@ def _evaluate_clips(
     if document["figures"]["top_k"] is None:
         note_unused(["top_k"], f"more than {options.top_k} classes; the model has {document['classes']}")
     if output.as_json:
-        click.echo(json_text(document, allow_nan=False))
+        echo(json_text(document))
     else:
-        print_evaluation(document, Console())
+        print_evaluation(document, Terminal())
     if options.calibrate:
         require_calibrated(document)
 
@@ -166,9 +165,9 @@ def _annotations(data_root: Path, source: DatasetOptions) -> "Annotations":
 
     annotations = read_split_roots({SPLIT: data_root}, source)
     if annotations.problems:
-        click.echo(f"{counted(len(annotations.problems), 'problem')} in the data root:", err=True)
+        echo(f"{counted(len(annotations.problems), 'problem')} in the data root:", err=True)
     for problem in annotations.problems:
-        click.echo(f"  {problem.message}", err=True)
+        echo(f"  {problem.message}", err=True)
     return annotations
 
 
@@ -190,7 +189,7 @@ def _clips(recognizer: "Recognizer", data: EvaluationData, annotations: "Annotat
         cache = cache_for_evaluation(annotations, recognizer.metadata.clip_spec, Path(folder))
         failed = cache.index.filter(pc.equal(cache.index["status"].cast(pa.string()), FAILED))
         for reason in dict.fromkeys(failed["error"].to_pylist()):
-            click.echo(f"not evaluated: {reason.removeprefix(f'{SPLIT}/')}", err=True)  # as the data root names it
+            echo(f"not evaluated: {reason.removeprefix(f'{SPLIT}/')}", err=True)  # as the data root names it
         yield cache
 
 

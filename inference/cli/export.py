@@ -7,7 +7,7 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
-from signprep.pipeline.cli.options import command
+from signprep.pipeline.cli.options import command, echo
 from signprep.pipeline.options import REQUIRED, Options, option, out_option, output_option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text
@@ -63,5 +63,5 @@ def export(arguments: ExportArguments, options: ExportOptions) -> None:
     cache = open_cache(arguments.cache, stream=arguments.stream) if arguments.cache is not None else None
     report = export_model(arguments.checkpoint, arguments.out, options, cache)
     for note in report.notes:
-        click.echo(f"note: {note}", err=True)
-    click.echo(json_text(report.to_dict()) if arguments.as_json else report)
+        echo(f"note: {note}", err=True)
+    echo(json_text(report.to_dict()) if arguments.as_json else report)

@@ -6,9 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from signprep.pipeline.cli.options import command
+from signprep.pipeline.cli.options import command, echo
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec, json_option, output_option
 from signprep.pipeline.runtime.machine import require_extra
@@ -35,16 +33,16 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
       signprep doctor
       signprep doctor --json
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, check_machine
+    from signprep.pipeline.runtime.terminal import Terminal
     from signprep.training.doctor import check_training
 
     checks = [*check_machine(), *check_training()]
     if as_json:
-        click.echo(json_text([check.to_dict() for check in checks]))
+        echo(json_text([check.to_dict() for check in checks]))
     else:
         marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}
         table = Table.grid(padding=(0, 2))
@@ -55,11 +53,11 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
             if check.advice:
                 found.append(f"\n{check.advice}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
             table.add_row(Text(mark, style=style), Text(check.name), found)
-        console = Console(width=width)
+        console = Terminal(width=width)
         with console.capture() as printed:
             console.print(table)
         for line in printed.get().splitlines():
-            click.echo(line.rstrip())
+            echo(line.rstrip())
     if any(check.state == BROKEN for check in checks):
         sys.exit(1)
 
@@ -90,7 +88,7 @@ def run_demo(out: Path) -> None:
 
     started = time.monotonic()
     if (out / "demo.zarr").exists():
-        click.echo(f"an earlier demo in {out} is replaced", err=True)
+        echo(f"an earlier demo in {out} is replaced", err=True)
     _step(1, "Rendering signing figures in AIHub's shape")
     written = render_dataset(SAMPLE, out / "data")
     _step(2, "Caching the labelled segments as clips")
@@ -100,11 +98,11 @@ def run_demo(out: Path) -> None:
     _step(3, "Training on four signers")
     spec = model_spec("efficient_x3d_xs", num_frames=8, crop_size=64, dropout_rate=0.0)
     cache = open_cache(out / "demo.zarr")
-    result = train(cache, spec, CONFIG, out / "training", overwrite=True, log=lambda line: click.echo(line, err=True))
+    result = train(cache, spec, CONFIG, out / "training", overwrite=True, log=lambda line: echo(line, err=True))
     _step(4, "Asking the model about a signer whom it has never seen")
     prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
     command = "signprep" if shutil.which("signprep") else sys.argv[0]  # as in an environment that is not active
-    click.echo(
+    echo(
         f"\nrendered  {written.num_videos} videos, {byte_size(written.num_bytes)}, in {out / 'data'}\n"
         f"cached    {summary}\n"
         f"trained   {spec.name}, {result.epochs} epochs in {result.seconds:.0f} s: accuracy "
@@ -118,7 +116,7 @@ def run_demo(out: Path) -> None:
 
 
 def _step(number: int, what: str) -> None:
-    click.echo(f"\n[{number}/4] {what}", err=True)
+    echo(f"\n[{number}/4] {what}", err=True)
 
 
 def _held_out_prediction(cache: "Cache", data_root: Path, checkpoint: Path) -> "tuple[Prediction, str]":

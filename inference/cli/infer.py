@@ -9,7 +9,7 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
-from signprep.pipeline.cli.options import command, note_unused, reject_unused
+from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, machine_option, option, out_option
 from signprep.pipeline.runtime.machine import require_extra
@@ -154,7 +154,7 @@ def _infer_cache(
     found = predict_cache(recognizer, cache, source.split, options)
     write_results((prediction.to_dict() for prediction in found), out, single=False)
     if out is not None:
-        click.echo(f"{out}: {counted(len(cache.positions(source.split)), 'answer')}", err=True)
+        echo(f"{out}: {counted(len(cache.positions(source.split)), 'answer')}", err=True)
 
 
 def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOptions, output: InferOutput) -> None:
@@ -162,7 +162,7 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
     from signprep.inference.videos.results import write_results
     from signprep.inference.videos.run import Outcome, find_videos, video_documents
 
-    videos = find_videos([*source.inputs, *source.video_path], lambda line: click.echo(line, err=True))
+    videos = find_videos([*source.inputs, *source.video_path], lambda line: echo(line, err=True))
     if options.outputs.render is not None:
         require_render_path(options.outputs.render, Path(videos[0].path))
     if options.outputs.wanted and len(videos) > 1:
@@ -170,7 +170,7 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
     outcome = Outcome()
     write_results(video_documents(recognizer, videos, options, outcome), output.out, single=len(videos) == 1)
     for line in _told(outcome, options, output.out):
-        click.echo(line, err=True)
+        echo(line, err=True)
     if outcome.problems:
         first, *others = outcome.problems
         more = f", and {counted(len(others), 'other problem')}" if others else ""

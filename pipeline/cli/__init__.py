@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import click
 
+from signprep.pipeline.cli.options import echo
 from signprep.pipeline.errors import SignprepError, StoppedError
 
 COMMANDS = {
@@ -109,21 +110,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"signprep: error: {error.format_message()}{_named_instead(error)}", err=True)
+        echo(f"signprep: error: {error.format_message()}{_named_instead(error)}", err=True)
         if isinstance(error, click.UsageError) and error.ctx is not None:
-            click.echo(f"`{error.ctx.command_path} --help` explains it", err=True)
+            echo(f"`{error.ctx.command_path} --help` explains it", err=True)
         sys.exit(error.exit_code)
     except StoppedError as error:
-        click.echo(f"signprep: {error}", err=True)
+        echo(f"signprep: {_one_line(error)}", err=True)
         sys.exit(STOPPED_BY_KEY)
     except SignprepError as error:
-        click.echo(f"signprep: error: {error}", err=True)
+        echo(f"signprep: error: {_one_line(error)}", err=True)
         sys.exit(1)
     except click.Abort as error:
         by_key = isinstance(error.__cause__, KeyboardInterrupt)
-        click.echo("signprep: stopped" if by_key else "signprep: nothing was done", err=True)
+        echo("signprep: stopped" if by_key else "signprep: nothing was done", err=True)
         sys.exit(STOPPED_BY_KEY if by_key else 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: SignprepError) -> str:
+    """Return a message without ends of lines, which names from the data or other programs may bring in."""
+    return " ".join(str(error).splitlines())
 
 
 def spin_briefly() -> None:

@@ -21,6 +21,7 @@ from click.core import ParameterSource
 
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import Option, check_options, description_of
+from signprep.pipeline.runtime.text import printable
 
 GROUPS = (
     "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
@@ -164,6 +165,11 @@ class _Choice(click.Choice[str]):
         return super().convert(self._former.get(value, value), param, ctx)
 
 
+def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
+    """Print a text of whole lines on stdout, or on stderr, with nothing in it that steers the terminal."""
+    click.echo(printable(str(text), keep="\n\t"), err=err, nl=nl)  # noqa: TID251  (the one place)
+
+
 def option_fields(kind: type) -> Iterator[tuple[Field, Any, Option]]:
     """Yield the fields of a dataclass, and of dataclasses in it, that are options, each with its type."""
     for field, type_, described in _fields(kind):
@@ -187,7 +193,7 @@ def reject_unused(options: type | Sequence[str], goes_with: str) -> None:
 def note_unused(options: type | Sequence[str], goes_with: str) -> None:
     """Say on stderr which options were given that change nothing: old scripts may give them all."""
     for name in given(options):
-        click.echo(f"note: {name} changes nothing without {goes_with}", err=True)
+        echo(f"note: {name} changes nothing without {goes_with}", err=True)
 
 
 def given(options: type | Sequence[str]) -> list[str]:

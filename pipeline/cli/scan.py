@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from signprep.pipeline.cli.options import command
+from signprep.pipeline.cli.options import command, echo
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import REQUIRED, SampleSpec, ScanOptions, json_option, option, workers_option
 from signprep.pipeline.runtime.text import byte_size, counted
@@ -27,7 +27,7 @@ def make_sample(
     from signprep.pipeline.synthetic.dataset import render_dataset
 
     written = render_dataset(spec, out, workers=workers)
-    click.echo(f"{counted(written.num_videos, 'video')} with labels, {byte_size(written.num_bytes)}, in {out}")
+    echo(f"{counted(written.num_videos, 'video')} with labels, {byte_size(written.num_bytes)}, in {out}")
 
 
 @command("scan", "Tell what a data root holds and what is wrong with it.")
@@ -48,8 +48,7 @@ def scan(
       signprep scan --data-root aihub
       signprep scan --data-root aihub --kind WORD --deep --json > scan.json
     """
-    from rich.console import Console
-
+    from signprep.pipeline.runtime.terminal import Terminal
     from signprep.pipeline.scan.report import json_report, print_report
     from signprep.pipeline.scan.run import scanned
 
@@ -58,16 +57,16 @@ def scan(
     failing = []
     for number, (split, root) in enumerate(roots.by_split.items()):
         if split and as_json:
-            click.echo(f'{"," if number else "{"}"{split}": ', nl=False)
+            echo(f'{"," if number else "{"}"{split}": ', nl=False)
         with scanned(root, source, options) as found:
             if as_json:
                 for piece in json_report(found):
-                    click.echo(piece, nl=False)
+                    echo(piece, nl=False)
             else:
                 width = None if sys.stdout.isatty() else 100
-                print_report(found, Console(highlight=False, width=width), num_shown=num_shown)
+                print_report(found, Terminal(highlight=False, width=width), num_shown=num_shown)
             failing.append(found.num_failing)
     if as_json and "" not in roots.by_split:
-        click.echo("}")
+        echo("}")
     if strict and any(failing):
         sys.exit(1)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -17,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from signprep.pipeline.runtime.terminal import Terminal
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -43,7 +44,7 @@ def _progress(
         return
     begin, end = (TextColumn("{task.description}"), BarColumn()), TimeRemainingColumn(elapsed_when_finished=True)
     started = time.monotonic()
-    with Progress(*begin, *amounts, end, console=Console(stderr=True)) as progress:
+    with Progress(*begin, *amounts, end, console=Terminal(stderr=True)) as progress:
         task = progress.add_task(description, total=total, rate=0.0)
         yield lambda done: progress.update(task, completed=done, rate=done / max(1e-9, time.monotonic() - started))
 

@@ -1,8 +1,18 @@
-"""Numbers, lists and errors in sentences for people."""
+"""Numbers, lists and errors in sentences for people; names from data in terminals and in JSON."""
 
 import json
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
+
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200e\u200f\u2028-\u202e"
+    "\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
+"""Unicode's control and format characters, ends of lines and surrogates: they move a cursor, turn or hide the text
+around them, or cannot be encoded. U+200C and U+200D, joiners that many scripts write words with, are not of them."""
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -54,7 +64,7 @@ def first_of(names: Sequence[str], limit: int, rest: str = ", ...") -> str:
     ('a, b, ...', 'a and 2 more', 'a')
     """
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (rest.format(more) if more > 0 else "")
+    return ", ".join(map(printable, names[:limit])) + (rest.format(more) if more > 0 else "")
 
 
 def first_lines(lines: Sequence[str], limit: int) -> list[str]:
@@ -64,19 +74,38 @@ def first_lines(lines: Sequence[str], limit: int) -> list[str]:
     ['  a', '  ... and 2 more']
     """
     more = len(lines) - limit
-    return [*(f"  {line}" for line in lines[:limit]), *([f"  ... and {more} more"] if more > 0 else [])]
+    return [*(f"  {printable(line)}" for line in lines[:limit]), *([f"  ... and {more} more"] if more > 0 else [])]
 
 
-def printable(text: str) -> str:
-    """Return a name from the data without characters that move the cursor or cannot be encoded.
+def printable(text: str, *, keep: str = "") -> str:
+    """Return a text with U+FFFD for all that steers a terminal, turns text around or cannot be encoded.
 
-    >>> printable("왼쪽 \\x1b[2J")
-    '왼쪽 �[2J'
+    Everything that commands print goes through it: names come from label files, file names and others' caches. A name
+    becomes one line; of whole texts, `keep` has the ends of lines.
+
+    >>> printable("왼쪽 \\x1b[2J"), printable("one\\n\\u202etwo", keep="\\n")
+    ('왼쪽 �[2J', 'one\\n�two')
     """
-    safe = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-    return safe.encode("utf-8", "replace").decode("utf-8")
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else "\N{REPLACEMENT CHARACTER}", text)
 
 
-def json_text(document: Any, *, allow_nan: bool = True) -> str:
-    """Return a document as indented JSON with readable Korean. Raises ValueError at NaN unless it is allowed."""
-    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=allow_nan)
+def json_text(document: Any, *, indent: int | None = 2) -> str:
+    """Return a document as JSON that every reader takes, with readable Korean.
+
+    What `printable` replaces is written as an escape, so that it stays what it is; a number that is none (NaN,
+    infinity), for which JSON has no word, becomes null.
+    """
+    try:
+        text = json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_with_null(document), ensure_ascii=False, indent=indent, allow_nan=False)
+    # Outside of strings JSON has no such character but the ends of lines, which `json` escapes inside them.
+    return _UNSAFE.sub(lambda found: "\n" if found[0] == "\n" else json.dumps(found[0])[1:-1], text)
+
+
+def _with_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_null(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_null(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,6 @@ what is there, then the problems, worst first. It is written for 100 columns, an
 that miss most.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import islice
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from signprep.pipeline.runtime.text import byte_size, counted, printable, time_span
+from signprep.pipeline.runtime.text import byte_size, counted, json_text, printable, time_span
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.findings import print_finding
 from signprep.pipeline.scan.run import Scan
@@ -139,7 +138,7 @@ def json_report(scan: Scan) -> Iterator[str]:
         "severities": scan.num_by_severity(),
         "split_rule": scan.split_rule,
     }
-    yield _dumps(head)[:-1] + ',\n"tables": {'
+    yield json_text(head, indent=None)[:-1] + ',\n"tables": {'
     rows_of: dict[str, Iterable[dict[str, Any]]] = {
         "coverage": coverage(database),
         "formats": database.dicts(FORMATS),
@@ -155,7 +154,7 @@ def json_report(scan: Scan) -> Iterator[str]:
     for number, (finding, count) in enumerate(scan.found()):
         fields = asdict(finding)
         fields |= {"advice": fields.pop("cure"), "count": count}
-        yield ("," if number else "") + "\n" + _dumps(fields)[:-1] + ', "files": '
+        yield ("," if number else "") + "\n" + json_text(fields, indent=None)[:-1] + ', "files": '
         yield from _list(files_of(database, finding.kind))
         yield "}"
     yield "\n]}\n"
@@ -164,13 +163,8 @@ def json_report(scan: Scan) -> Iterator[str]:
 def _list(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
     yield "["
     for number, row in enumerate(rows):
-        yield (",\n  " if number else "\n  ") + _dumps(row)
+        yield (",\n  " if number else "\n  ") + json_text(row, indent=None)
     yield "]"
-
-
-def _dumps(value: Any) -> str:
-    # Names of files may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
-    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 SHOWN_ROWS = 8

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from signprep.pipeline.runtime.terminal import Terminal
 from signprep.training.loader import Batch
 from signprep.training.model.datamodule import ClipData
 
@@ -83,7 +83,7 @@ class EpochProgress(Callback):
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._bar = Progress(*columns, console=Terminal(stderr=True))
         self._task = self._bar.add_task("", total=None, figures="")
         self._bar.start()
 
