@@ -21,7 +21,7 @@ from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, shown
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Annotations, Problem, Segment
-from signprep.pipeline.datasets.files import hash_possible_duplicates
+from signprep.pipeline.datasets.files import UNREAD_ARCHIVE, hash_possible_duplicates
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError, CacheError
 from signprep.pipeline.runtime.machine import usable_cores
@@ -74,8 +74,8 @@ def build_from_annotations(
         AnnotationError: the data cannot be split as asked, or there is any problem with `run.strict`.
         CacheError, DecodeError: as `build` does, or the disk is too small.
     """
-    if run.strict and annotations.problems:
-        raise AnnotationError(f"{annotations.problems[0].message} (stopped by --strict)")
+    if run.strict and (grave := [problem for problem in annotations.problems if problem.kind != UNREAD_ARCHIVE]):
+        raise AnnotationError(f"{grave[0].message} (stopped by --strict)")
     if isinstance(out, str):
         check_url(out, confirm)
     if run.pool is not None:

@@ -184,7 +184,7 @@ class _Encoder:
         self._picture_height = strip.picture_height
         self._time_base = original.time_base if original.time_base.denominator <= finest else Fraction(1, finest)
         # The index in front lets a browser start at once.
-        self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        self._container = av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "+faststart"})
         rate = original.frame_rate.limit_denominator(1001)
         self._stream = cast(VideoStream, self._container.add_stream(codec, rate=rate, options=options))
         context = self._stream.codec_context

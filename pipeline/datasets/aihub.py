@@ -12,7 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from signprep.pipeline.datasets.annotations import DatasetOptions, Segment, is_video, normal_gloss, parse_name
+from signprep.pipeline.datasets.annotations import (
+    DatasetOptions,
+    Segment,
+    is_further_video,
+    is_video,
+    normal_gloss,
+    parse_name,
+)
 from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, read_bytes, walk_files
 from signprep.pipeline.errors import AnnotationError
 
@@ -63,12 +70,15 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
     videos: dict[str, FoundFile] = {}
     labels: dict[str, FoundFile] = {}
     for file in walk_files(root, on_problem, wanted=lambda name: name.endswith(LABEL_SUFFIX) or is_video(name)):
-        if file.file_name.endswith(LABEL_SUFFIX):
-            first = labels.setdefault(file.file_name.removesuffix(LABEL_SUFFIX), file)
-        else:
-            first = videos.setdefault(Path(file.file_name).stem, file)
+        is_label = file.file_name.endswith(LABEL_SUFFIX)
+        base_name = file.file_name.removesuffix(LABEL_SUFFIX) if is_label else Path(file.file_name).stem
+        files, spare = labels if is_label else videos, file
+        first = files.setdefault(base_name, file)
         if first is not file:
-            problem("same-name", file.name, f"has the same base name as {first.name}, which is taken")
+            if is_further_video(first.name) and not is_further_video(file.name):
+                files[base_name], spare = file, first
+            message = f"has the same base name as {files[base_name].name}, which is taken"
+            problem("same-name", spare.name, message)
     require_files(root, len(videos), len(labels))
     labelled = set()
     for base_name, file in sorted(labels.items()):

@@ -12,6 +12,11 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
+FURTHER_VIDEO_SUFFIXES = frozenset({
+    ".mts", ".m2ts", ".m2t", ".m2v", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".3g2", ".mxf", ".rm", ".rmvb",
+    ".divx", ".dv", ".qt", ".m4p", ".mpe", ".mp4v",
+})  # fmt: skip
+"""Videos too. Beside one of `VIDEO_SUFFIXES` with the same base name they are passed over: it was made from them."""
 
 AIHUB_NAME = re.compile(
     r"NIA_SL_(?P<item>(?:WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
@@ -84,7 +89,12 @@ class Vocabulary:
 
 def is_video(name: str) -> bool:
     """Return True for the name of a video file, by its suffix."""
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES or is_further_video(name)
+
+
+def is_further_video(name: str) -> bool:
+    """Return True for the name of a video of `FURTHER_VIDEO_SUFFIXES`."""
+    return Path(name).suffix.lower() in FURTHER_VIDEO_SUFFIXES
 
 
 def normal_gloss(text: str) -> str:

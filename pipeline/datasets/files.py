@@ -11,6 +11,7 @@ import re
 import stat
 import sys
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,11 @@ from signprep.pipeline.errors import AnnotationError
 _APPLE_DOUBLE = "._"
 """The start of the names of files that macOS writes beside others on foreign disks; they hold no video."""
 _MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
+UNREAD_ARCHIVE = "unread-archive"
+"""The kind of problem that is an archive which nobody has looked into."""
+_OTHER_ARCHIVE = re.compile(r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso)$", re.IGNORECASE)
+_LARGEST_TIME_NS = 2**63 - 1
+"""In the year 2262; a file that claims to be of a later one has this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +62,10 @@ class FoundFile:
 def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield the wanted files below an existing folder and inside its zips, in a fixed order.
 
-    `on_problem` is called with each folder, file or archive that cannot be read. `wanted` takes a file name, the last
-    part of a path, and returns True if it is of interest.
+    Links to folders are followed, behind all others; a folder that was read by another name is not read again.
+
+    `on_problem` is called with each folder, file or archive that cannot be read, or is not looked into. `wanted` takes
+    a file name, the last part of a path, and returns True if it is of interest.
     """
 
     def unreadable(path: str, message: str) -> None:
@@ -67,10 +75,9 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
         path = Path(error.filename or root).relative_to(root).as_posix()
         unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
 
-    for folder, folders, names in os.walk(root, onerror=unlisted):
-        folders[:] = sorted(name for name in folders if not name.endswith(".zarr") and not _is_hidden(name))
+    for folder, names in _walk_folders(root, unlisted):
         for name in sorted(names):
-            path = Path(folder) / name
+            path = folder / name
             relative = path.relative_to(root).as_posix()
             if name.startswith(_APPLE_DOUBLE):
                 continue
@@ -81,7 +88,10 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
                 continue
             if name.lower().endswith(".zip"):
                 yield from walk_archive(path, relative, on_problem, wanted)
-            elif wanted(name):
+            elif _OTHER_ARCHIVE.search(name):
+                message = f"{path}: is an archive that is not looked into; unpack it"
+                on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
+            elif wanted(name) or _is_broken_link(path):
                 try:
                     status = path.stat()
                 except OSError as error:
@@ -89,6 +99,26 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
                     continue
                 if stat.S_ISREG(status.st_mode):
                     yield FoundFile(name=relative, num_bytes=status.st_size)
+
+
+def _walk_folders(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each folder with the names of its files, each once, whatever links lead to it."""
+    starts, seen = deque([root]), set()
+    while starts:
+        for name, folders, names in os.walk(starts.popleft(), onerror=unlisted):
+            folder = Path(name)
+            try:
+                status = folder.stat()
+            except OSError as error:
+                unlisted(error)
+                continue
+            is_new = (status.st_dev, status.st_ino) not in seen
+            seen.add((status.st_dev, status.st_ino))
+            shown = sorted(name for name in folders if is_new and not name.endswith(".zarr") and not _is_hidden(name))
+            starts.extend(folder / name for name in shown if (folder / name).is_symlink())
+            folders[:] = [name for name in shown if not (folder / name).is_symlink()]
+            if is_new:
+                yield folder, names
 
 
 def walk_archive(
@@ -102,7 +132,13 @@ def walk_archive(
         return
     for name in sorted(archive.members):
         parts = name.split("/")
-        if not wanted(parts[-1]) or parts[-1].startswith(_APPLE_DOUBLE) or any(map(_is_hidden, parts[:-1])):
+        is_archive = name.lower().endswith(".zip") or _OTHER_ARCHIVE.search(name) is not None
+        is_passed_over = parts[-1].startswith(_APPLE_DOUBLE) or any(map(_is_hidden, parts[:-1]))
+        if is_passed_over or not (is_archive or wanted(parts[-1])):
+            continue
+        if is_archive:
+            message = f"{path}: its member {name} is an archive, which is not looked into; unpack it"
+            on_problem(Problem(kind=UNREAD_ARCHIVE, path=f"{relative}!/{name}", message=message))
             continue
         info = archive.members[name]
         if info.flag_bits & ENCRYPTED_FLAG:
@@ -227,12 +263,13 @@ class DataRoots:
         path, member = _path_on_disk(*self.locate(video))
         try:
             status = path.stat()
+            mtime_ns = min(status.st_mtime_ns, _LARGEST_TIME_NS)
             if member is None:
-                return FileStamp(status.st_size, status.st_mtime_ns)
+                return FileStamp(status.st_size, mtime_ns)
             info = open_archive(path).members.get(member)
         except (OSError, AnnotationError):
             return None
-        return FileStamp(info.file_size, status.st_mtime_ns) if info else None
+        return FileStamp(info.file_size, mtime_ns) if info else None
 
     def content_hash(self, video: str, num_bytes: int | None = None) -> str | None:
         """Return the `content_hash` of a video, or None if it cannot be read."""
@@ -271,6 +308,11 @@ def hash_possible_duplicates(roots: DataRoots, videos: Iterable[str]) -> dict[st
             by_size.setdefault(size, []).append(video)
     hashes = {video: roots.content_hash(video) for same in by_size.values() if len(same) > 1 for video in same}
     return {video: digest for video, digest in hashes.items() if digest is not None}
+
+
+def _is_broken_link(path: Path) -> bool:
+    """Return True for a link to nothing, which may mean a folder; editors' locks are such links with a dot."""
+    return path.is_symlink() and not path.exists() and not path.name.startswith(".")
 
 
 def _is_hidden(folder: str) -> bool:

@@ -21,11 +21,12 @@ from signprep.pipeline.datasets.annotations import (
     WHOLE_VIDEO_END,
     DatasetOptions,
     Segment,
+    is_further_video,
     is_video,
     normal_gloss,
     parse_name,
 )
-from signprep.pipeline.datasets.files import OnProblem, Problem, split_member, walk_files
+from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, split_member, walk_files
 from signprep.pipeline.errors import AnnotationError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
@@ -112,7 +113,7 @@ def _seconds(text: dict[str, str], column: str, otherwise: float) -> float:
 def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield a segment for each video below a folder named by its gloss. Raises AnnotationError if there is none."""
     empty = True
-    for file in walk_files(root, on_problem, wanted=is_video):
+    for file in _one_of_each_name(walk_files(root, on_problem, wanted=is_video), root, on_problem):
         name = PurePosixPath(file.name)
         if len(name.parts) < 2:
             message = f"{root / file.name}: lies in no class folder"
@@ -134,3 +135,23 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
         )
     if empty:
         raise AnnotationError(f"{root}: holds no video in a class folder; expected GLOSS/clip.mp4")
+
+
+def _one_of_each_name(files: Iterator[FoundFile], root: Path, on_problem: OnProblem) -> Iterator[FoundFile]:
+    """Yield all files but those of `FURTHER_VIDEO_SUFFIXES` that another one beside them was made from."""
+    further: list[FoundFile] = []
+    paths: set[PurePosixPath] = set()
+    for file in files:
+        if is_further_video(file.name):
+            further.append(file)
+            continue
+        paths.add(PurePosixPath(file.name).with_suffix(""))
+        yield file
+    for file in further:
+        path = PurePosixPath(file.name).with_suffix("")
+        if path in paths:
+            message = f"{root / file.name}: has the name of another video beside it, which is taken"
+            on_problem(Problem(kind="same-name", path=file.name, message=message))
+            continue
+        paths.add(path)
+        yield file

@@ -24,6 +24,7 @@ CREATE TABLE videos (
     num_bytes INTEGER,
     item TEXT, kind TEXT, source TEXT, signer TEXT, view TEXT, take TEXT NOT NULL,
     split TEXT,                      -- train, val, test: by folder or by AIHub's rule
+    further INTEGER NOT NULL,        -- 1: passed over where another video has this base name
     used INTEGER NOT NULL DEFAULT 1, -- 0: another file with this base name is taken
     probed INTEGER NOT NULL DEFAULT 0,
     codec TEXT, width INTEGER, height INTEGER, orientation TEXT,

@@ -110,7 +110,7 @@ partial-download: Unfinished downloads
     Pieces that a download has left; what they hold is not used.
     Finish or merge the download (AIHub's .part files are joined with cat).
 unread-archive: Archives that are not looked into
-    Only zip files are read in place.
+    Only zip files are read in place, and none inside another.
     Unpack them.
 same-name: Files with the base name of another
     Pairing is by base name: the first file is taken, this one is not.

@@ -23,6 +23,7 @@ from signprep.pipeline.datasets.annotations import (
     DatasetOptions,
     NameParts,
     Segment,
+    is_further_video,
     is_selected,
     is_video,
     parse_kind,
@@ -42,7 +43,6 @@ from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
 LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
 
 PARTIAL_DOWNLOAD = re.compile(r"\.(part\d*|crdownload|aria2|download|tmp)$", re.IGNORECASE)
-OTHER_ARCHIVE = re.compile(r"\.(tar|tgz|tar\.gz|7z|rar|alz|egg)$", re.IGNORECASE)
 _SPLIT_FOLDER = re.compile(
     r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val)(?:id|idation)?|(?P<test>test))(?![a-z])", re.IGNORECASE
 )
@@ -126,8 +126,7 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
     """Note the videos and labels of an AIHub root. Raises AnnotationError as `build-cache` does if there are none."""
 
     def wanted(name: str) -> bool:
-        odd = PARTIAL_DOWNLOAD.search(name) or OTHER_ARCHIVE.search(name)
-        return name.endswith(LABEL_SUFFIX) or is_video(name) or odd is not None
+        return name.endswith(LABEL_SUFFIX) or is_video(name) or PARTIAL_DOWNLOAD.search(name) is not None
 
     num_labels = num_named = num_videos = 0
     files = walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted)
@@ -147,8 +146,7 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
             if is_selected(parts, options):
                 _add_video(file.name, base_name, file.num_bytes, parts, database)
         else:
-            kind = "partial-download" if PARTIAL_DOWNLOAD.search(file.file_name) else "unread-archive"
-            database.add_problems([(kind, file.name, f"{file.num_bytes:,} bytes")])
+            database.add_problems([("partial-download", file.name, f"{file.num_bytes:,} bytes")])
     first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
     reason = f"; the first problem: {first}" if first else ""
     # Videos with names of AIHub's are worth a scan before their labels are there.
@@ -167,23 +165,24 @@ def _add_video(
     # Takes and words are compared by AIHub's kinds; other names have none.
     names = (parts.item, kind if kind in ("WORD", "SEN", "FS") else None, parts.source, parts.signer, parts.view)
     return database.execute(
-        """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (name, base_name, num_bytes, *names, parts.take, split_of_path(name)),
+        """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split, further)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (name, base_name, num_bytes, *names, parts.take, split_of_path(name), is_further_video(name)),
     ).lastrowid
 
 
 def _pair_files(database: ScanDatabase) -> None:
     """Keep the first file of each base name, as `build-cache` does."""
     database.index()
-    for table in ("videos", "labels"):
-        first = f"(SELECT MIN(id) FROM {table} WHERE base = this.base)"
+    for table, rank in (("videos", "further, id"), ("labels", "id")):
+        first = f"(SELECT id FROM {table} WHERE base = this.base ORDER BY {rank} LIMIT 1)"
         database.find(
             "same-name",
             f"""SELECT name AS path, 'has the base name of ' || (SELECT name FROM {table} WHERE id = {first})
-                || ', which is taken' AS message FROM {table} AS this WHERE id > {first}""",
+                || ', which is taken' AS message FROM {table} AS this WHERE id <> {first}""",
         )
-    database.execute("UPDATE videos AS this SET used = id = (SELECT MIN(id) FROM videos WHERE base = this.base)")
+        if table == "videos":
+            database.execute(f"UPDATE videos AS this SET used = id = {first}")
     database.execute("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
 
 
@@ -202,7 +201,7 @@ def _collect_labels(root: Path, options: DatasetOptions, workers: int, database:
             progress(done := done + len(labels))
     for name in ("base", "named_base"):
         database.execute(
-            f"UPDATE labels SET video_id = (SELECT MIN(id) FROM videos WHERE base = labels.{name})"
+            f"UPDATE labels SET video_id = (SELECT id FROM videos WHERE used AND base = labels.{name})"
             " WHERE video_id IS NULL AND readable"
         )
     database.execute("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")

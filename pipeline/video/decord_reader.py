@@ -80,7 +80,7 @@ class DecordReader:
     def _open_decord(self) -> None:
         try:
             # Native size: asked for another one, decord distorts the aspect.
-            self._reader = self._decord.VideoReader(str(self._path()), num_threads=1, fault_tol=NO_FAULTS)
+            self._reader = self._decord.VideoReader(str(self._path().absolute()), num_threads=1, fault_tol=NO_FAULTS)
             self._num_frames = len(self._reader)
         except Exception as error:
             self.close()

@@ -115,7 +115,8 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
     try:
         # Names and tags in the wild are cp949 as often as UTF-8, and never needed here.
         container = av.open(
-            str(source) if isinstance(source, Path) else FileView(source),
+            # Absolute: a relative name with a colon would be taken for a protocol.
+            str(source.absolute()) if isinstance(source, Path) else FileView(source),
             "r",
             metadata_errors="ignore",
             options={"max_pixels": str(MAX_FRAME_PIXELS)},

@@ -246,3 +246,11 @@ def test_a_lost_shard_is_told_before_a_change_makes_its_clips_vanish(root: Path,
     assert {name: stat for name, stat in files(out).items() if ".build" not in name} == before
     (out.parent / "lost").rename(shard)
     assert update(root, out).num_reused == 12 and verify_cache(out, deep=True) == []
+
+
+def test_a_video_of_a_year_that_is_too_late_is_built_and_known_again(root: Path, tmp_path: Path) -> None:
+    video = root / "video" / f"{WORD1}01_F.mp4"
+    os.utime(video, (0, 330 * 365 * 86_400))
+    out = tmp_path / "late.zarr"
+    assert update(root, out).num_failed == 0
+    assert update(root, out).num_reused == 12

@@ -61,6 +61,21 @@ def test_folders_zips_and_patterns_mean_their_videos_each_once(folder: Path) -> 
         names(folder / "leer")
 
 
+def test_names_with_colons_are_answered_and_drawn_and_archives_named(
+    checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("12:30 clip.mp4").write_bytes((folder / "b.mp4").read_bytes())
+    arguments = ["--clip-duration", 0.5, "--timeline", "--stride", 0.5, "--render", "out:1.mp4"]
+    infer(checkpoint, "--video-path", "12:30 clip.mp4", *arguments)
+    with av.open(str(tmp_path / "out:1.mp4")) as drawn:
+        assert drawn.streams.video
+    (tmp_path / "more.tar").write_bytes(b"")
+    told: list[str] = []
+    assert [video.path for video in find_videos(["."], told.append)] == ["12:30 clip.mp4", "out:1.mp4"]
+    assert told == ["more.tar: is an archive that is not looked into; unpack it"]
+
+
 def test_several_videos_are_a_list_with_an_entry_each(checkpoint: Path, folder: Path, tmp_path: Path) -> None:
     found = answered(checkpoint, "--video-path", folder, "--clip-duration", 0.5)
     assert isinstance(found, list)

@@ -87,3 +87,15 @@ def test_a_root_without_data_is_refused_with_what_was_expected(tmp_path: Path) -
     (tmp_path / "label" / "a_morpheme.json").write_text(json.dumps({"data": []}))
     with pytest.raises(AnnotationError, match=r"no usable segment.*a_morpheme"):
         read_data_root(tmp_path)
+
+
+def test_cameras_files_are_videos_but_not_beside_what_was_made_from_them(tmp_path: Path) -> None:
+    for name in ("1 raw/both.MTS", "1 raw/camera.m2ts", "2/both.mp4", "3/both.vob", "3/disc.VOB", "3/old.wmv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+        write_label(tmp_path / "label" / f"{Path(name).stem}_morpheme.json", [(0, 1, "왼쪽")])
+    found = read_data_root(tmp_path)
+    videos = ["2/both.mp4", "1 raw/camera.m2ts", "3/disc.VOB", "3/old.wmv"]
+    assert [segment.video for segment in found.segments] == videos
+    passed_over = [(problem.kind, problem.path) for problem in found.problems]
+    assert passed_over == [("same-name", "1 raw/both.MTS"), ("same-name", "3/both.vob")]

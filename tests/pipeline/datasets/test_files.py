@@ -134,3 +134,65 @@ def test_a_name_in_another_encoding_is_a_problem_that_can_be_printed(tmp_path: P
     Path(os.fsdecode(os.fsencode(tmp_path) + "/수어.txt".encode("cp949"))).write_bytes(b"")
     names, [problem] = walk(tmp_path)
     assert names == [] and "name is not UTF-8" in problem and problem.encode("utf-8")
+
+
+def test_links_to_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    for path in (root / "a" / "1.txt", root / ".hidden" / "3.txt", elsewhere / "2.txt", elsewhere / "deep" / "4.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    for link, target in {
+        root / "again": root / "a",  # the folder is read already
+        root / "a" / "loop": root,
+        root / "video": elsewhere,
+        elsewhere / "deep" / "back": elsewhere,
+        root / "kept": root / ".hidden",
+        root / "1 link.txt": elsewhere / "2.txt",
+    }.items():
+        link.symlink_to(target)
+    names, problems = walk(root)
+    assert names == ["1 link.txt", "a/1.txt", "kept/3.txt", "video/2.txt", "video/deep/4.txt"] and not problems
+    (tmp_path / "link").symlink_to(root)
+    assert walk(tmp_path / "link")[0] == names
+    for name in names:
+        assert read_bytes(root, name, 9) == b"x"
+
+
+def test_links_to_nothing_are_named_but_those_of_editors(tmp_path: Path) -> None:
+    for name in ("label", "a.txt", ".#lock"):
+        (tmp_path / name).symlink_to(tmp_path / "gone" / name)
+    (tmp_path / "self").symlink_to("self")
+    names, problems = walk(tmp_path)
+    assert not names and [message.split(":")[0].rpartition("/")[2] for message in problems] == [
+        "a.txt",
+        "label",
+        "self",
+    ]
+
+
+def test_archives_that_are_not_looked_into_are_named(tmp_path: Path) -> None:
+    inner = write_zip(tmp_path / "inner.zip", {"b.txt": b"x"}).read_bytes()
+    write_zip(tmp_path / "outer.zip", {"a.txt": b"x", "01/inner.ZIP": inner, "01/x.tar": b"", "__MACOSX/x.zip": b""})
+    for name in ("v.tar", "v.tar.gz", "v.7z", "v.RAR", "notes.md"):
+        (tmp_path / name).write_bytes(b"")
+    names, problems = walk(tmp_path)
+    assert names == ["inner.zip!/b.txt", "outer.zip!/a.txt"]
+    told = [
+        message.split(" is an archive")[0].rpartition("/")[2].strip(":")
+        for message in problems
+        if "unpack it" in message
+    ]
+    assert told == [
+        "inner.ZIP", "x.tar", "v.7z", "v.RAR", "v.tar", "v.tar.gz",
+    ]  # fmt: skip
+    assert len(problems) == 6
+
+
+@pytest.mark.parametrize("year", [1905, 1969, 2300, 2440])
+def test_a_time_of_change_fits_whatever_year_a_file_claims(tmp_path: Path, year: int) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("x")
+    mtime_ns = (year - 1970) * 365 * 86_400 * 10**9
+    os.utime(path, ns=(0, mtime_ns))
+    stamp = DataRoots.single(tmp_path).stamp("a.txt")
+    assert stamp is not None and stamp.mtime_ns == min(mtime_ns, 2**63 - 1)

@@ -99,6 +99,21 @@ def test_class_folders_are_whole_videos(tmp_path: Path) -> None:
         read_data_root(tmp_path)
 
 
+def test_in_class_folders_a_cameras_file_is_passed_over_beside_what_was_made_from_it(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for name in ("왼쪽/a.MTS", "왼쪽/a.mp4", "왼쪽/b.MTS", "왼쪽/b.flv"):
+        (store / name).parent.mkdir(parents=True, exist_ok=True)
+        (store / name).write_bytes(b"opened only when it is decoded")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "오른쪽").symlink_to(store / "왼쪽")  # a class folder that lies elsewhere
+    found = read_data_root(tmp_path / "data", DatasetOptions(layout="classes"))
+    assert [(segment.video, segment.gloss) for segment in found.segments] == [
+        ("오른쪽/a.mp4", "오른쪽"),
+        ("오른쪽/b.MTS", "오른쪽"),
+    ]
+    assert [problem.path for problem in found.problems] == ["오른쪽/a.MTS", "오른쪽/b.flv"]
+
+
 def test_two_roots_are_the_two_splits(data_root: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "val" / "video" / "x.mp4", 30, first_number=900)
     write_label(tmp_path / "val" / "label" / "x_morpheme.json", [(0.1, 0.9, "왼쪽")])

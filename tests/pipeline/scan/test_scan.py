@@ -210,8 +210,42 @@ def test_the_same_name_twice_unknown_names_and_leftovers(root: Path) -> None:
         (f"zopy/{again.name}", f"has the base name of video/{again.name}, which is taken"),
     ]
     assert [path for path, _ in found["partial-download"]] == ["원천.zip.part0"]
-    assert [path for path, _ in found["unread-archive"]] == ["라벨.tar"]
+    assert found["unread-archive"] == [("라벨.tar", "is an archive that is not looked into; unpack it")]
     assert [path for path, _ in found["unknown-name"]] == ["video/me.mp4"]
+
+
+def test_links_to_folders_are_followed(clean_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "linked"
+    root.mkdir()
+    for folder in ("video", "label"):
+        (root / folder).symlink_to(clean_root / folder)
+    (root / "loop").symlink_to(tmp_path)
+    assert scan(root) == {}
+    (root / "video").unlink()
+    (root / "video").symlink_to(tmp_path / "not mounted")
+    found = scan(root)
+    assert [path for path, _ in found["unreadable"]] == ["video"] and len(found["label-without-video"]) == 8
+
+
+def test_videos_of_cameras_are_read_and_archives_in_archives_named(root: Path) -> None:
+    video = root / "video" / f"{WORD1}01_F.mp4"
+    write_video(video.with_suffix(".MTS"), 30, first_number=900, container_format="mpegts")
+    video.unlink()
+    with zipfile.ZipFile(root / "more.zip", "w") as archive:
+        archive.writestr("01/원천.zip", b"PK")
+    found = scan(root)
+    assert sorted(found) == ["edit-list", "unread-archive"]  # transport streams begin late
+    assert [path for path, _ in found["unread-archive"]] == ["more.zip!/01/원천.zip"]
+    shutil.copy(root / "video" / f"{WORD1}01_L.mp4", video)
+    twins = scan(root)["same-name"]
+    assert twins == [(f"video/{WORD1}01_F.MTS", f"has the base name of video/{WORD1}01_F.mp4, which is taken")]
+
+
+def test_class_folders_name_archives_too(root: Path) -> None:
+    (root / "video").rename(root / "왼쪽")
+    (root / "왼쪽" / "more.tar.gz").write_bytes(b"")
+    found = scan(root, source=DatasetOptions(layout="classes"))
+    assert [path for path, _ in found["unread-archive"]] == ["왼쪽/more.tar.gz"]
 
 
 def test_zips_are_read_in_place_and_broken_ones_named(clean_root: Path, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.video.pyav_reader import open_video
+from signprep.pipeline.scan.videos import video_facts
+from signprep.pipeline.video.pyav_reader import DECODERS, open_video
 from tests.conftest import peak_mib_of_clips
 from tests.generated_videos import numbered_frame, write_video
 
@@ -86,3 +87,17 @@ def test_a_picture_that_claims_to_be_huge_takes_no_memory(tmp_path: Path) -> Non
     [clip] = extract_clips(path, [span], SPEC)
     assert isinstance(clip, DecodeError) and "bomb.avi" in str(clip)
     assert peak_mib_of_clips([path], [span]) < 250
+
+
+@pytest.mark.parametrize("name", ["12:30 clip.mp4", "a:b.mp4", "file:x.mp4", "-i.mp4", "http:x", "clip %03d.mp4"])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_relative_name_is_a_name_whatever_ffmpeg_would_make_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, decoder: str
+) -> None:
+    if decoder == "decord":
+        pytest.importorskip("decord", exc_type=ImportError)
+    write_video(tmp_path / "plain.mp4", 20).rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    [clip] = extract_clips(Path(name), [Span(0.0, 0.5)], SPEC, decoder=decoder)
+    assert isinstance(clip, Clip)
+    assert video_facts(Path(), name, Path(name).stat().st_size, deep=True).problems == []
