@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
 from tests.generated_videos import write_video
 from tests.waiting import HANG_SECONDS
+
+# A shell that starts tests in the background has them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
