@@ -5,6 +5,8 @@ how many frames a packet holds. The trade-off: only headers are read, and whatev
 time rather than a frame.
 """
 
+from typing import NamedTuple, Self
+
 import av
 
 _VOP_START = b"\x00\x00\x01\xb6"
@@ -46,42 +48,53 @@ def has_whole_frames_only(extradata: bytes | None) -> bool:
         return False
     length = int.from_bytes(extradata[6:8], "big")
     try:
-        return _frame_mbs_only(extradata[8 : 8 + length].replace(b"\x00\x00\x03", b"\x00\x00"))
+        return H264Parameters.read(extradata[8 : 8 + length]).whole_frames_only
     except IndexError:
         return False
 
 
-def _frame_mbs_only(parameters: bytes) -> bool:
-    bits = _Bits(parameters[4:])  # behind the NAL header, the profile, its constraints and the level
-    bits.exp_golomb()  # seq_parameter_set_id
-    if parameters[1] in _PROFILES_WITH_CHROMA:
-        chroma_format = bits.exp_golomb()
-        bits.skip(chroma_format == 3)
-        bits.exp_golomb()  # bit_depth_luma_minus8
-        bits.exp_golomb()  # bit_depth_chroma_minus8
-        bits.skip(1)
-        if bits.read(1):
-            for number in range(12 if chroma_format == 3 else 8):
-                if bits.read(1):
-                    _skip_scaling_list(bits, 16 if number < 6 else 64)
-    bits.exp_golomb()  # log2_max_frame_num_minus4
-    order_type = bits.exp_golomb()
-    if order_type == 0:
-        bits.exp_golomb()
-    elif order_type == 1:
-        bits.skip(1)
-        bits.exp_golomb()
-        bits.exp_golomb()
-        for _ in range(bits.exp_golomb()):
+class H264Parameters(NamedTuple):
+    """What a sequence parameter set says about the headers of its slices."""
+
+    separate_planes: bool
+    frame_number_bits: int
+    order_bits: int | None
+    """Of a picture's order of display; None where the stream does not tell it in this way."""
+    whole_frames_only: bool
+
+    @classmethod
+    def read(cls, unit: bytes) -> Self:
+        """Read a NAL unit. Raises IndexError if it ends too early. Source: ITU-T H.264, 7.3.2.1.1."""
+        bits = Bits(unit[4:])  # behind the NAL header, the profile, its constraints and the level
+        bits.exp_golomb()  # seq_parameter_set_id
+        separate_planes = False
+        if unit[1] in _PROFILES_WITH_CHROMA:
+            chroma_format = bits.exp_golomb()
+            separate_planes = chroma_format == 3 and bits.read(1) == 1
+            bits.exp_golomb()  # bit_depth_luma_minus8
+            bits.exp_golomb()  # bit_depth_chroma_minus8
+            bits.skip(1)
+            if bits.read(1):
+                for number in range(12 if chroma_format == 3 else 8):
+                    if bits.read(1):
+                        _skip_scaling_list(bits, 16 if number < 6 else 64)
+        frame_number_bits = bits.exp_golomb() + 4
+        order_type = bits.exp_golomb()
+        order_bits = bits.exp_golomb() + 4 if order_type == 0 else None
+        if order_type == 1:
+            bits.skip(1)
             bits.exp_golomb()
-    bits.exp_golomb()  # max_num_ref_frames
-    bits.skip(1)
-    bits.exp_golomb()  # pic_width_in_mbs_minus1
-    bits.exp_golomb()  # pic_height_in_map_units_minus1
-    return bits.read(1) == 1
+            bits.exp_golomb()
+            for _ in range(bits.exp_golomb()):
+                bits.exp_golomb()
+        bits.exp_golomb()  # max_num_ref_frames
+        bits.skip(1)
+        bits.exp_golomb()  # pic_width_in_mbs_minus1
+        bits.exp_golomb()  # pic_height_in_map_units_minus1
+        return cls(separate_planes, frame_number_bits, order_bits, bits.read(1) == 1)
 
 
-def _skip_scaling_list(bits: "_Bits", size: int) -> None:
+def _skip_scaling_list(bits: "Bits", size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -91,14 +104,18 @@ def _skip_scaling_list(bits: "_Bits", size: int) -> None:
         last = following or last
 
 
-class _Bits:
-    """Bits of some bytes, first bit first. Raises IndexError behind the last one."""
+class Bits:
+    """Bits of a NAL unit, first bit first, without the bytes that keep start codes out of it.
+
+    Raises IndexError behind the last one.
+    """
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
+        self._data = data.replace(b"\x00\x00\x03", b"\x00\x00")
         self._position = 0
 
     def read(self, count: int) -> int:
+        """Read a number of so many bits."""
         value = 0
         for _ in range(count):
             value = value << 1 | self._data[self._position >> 3] >> (7 - (self._position & 7)) & 1
@@ -106,6 +123,7 @@ class _Bits:
         return value
 
     def skip(self, count: int) -> None:
+        """Pass over so many bits."""
         self._position += count
 
     def exp_golomb(self) -> int:

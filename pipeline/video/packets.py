@@ -19,15 +19,22 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.pipeline.video.bitstreams import num_mpeg4_frames
+from signprep.pipeline.video.display_numbers import DisplayNumbers
 
 LOOKAHEAD_PACKETS: Final = 16
 """Packets read before one is decoded: the most frames that H.264 and HEVC may hold back for reordering."""
+
+MPEG4_B_FRAMES: Final = 3
+"""No encoder of MPEG-4 is known to put more between two others."""
 
 CUT_OFF_SECONDS: Final = 0.5
 """A container that declares so much more than it holds has been cut off; smaller differences are rounding."""
 
 DECODE_TIMES_ONLY: Final = frozenset({"avi"})
 """Containers that number their frames in decode order and know no times of presentation."""
+
+WITHOUT_LIST: Final = frozenset({"mpegts", "mpeg"})
+"""Containers that tell nowhere which frames they hold."""
 
 MAX_LATE_PLACES: Final = 2
 """More empty places behind the first frame are a frame that is held."""
@@ -81,6 +88,10 @@ class PacketQueue:
         self._latest_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._places: list[int] = []
+        # Containers with a list of frames, or a length in their head, tell by it what is missing.
+        counts = container.format.name in WITHOUT_LIST
+        codec = stream.codec_context
+        self._display = DisplayNumbers(codec.name, codec.extradata) if counts else None
         self.packets_read = 0
         self.cut: str | None = None
         """The reason why the file ends too early, once that is known."""
@@ -229,6 +240,8 @@ class PacketQueue:
                 self._last_dts = packet.dts
                 if self._has_place(packet):
                     self._places.append(packet.dts)
+            if self._display is not None:
+                self._display.add(packet)
             if packet.pts is not None:
                 self._latest_pts.append(packet.pts)
                 if not packet.is_discard:
@@ -290,16 +303,19 @@ class PacketQueue:
         return None
 
     def _has_hole(self, last_dts: int) -> bool:
-        """Return True if the frames that are shown after the last dts have a gap, in which frames after the cut belong.
+        """Return True if among the frames that are shown after the last dts one is missing, which came after a cut.
 
-        A decoder holds back 16 frames at most: a gap that is longer is a frame that is held.
+        Where the frames do not tell, a gap is taken for one, unless it is longer than the frames that may be missing.
         """
+        if self._display is not None and (is_missing := self._display.lacks_one_after(last_dts)) is not None:
+            return is_missing
         starts = np.sort(np.array(self._latest_pts, np.int64))
         if len(starts) < 3:
             return False
         gaps = np.diff(starts)
         usual, late = np.median(gaps), gaps[starts[1:] > last_dts]
-        return bool(((late > 1.5 * usual) & (late < (LOOKAHEAD_PACKETS + 1.5) * usual)).any())
+        most = MPEG4_B_FRAMES if self._stream.codec_context.name == "mpeg4" else LOOKAHEAD_PACKETS
+        return bool(((late > 1.5 * usual) & (late < (most + 1.5) * usual)).any())
 
 
 def is_whole(source: Path | BinaryIO) -> bool | None:

@@ -35,7 +35,18 @@ CODECS: dict[str, tuple[str, dict[str, str]]] = {
     "mjpeg": ("mjpeg", {"q": "2"}),
 }  # fmt: skip
 
-TIMINGS = ("constant", "variable", "offset", "edit list", "held last", "one frame", "equal times", "gap", "late last")
+TIMINGS = (
+    "constant",
+    "variable",
+    "offset",
+    "edit list",
+    "held last",
+    "one frame",
+    "equal times",
+    "gap",
+    "late last",
+    "late by 5",
+)
 
 RATE = 30
 NUM_FRAMES = 40
@@ -94,6 +105,8 @@ def times_of(timing: str) -> list[float]:
         steps[20] = 3.0
     elif timing == "late last":
         steps[-1] = 3.0
+    elif timing == "late by 5":
+        steps[-1] = 5 * FRAME_SECONDS
     times = [1.0 if timing == "offset" else 0.0]
     for step in steps:
         times.append(times[-1] + step)
@@ -116,7 +129,7 @@ def write_kind(folder: Path, kind: Kind) -> Written:
         raise RefusedError("the container begins at 0")
     if kind.timing == "one frame" and kind.container == "ts" and kind.codec in ("mpeg1", "mpeg2 B"):
         raise RefusedError("FFmpeg takes a file as short as this for a bare stream")
-    if kind.timing in ("variable", "gap", "late last") and kind.container in ("mpg", "vob"):
+    if kind.timing in ("variable", "gap", "late last", "late by 5") and kind.container in ("mpg", "vob"):
         raise RefusedError("program streams tell the time of some frames only: their rate is constant")
     suffix, muxer = CONTAINERS[kind.container]
     codec, options = CODECS[kind.codec]
@@ -127,7 +140,7 @@ def write_kind(folder: Path, kind: Kind) -> Written:
     except (av.error.FFmpegError, ValueError) as error:
         raise RefusedError(str(error)) from error
     late = any(packet.pts != packet.dts for packet in packets[0])
-    if late and kind.container in DECODE_TIMES_ONLY and kind.timing in ("variable", "gap", "late last"):
+    if late and kind.container in DECODE_TIMES_ONLY and kind.timing in ("variable", "gap", "late last", "late by 5"):
         raise RefusedError("where only decode times are kept, steps between reordered frames are lost")
     if kind.timing == "equal times" and late:
         raise RefusedError("equal times are made of frames that are not reordered")

@@ -142,6 +142,47 @@ def test_a_recording_that_begins_within_a_group_of_pictures_is_served_from_its_f
     assert shown == sorted(shown) and shown[0] >= 30
 
 
+TRANSPORT_STREAMS = {
+    "h264": ("libx264", {"x264-params": "keyint=250:bframes=3:b-pyramid=normal:scenecut=0", "crf": "18"}),
+    "h264 open": ("libx264", {"x264-params": "keyint=12:bframes=2:open-gop=1:scenecut=0", "crf": "18"}),
+    "h264 interlaced": ("libx264", {"x264-params": "keyint=30:bframes=2:interlaced=1", "crf": "18"}),
+    "hevc open": ("libx265", {"x265-params": "log-level=none:keyint=10:open-gop=1", "crf": "18"}),
+    "mpeg2": ("mpeg2video", {"bf": "2", "g": "12", "b": "2M"}),
+}
+
+
+@pytest.mark.parametrize("codec", TRANSPORT_STREAMS)
+def test_in_a_transport_stream_a_last_frame_that_comes_late_is_no_cut(tmp_path: Path, codec: str) -> None:
+    encoder, options = TRANSPORT_STREAMS[codec]
+    for num_frames in (8, 23, 40):
+        for late in (1, 2, 3, 9, 17, 40):
+            seconds = [number / 30 for number in range(num_frames - 1)]
+            seconds.append(seconds[-1] + late / 30)
+            path = write_video(tmp_path / "a.ts", num_frames, codec=encoder, options=options, timestamps=seconds)
+            with open_video(path) as reader:
+                assert reader.duration_seconds >= seconds[-1], (num_frames, late)
+    assert every_number(path, num_frames - 1) == list(range(num_frames - 1))
+
+
+@pytest.mark.parametrize("codec", TRANSPORT_STREAMS)
+def test_a_transport_stream_that_is_cut_between_packets_ends_where_a_frame_is_missing(
+    tmp_path: Path, codec: str
+) -> None:
+    encoder, options = TRANSPORT_STREAMS[codec]
+    whole = write_video(tmp_path / "whole.ts", 40, codec=encoder, options=options)
+    with av.open(str(whole)) as container:
+        starts = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+    for num_packets in range(5, 40):
+        path = remuxed(whole, tmp_path / "cut.ts", lambda number, packet: iter([packet] * (number < num_packets)))  # noqa: B023
+        first_missing = next(n for n, start in enumerate(sorted(starts)) if start not in starts[:num_packets])
+        with open_video(path) as reader:
+            if first_missing < num_packets:
+                with pytest.raises(DecodeError, match="frames are missing before its end"):
+                    _ = reader.duration_seconds
+            else:
+                assert reader.duration_seconds == pytest.approx(num_packets / 30, abs=0.04)
+
+
 def test_of_two_recordings_joined_the_first_is_served_and_the_rest_is_named(tmp_path: Path) -> None:
     first, second = (write_video(tmp_path / f"{n}.ts", 60, first_number=100 * n) for n in (1, 2))
     joined = tmp_path / "joined.ts"
