@@ -5,17 +5,19 @@ count, since the folders of different downloads contradict each other.
 """
 
 import json
-import math
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from signprep.pipeline.datasets.annotations import (
     DatasetOptions,
     Segment,
+    decoded,
+    finite_number,
     is_further_video,
+    is_text,
     is_video,
     normal_gloss,
     parse_name,
@@ -36,6 +38,8 @@ class EmptyLabelError(AnnotationError):
 class Annotation:
     """One annotated span as a label file has it, not yet checked against its video."""
 
+    number: int
+    """Its place in the label's list `data`."""
     start_seconds: float
     end_seconds: float
     written_glosses: tuple[str, ...]
@@ -54,11 +58,14 @@ class LabelFile:
     annotations: tuple[Annotation, ...]
     video_name: str | None = None
     duration_seconds: float | None = None
+    problems: tuple[str, ...] = ()
+    """Parts of the label that are of no use, in words."""
 
     @property
     def video_base_name(self) -> str | None:
         """The base name of the video that the label names, NFC."""
-        return Path(unicodedata.normalize("NFC", self.video_name)).stem if self.video_name else None
+        name = unicodedata.normalize("NFC", self.video_name or "").replace("\\", "/")
+        return PurePosixPath(name).stem or None
 
 
 def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
@@ -88,17 +95,20 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
         except AnnotationError as error:
             on_problem(Problem(kind="label-unreadable", path=file.name, message=str(error)))
             continue
+        for message in label.problems:
+            problem("label-incomplete", file.name, message)
         paired = next((name for name in (base_name, label.video_base_name) if name in videos), None)
         if paired is None:
             problem("label-without-video", file.name, f"there is no video named {base_name}")
             continue
         labelled.add(paired)
-        for number, annotation in enumerate(label.annotations):
+        for annotation in label.annotations:
             start_seconds, end_seconds = annotation.start_seconds, annotation.end_seconds
             if 0 <= start_seconds < end_seconds:
-                yield from _segments(annotation, number, paired, videos[paired].name, options)
+                yield from _segments(annotation, paired, videos[paired].name, options)
             else:
-                problem("segment-inverted", file.name, f"segment {number} runs from {start_seconds} to {end_seconds} s")
+                message = f"segment {annotation.number} runs from {start_seconds} to {end_seconds} s"
+                problem("segment-inverted", file.name, message)
     for base_name in sorted(videos.keys() - labelled):
         problem("video-without-label", videos[base_name].name, f"has no label *{LABEL_SUFFIX}")
 
@@ -114,13 +124,11 @@ def require_files(root: Path, num_videos: int, num_labels: int, reason: str = ""
         )
 
 
-def _segments(
-    annotation: Annotation, number: int, base_name: str, video: str, options: DatasetOptions
-) -> Iterator[Segment]:
+def _segments(annotation: Annotation, base_name: str, video: str, options: DatasetOptions) -> Iterator[Segment]:
     """Yield the segments of one annotation: one for each gloss that the options take."""
     for place, gloss in enumerate(taken_glosses(annotation.glosses, options.attributes)):
         yield Segment(
-            segment_id=f"{base_name}#{number}" + (f".{place}" if place else ""),
+            segment_id=f"{base_name}#{annotation.number}" + (f".{place}" if place else ""),
             video=video,
             start_seconds=annotation.start_seconds,
             end_seconds=annotation.end_seconds,
@@ -135,41 +143,79 @@ def taken_glosses(glosses: tuple[str, ...], attributes: str) -> tuple[str, ...]:
 
 
 def read_label(data: bytes, path: str) -> LabelFile:
-    """Parse one morpheme JSON.
+    """Parse one morpheme JSON. A value that is of no use costs itself, an annotation without gloss or times itself.
 
-    Raises AnnotationError if it is no JSON or not of AIHub's form, EmptyLabelError if it has no segments; the message
-    starts with `path`.
+    Raises AnnotationError if it is no JSON, not of AIHub's form or has no usable annotation, EmptyLabelError if it has
+    no segments; the message starts with `path`.
     """
     try:
-        document = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: is not UTF-8 ({error})") from error
+        document = json.loads(decoded(data), parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: is no valid JSON ({error})") from error
-    annotations = document.get("data") if isinstance(document, dict) else None
-    if not isinstance(annotations, list):
+    entries = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
         raise AnnotationError(f"{path}: has no list `data`; expected AIHub's metaData and data")
-    if not annotations:
+    if not entries:
         raise EmptyLabelError(f"{path}: its list `data` is empty")
+    problems: list[str] = []
+    found = [_annotation(number, entry, problems) for number, entry in enumerate(entries)]
+    annotations = tuple(annotation for annotation in found if annotation is not None)
+    if not annotations:
+        raise AnnotationError(f"{path}: {problems[0]}")
     metadata = document.get("metaData")
     metadata = metadata if isinstance(metadata, dict) else {}
     name, duration = metadata.get("name"), metadata.get("duration")
+    if name is not None and not (isinstance(name, str) and is_text(name)):
+        problems.append(f"metaData.name is {_shown(name)}, no file name")
+        name = None
+    try:
+        duration = None if duration is None else _seconds(duration)
+    except (TypeError, ValueError):
+        problems.append(f"metaData.duration is {_shown(duration)}, no number of seconds")
+        duration = None
     return LabelFile(
-        annotations=tuple(_annotation(path, number, entry) for number, entry in enumerate(annotations)),
-        video_name=name if isinstance(name, str) else None,
-        duration_seconds=float(duration) if isinstance(duration, int | float) and math.isfinite(duration) else None,
+        annotations=annotations, video_name=name, duration_seconds=duration, problems=tuple(dict.fromkeys(problems))
     )
 
 
-def _annotation(path: str, number: int, entry: Any) -> Annotation:
+def _annotation(number: int, entry: Any, problems: list[str]) -> Annotation | None:
+    """Return an annotation, or None if it is of no use; what is wrong is added to `problems`."""
     try:
-        start_seconds, end_seconds = float(entry["start"]), float(entry["end"])
-        names = [attribute["name"] for attribute in entry["attributes"]]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise AnnotationError(
-            f"{path}: annotation {number} is not of the form {{start, end, attributes: [{{name}}]}} ({error!r})"
-        ) from error
-    glosses = tuple(name for name in names if isinstance(name, str) and name.strip())
-    if not glosses or not math.isfinite(start_seconds + end_seconds):
-        raise AnnotationError(f"{path}: annotation {number} has no gloss or no finite times")
-    return Annotation(start_seconds=start_seconds, end_seconds=end_seconds, written_glosses=glosses)
+        start_seconds, end_seconds, attributes = _seconds(entry["start"]), _seconds(entry["end"]), entry["attributes"]
+        if not isinstance(attributes, list):
+            raise TypeError(f"attributes is {_shown(attributes)}")
+    except (KeyError, TypeError, ValueError) as error:
+        form = "{start, end, attributes: [{name}]} with finite times"
+        problems.append(f"annotation {number} is not of the form {form} ({_shown(error)})")
+        return None
+    glosses: list[str] = []
+    for attribute in attributes:
+        name = attribute.get("name") if isinstance(attribute, dict) else attribute
+        if type(name) is int and isinstance(attribute, dict):
+            name = str(name)  # a sign for a number
+        if isinstance(name, str) and isinstance(attribute, dict) and is_text(name):
+            glosses += [name] if name.strip() else []
+        elif name is not None:
+            problems.append(f"annotation {number} has the gloss {_shown(name)}, which is no text")
+    if not glosses:
+        problems.append(f"annotation {number} has no gloss")
+        return None
+    return Annotation(
+        number=number, start_seconds=start_seconds, end_seconds=end_seconds, written_glosses=tuple(glosses)
+    )
+
+
+def _seconds(value: Any) -> float:
+    """Return a time of a label. Raises TypeError or ValueError unless it is a finite number, or one in quotes."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no number")
+    return finite_number(value)
+
+
+def _integer(digits: str) -> float:
+    """Return an integer of JSON; one that is larger than any float is infinite, where `int` raises or takes minutes."""
+    return int(digits) if len(digits) < 30 else float(digits)
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]

@@ -1,5 +1,7 @@
 """Types and options that all readers of data sets share: filters, names of files, glosses, and the result."""
 
+import codecs
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -102,13 +104,51 @@ def normal_gloss(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
 
 
+_NO_CHARACTER = re.compile("[\ud800-\udfff]")
+"""A lone surrogate, which stands for bytes of another encoding, or was written as an escape into JSON."""
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of a file in UTF-8, UTF-16 or cp949, whichever fits: Excel and Windows in Korea write all three.
+
+    Bytes that fit none become lone surrogates, so that they cost only the value that they are part of: `is_text`.
+
+    >>> decoded("왼쪽".encode("cp949")), decoded("왼쪽".encode("utf-16")), decoded("왼쪽".encode("utf-8-sig"))
+    ('왼쪽', '왼쪽', '왼쪽')
+    """
+    # JSON and the header of a table begin with an ASCII character.
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:2]:
+        is_big = data.startswith((codecs.BOM_UTF16_BE, b"\0"))
+        whole = data[: len(data) // 2 * 2]
+        return whole.decode("utf-16-be" if is_big else "utf-16-le", "surrogatepass").removeprefix("\ufeff")
+    text = data.decode("utf-8-sig", "surrogateescape")
+    if is_text(text):
+        return text
+    # One wrong byte in UTF-8 makes no other encoding of it.
+    return min((text, data.decode("cp949", "surrogateescape")), key=lambda text: len(_NO_CHARACTER.findall(text)))
+
+
+def is_text(text: str) -> bool:
+    """Return True for text without lone surrogates, which no file in UTF-8 can hold."""
+    return text.isascii() or _NO_CHARACTER.search(text) is None
+
+
+def finite_number(value: Any) -> float:
+    """Return a number, or one that is written as text. Raises TypeError or ValueError if it is none or not finite."""
+    # float takes the underscores of Python's own numbers.
+    number = math.nan if isinstance(value, str) and "_" in value else float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{str(value)[:40]!r} is no finite number")
+    return number
+
+
 def read_gloss_file(path: Path) -> frozenset[str]:
-    """Return the glosses of a text file, one a line, UTF-8. Raises AnnotationError if there are none."""
+    """Return the glosses of a text file, one a line. Raises AnnotationError if there are none."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = decoded(path.read_bytes()).splitlines()
+    except OSError as error:
         raise AnnotationError(f"{path}: cannot be read as a list of glosses ({error})") from error
-    glosses = frozenset(normal_gloss(line) for line in lines if line.strip())
+    glosses = frozenset(normal_gloss(line) for line in lines if line.strip() and is_text(line))
     if not glosses:
         raise AnnotationError(f"{path}: lists no gloss; expected one a line")
     return glosses

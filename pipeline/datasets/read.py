@@ -23,7 +23,8 @@ from signprep.pipeline.datasets.annotations import (
     selected,
 )
 from signprep.pipeline.datasets.files import DataRoots, OnProblem, Problem
-from signprep.pipeline.datasets.generic import TABLE_SUFFIXES, class_folder_segments, table_segments
+from signprep.pipeline.datasets.generic import class_folder_segments
+from signprep.pipeline.datasets.tables import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of
 
@@ -34,7 +35,8 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
     Raises AnnotationError if there is nothing at this path, or a file that is no table.
     """
     if not root.exists():
-        raise AnnotationError(f"{root}: there is no such data root; expected a folder with video/ and label/ in it")
+        expected = "a table" if root.suffix.lower() in TABLE_SUFFIXES else "a folder with video/ and label/ in it"
+        raise AnnotationError(f"{root}: there is no such data root; expected {expected}")
     if root.is_file():
         if options.layout in ("auto", "table") and root.suffix.lower() in TABLE_SUFFIXES:
             return "table"

@@ -74,7 +74,9 @@ class ScanDatabase(sqlite3.Connection):
 
     def add_problems(self, problems: Iterable[Row]) -> None:
         """Add (kind, path, message) rows."""
-        self.executemany("INSERT INTO problems VALUES (?, ?, ?)", problems)
+        # A root's name may hold bytes that are no UTF-8, which Python keeps as lone surrogates.
+        rows = ([str(text).encode("utf-8", "backslashreplace").decode() for text in row] for row in problems)
+        self.executemany("INSERT INTO problems VALUES (?, ?, ?)", rows)
 
     def find(self, kind: str, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
         """Add a problem for each (path, message) row of a query."""

@@ -77,8 +77,11 @@ video-without-label: Videos without a label
     No label file has the video's base name. Often the archive with the labels was not downloaded.
     Download the missing labels, or fix the names.
 label-unreadable: Labels that cannot be read
-    Not UTF-8, no JSON, or not of AIHub's form: none of its segments is used.
+    No JSON, or not of AIHub's form: none of its segments is used.
     Download the file again, or correct it in an editor.
+label-incomplete: Labels of which a part cannot be read
+    A time, a gloss or a value of metaData means nothing: its segment or value is left out, the rest is used.
+    Correct the file in an editor.
 label-empty: Labels without a segment
     The file is well formed, but its list of segments is empty.
     Annotate the video, or leave it out.

@@ -198,6 +198,10 @@ _TIME_AND_SIZE: Columns = {
 def print_report(scan: Scan, console: Console, *, num_shown: int) -> None:
     """Print the whole report, with up to `num_shown` files of each kind of problem."""
     _print_overview(scan, console)
+    if scan.layout == "table" and not scan.database.value("SELECT COUNT(*) FROM videos"):
+        # Nothing but its rows' problems is worth reading.
+        _print_problems(scan, console, num_shown)
+        return
     _print_coverage(scan, console)
     _print_signers(scan, console)
     _print_words(scan, console)
@@ -220,7 +224,9 @@ def _print_overview(scan: Scan, console: Console) -> None:
         f"{counted(totals['videos'], 'video')} ({time}{byte_size(totals['bytes'])}), {labels}{segments} of {glosses}, "
         f"{counted(totals['signers'], 'signer')}"
     )
-    if not totals["videos"]:
+    if not totals["videos"] and scan.layout == "table":
+        console.print("None of its rows makes a segment.")
+    elif not totals["videos"]:
         console.print("There is no video in it: is it the folder that holds video/ and label/, or a part of it?")
     probed = totals["probed_videos"]
     if scan.options.probe == "none":

@@ -227,8 +227,9 @@ def read_labels(root: Path, files: list[tuple[int, str]], attributes: str) -> tu
             labels.append((None, None, False, label_id))
             continue
         labels.append((label.video_base_name, label.duration_seconds, True, label_id))
-        for number, annotation in enumerate(label.annotations):
-            glosses = annotation.glosses
+        problems += [("label-incomplete", name, message) for message in label.problems]
+        for annotation in label.annotations:
+            number, glosses = annotation.number, annotation.glosses
             if len(glosses) > 1:
                 problems.append(("several-attributes", name, f"segment {number}: {', '.join(glosses)}"))
             span = annotation.start_seconds, annotation.end_seconds

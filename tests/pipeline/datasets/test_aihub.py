@@ -1,12 +1,18 @@
 import json
+import math
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from signprep.pipeline.datasets.annotations import NameParts, parse_name
+from signprep.pipeline.datasets.aihub import read_label
+from signprep.pipeline.datasets.annotations import NameParts, normal_gloss, parse_name
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
 from tests.conftest import write_label
+from tests.pipeline.scan.scanning import scan
 
 
 def touch_video(root: Path, name: str) -> None:
@@ -99,3 +105,153 @@ def test_cameras_files_are_videos_but_not_beside_what_was_made_from_them(tmp_pat
     assert [segment.video for segment in found.segments] == videos
     passed_over = [(problem.kind, problem.path) for problem in found.problems]
     assert passed_over == [("same-name", "1 raw/both.MTS"), ("same-name", "3/both.vob")]
+
+
+def lossy(document: object) -> bytes:
+    return json.dumps(document, ensure_ascii=True).encode()
+
+
+GOOD = {"start": 0.5, "end": 1.5, "attributes": [{"name": "위"}]}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"start": 0.5, "end": 1.5, "attributes": [{"name": "\ud800x"}]}, r"annotation 0 has the gloss '\ud800x'"),
+        ({"start": 0.5, "end": 1.5, "attributes": [{"name": True}]}, "annotation 0 has the gloss True"),
+        ({"start": 0.5, "end": 1.5, "attributes": [{"name": [["위"]]}]}, "annotation 0 has the gloss [['위']]"),
+        ({"start": 0.5, "end": 1.5, "attributes": [[[]], "위"]}, "annotation 0 has the gloss [[]]"),
+        ({"start": 0.5, "end": 1.5, "attributes": [{"name": " "}, {"name": None}, {}]}, "annotation 0 has no gloss"),
+        ({"start": 0.5, "end": 1.5, "attributes": []}, "annotation 0 has no gloss"),
+        ({"start": 0.5, "end": 1.5, "attributes": {"name": "위"}}, "annotation 0 is not of the form"),
+        ({"start": 10**400, "end": 1.5, "attributes": [{"name": "위"}]}, "annotation 0 is not of the form"),
+        ({"start": 0.5, "end": "9" * 400, "attributes": [{"name": "위"}]}, "annotation 0 is not of the form"),
+        ({"start": True, "end": 1.5, "attributes": [{"name": "위"}]}, "annotation 0 is not of the form"),
+        ({"start": 0.5, "end": [1.5], "attributes": [{"name": "위"}]}, "annotation 0 is not of the form"),
+        ({"start": 0.5, "end": 1.5}, "annotation 0 is not of the form"),
+        (["start", "end"], "annotation 0 is not of the form"),
+        (None, "annotation 0 is not of the form"),
+    ],
+)
+def test_a_bad_segment_of_a_label_costs_no_other(tmp_path: Path, bad: object, message: str) -> None:
+    touch_video(tmp_path, "a")
+    path = tmp_path / "label" / "a_morpheme.json"
+    path.parent.mkdir()
+    path.write_bytes(lossy({"data": [bad, GOOD]}))
+    found = read_data_root(tmp_path)
+    assert [(s.segment_id, s.gloss) for s in found.segments] == [("a#1", "위")]
+    assert {(p.kind, p.path) for p in found.problems} == {("label-incomplete", "label/a_morpheme.json")}
+    assert message in found.problems[0].message and len(found.problems[0].message) < 400
+    assert {kind for kind in scan(tmp_path, probe="none") if kind.startswith("label")} == {"label-incomplete"}
+    path.write_bytes(lossy({"data": [bad]}))
+    [(_, told)] = scan(tmp_path, probe="none")["label-unreadable"]
+    assert message in told
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"duration": 10**400}, "metaData.duration is inf, no number"),
+        ({"duration": 10**5000}, "metaData.duration is inf, no number"),
+        ({"duration": "long"}, "metaData.duration is 'long', no number"),
+        ({"duration": False}, "metaData.duration is False, no number"),
+        ({"name": "\ud800.mp4"}, r"metaData.name is '\ud800.mp4', no file name"),
+        ({"name": ["a.mp4"]}, "metaData.name is ['a.mp4'], no file name"),
+    ],
+)
+def test_a_value_of_the_metadata_that_means_nothing_is_told_and_costs_no_segment(
+    tmp_path: Path, metadata: dict[str, object], message: str
+) -> None:
+    touch_video(tmp_path, "a")
+    path = tmp_path / "label" / "a_morpheme.json"
+    path.parent.mkdir()
+    digits = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    path.write_bytes(lossy({"metaData": metadata, "data": [GOOD]}))
+    sys.set_int_max_str_digits(digits)
+    found = read_data_root(tmp_path)
+    assert len(found.segments) == 1 and [message in p.message for p in found.problems] == [True]
+    [(_, told)] = scan(tmp_path, probe="none")["label-incomplete"]
+    assert message in told
+
+
+def test_a_number_is_a_gloss_and_a_good_gloss_beside_a_bad_one_stays(tmp_path: Path) -> None:
+    label = read_label(lossy({"data": [{"start": "0.5", "end": 1, "attributes": [{"name": 7}, {"name": 7.5}]}]}), "x")
+    [annotation] = label.annotations
+    assert (annotation.start_seconds, annotation.glosses) == (0.5, ("7",))
+    assert label.problems == ("annotation 0 has the gloss 7.5, which is no text",)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "video/a.mp4", "D:\\video\\a.mp4"])
+def test_a_label_names_its_video_by_any_path(name: str) -> None:
+    assert read_label(lossy({"metaData": {"name": name}, "data": [GOOD]}), "x").video_base_name == "a"
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-16-be", "utf-8-sig"])
+def test_labels_in_other_encodings_are_read(encoding: str) -> None:
+    text = json.dumps({"metaData": {"name": "왼쪽.mp4"}, "data": [GOOD]}, ensure_ascii=False)
+    label = read_label(text.encode(encoding), "x")
+    assert (label.video_base_name, label.annotations[0].glosses) == ("왼쪽", ("위",))
+    assert label.problems == ()
+
+
+# Any JSON, and values that labels have in their places.
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(10**300, 10**310) | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+TIMES = st.floats(0, 100) | st.integers(0, 100) | st.sampled_from(["1.5", "NaN", "1_0", ""]) | VALUES
+NAMES = st.sampled_from(["위", " 아래 ", "", 3, None, "\udc00"]) | VALUES
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "start": TIMES,
+        "end": TIMES,
+        "attributes": st.lists(st.fixed_dictionaries({"name": NAMES}) | VALUES, max_size=3) | VALUES,
+    },
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {"data": st.lists(ENTRIES | VALUES, max_size=5) | VALUES},
+    optional={"metaData": st.fixed_dictionaries({}, optional={"name": NAMES, "duration": TIMES}) | VALUES},
+)
+
+
+def time_of(value: object) -> float | None:
+    """Return what documentation calls a time: a finite number, or one in quotes."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or "_" in str(value):
+        return None
+    try:
+        return float(value) if math.isfinite(float(value)) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def gloss_of(attribute: object) -> str | None:
+    name = attribute.get("name") if isinstance(attribute, dict) else None
+    name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+    good = isinstance(name, str) and name.strip() and not any(0xD800 <= ord(letter) < 0xE000 for letter in name)
+    return normal_gloss(name) if good else None
+
+
+@given(DOCUMENTS | VALUES, st.sampled_from(["ascii", "utf-8", "utf-16", "utf-8-sig"]))
+@settings(max_examples=400, deadline=None)
+def test_any_json_gives_the_segments_that_pythons_json_finds_in_it(document: object, encoding: str) -> None:
+    text = json.dumps(document, ensure_ascii=encoding == "ascii")
+    document = json.loads(text)
+    entries = document.get("data") if isinstance(document, dict) else None
+    expected = []
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        attributes = entry.get("attributes") if isinstance(entry, dict) else None
+        glosses = [gloss for a in attributes if (gloss := gloss_of(a))] if isinstance(attributes, list) else []
+        times = [time_of(entry.get(name)) for name in ("start", "end")] if glosses else [None]
+        if None not in times:
+            expected.append((number, *times, *glosses))
+    try:
+        label = read_label(text.encode(encoding, "surrogatepass"), "x.json")
+    except AnnotationError as error:
+        assert expected == [] and str(error).startswith("x.json: ") and str(error).encode("utf-8")
+        return
+    found = [(a.number, a.start_seconds, a.end_seconds, *a.glosses) for a in label.annotations]
+    assert found == expected
+    assert all(problem.encode("utf-8") and len(problem) < 300 for problem in label.problems)

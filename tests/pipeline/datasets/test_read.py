@@ -221,10 +221,12 @@ def test_a_table_that_does_not_read_or_names_a_strange_split_is_told(tmp_path: P
     with pytest.raises(AnnotationError, match="cannot be read as a table"):
         read_data_root(tmp_path / "t.parquet")
     write_video(tmp_path / "a.mp4", 10)
-    (tmp_path / "t.csv").write_text("video,start,end,gloss,split\na.mp4,,,위,dev\na.mp4,,,,train\na.mp4,,,위,train\n")
+    (tmp_path / "t.csv").write_text(
+        "video,start,end,gloss,split\na.mp4,,,위,held-out\na.mp4,,,,train\na.mp4,,,위,train\n"
+    )
     found = read_data_root(tmp_path / "t.csv")
     assert len(found.segments) == 1
-    assert "split 'dev' is none of train, val, test" in found.problems[0].message
+    assert "split 'held-out' is none of train, val, test" in found.problems[0].message
     assert "has no video or no gloss" in found.problems[1].message
 
 
