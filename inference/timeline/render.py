@@ -26,8 +26,20 @@ from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.strip import TimelineStrip, split_planes
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
-from signprep.pipeline.video.demux import open_stream, packet_times, video_name, whole_duration_seconds
-from signprep.pipeline.video.preprocess import DisplayMatrices, filter_graph, orientation_filters
+from signprep.pipeline.video.demux import (
+    SQUARE,
+    open_stream,
+    packet_times,
+    pixel_aspect_of,
+    video_name,
+    whole_duration_seconds,
+)
+from signprep.pipeline.video.preprocess import (
+    DisplayMatrices,
+    clear_unknown_tags,
+    filter_graph,
+    orientation_filters,
+)
 from signprep.pipeline.video.presentation_order import ShownFrame
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -36,6 +48,10 @@ ENCODERS: tuple[tuple[str, dict[str, str], int], ...] = (
     ("mpeg4", {"b": "8M"}, 60_000),
 )
 """Name, options and finest time base. The first that PyAV has is taken: H.264, or MPEG-4, which every FFmpeg has."""
+
+
+SAME_COLOURS = "in_range=limited:out_range=limited:in_color_matrix=bt709:out_color_matrix=bt709"
+"""Has FFmpeg scale planes of any range and matrix without a conversion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +67,7 @@ class _Original(NamedTuple):
     name: str
     time_base: Fraction
     frame_rate: Fraction
-    pixel_aspect: Fraction | None
+    pixel_aspect: Fraction
     has_sound: bool
 
 
@@ -83,10 +99,10 @@ def render_timeline(
     name = video_name(video, name)
     original = _original(video, name)
     times = packet_times(video, name)
-    upright = _UprightFrames(name)
+    upright = _UprightFrames(name, original.pixel_aspect)
     with closing(_frames(video, name, times.starts_ns / 1e9)) as frames:
         first = next(frames)
-        picture, turned = upright(first.frame)
+        picture = upright(first.frame)
         strip = TimelineStrip(
             segments,
             duration_seconds=whole_duration_seconds(times, name),
@@ -96,10 +112,10 @@ def render_timeline(
         )
         with (
             atomic_write(out) as beside,
-            closing(_Encoder(beside, original, first.frame, strip, turned=turned)) as encoder,
+            closing(_Encoder(beside, original, first.frame, strip)) as encoder,
         ):
             for num_frames, shown in enumerate(chain([first], frames), start=1):
-                encoder.add(upright(shown.frame)[0], shown)
+                encoder.add(upright(shown.frame), shown)
                 progress(num_frames, len(times.starts_ns))
             encoder.finish()
     progress(len(times.starts_ns), len(times.starts_ns))
@@ -123,7 +139,7 @@ def _original(video: Path | BinaryIO, name: str) -> _Original:
             name=name,
             time_base=stream.time_base or Fraction(1, 90_000),
             frame_rate=stream.average_rate or stream.guessed_rate or Fraction(30),
-            pixel_aspect=stream.sample_aspect_ratio or None,
+            pixel_aspect=pixel_aspect_of(stream),
             has_sound=bool(container.streams.audio),
         )
 
@@ -140,20 +156,24 @@ def _frames(video: Path | BinaryIO, name: str, times: NDArray[np.float64]) -> Ge
 
 
 class _UprightFrames:
-    """Callable that turns decoded frames upright at their own size; keeps a filter graph for each kind of frame."""
+    """Callable that turns decoded frames upright, with square pixels; keeps a filter graph for each kind of frame."""
 
-    def __init__(self, video_name: str) -> None:
-        self._video_name = video_name
+    def __init__(self, video_name: str, pixel_aspect: Fraction) -> None:
+        self._video_name, self._pixel_aspect = video_name, pixel_aspect
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
         self._display_matrices = DisplayMatrices()
 
-    def __call__(self, frame: av.VideoFrame) -> tuple[NDArray[np.uint8], bool]:
-        """Return the picture, uint8 I420 [3H/2, W] with H and W even, and whether width and height changed places."""
+    def __call__(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        """Return the picture, uint8 I420 [3H/2, W] with H and W even; no side is smaller than it was."""
+        clear_unknown_tags(frame)
         try:
             steps = orientation_filters(self._display_matrices(frame))
         except DecodeError as error:
             raise DecodeError(f"{self._video_name}: {error}") from error
-        turned = any(step.startswith("transpose") for step in steps)
+        if self._pixel_aspect != SQUARE:
+            wider, higher = max(self._pixel_aspect, SQUARE), max(1 / self._pixel_aspect, SQUARE)
+            width, height = (round(side / 2) * 2 for side in (frame.width * wider, frame.height * higher))
+            steps.insert(0, f"scale={width}:{height}:flags=bicubic:{SAME_COLOURS}")
         kind = (frame.width, frame.height, frame.colorspace, frame.color_range, *steps)
         if frame.width % 2 or frame.height % 2:
             steps.append("pad=ceil(iw/2)*2:ceil(ih/2)*2")  # H.264 takes even sides only
@@ -170,15 +190,13 @@ class _UprightFrames:
                 f"{self._video_name}: a frame of {frame.width}x{frame.height} {frame.format.name} cannot be drawn "
                 f"({error})"
             ) from error
-        return np.asarray(plain.to_ndarray(), np.uint8), turned
+        return np.asarray(plain.to_ndarray(), np.uint8)
 
 
 class _Encoder:
     """Writes pictures with a strip under them to an MP4 without sound."""
 
-    def __init__(
-        self, path: Path, original: _Original, frame: av.VideoFrame, strip: TimelineStrip, *, turned: bool
-    ) -> None:
+    def __init__(self, path: Path, original: _Original, frame: av.VideoFrame, strip: TimelineStrip) -> None:
         codec, options, finest = next(known for known in ENCODERS if known[0] in codecs_available)
         self._name, self._strip = original.name, strip
         self._picture_height = strip.picture_height
@@ -190,8 +208,6 @@ class _Encoder:
         context = self._stream.codec_context
         context.width, context.height = strip.width, self._picture_height + strip.height
         context.pix_fmt, context.time_base = "yuv420p", self._time_base
-        if original.pixel_aspect:
-            context.sample_aspect_ratio = 1 / original.pixel_aspect if turned else original.pixel_aspect
         if not frame.format.is_rgb:
             # The picture's numbers are copied from the video, so its colour space is copied too.
             context.colorspace, context.color_primaries = frame.colorspace, frame.color_primaries

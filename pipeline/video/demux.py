@@ -31,6 +31,12 @@ MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
 
 
+SQUARE = Fraction(1)
+"""The aspect of a pixel as wide as high."""
+
+MAX_PIXEL_ASPECT = 8
+"""Pixels that claim to be longer are a mistake."""
+
 MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
 """One of these begins an MP4 or MOV."""
 
@@ -170,9 +176,9 @@ class PacketTimes:
 
 
 def pixel_aspect_of(stream: VideoStream) -> Fraction:
-    """Return the width of a pixel in parts of its height; square ones where the file tells nothing."""
+    """Return the width of a pixel in parts of its height; square ones where the file tells nothing that can be."""
     aspect = stream.sample_aspect_ratio
-    return aspect if aspect and aspect > 0 else Fraction(1)
+    return aspect if aspect and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else SQUARE
 
 
 def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:

@@ -22,11 +22,9 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.video.demux import open_stream, pixel_aspect_of
+from signprep.pipeline.video.demux import SQUARE, open_stream, pixel_aspect_of
 from signprep.pipeline.video.packets import DECODE_TIMES_ONLY, READ_ERRORS
 
-SQUARE = Fraction(1)
-"""The aspect of a pixel as wide as high."""
 _FULL_RANGE = 2
 _RGB_MATRIX = 0
 _MATRICES = {1: "bt709", 4: "fcc", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
@@ -38,9 +36,7 @@ _WEIGHTS = {
 """Weights of red and blue in luma. Source: ITU-T H.273, table 4."""
 _RESERVED_TAGS = (0, 3)
 """Primaries and transfers with these numbers, or unknown ones, mean nothing. Source: ITU-T H.273, tables 2 and 3."""
-_LAST_TAG = 22
-_MAX_PIXEL_ASPECT = 8
-"""Pixels that claim to be longer are a mistake."""
+_LAST_TAG, _UNSPECIFIED = 22, 2
 _FIXED_POINT = 14
 _SCALING = "flags=area+accurate_rnd+bitexact"
 
@@ -56,7 +52,7 @@ class FramePreprocessor:
             pixel_aspect: width of a pixel, as stored, in parts of its height.
         """
         self._spec = spec
-        self._pixel_aspect = pixel_aspect if 1 / _MAX_PIXEL_ASPECT <= pixel_aspect <= _MAX_PIXEL_ASPECT else SQUARE
+        self._pixel_aspect = pixel_aspect
         self._graphs: dict[tuple[object, ...], Graph] = {}
         self._display_matrices = DisplayMatrices()
 
@@ -67,6 +63,7 @@ class FramePreprocessor:
             DecodeError: the display matrix turns the picture by other than quarter turns, or the pixel format
                 cannot be converted.
         """
+        clear_unknown_tags(frame)
         matrix = self._display_matrices(frame)
         kind = (frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range, matrix)
         graph = self._graphs.get(kind)
@@ -193,7 +190,7 @@ def build_graph(frame: VideoFrame, orientation: list[str], spec: ClipSpec, pixel
     width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
     upright_aspect = 1 / pixel_aspect if turned else pixel_aspect
     (x, y, crop_width, crop_height), (fit_width, fit_height) = crop_and_fit(width, height, spec, upright_aspect)
-    steps = [*_unknown_tags(frame), *orientation]
+    steps = [*orientation]
     if (crop_width, crop_height) != (width, height):
         steps.append(f"crop={crop_width}:{crop_height}:{x}:{y}")
     in_range = "full" if frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj") else "limited"
@@ -260,11 +257,16 @@ def _matrix_name(frame: VideoFrame) -> str:
     return "bt601" if frame.format.is_rgb else _MATRICES.get(frame.colorspace, "bt601")
 
 
-def _unknown_tags(frame: VideoFrame) -> list[str]:
-    """Return the filter that takes away colour tags which mean nothing: the scale filter refuses them."""
-    tags = {"color_primaries": frame.color_primaries, "color_trc": frame.color_trc}
-    unknown = [name for name, tag in tags.items() if int(tag) in _RESERVED_TAGS or int(tag) > _LAST_TAG]
-    return ["setparams=" + ":".join(f"{name}=unknown" for name in unknown)] if unknown else []
+def clear_unknown_tags(frame: VideoFrame) -> None:
+    """Take away colour tags of a frame that mean nothing: FFmpeg's scaling refuses them."""
+    if _is_unknown(frame.color_primaries):
+        frame.color_primaries = _UNSPECIFIED
+    if _is_unknown(frame.color_trc):
+        frame.color_trc = _UNSPECIFIED
+
+
+def _is_unknown(tag: int) -> bool:
+    return tag in _RESERVED_TAGS or tag > _LAST_TAG
 
 
 def to_bt601(i420: NDArray[np.uint8], matrix: str) -> NDArray[np.uint8]:

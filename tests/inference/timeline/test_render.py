@@ -267,3 +267,52 @@ def test_a_video_of_one_frame_lasts_as_long(tmp_path: Path) -> None:
     times = packet_times(tmp_path / "out.mp4", "out")
     assert len(times.starts_ns) == 1
     assert Fraction(times.duration_seconds).limit_denominator(1000) == Fraction(1, 30)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(64, 45), Fraction(8, 9), Fraction(1, 4)])
+@pytest.mark.parametrize("degrees", [0, 90])
+@pytest.mark.parametrize("matrix", [1, 6])
+def test_pixels_become_square_and_colours_stay(tmp_path: Path, aspect: Fraction, degrees: int, matrix: int) -> None:
+    height, width = 288, 360
+    y, x = np.mgrid[:height, :width]
+    image = np.full((height * 3 // 2, width), 90, np.uint8)
+    image[:height] = np.where(((x - 180) * float(aspect)) ** 2 + (y - 144) ** 2 < 40**2, 235, 40)
+    path = tmp_path / "disc.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.sample_aspect_ratio, context.colorspace, context.color_range = aspect, matrix, 2
+        if degrees:
+            stream.set_display_rotation(degrees)
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
+            frame.pts, frame.colorspace, frame.color_range = number, matrix, 2
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    render_timeline(path, SIGNS, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        drawn = next(container.decode(video=0))
+        assert container.streams.video[0].sample_aspect_ratio in (None, 1) and drawn.colorspace == matrix
+    shown = (width * max(aspect, 1), height * max(1 / aspect, 1))
+    upright = [round(side) for side in (shown[::-1] if degrees else shown)]
+    picture = next(lumas(tmp_path / "out.mp4"))[: upright[1]]
+    assert picture.shape == (upright[1], upright[0])
+    bright = picture > 138
+    assert np.ptp(bright.any(0).nonzero()[0]) == pytest.approx(np.ptp(bright.any(1).nonzero()[0]), abs=3)
+    assert (picture[20, 20], picture[upright[1] // 2, upright[0] // 2]) == pytest.approx((40, 235), abs=2)
+
+
+def test_colour_tags_that_mean_nothing_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "tagged.mov"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("prores_ks", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv422p10le"
+        stream.codec_context.color_primaries = stream.codec_context.color_trc = 3
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for number in range(3):
+            frame = av.VideoFrame.from_ndarray(numbered_frame(5), format="yuv420p").reformat(format="yuv422p10le")
+            frame.pts, frame.color_primaries, frame.color_trc = number, 3, 3
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert render_timeline(path, SIGNS, tmp_path / "out.mp4").num_frames == 3
