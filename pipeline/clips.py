@@ -48,9 +48,10 @@ def _clipped_span(span: Span, reader: VideoReader) -> Span:
     if not reader.ends_after(end_seconds):
         end_seconds = min(end_seconds, reader.duration_seconds)
     if not start_seconds < end_seconds:
+        why = f"; {reader.ends_early}" if reader.ends_early else ""
         raise DecodeError(
             f"{reader.name}: the span from {span.start_seconds:.3f} to {span.end_seconds:.3f} s lies outside the "
-            f"video, which ends at {reader.duration_seconds:.3f} s"
+            f"video, which ends at {reader.duration_seconds:.3f} s{why}"
         )
     return Span(start_seconds, end_seconds)
 

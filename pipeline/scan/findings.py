@@ -89,7 +89,7 @@ row-unusable: Table rows that make no segment
     A value is missing or impossible, or the row's video is not there.
     Correct the rows.
 video-unreadable: Videos that do not open
-    No video container that FFmpeg knows, or no video stream in it.
+    No video container that FFmpeg knows, or no video stream in it, or no frame in that.
     Download the file again.
 video-truncated: Videos that are cut off
     The file ends before the frames that its index lists, or before the index itself.
@@ -121,6 +121,9 @@ same-name: Files with the base name of another
 duplicate-video: Videos with the same content as another
     A performance counts twice, or was labelled under a wrong name. Splits keep such twins together.
     Find out which name is right, and remove the other.
+joined-recordings: Videos of which only the first part is read
+    The clock starts again where two recordings were joined: clips behind that place cannot be made.
+    Split the file there.
 leak-take: Takes in more than one split
     The views of a take show one performance: validation would test what was trained.
     Move all views of a take to one split.
@@ -172,6 +175,9 @@ rotation: Videos that are shown turned or mirrored
 edit-list: Videos with an edit list or a late start
     Time 0 is the first frame that is shown; labels made with other programs may count otherwise.
     Compare one clip with its label.
+declared-length: Videos that declare another length than they have
+    Clips are cut from the frames that are there; other programs may show another length.
+    Nothing to do in signprep.
 unknown-name: Videos whose names tell no signer or item
     Each is a take of its own, and splits cannot keep signers apart.
     Give --name-pattern.

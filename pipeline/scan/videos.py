@@ -1,15 +1,18 @@
 """Videos to facts, in worker processes: from the container alone, or with `deep` from every frame; and equal videos.
 
 Without `deep` a video costs 1 to 2 ms: an MP4's index lists every frame with time, place and size, which tells variable
-rates and truncation; other containers tell less. Only `deep` finds damaged pictures. It decodes as `build-cache` does
-and so finds the clips that would fail there, at about a tenth of a second for each second of 1080p.
+rates and truncation. Of Matroska and others the first and last packets are read, and streams without an index (MPEG-TS
+and program streams, FLV) whole: nothing else tells where they end. Only `deep` finds damaged pictures. It decodes as
+`build-cache` does and so finds the clips that would fail there, at about a tenth of a second for each second of 1080p.
 """
 
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -19,13 +22,28 @@ from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.scan.database import Row, ScanDatabase, without_name
-from signprep.pipeline.video.demux import GET_AGAIN, missing_index, mp4_boxes, open_stream, orientation_of, packet_times
-from signprep.pipeline.video.packets import declared_seconds, is_whole
+from signprep.pipeline.video.demux import (
+    GET_AGAIN,
+    PacketTimes,
+    missing_index,
+    mp4_boxes,
+    open_stream,
+    orientation_of,
+    packet_times,
+)
+from signprep.pipeline.video.packets import CUT_OFF_SECONDS, LOOKAHEAD_PACKETS, READ_ERRORS, declared_seconds, is_whole
 from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
 
 UNEVEN_FRACTION = 0.05
 """A rate is variable if frame durations differ by more than this from their median; less is rounding."""
+
+WITHOUT_INDEX = frozenset({"mpegts", "mpeg", "flv"})
+"""Containers whose packets are all read: where they end, and what is shown when, is told nowhere else."""
+DECLARE_NOTHING = frozenset({"mpegts", "mpeg"})
+"""Containers whose length is FFmpeg's guess, and no claim of the file."""
+LOOKED_AT_PACKETS = 500
+"""At the start and at the end, where the header contradicts itself or is not to be believed."""
 
 
 @dataclass(kw_only=True)
@@ -90,8 +108,11 @@ def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int,
         _from_container(facts, container, stream, num_bytes)
     if boxes is not None:
         facts.orientation = boxes.orientation
-    if deep:
-        _from_frames(facts, source, name)
+    if deep or container.format.name in WITHOUT_INDEX:
+        times = packet_times(source, name)
+        _from_packets(facts, times, container.format.name)
+        if deep:
+            _from_frames(facts, source, name, times.starts_ns / 1e9)
     if facts.orientation is not None:
         degrees = facts.orientation.removeprefix("mirrored ")
         words = f"turned by {degrees} degrees clockwise" if degrees != "0" else "as stored"
@@ -109,25 +130,63 @@ def _from_container(facts: VideoFacts, container: InputContainer, stream: VideoS
     facts.seconds = declared_seconds(container, stream) or None
     facts.num_frames = stream.frames or None
     start_seconds = (stream.start_time or 0) * time_base
-    if "mp4" in container.format.name:
+    if "mp4" in container.format.name and len(stream.index_entries):
         _from_index(facts, stream, num_bytes)
-    elif stream.base_rate and stream.average_rate:
+    elif container.format.name not in WITHOUT_INDEX:
+        _from_ends(facts, container, stream)
+    if abs(start_seconds) > 0.5 / (facts.rate or 30.0):
+        facts.problems.append(("edit-list", f"its first frame is shown at {start_seconds:.3f} s of the file's time"))
+
+
+def _from_ends(facts: VideoFacts, container: InputContainer, stream: VideoStream) -> None:
+    """Take facts from the first and last packets. Raises DecodeError if there are none."""
+    packets = _next_packets(container, stream, 1)
+    if not packets:
+        raise DecodeError("its video stream holds no frame")
+    time_base = float(stream.time_base or 0)
+    if stream.base_rate and stream.average_rate:
         # The base rate is that of the shortest frames; twice the average is what interlaced pictures give.
         ratio = float(stream.base_rate / stream.average_rate)
         if min(abs(ratio - 1), abs(ratio - 2)) > UNEVEN_FRACTION:
-            facts.variable_rate = (
-                f"{float(stream.average_rate):.2f} frames/s on average, {float(stream.base_rate):.2f} at most"
-            )
-    if abs(start_seconds) > 0.5 / (facts.rate or 30.0):
-        facts.problems.append(("edit-list", f"its first frame is shown at {start_seconds:.3f} s of the file's time"))
+            packets += _next_packets(container, stream, LOOKED_AT_PACKETS - 1)
+            starts = np.sort([packet.pts * time_base for packet in packets if packet.pts is not None])
+            starts = starts[: LOOKED_AT_PACKETS - LOOKAHEAD_PACKETS]  # some before the last ones come behind them
+            facts.variable_rate = uneven(starts, time_base)
+            if ratio < 1 and len(starts) > 1:  # there is no average above the most
+                facts.rate = 1 / max(time_base, float(np.median(np.diff(starts))))
+            elif len(packets) == LOOKED_AT_PACKETS:
+                facts.variable_rate = (
+                    f"{float(stream.average_rate):.2f} frames/s on average, {float(stream.base_rate):.2f} at most"
+                )
+    if facts.seconds:
+        container.seek(round((facts.seconds + (stream.start_time or 0) * time_base) / time_base), stream=stream)
+        last = _next_packets(container, stream, LOOKED_AT_PACKETS)
+        ends = [(packet.pts + (packet.duration or 0)) * time_base for packet in last if packet.pts is not None]
+        if ends and len(last) < LOOKED_AT_PACKETS:
+            _compare_length(facts, max(ends) - (stream.start_time or 0) * time_base)
+
+
+def _next_packets(container: InputContainer, stream: VideoStream, most: int) -> list[Packet]:
+    """Return the next packets that hold something, as far as they can be read."""
+    try:
+        return list(islice((packet for packet in container.demux(stream) if packet.size), most))
+    except READ_ERRORS:
+        return []
+
+
+def _compare_length(facts: VideoFacts, seconds: float) -> None:
+    """Note a declared length that is not that of the frames, which counts."""
+    is_cut_off = any(kind == "video-truncated" for kind, _ in facts.problems)
+    if facts.seconds and abs(facts.seconds - seconds) > CUT_OFF_SECONDS and not is_cut_off:
+        message = f"declares {facts.seconds:,.3f} s, its frames last {seconds:,.3f} s"
+        facts.problems.append(("declared-length", message))
+        facts.seconds = seconds
 
 
 def _from_index(facts: VideoFacts, stream: VideoStream, num_bytes: int) -> None:
     """Take facts from the list of frames in an MP4's index: decode times, places in the file, and hidden frames."""
     entries = stream.index_entries
     num_entries = len(entries)
-    if not num_entries:
-        return
     rows = [(entry.timestamp, entry.pos + entry.size, entry.is_discard) for entry in entries]
     numbers = np.array(rows, np.int64)
     times, ends, hidden = numbers[:, 0], numbers[:, 1], int(numbers[:, 2].sum())
@@ -141,13 +200,24 @@ def _from_index(facts: VideoFacts, stream: VideoStream, num_bytes: int) -> None:
         facts.problems.append(("video-truncated", message))
 
 
-def _from_frames(facts: VideoFacts, source: Path | BinaryIO, name: str) -> None:
+def _from_packets(facts: VideoFacts, times: PacketTimes, container_format: str) -> None:
+    """Take facts from all packets."""
+    if times.cut is not None and container_format in WITHOUT_INDEX:
+        facts.problems.append(("video-truncated", f"is cut off at {times.cut_ns / 1e9:.3f} s ({times.cut})"))
+    elif container_format not in DECLARE_NOTHING:
+        _compare_length(facts, times.duration_seconds)
+    if times.ends_early is not None:
+        facts.problems.append(("joined-recordings", f"{times.ends_early}: what lies behind is not read"))
+    starts = times.starts_ns / 1e9
+    facts.num_frames, facts.seconds = len(starts), times.duration_seconds
+    # Of the last ones before a joint or a cut some may be missing.
+    is_whole_video = times.ends_early is None and times.cut is None
+    facts.variable_rate = uneven(starts if is_whole_video else starts[:-LOOKAHEAD_PACKETS], 0.001)
+
+
+def _from_frames(facts: VideoFacts, source: Path | BinaryIO, name: str, starts: NDArray[np.float64]) -> None:
     """Decode every frame, as a build would; note where that fails."""
     try:
-        times = packet_times(source, name)
-        starts = times.starts_ns / 1e9
-        facts.num_frames, facts.seconds = len(starts), times.duration_seconds
-        facts.variable_rate = uneven(starts, 0.001)
         with open_video(source, name=name) as reader:
             for shown in reader.frames_at(starts):
                 if not shown.time_index:

@@ -145,6 +145,11 @@ class DecordReader:
         """End of the last presented frame. Raises DecodeError if the file was cut off."""
         return whole_duration_seconds(self._times, self.name)
 
+    @property
+    def ends_early(self) -> str | None:
+        """Why the video ends before its file does, None if it does not."""
+        return self._times.ends_early
+
     def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
         """Yield the frame shown at each of the ascending times (seconds from the first presented frame).
 

@@ -173,6 +173,8 @@ class PacketTimes:
     """The reason why the file ends too early, or None if it is whole as far as its packets tell."""
     cut_ns: int
     """The time before which every frame is known, if the file was cut off."""
+    ends_early: str | None
+    """The reason why packets that are there are not read, such as a clock that starts again; None for all others."""
 
 
 def pixel_aspect_of(stream: VideoStream) -> Fraction:
@@ -205,6 +207,7 @@ def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
             duration_seconds=packets.to_ns(starts[-1] + last_duration) / 1e9,
             cut=packets.cut,
             cut_ns=packets.cut_ns(),
+            ends_early=packets.ends_early,
         )
 
 

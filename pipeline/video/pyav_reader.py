@@ -69,6 +69,10 @@ class VideoReader(Protocol):
     def duration_seconds(self) -> float:
         """End of the last presented frame, from the first presented frame."""
 
+    @property
+    def ends_early(self) -> str | None:
+        """Why the video ends before its file does, None if it does not."""
+
     def ends_after(self, seconds: float) -> bool:
         """Return True if the video certainly lasts longer than that; cheap, False when in doubt."""
 
@@ -147,6 +151,11 @@ class PyAVReader:
         Raises DecodeError if the file was cut off.
         """
         return whole_duration_seconds(self._packet_times(), self.name)
+
+    @property
+    def ends_early(self) -> str | None:
+        """Why the video ends before its file does, None if it does not."""
+        return self._packet_times().ends_early
 
     def _packet_times(self) -> PacketTimes:
         if self._times is None:
