@@ -108,7 +108,7 @@ def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int,
         _from_container(facts, container, stream, num_bytes)
     if boxes is not None:
         facts.orientation = boxes.orientation
-    if deep or container.format.name in WITHOUT_INDEX:
+    if deep or container.format.name in WITHOUT_INDEX or facts.seconds is None:
         times = packet_times(source, name)
         _from_packets(facts, times, container.format.name)
         if deep:
@@ -159,16 +159,21 @@ def _from_ends(facts: VideoFacts, container: InputContainer, stream: VideoStream
                     f"{float(stream.average_rate):.2f} frames/s on average, {float(stream.base_rate):.2f} at most"
                 )
     if facts.seconds:
-        container.seek(round((facts.seconds + (stream.start_time or 0) * time_base) / time_base), stream=stream)
-        last = _next_packets(container, stream, LOOKED_AT_PACKETS)
+        end = round(facts.seconds / time_base) + (stream.start_time or 0)
+        last = _next_packets(container, stream, LOOKED_AT_PACKETS, behind=end)
         ends = [(packet.pts + (packet.duration or 0)) * time_base for packet in last if packet.pts is not None]
         if ends and len(last) < LOOKED_AT_PACKETS:
             _compare_length(facts, max(ends) - (stream.start_time or 0) * time_base)
 
 
-def _next_packets(container: InputContainer, stream: VideoStream, most: int) -> list[Packet]:
-    """Return the next packets that hold something, as far as they can be read."""
+def _next_packets(container: InputContainer, stream: VideoStream, most: int, behind: int | None = None) -> list[Packet]:
+    """Return the next packets that hold something, or those from the last key frame before a time on.
+
+    There are none where the file cannot be read or sought.
+    """
     try:
+        if behind is not None:
+            container.seek(behind, stream=stream)
         return list(islice((packet for packet in container.demux(stream) if packet.size), most))
     except READ_ERRORS:
         return []

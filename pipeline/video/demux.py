@@ -266,9 +266,11 @@ def missing_index(boxes: Mp4Boxes | None, num_bytes: int) -> str | None:
 
 def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[_Box]:
     for _ in range(_MAX_BOXES):
+        if start + 8 > end:  # also of a size that no file has
+            return
         file.seek(start)
         header = file.read(16)
-        if start + 8 > end or len(header) < 8:
+        if len(header) < 8:
             return
         size, kind, body = int.from_bytes(header[:4]), header[4:8], start + 8
         if size == 1:

@@ -122,3 +122,16 @@ def test_a_transport_stream_tells_cuts_lengths_and_uneven_frames(tmp_path: Path)
         path.write_bytes(data[: len(data) * percent // 100 // 188 * 188])
         told.append(problems_of(path).get("video-truncated", ""))
     assert any("is cut off at" in message for message in told)
+
+
+def test_a_recording_without_a_declared_length_is_measured(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "live.webm", 60, codec="libvpx", options={"b": "1M"}, container_options={"live": "1"})
+    facts = facts_of(path)
+    assert facts.seconds == pytest.approx(2.0, abs=0.01) and facts.num_frames == 60 and not facts.problems
+
+
+@pytest.mark.parametrize("size", [b"\x00\x00\x00\x01", b"\xff\xff\xff\xff", b"\x00\x00\x00\x00"])
+def test_a_box_that_claims_an_impossible_size_is_no_crash(tmp_path: Path, size: bytes) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(size + b"free" + b"\xff" * 8 + bytes(200))
+    assert list(problems_of(path)) in (["video-truncated"], ["video-unreadable"])
