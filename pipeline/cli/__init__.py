@@ -13,6 +13,7 @@ import click
 
 from signprep.pipeline.cli.options import echo
 from signprep.pipeline.errors import SignprepError, StoppedError
+from signprep.pipeline.runtime.streams import usable_streams
 
 COMMANDS = {
     "demo": "signprep.inference.cli.first_steps:demo",
@@ -105,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spin_briefly()
     given = list(arguments) if arguments is not None else None
     try:
-        code = cli.main(args=given, prog_name="signprep", standalone_mode=False)
+        with usable_streams():
+            code = cli.main(args=given, prog_name="signprep", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -315,10 +316,18 @@ def _instance(kind: type, values: dict[str, Any]) -> Any:
     return instance
 
 
+def _from_home(value: Any) -> Any:
+    """Return a path, or several, with the home in place of `~`, which shells leave alone in `--out=~/a.zarr`."""
+    if isinstance(value, tuple):
+        return tuple(map(_from_home, value))
+    is_path = isinstance(value, Path) or (isinstance(value, str) and "/" in value)
+    return type(value)(os.path.expanduser(value)) if is_path and str(value).startswith("~") else value  # noqa: PTH111
+
+
 def _value(field: Field, described: Option, values: dict[str, Any]) -> Any:
-    value = values.pop(field.name)
+    value = _from_home(values.pop(field.name))
     if described.positional and described.aliases:
-        named = values.pop(field.name + _AS_OPTION)
+        named = _from_home(values.pop(field.name + _AS_OPTION))
         if named and value and not isinstance(value, tuple):
             raise click.UsageError(f"give {option_name(field)} once: as an argument, or as {described.aliases[0]}")
         value = (*value, *named) if isinstance(value, tuple) else value or named

@@ -7,6 +7,9 @@ from rich.segment import Segment
 
 from signprep.pipeline.runtime.text import printable
 
+_ASCII = str.maketrans("█▒░▓▚▏▁▂▃▄▅▆▇▀\N{REPLACEMENT CHARACTER}", "#=-+*|_.-~=+*^?")
+"""Bars and pictures where the terminal's encoding is none of Unicode's, as cp949 on Korean Windows."""
+
 
 class Terminal(Console):
     """A console whose texts go through `printable`; rich's own styles and cursor movements are left alone."""
@@ -16,5 +19,6 @@ class Terminal(Console):
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
-            else:
-                yield Segment(printable(segment.text, keep="\n"), segment.style)
+                continue
+            text = printable(segment.text, keep="\n")
+            yield Segment(text if self.encoding.startswith("utf") else text.translate(_ASCII), segment.style)

@@ -7,9 +7,12 @@ from typing import ClassVar
 import pytest
 from click.testing import CliRunner, Result
 
+from signprep.pipeline.cli import cli
 from signprep.pipeline.cli.options import command, given, meant_names, reject_unused, told_if_stopped
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import REQUIRED, check_options, option
+from tests.generated_videos import write_video
+from tests.pipeline.scan.scanning import label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,24 @@ def test_what_a_dataclass_refuses_is_a_usage_error_with_the_name_that_was_typed(
 ) -> None:
     result = run(*arguments)
     assert result.exit_code == 2 and message in result.output
+
+
+def test_the_home_is_written_as_a_tilde_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for arguments in (["--cache=~/a.zarr"], ["~/a.zarr"]):
+        assert f"cache={tmp_path / 'a.zarr'!r}" in run(*arguments).output
+    assert f"resume='{tmp_path}/b.ckpt'" in run("--resume=~/b.ckpt").output
+    assert "cache=PosixPath('a~/~')" in run("a~/~", "--kind", "~").output and "'~'" in run("--kind", "~").output
+    assert "cache=PosixPath('~nobody-of-this-name/a')" in run("--cache=~nobody-of-this-name/a").output
+
+    label(tmp_path / "d", "a", [(0, 0.5, "왼쪽")])
+    write_video(tmp_path / "d" / "video" / "a.mp4", 20)
+    more = ["--frames=4", "--size=64", "--workers=1", "--train-data-root=~/d", "--val-data-root=~/d", "--out=~/x.zarr"]
+    built = CliRunner().invoke(cli, ["build-cache", *more, "--clip-pool=~/pool"])
+    assert built.exit_code == 0, built.output
+    inspected = CliRunner().invoke(cli, ["inspect", "--cache=~/x.zarr", "--json"])
+    assert inspected.exit_code == 0, inspected.output
+    assert {path.name for path in tmp_path.iterdir()} == {"d", "x.zarr", "pool"}
 
 
 def test_ranges_and_choices_are_checked_in_python_too() -> None:
