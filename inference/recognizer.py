@@ -5,9 +5,9 @@ little memory are decided there, and `cache_logits` is the one loop over the cli
 is unpickled but tensors and plain data.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +19,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.loader import ClipLoader
-from signprep.training.model.checkpoint import ModelMetadata, model_weights, read_checkpoint
+from signprep.training.model.checkpoint import ModelMetadata, read_checkpoint
+from signprep.training.model.pretrained import load_own_weights
 from signprep.training.model_spec import build_model, channels_last, is_custom
 from signprep.training.runtime.memory import is_out_of_memory
 from signprep.training.transforms import ClipTransform
@@ -32,6 +33,8 @@ class Recognizer:
 
     is_exported = False
     """True for a file of `signprep export`, which can be neither calibrated nor exported again."""
+    label = "the model"
+    """Names the file in errors."""
 
     def __init__(self, metadata: ModelMetadata, model: nn.Module, device: torch.device, precision: str = "32") -> None:
         self.metadata = metadata
@@ -55,17 +58,22 @@ class Recognizer:
         """Return logits, float32 [B, classes] on the model's device, of stored clips, uint8 [B, T, ...].
 
         Raises:
+            CheckpointError: a logit is no finite number: weights are damaged, or the precision is too low for them.
             SignprepError: there is no memory for so many clips.
         """
         try:
             with torch.inference_mode(), self._autocast():
-                return self.logits_of_inputs(self.transform(clips.to(self.device)))
+                logits = self.logits_of_inputs(self.transform(clips.to(self.device)))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise SignprepError(
                     f"a batch of {len(clips)} clips does not fit into memory; lower --batch-size"
                 ) from error
             raise
+        if not bool(torch.isfinite(logits).all()):
+            advice = "use another file" if self._precision == "32" else "try --precision 32"
+            raise CheckpointError(f"{self.label}: its answers are no finite numbers; {advice}")
+        return logits
 
     def logits_of_inputs(self, inputs: Tensor) -> Tensor:
         """Return logits, float32 [B, classes], of clips that are transformed already."""
@@ -87,7 +95,7 @@ class Recognizer:
 
 
 def load_checkpoint(
-    path: Path, device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
+    path: str | os.PathLike[str], device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
 ) -> Recognizer:
     """Open a checkpoint.
 
@@ -99,8 +107,8 @@ def load_checkpoint(
         precision: 32, 16-mixed or bf16-mixed.
 
     Raises:
-        CheckpointError: there is no such file, it is no signprep checkpoint, it is of another version, its weights do
-            not fit its model, or `own_model` does not name its custom model.
+        CheckpointError: there is no such file, it is no signprep checkpoint, it is damaged or of another version, its
+            weights do not fit its model or are no numbers, or `own_model` does not name its custom model.
         TrainingError: the custom model does not build.
     """
     contents, metadata = read_checkpoint(path)
@@ -111,16 +119,18 @@ def load_checkpoint(
         )
     try:
         model = build_model(metadata.model_spec, len(metadata.vocabulary))
-        model.load_state_dict(model_weights(contents))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: its weights are damaged ({error})") from error
+    except (TypeError, ValueError, RuntimeError) as error:  # of a library's model that does not go with such sizes
+        raise CheckpointError(f"{path}: its model cannot be built ({first_line(error)})") from error
+    load_own_weights(model, metadata.model_spec, contents, str(path))
     used = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return Recognizer(metadata, model, torch.device(used), precision)
+        recognizer = Recognizer(metadata, model, torch.device(used), precision)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         raise CheckpointError(
             f"{path}: its model cannot be put on the device {device!r} ({first_line(error)})"
         ) from error
+    recognizer.label = str(path)
+    return recognizer
 
 
 def check_cache_compatible(cache: Cache, trained: ClipSpec) -> None:

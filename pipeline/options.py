@@ -7,6 +7,7 @@ once. Nothing heavy is imported here, and not click.
 
 import dataclasses
 import math
+import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
 from functools import partial
@@ -108,6 +109,19 @@ def check_options(options: Any) -> None:
         described, value = description_of(field), getattr(options, field.name)
         if described is not None and value is not None and (expected := described.complaint(value)):
             raise ValueError(f"{field.name} is {value!r}; it must be {expected}")
+
+
+def check_types(values: Any) -> None:
+    """Raise TypeError unless each field of a dataclass, which was made of a file's values, is of its type.
+
+    Types are plain ones, and unions of them. An int may stand for a float; a bool is no number.
+    """
+    for name, hint in typing.get_type_hints(type(values)).items():
+        value, types = getattr(values, name), typing.get_args(hint) or (hint,)
+        allowed = (*types, int) if float in types else types
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in types):
+            expected = " or ".join(type_.__name__ for type_ in types)
+            raise TypeError(f"{name} is {value!r:.60}; it must be {expected}")
 
 
 class Options:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from signprep.pipeline.errors import SignprepError, TrainingError
+from signprep.pipeline.errors import CheckpointError, SignprepError, TrainingError
 from signprep.pipeline.options import FRACTION, Options, machine_option, option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
@@ -187,6 +187,21 @@ def format_of(output: Path, asked: str | None = None) -> str:
         known = ", ".join(filter(None, _ENDINGS))
         raise SignprepError(f"{output}: ends in {ending}, which tells no format; end it in {known}, or give --format")
     return asked or _ENDINGS[ending]
+
+
+def is_named_as(path: Path, format_: str) -> bool:
+    """Return whether a file's name says that it is a program of this format, or has no ending and says nothing."""
+    return _ENDINGS.get(path.suffix.lower()) == format_ or not path.suffix
+
+
+def require_named_as(path: Path, format_: str) -> None:
+    """Raise CheckpointError unless `is_named_as`: who opens best.ckpt means data, and a program runs."""
+    if not is_named_as(path, format_):
+        endings = [ending for ending, of in _ENDINGS.items() if of == format_ and ending]
+        raise CheckpointError(
+            f"{path}: is a program, a file of {format_}, under the name of something else; if you trust where it comes "
+            f"from, let its name end in {' or '.join(endings)}"
+        )
 
 
 def require_installed(format_: str) -> None:

@@ -20,7 +20,8 @@ from torch import nn
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.datasets.annotations import Vocabulary
-from signprep.pipeline.errors import StoppedError, TrainingError
+from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
+from signprep.pipeline.runtime.text import first_line
 from signprep.training.callbacks.checkpoints import (
     BEST,
     CHECKPOINTS_FOLDER,
@@ -43,7 +44,7 @@ from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
-from signprep.training.model.pretrained import freeze_backbone, load_pretrained
+from signprep.training.model.pretrained import freeze_backbone, load_own_weights, load_pretrained
 from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
 
@@ -111,16 +112,19 @@ def train(
     augment = load_function(config.augment, "augmentation") if config.augment else None
     if resume is not None:
         require_own(resume, run_folder)
-        check_resumable(resume, metadata, config)
+        contents = check_resumable(resume, metadata, config)
     prepare_folder(run_folder, replace=overwrite or resume is not None)
     if not devices.gpus:
         keep_freed_memory()
     seed_everything(config.seed, verbose=False)
+    model = _prepare_model(spec, config, cache.vocabulary)
+    if resume is not None:
+        load_own_weights(model, spec, contents, str(resume))
     plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)
     classifier = SignClassifier(
         metadata,
         config,
-        _prepare_model(spec, config, cache.vocabulary),
+        model,
         total_steps=config.epochs * -(-len(plan) // config.accumulate_batches),
         class_weights=balanced_class_weights(cache, train_positions) if config.class_weights == "balanced" else None,
         augment=augment,
@@ -223,6 +227,13 @@ class _Run:
         except StoppedError:
             status = "stopped"
             raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if resume is None or self._save_last.has_started:  # by then nothing is taken from the checkpoint any more
+                raise
+            raise CheckpointError(
+                f"{resume}: no run can go on from it ({type(error).__name__}: {first_line(error)}); "
+                f"--pretrained {resume} begins a new one with its weights"
+            ) from error
         except OSError as error:  # checkpoints, logs and the record are written as it runs
             raise TrainingError(
                 f"{error.filename or self.folder}: cannot be written or read ({error.strerror or error}); --resume "

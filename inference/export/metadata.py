@@ -5,18 +5,17 @@ checkpoint's ModelMetadata and how the file was written. Out: plain JSON; back f
 """
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from signprep.pipeline.errors import CheckpointError, TrainingError
+from signprep.pipeline.errors import CheckpointError
 from signprep.training.config import EXPORT_FORMATS
-from signprep.training.model.checkpoint import ModelMetadata
-from signprep.training.model_spec import model_spec
+from signprep.training.model.checkpoint import NOT_A_CARD, ModelMetadata
 from signprep.training.transforms import frame_positions
 
 RunModel = Callable[[Tensor], Tensor]
@@ -25,6 +24,17 @@ KEY = "signprep.json"
 EXPORT_VERSION = 1
 MOST_BYTES = 16 * 2**20
 """Largest size of the JSON: 100,000 glosses need a tenth of it."""
+
+
+def require_numbers(path: Path, weights: Iterable[Tensor]) -> None:
+    """Raise CheckpointError if weights of a file are no numbers that it could answer with.
+
+    Infinities beside zeros are let pass: the mask of an attention has them.
+    """
+    for value in weights:
+        is_finite = torch.isfinite(value)
+        if not bool(is_finite.all()) and (bool(torch.isnan(value).any()) or bool(value[is_finite].any())):
+            raise CheckpointError(f"{path}: its weights are not all finite numbers; it cannot answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,27 +87,28 @@ class ExportMetadata:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`. Raises KeyError, TypeError, ValueError or TrainingError on anything else."""
+        """Inverse of `to_dict`. Raises one of `NOT_A_CARD` on anything else, and on values that contradict another."""
         model = ModelMetadata.from_dict(fields)
-        spec, dtype, engine = model.model_spec, fields["input"]["dtype"], fields["int8_engine"]
-        model_spec(  # refuses sizes that no model has
-            spec.name, num_frames=spec.num_frames, crop_size=spec.crop_size, dropout_rate=spec.dropout_rate
-        )
-        numbers = (spec.mean, spec.std, model.temperature)
-        if not (all(map(math.isfinite, numbers)) and spec.std > 0 and model.temperature > 0):
-            raise ValueError(f"mean, std and temperature {numbers}")
+        dtype, engine, precision = fields["input"]["dtype"], fields["int8_engine"], fields["precision"]
         if fields["format"] not in EXPORT_FORMATS or dtype not in ("uint8", "float32"):
             raise ValueError(f"format {fields['format']!r} with {dtype!r}")
+        if precision not in ("int8", "fp32") or fields["output"] != "logits":
+            raise ValueError(f"precision {precision!r} and output {fields['output']!r}")
         if engine is not None and not isinstance(engine, str):
             raise TypeError(f"int8_engine {engine!r}")
-        return cls(
+        found = cls(
             model=model,
             format=fields["format"],
-            int8=fields["precision"] == "int8",
+            int8=precision == "int8",
             with_preprocessing=dtype == "uint8",
             any_batch=fields["input"]["shape"][0] is None,
             int8_engine=engine,
         )
+        expected = found.to_dict()["input"]
+        different = [name for name in ("shape", "layout", "mean", "std") if fields["input"][name] != expected[name]]
+        if different:
+            raise ValueError(f"its input has another {' and '.join(different)} than its model")
+        return found
 
     def to_text(self) -> str:
         """Return the JSON."""
@@ -116,5 +127,5 @@ class ExportMetadata:
                     f"{path}: is an export of version {version}; this signprep reads version {EXPORT_VERSION}"
                 )
             return cls.from_dict(fields)
-        except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError, TrainingError) as error:
+        except NOT_A_CARD as error:
             raise CheckpointError(f"{path}: its {KEY} is damaged ({error})") from error

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from signprep.inference.export.deployable import ExportInputs
-from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel
+from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel, require_numbers
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.config import ONNX, require_installed
@@ -134,12 +134,25 @@ def _tensors(message: Any) -> "Iterator[onnx.TensorProto]":
                 yield from _tensors(inner)
 
 
+def _weights(graph: "onnx.ModelProto", path: Path) -> Iterator[Tensor]:
+    """Yield all floating-point tensors of a graph. Raises CheckpointError if one is not as long as its shape says."""
+    import onnx
+
+    for tensor in _tensors(graph):
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16):
+            try:
+                yield torch.tensor(onnx.numpy_helper.to_array(tensor))
+            except (TypeError, ValueError) as error:
+                raise CheckpointError(f"{path}: its weights are damaged ({first_line(error)})") from error
+
+
 def open_onnx(path: Path, engine: str | None, threads: int | None) -> tuple[ExportMetadata, RunModel]:
     """Return a file's metadata, and a function from the inputs of any number of clips to their logits, [B, classes].
 
     There is only one engine; threads are as many as torch's if None. Raises CheckpointError if the file does not open.
     """
     graph = read_onnx(path)
+    require_numbers(path, _weights(graph, path))
     texts = [str(entry.value) for entry in graph.metadata_props if entry.key == KEY and len(entry.value) <= MOST_BYTES]
     metadata = ExportMetadata.from_text(path, texts[0] if texts else None)
     import onnxruntime

@@ -38,7 +38,7 @@ from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable, write_json
 from signprep.pipeline.runtime.machine import describe_machine, versions_of
 from signprep.pipeline.runtime.text import byte_size, counted
-from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT, require_installed
+from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT, is_named_as, require_installed
 
 __all__ = ["ExportOptions", "export_model"]
 
@@ -204,7 +204,7 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
             max_drop=max_drop,
             machine=describe_machine(),
             versions=versions_of(_PACKAGES[options.format]),
-            notes=(*notes, *_notes(clips, engines, max_drop)),
+            notes=(*notes, *_notes(clips, engines, max_drop, output, options.format)),
         )
         write_json(report_path(output), report.to_dict())
     return report
@@ -230,7 +230,9 @@ def _check_request(checkpoint: Path, output: Path, options: ExportOptions, cache
         raise CheckpointError(f"{checkpoint}: is an exported file already; give the checkpoint that it was made from")
 
 
-def _notes(clips: ComparisonClips, engines: tuple[str | None, ...], max_drop: float) -> list[str]:
+def _notes(
+    clips: ComparisonClips, engines: tuple[str | None, ...], max_drop: float, output: Path, format_: str
+) -> list[str]:
     """Return what a user should know of how the file was compared, and is to be run."""
     found = []
     if clips.split is None:
@@ -243,6 +245,8 @@ def _notes(clips: ComparisonClips, engines: tuple[str | None, ...], max_drop: fl
         )
     if clips.num_unknown:
         found.append(f"{counted(clips.num_unknown, 'clip')} of glosses that the model does not know were left out")
+    if not is_named_as(output, format_):
+        found.append(f"its name does not end as {format_} does: `signprep infer` wants it to")
     if engines[0] == X86_ENGINE and X86_FAST_ENGINE in engines:  # a fresh process takes the slower one by itself
         found.append(
             f"on desktops with x86 CPUs set torch.backends.quantized.engine = '{X86_FAST_ENGINE}' before loading it, "

@@ -39,7 +39,7 @@ def open_exported(path: Path, format_: str, *, engine: str | None = None, thread
     openers = {TORCHSCRIPT: open_torchscript, ONNX: open_onnx, EXECUTORCH: open_executorch}
     metadata, run = openers[format_](path, engine, threads)
     recognizer = Recognizer(metadata.model, _FileModel(path, metadata, run), torch.device("cpu"))
-    recognizer.is_exported = True
+    recognizer.is_exported, recognizer.label = True, str(path)
     if metadata.with_preprocessing:
         recognizer.transform = RgbFrames(metadata.model.model_spec)
     return recognizer

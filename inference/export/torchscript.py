@@ -8,6 +8,7 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,10 +22,11 @@ from signprep.inference.export.deployable import (
     quantized,
     quiet,
 )
-from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel
+from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, RunModel, require_numbers
 from signprep.inference.recognizer import torch_threads
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import first_line
+from signprep.training.model.checkpoint import require_whole
 
 
 def write_torchscript(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
@@ -70,14 +72,21 @@ def open_torchscript(path: Path, engine: str | None, threads: int | None) -> tup
     Weights of int8 are packed for `engine`, the fastest if None. A mobile model runs on one thread unless `threads`
     says otherwise, any other on torch's own number. Raises CheckpointError if the file does not open.
     """
+    try:
+        require_whole(path)
+    except (OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise CheckpointError(f"{path}: its archive is damaged ({first_line(error)}); copy it again") from error
     metadata = ExportMetadata.from_text(path, _text(path))
     used = (engine or fast_int8_engine()) if metadata.int8 else None
     mobile = is_mobile(metadata.model.model_spec.name)
     try:
         with int8_engine(used), quiet():
             module = torch.jit.load(str(path), map_location="cpu").eval()
+        constants = [node.t("value") for node in module.graph.findAllNodes("prim::Constant") if _is_tensor(node)]
+        weights = [*module.parameters(), *module.buffers(), *constants]
     except Exception as error:  # a damaged archive raises a dozen kinds
         raise CheckpointError(f"{path}: its TorchScript does not open ({first_line(error)})") from error
+    require_numbers(path, (value for value in weights if value.is_floating_point()))
 
     def run(clip: Tensor) -> Tensor:
         with int8_engine(used), torch_threads(threads or (1 if mobile else torch.get_num_threads())):
@@ -87,15 +96,17 @@ def open_torchscript(path: Path, engine: str | None, threads: int | None) -> tup
     return metadata, run
 
 
+def _is_tensor(node: Any) -> bool:
+    """Return whether a constant of a graph is a tensor, as weights are once a module is frozen."""
+    return "value" in node.attributeNames() and node.kindOf("value") == "t"
+
+
 def _text(path: Path) -> str | None:
-    """Return the file's `signprep.json`, None if there is none; nothing is loaded or run."""
+    """Return the `signprep.json` of a whole archive, None if there is none; nothing is loaded or run."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.filename.endswith(f"/extra/{KEY}"):
-                try:
-                    with archive.open(entry) as file:
-                        text = file.read(MOST_BYTES + 1)
-                except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-                    raise CheckpointError(f"{path}: its {KEY} is damaged ({error})") from error
+                with archive.open(entry) as file:
+                    text = file.read(MOST_BYTES + 1)
                 return text.decode("utf-8", "replace") if len(text) <= MOST_BYTES else None
     return None

@@ -168,7 +168,7 @@ class SaveLast(Callback):
     def __init__(self, path: Path, minutes: float, log: Callable[[str], None]) -> None:
         self.path, self._minutes, self._log = path, minutes, log
         self._saved = time.monotonic()
-        self.stop_requested = False
+        self.stop_requested = self.has_started = False
 
     @contextmanager
     def signals_restored(self) -> Iterator[None]:
@@ -189,6 +189,10 @@ class SaveLast(Callback):
         if threading.current_thread() is threading.main_thread():
             for number in _STOP_SIGNALS:
                 signal.signal(number, self._on_signal)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Note that all was taken from the checkpoint that the run goes on from."""
+        self.has_started = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Ask for a stop; the second time, interrupt at once."""

@@ -1,5 +1,8 @@
 """Checkpoints: what they say about their model, their safe loading, and the check that a run can go on from one."""
 
+import math
+import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +12,20 @@ import torch
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
-from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.errors import CheckpointError, TrainingError
+from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.config import TrainConfig
-from signprep.training.model_spec import ModelSpec
+from signprep.training.model_spec import ModelSpec, model_spec
 
 CHECKPOINT_KEY = "signprep"
 CHECKPOINT_VERSION = 1
+_OF_A_RUN = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", "callbacks")
+"""What Lightning puts into a checkpoint beside the weights, and would begin anew where it is missing."""
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
+"""Far beyond what calibration gives. Logits divided by next to nothing would be infinite."""
+NOT_A_CARD = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, TrainingError)
+"""What `from_dict` of metadata raises where values from a file are not those that were written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,24 +53,44 @@ class ModelMetadata:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
-        return cls(
-            model_spec=ModelSpec.from_dict(fields["model_spec"]),
-            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
-            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
+        """Inverse of `to_dict`. Raises one of `NOT_A_CARD` on anything else, and on values that cannot answer."""
+        spec, clips = ModelSpec.from_dict(fields["model_spec"]), ClipSpec.from_dict(fields["clip_spec"])
+        glosses = fields["glosses"]
+        if not isinstance(glosses, list) or not all(isinstance(gloss, str) for gloss in glosses):
+            raise TypeError(f"glosses are {glosses!r:.60}; they must be a list of texts")
+        if not glosses or len(set(glosses)) < len(glosses):
+            raise ValueError(f"there are {len(glosses)} glosses, {len(set(glosses))} of them different")
+        found = cls(
+            model_spec=spec,
+            clip_spec=clips,
+            vocabulary=Vocabulary(glosses=tuple(glosses)),
             cache_fingerprint=fields["cache_fingerprint"],
-            temperature=float(fields.get("temperature", 1.0)),
+            temperature=fields.get("temperature", 1.0),
         )
+        for values in (spec, clips, found):
+            check_types(values)
+        # Refuses sizes that no model has, and that would take all memory.
+        model_spec(spec.name, num_frames=spec.num_frames, crop_size=spec.crop_size, dropout_rate=spec.dropout_rate)
+        if clips.num_frames < spec.num_frames:
+            raise ValueError(f"clips have {clips.num_frames} frames, and the model takes {spec.num_frames}")
+        if not (math.isfinite(spec.mean) and math.isfinite(spec.std) and spec.std > 0):
+            raise ValueError(f"mean {spec.mean} and std {spec.std}; both must be finite, std above 0")
+        if not LEAST_TEMPERATURE <= found.temperature <= MOST_TEMPERATURE:
+            raise ValueError(
+                f"temperature {found.temperature}; it must be between {LEAST_TEMPERATURE:g} and {MOST_TEMPERATURE:g}"
+            )
+        return found
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ModelMetadata]:
     """Return the contents of a checkpoint of `signprep train`, and its metadata.
 
-    Tensors are mapped, not read, until they are used.
+    Tensors are mapped, not read, until they are used; before, the checksums of the file's parts are compared.
 
     Raises:
-        CheckpointError: there is no such file, it is no signprep checkpoint, or one of another version.
+        CheckpointError: there is no such file, it is no signprep checkpoint, one of another version, or damaged.
     """
+    path = Path(path)
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give the checkpoint in it, such as {path / 'best.ckpt'}")
     if not path.is_file():
@@ -72,6 +102,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:
             f"{path}: is no signprep checkpoint, nor any file of torch; `signprep train` writes best.ckpt and last.ckpt"
         )
     try:
+        require_whole(path)
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         fields = contents[CHECKPOINT_KEY]
         require_version(str(path), fields)
@@ -86,8 +117,21 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], ModelMetadata]:
         ) from error
     try:
         return contents, ModelMetadata.from_dict(fields)
-    except (KeyError, TypeError, ValueError) as error:
+    except NOT_A_CARD as error:
         raise CheckpointError(f"{path}: its model card is damaged ({error})") from error
+
+
+def require_whole(path: Path) -> None:
+    """Compare every part of a file of torch.save or torch.jit.save with its checksum, which torch itself does not.
+
+    Raises:
+        CheckpointError: a part is not what was written.
+        OSError, zipfile.BadZipFile: the file cannot be read, or is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise CheckpointError(f"{path}: its part {damaged} is damaged: its checksum is another one; copy it again")
 
 
 def require_version(label: str, fields: dict[str, Any]) -> None:
@@ -100,17 +144,28 @@ def require_version(label: str, fields: dict[str, Any]) -> None:
 
 
 def model_weights(contents: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Return the weights of the model by its own names, without Lightning's prefix."""
+    """Return the weights of the model by its own names, without Lightning's prefix.
+
+    Raises AttributeError, KeyError or TypeError where contents, which may come from anywhere, are of another kind.
+    """
     named, prefix = contents["state_dict"].items(), "model."
     return {name.removeprefix(prefix): value for name, value in named if name.startswith(prefix)}
 
 
-def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) -> None:
-    """Raise CheckpointError unless the checkpoint is of a run with this model, these classes, clips and options."""
+def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) -> dict[str, Any]:
+    """Return the contents of a checkpoint that a run with this model, these classes, clips and options can go on from.
+
+    Raises CheckpointError if it is of another run.
+    """
     contents, earlier = read_checkpoint(path)
+    if missing := [name for name in _OF_A_RUN if name not in contents]:
+        raise CheckpointError(
+            f"{path}: has no {', '.join(missing)}, so no run can go on from it; --pretrained {path} begins a new one "
+            "with its weights"
+        )
     try:
         options = TrainConfig.from_dict(contents[CHECKPOINT_KEY]["train_config"])
-    except (KeyError, TypeError, ValueError) as error:
+    except NOT_A_CARD as error:
         raise CheckpointError(f"{path}: its options are not those of this signprep ({error})") from error
     difference = _difference(earlier, metadata)
     changed = [f"{name} {getattr(options, name)} -> {getattr(config, name)}" for name in options.differences(config)]
@@ -118,6 +173,7 @@ def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) ->
         difference = f"was written with other options ({', '.join(changed)}); give the same ones, or"
     if difference is not None:
         raise CheckpointError(f"{path}: {difference} --pretrained {path} starts a new run with its weights")
+    return contents
 
 
 def _difference(earlier: ModelMetadata, metadata: ModelMetadata) -> str | None:

@@ -6,6 +6,7 @@ wholly understood nothing is taken. Nothing is unpickled but tensors and plain d
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.text import counted, first_line, first_of
-from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, require_version
+from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, require_version, require_whole
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
 
 K400 = "k400"
@@ -27,7 +28,9 @@ K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
 
 
-def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: str, *, vocabulary: Vocabulary) -> None:
+def load_pretrained(
+    model: nn.Module, spec: ModelSpec, weights_from: str | os.PathLike[str], *, vocabulary: Vocabulary
+) -> None:
     """Fill a model with weights from elsewhere, in place.
 
     The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses.
@@ -39,10 +42,10 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: str, *, voc
         vocabulary: the glosses that the model is to be trained on.
 
     Raises:
-        CheckpointError: the weights cannot be downloaded or read, or do not fit the model.
+        CheckpointError: the weights cannot be downloaded or read, do not fit the model, or are no numbers.
         TrainingError: it cannot be told which layer of a custom model is the head.
     """
-    contents, label = _download(spec) if weights_from == K400 else (_read(Path(weights_from)), weights_from)
+    contents, label = _download(spec) if weights_from == K400 else (_read(Path(weights_from)), str(weights_from))
     weights, glosses = _weights(contents, label)
     own = model.state_dict()
     head = [name for name in own if name.startswith(f"{head_name(model, spec, len(vocabulary))}.")]
@@ -50,12 +53,36 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: str, *, voc
     for name in head:
         classes = (400,) if weights_from == K400 else weights.get(name, own[name]).shape[:1]
         shapes[name] = torch.Size((*classes, *shapes[name][1:]))
-    described = f"{spec.name} with {spec.num_frames} frames of {spec.crop_size} pixels"
-    _check_fit(weights, shapes, f"{label}: its weights do not fit {described}")
+    _check_fit(weights, shapes, label, spec)
     takes_head = glosses == vocabulary.glosses
-    taken = {name: value for name, value in weights.items() if takes_head or name not in head}
+    _fill(model, {name: value for name, value in weights.items() if takes_head or name not in head}, label)
+
+
+def load_own_weights(model: nn.Module, spec: ModelSpec, contents: dict[str, Any], label: str) -> None:
+    """Fill a model with the weights of its own checkpoint, in place; `label` names the file.
+
+    Raises CheckpointError if they do not fit the model, or are no numbers that it can answer with.
+    """
+    weights, _ = _weights(contents, label)
+    _check_fit(weights, {name: value.shape for name, value in model.state_dict().items()}, label, spec)
+    _fill(model, weights, label)
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], label: str) -> None:
+    """Copy weights that fit into a model; raise CheckpointError unless all of its numbers can be computed with."""
+    own = model.state_dict()
+    others = [name for name, value in weights.items() if value.is_floating_point() != own[name].is_floating_point()]
+    if others:
+        raise CheckpointError(f"{label}: its weights {first_of(others, 3)} are of another kind of number")
+    for name, given in weights.items():
+        value = given.to(own[name].dtype)  # what is finite in 64 bits may not be so in 32
+        # A custom model may be built with infinities, as the mask of an attention is.
+        if bool((~torch.isfinite(value) & (value != own[name])).any()):
+            raise CheckpointError(f"{label}: its weights {name} are not all finite numbers; it cannot answer")
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise CheckpointError(f"{label}: its weights {name}, which are variances, are negative; it cannot answer")
     try:
-        model.load_state_dict({**own, **taken})
+        model.load_state_dict({**own, **weights})
     except RuntimeError as error:
         raise CheckpointError(f"{label}: its weights cannot be copied ({_reason(error)})") from error
 
@@ -83,7 +110,12 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file; give {K400} or the path of weights")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(contents, dict) and CHECKPOINT_KEY in contents:  # others may be without checksums
+            require_whole(path)
+        return contents
+    except CheckpointError:
+        raise
     except Exception as error:  # on damaged files torch raises a dozen kinds, AssertionError among them
         raise CheckpointError(f"{path}: cannot be read as weights ({_reason(error)}); {EXPECTED}") from error
 
@@ -117,15 +149,20 @@ def _weights(contents: Any, label: str) -> tuple[dict[str, Tensor], tuple[str, .
     strange = [
         f"{name!r} ({type(value).__name__})"
         for name, value in named.items()
-        if not (isinstance(name, str) and isinstance(value, Tensor))
+        if not (isinstance(name, str) and isinstance(value, Tensor) and _is_plain(value))
     ]
     if strange or not named:
         raise refused(first_of(strange, 3) or "it is empty")
     return named, glosses
 
 
-def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], problem: str) -> None:
-    """Raise CheckpointError, beginning with the problem, unless names and shapes are the expected ones."""
+def _is_plain(value: Tensor) -> bool:
+    """Return whether a tensor holds its numbers one by one."""
+    return value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], label: str, spec: ModelSpec) -> None:
+    """Raise CheckpointError unless names and shapes are those of the model."""
     # BatchNorm's counter is absent in files of old versions of torch; nothing depends on it.
     missing = [name for name in shapes if name not in weights and not name.endswith("num_batches_tracked")]
     unknown = [repr(name) for name in weights if name not in shapes]
@@ -137,7 +174,8 @@ def _check_fit(weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], 
     found = [(missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape")]
     told = [f"{counted(len(names), 'weight')} {how} ({first_of(names, 3)})" for names, how in found if names]
     if told:
-        raise CheckpointError(f"{problem}: {'; '.join(told)}")
+        described = f"{spec.name} with {spec.num_frames} frames of {spec.crop_size} pixels"
+        raise CheckpointError(f"{label}: its weights do not fit {described}: {'; '.join(told)}")
 
 
 def freeze_backbone(model: nn.Module, spec: ModelSpec, num_classes: int) -> None:

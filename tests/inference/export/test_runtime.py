@@ -1,10 +1,13 @@
 """`infer` and `evaluate` take exported files as they take checkpoints, with the same output."""
 
 import json
+import random
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -90,7 +93,7 @@ def test_damaged_bytes_in_what_a_file_says_are_found(exported: dict[str, ExportR
     content = exported["fp32.pt"].output.read_bytes()
     assert content.count(b'"export_version"') == 1
     (tmp_path / "a.pt").write_bytes(content.replace(b'"export_version"', b'"export_versiom"'))
-    with pytest.raises(CheckpointError, match=r"a\.pt: its signprep\.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"a\.pt: its part .*signprep\.json is damaged"):
         open_model(tmp_path / "a.pt")
 
 
@@ -107,8 +110,16 @@ def test_an_export_card_is_read_back_as_it_was(exported: dict[str, ExportReport]
             {"model_spec": {"name": "efficient_x3d_xs", "num_frames": 10**9, "crop_size": 32}},
             "is damaged .*cannot take",
         ),
-        ({"temperature": 0.0}, r"is damaged \(mean, std and temperature"),
+        ({"temperature": 0.0}, r"is damaged \(temperature 0\.0"),
+        ({"temperature": "1"}, "is damaged"),
+        ({"temperature": float("nan")}, "is damaged"),
         ({"glosses": 3}, "is damaged"),
+        ({"glosses": []}, "is damaged"),
+        ({"glosses": ["a", "a"]}, "is damaged"),
+        ({"precision": "fp16"}, "is damaged"),
+        ({"output": "probabilities"}, "is damaged"),
+        ({"model_spec": {"name": "efficient_x3d_xs", "num_frames": 4, "crop_size": 32}}, "is damaged"),
+        ({"model_spec": {"name": "efficient_x3d_xs", "num_frames": 2, "crop_size": 32, "std": 0}}, "is damaged"),
         ({"input": {}}, "is damaged"),
         ({"int8_engine": 5}, "is damaged"),
         (None, "has no signprep.json inside; only files of `signprep export` do"),
@@ -154,3 +165,55 @@ def test_exported_files_answer_on_the_cpu_and_are_not_calibrated(
     arguments = ["evaluate", "--checkpoint", str(file), "--cache", str(cache.path), "--calibrate"]
     result = CliRunner().invoke(cli, arguments)
     assert "is an exported file; calibrate its checkpoint" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["best.ckpt", "a.bin", "a.pkl", "a.pt.txt"])
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_a_program_is_opened_under_a_programs_name_only(
+    kind: str, name: str, exported: dict[str, ExportReport], tmp_path: Path
+) -> None:
+    shutil.copy(exported[kind].output, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"is a program, a file of .* let its name end in \.(pt|onnx)"):
+        open_model(tmp_path / name)
+    other = ".onnx" if kind.endswith(".pt") else ".pt"
+    shutil.copy(exported[kind].output, tmp_path / f"model{other}")
+    with pytest.raises(CheckpointError, match="is a program, a file of"):
+        open_model(tmp_path / f"model{other}")
+    for honest in ("model", f"model{Path(kind).suffix.upper()}"):
+        shutil.copy(exported[kind].output, tmp_path / honest)
+        assert open_model(str(tmp_path / honest)).is_exported
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_exported_weights_that_are_no_numbers_are_refused(
+    number: float, exported: dict[str, ExportReport], tmp_path: Path
+) -> None:
+    graph = onnx.load(exported["fp32.onnx"].output)
+    weights = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = onnx.numpy_helper.to_array(weights).copy()
+    values.flat[3] = number
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    onnx.save(graph, tmp_path / "sign.onnx")
+    with pytest.raises(CheckpointError, match=r"sign\.onnx: its weights are not all finite numbers"):
+        open_model(tmp_path / "sign.onnx")
+    with zipfile.ZipFile(exported["fp32.pt"].output) as old, zipfile.ZipFile(tmp_path / "sign.pt", "w") as new:
+        largest = max((entry for entry in old.infolist() if "constants/" in entry.filename), key=lambda e: e.file_size)
+        for entry in old.infolist():
+            data = bytearray(old.read(entry))
+            if entry is largest:
+                data[:4] = struct.pack("<f", number)
+            new.writestr(entry.filename, bytes(data))
+    with pytest.raises(CheckpointError, match=r"sign\.pt: its weights are not all finite numbers"):
+        open_model(tmp_path / "sign.pt")
+
+
+def test_damaged_torchscript_is_found(exported: dict[str, ExportReport], tmp_path: Path) -> None:
+    whole, drawn = exported["fp32.pt"].output.read_bytes(), random.Random(0)
+    with zipfile.ZipFile(exported["fp32.pt"].output) as archive:
+        entries = [entry for entry in archive.infolist() if entry.file_size > 100]
+    for entry in drawn.sample(entries, 10):
+        data = bytearray(whole)
+        data[entry.header_offset + entry.file_size // 2 + 64] ^= 16
+        (tmp_path / "sign.pt").write_bytes(data)
+        with pytest.raises(CheckpointError, match=r"sign\.pt: "):
+            open_model(tmp_path / "sign.pt")

@@ -1,6 +1,7 @@
 """Runs that were stopped, moved or finished, and go on."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -149,3 +150,40 @@ def test_resume_is_for_the_same_run_only(cache: Cache, tmp_path: Path) -> None:
     refused("is no signprep checkpoint")
     last.unlink()
     refused("there is no such checkpoint")
+
+
+DAMAGES = {
+    "no state of the optimizer": lambda contents: contents.pop("optimizer_states"),
+    "another optimizer's": lambda contents: contents["optimizer_states"][0]["param_groups"].pop(),
+    "loops of nobody": lambda contents: contents.update(loops=[]),
+    "no loops": lambda contents: contents.pop("loops"),
+    "no epoch": lambda contents: contents.pop("epoch"),
+    "a place that is none": lambda contents: contents["ClipData"].update(step="x"),
+    "no place": lambda contents: contents["ClipData"].clear(),
+    "callbacks of nobody": lambda contents: contents.update(callbacks=3),
+    "a random state of nobody": lambda contents: contents["random_state"].update(cpu=torch.zeros(3)),
+    "weights that are no numbers": lambda contents: next(iter(contents["state_dict"].values())).fill_(torch.nan),
+    "options that are none": lambda contents: contents["signprep"].update(train_config={"epochs": 2}),
+    "schedulers of nobody": lambda contents: contents.update(lr_schedulers=[{}]),
+}
+
+
+QUICKLY = ("another optimizer's", "no loops", "a random state of nobody", "weights that are no numbers")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICKLY else [pytest.mark.slow]) for name in DAMAGES]
+)
+def test_no_run_goes_on_from_a_damaged_checkpoint(
+    name: str, uninterrupted: dict[str, Path], cache: Cache, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(uninterrupted["plain"].parents[1], folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    contents = torch.load(last, weights_only=True)
+    DAMAGES[name](contents)
+    torch.save(contents, last)
+    before = (folder / "checkpoints" / "best.ckpt").read_bytes()
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: "):
+        run(cache, folder, dataclasses.replace(RESUMED["plain"], epochs=4), resume=last)
+    assert (folder / "checkpoints" / "best.ckpt").read_bytes() == before
