@@ -65,6 +65,7 @@ class InferOutput(Options, group="Output"):
     out: Path | None = out_option(
         "Write to this .json, .jsonl (a line a video) or .csv (a row a clip) file instead of JSON to stdout."
     )
+    csv_bom: bool = option(False, "Begin a .csv file with a byte-order mark, by which Excel knows Korean.")
 
 
 @command("infer", "Say which signs a video shows.")
@@ -89,6 +90,8 @@ def infer(
     cache = source.cache_location()
     with_timeline = output.with_timeline or options.outputs.wanted
     _reject_contradictions(cache is not None, with_timeline)
+    if output.out is None or output.out.suffix.lower() != ".csv":
+        reject_unused(["csv_bom"], "--out FILE.csv")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_model
 
@@ -96,7 +99,7 @@ def infer(
     model = source.model
     recognizer = open_model(model.checkpoint, model.device, own_model=model.own_model, precision=source.precision)
     if cache is not None:
-        _infer_cache(recognizer, cache, source, options, output.out)
+        _infer_cache(recognizer, cache, source, options, output)
         return
     if not (output.multiple_clips or with_timeline):
         note_unused(["stride"], "--multiple-clips or --timeline")
@@ -144,7 +147,7 @@ def _require_places(output: InferOutput, options: InferOptions) -> None:
 
 
 def _infer_cache(
-    recognizer: "Recognizer", location: Location, source: InferInput, options: InferOptions, out: Path | None
+    recognizer: "Recognizer", location: Location, source: InferInput, options: InferOptions, output: InferOutput
 ) -> None:
     from signprep.cache_builder import open_cache
     from signprep.inference.videos.results import write_results
@@ -152,9 +155,9 @@ def _infer_cache(
 
     cache = open_cache(location, stream=source.stream)
     found = predict_cache(recognizer, cache, source.split, options)
-    write_results((prediction.to_dict() for prediction in found), out, single=False)
-    if out is not None:
-        echo(f"{out}: {counted(len(cache.positions(source.split)), 'answer')}", err=True)
+    write_results((prediction.to_dict() for prediction in found), output.out, single=False, csv_bom=output.csv_bom)
+    if output.out is not None:
+        echo(f"{output.out}: {counted(len(cache.positions(source.split)), 'answer')}", err=True)
 
 
 def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOptions, output: InferOutput) -> None:
@@ -168,7 +171,8 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
     if options.outputs.wanted and len(videos) > 1:
         raise click.UsageError(f"--render and --subtitles are for one video; {len(videos)} were found")
     outcome = Outcome()
-    write_results(video_documents(recognizer, videos, options, outcome), output.out, single=len(videos) == 1)
+    documents = video_documents(recognizer, videos, options, outcome)
+    write_results(documents, output.out, single=len(videos) == 1, csv_bom=output.csv_bom)
     for line in _told(outcome, options, output.out):
         echo(line, err=True)
     if outcome.problems:

@@ -62,28 +62,34 @@ def _writable(text: str) -> str:
 
 def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
     return "\n".join(
-        f"{number}\n{_clock(segment.start_seconds, ',')} --> {_clock(segment.end_seconds, ',')}\n"
-        f"{one_line(segment.gloss).translate(_SUBRIP_LOOKALIKES)}\n"
+        f"{number}\n{_times(segment, ',')}\n{one_line(segment.gloss).translate(_SUBRIP_LOOKALIKES)}\n"
         for number, segment in enumerate(segments, start=1)
     )
 
 
 def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
-    cues = [
-        f"{_clock(segment.start_seconds, '.')} --> {_clock(segment.end_seconds, '.')}\n"
-        f"{escape(one_line(segment.gloss))}\n"
-        for segment in segments
-    ]
+    cues = [f"{_times(segment, '.')}\n{escape(one_line(segment.gloss))}\n" for segment in segments]
     return "\n".join(["WEBVTT\n", *cues])
 
 
-def _clock(seconds: float, decimal_sign: str) -> str:
+def _milliseconds(segment: TimelineSegment) -> tuple[int, int]:
+    """Return start and end; no sign is of no time, which players and the formats do not allow."""
+    start = round(segment.start_seconds * 1000)
+    return start, max(start + 1, round(segment.end_seconds * 1000))
+
+
+def _times(segment: TimelineSegment, decimal_sign: str) -> str:
+    start, end = _milliseconds(segment)
+    return f"{_clock(start, decimal_sign)} --> {_clock(end, decimal_sign)}"
+
+
+def _clock(milliseconds: int, decimal_sign: str) -> str:
     """Return hours, minutes, seconds and milliseconds.
 
-    >>> _clock(3725.0405, ",")
+    >>> _clock(3725040, ",")
     '01:02:05,040'
     """
-    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
     whole, milliseconds = divmod(milliseconds, 1000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{whole:02d}{decimal_sign}{milliseconds:03d}"
 
@@ -108,8 +114,8 @@ def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> s
     tier = ET.SubElement(root, "TIER", LINGUISTIC_TYPE_REF="default-lt", TIER_ID="gloss")
     for number, segment in enumerate(segments, start=1):
         slots = (f"ts{2 * number - 1}", f"ts{2 * number}")
-        for slot, seconds in zip(slots, (segment.start_seconds, segment.end_seconds), strict=True):
-            ET.SubElement(time_order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(round(seconds * 1000)))
+        for slot, milliseconds in zip(slots, _milliseconds(segment), strict=True):
+            ET.SubElement(time_order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(milliseconds))
         annotation = ET.SubElement(
             ET.SubElement(tier, "ANNOTATION"),
             "ALIGNABLE_ANNOTATION",

@@ -2,10 +2,13 @@
 
 A video's document is what a program gets: a prediction's object, a list of them for `--multiple-clips`, or an object
 with `clips`, and `timeline` or `errors` where there are such. Without a file, JSON goes to stdout.
+
+Glosses and names are not trusted. JSON holds them as they are; a table, which people open in spreadsheets, has U+FFFD
+for characters that steer a terminal, and an apostrophe before a text that a spreadsheet would compute.
 """
 
 import csv
-import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +21,15 @@ from numpy.typing import NDArray
 from signprep.inference.options import InferOptions
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
-from signprep.pipeline.runtime.text import json_text
+from signprep.pipeline.runtime.text import json_text, printable
 
 COLUMNS = (
     "video_path", "start_time", "end_time", "predicted_class_idx", "predicted_class_name", "confidence",
     "clip_duration", "segment_id", "error",
 )  # fmt: skip
+
+_COMPUTED = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""Beginnings of texts that a spreadsheet takes for formulas, full-width signs too; apostrophes may be before them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,25 +114,42 @@ def require_known_suffix(path: Path) -> None:
         raise SignprepError(f"{path}: ends in {path.suffix}; expected .json, .jsonl, .csv")
 
 
-def write_results(documents: Iterable[Any], path: Path | None, *, single: bool) -> None:
+def write_results(documents: Iterable[Any], path: Path | None, *, single: bool, csv_bom: bool = False) -> None:
     """Write the documents of videos as they come, in the kind of file that the path's ending tells; None for stdout.
 
-    `single` says that there is one video, whose document then is the whole of a .json file.
+    `single` says that there is one video, whose document then is the whole of a .json file. With `csv_bom`, a .csv file
+    begins with a byte-order mark.
     """
     if path is None:
         _write_json(sys.stdout, documents, single=single)
         return
-    with atomic_write(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+    encoding = "utf-8-sig" if csv_bom else "utf-8"
+    with atomic_write(path) as beside, beside.open("w", encoding=encoding, newline="") as file:
         if path.suffix.lower() == ".csv":
             table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", restval="")
             table.writeheader()
             for document in documents:
-                table.writerows(_rows(document))
+                table.writerows({name: cell(value) for name, value in row.items()} for row in _rows(document))
         elif path.suffix.lower() == ".jsonl":
             for document in documents:
-                file.write(json.dumps(document, ensure_ascii=False) + "\n")
+                file.write(json_text(document, indent=None) + "\n")
         else:
             _write_json(file, documents, single=single)
+
+
+def cell(value: Any) -> Any:
+    """Return a value as the cell of a table that people open in a spreadsheet; numbers stay what they are.
+
+    What begins like a formula, after any apostrophes, gets an apostrophe before it. Who removes one from every text
+    that matches `'+[=+-@...]` has the texts as they were.
+
+    >>> cell("위"), cell("=cmd|' /C calc'!A0"), cell("'=1"), cell("'s"), cell(-0.5)
+    ('위', "'=cmd|' /C calc'!A0", "''=1", "'s", -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value, keep="\t\r\n")
+    return f"'{text}" if _COMPUTED.match(text) else text
 
 
 def _write_json(file: TextIO, documents: Iterable[Any], *, single: bool) -> None:

@@ -109,6 +109,20 @@ def test_no_gloss_breaks_a_file(glosses: list[str]) -> None:
     assert [cue[2] for cue in parsed] == [one_line(gloss) for gloss in glosses]
 
 
+@given(
+    video=st.text(st.characters(codec=None), max_size=30) | st.sampled_from(["]]>", "a&b<.mp4", "\x1b\ud800\uffff", ""])
+)
+def test_no_name_of_a_video_breaks_an_elan_document(video: str) -> None:
+    media = ET.fromstring(_elan(SIGNS, video, Path("a.eaf")).encode("utf-8")).find("HEADER/MEDIA_DESCRIPTOR")
+    assert media.get("MEDIA_URL").startswith("file:///") and media.get("RELATIVE_MEDIA_URL").startswith(("./", "../"))
+
+
+def test_no_sign_is_of_no_time() -> None:
+    sign = [segment(1.0001, 1.0002, "위")]
+    assert parse_srt(_subrip(sign, "a", Path("a"))) == parse_vtt(_webvtt(sign, "a", Path("a"))) == [(1000, 1001, "위")]
+    assert parse_eaf(_elan(sign, "a", Path("a"))) == [(1000, 1001, "위")]
+
+
 def test_a_subrip_arrow_in_a_gloss_is_no_time(tmp_path: Path) -> None:
     write_subtitles(tmp_path / "a.srt", [segment(0, 1, "x\n\n2\n00:00:01,000 --> 00:00:09,000\ny")], "a.mp4")
     [cue] = parse_srt((tmp_path / "a.srt").read_text(encoding="utf-8"))
