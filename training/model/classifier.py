@@ -177,8 +177,10 @@ class SignClassifier(LightningModule):
         )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Predict one batch."""
-        self.predictions.update(self(batch.clips), batch.labels, batch.positions)
+        """Predict one batch. Of fewer clips than ranks, some ranks have none, and take part with none."""
+        none = torch.zeros((0, len(self.metadata.vocabulary)), device=self.device)
+        logits = self(batch.clips) if len(batch) else none
+        self.predictions.update(logits, batch.labels, batch.positions)
 
     def on_validation_epoch_end(self) -> None:
         """Log the figures of all predictions."""

@@ -1,10 +1,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -13,8 +15,9 @@ from click.testing import CliRunner, Result
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
+from signprep.pipeline.errors import TrainingError
 from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER
-from tests.conftest import write_data_root
+from tests.conftest import GLOSSES, build_test_cache, write_data_root, write_label
 from tests.waiting import HANG_SECONDS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
@@ -204,21 +207,45 @@ def test_ctrl_c_saves_says_how_to_go_on_and_it_does(cache: Cache, tmp_path: Path
     assert int(first.removeprefix("epoch ").partition("/")[0]) in (stopped, stopped + 1)
 
 
-def test_two_processes_train_together_and_speak_once(cache: Cache, tmp_path: Path) -> None:
+def trained_by_processes(number: int, cache: Cache, folder: Path, *options: object) -> CompletedProcess[str]:
     script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
-    program = tmp_path / "program.py"  # Lightning starts the second process with the first one's command line
+    program = folder / "program.py"  # Lightning starts the other processes with the first one's command line
     program.write_text(script)
-    arguments = ["train", "--cache", str(cache.path), *SMALL, "--devices", "2", "--output-dir", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, str(program), *arguments, "--batch-size", "3", "--ema-decay", "0.9"],
-        capture_output=True, text=True, timeout=HANG_SECONDS,
-    )  # fmt: skip
+    arguments = ["--cache", cache.path, *SMALL, "--devices", number, "--output-dir", folder, *options]
+    command = [sys.executable, program, "train", *arguments]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=HANG_SECONDS)
+
+
+def test_two_processes_train_together_and_speak_once(cache: Cache, tmp_path: Path) -> None:
+    done = trained_by_processes(2, cache, tmp_path, "--batch-size", 3, "--ema-decay", 0.9)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("best validation accuracy") == 1 and done.stderr.count("classes: 2") == 1
     assert "batch size: 3 on each of 2, epochs: 1, on CPU, 2 processes" in done.stderr
     document = json.loads((tmp_path / "sign_language_classification" / "run.json").read_text(encoding="utf-8"))
     # Four validation clips, two on each process: their accuracy is a multiple of a quarter.
     assert document["result"]["best_val_accuracy"] * 4 == round(document["result"]["best_val_accuracy"] * 4)
+
+
+@pytest.mark.slow
+def test_five_validation_clips_are_enough_for_eight_processes(data_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(data_root, root)
+    label = min((root / "label").glob("*_REAL17_*"))
+    write_label(label, [(0.1, 0.4, GLOSSES[0]), (0.5, 0.9, GLOSSES[0])], duration=1.0)
+    cache = build_test_cache(root, tmp_path / "five.zarr")
+    assert (len(cache.positions("train")), len(cache.positions("val"))) == (8, 5)
+    done = trained_by_processes(8, cache, tmp_path, "--batch-size", 2)
+    assert done.returncode == 0, done.stderr
+    document = json.loads((tmp_path / "sign_language_classification" / "run.json").read_text(encoding="utf-8"))
+    accuracy = document["result"]["best_val_accuracy"]
+    assert accuracy * 5 == pytest.approx(round(accuracy * 5))
+
+
+def test_more_processes_than_training_clips_are_refused_at_once(cache: Cache, tmp_path: Path) -> None:
+    result = invoke("--cache", cache.path, *SMALL, "--devices", 9, "--output-dir", tmp_path)
+    assert isinstance(result.exception, TrainingError)
+    assert "has 8 training clips for 9 processes; use fewer devices" in str(result.exception)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -3,8 +3,14 @@ import pytest
 import torch
 from torch.nn import functional
 
+from signprep.cache_builder.reader import Cache
 from signprep.training.callbacks.record import confused_table, confusion_image
-from signprep.training.model.classifier import ValidationPredictions
+from signprep.training.config import TrainConfig
+from signprep.training.loader import ClipLoader
+from signprep.training.model.checkpoint import ModelMetadata
+from signprep.training.model.classifier import SignClassifier, ValidationPredictions
+from signprep.training.model_spec import build_model
+from tests.training.small_runs import TINY
 
 
 def predictions_of(logits: list[list[float]], labels: list[int], num_classes: int) -> ValidationPredictions:
@@ -58,3 +64,16 @@ def test_the_confusion_image_is_bright_where_answers_are() -> None:
     assert picture[0, 0].tolist() == [255, 214, 92] and picture[0, -1].tolist() == [20, 24, 40]
     assert 100 < picture[-1, 0, 0] < 255
     assert confusion_image(np.eye(2771, dtype=np.int64)).shape == (2771, 2771, 3)
+
+
+def test_a_rank_without_a_validation_clip_takes_part_with_none(cache: Cache) -> None:
+    some = cache.positions("val")[:3]
+    loaders = [ClipLoader(cache=cache, positions=some, batch_size=2, rank=rank, num_ranks=5) for rank in range(5)]
+    batches = [next(iter(loader)) for loader in loaders]
+    assert [len(batch) for batch in batches] == [1, 1, 1, 0, 0]
+    glosses = cache.vocabulary
+    metadata = ModelMetadata(model_spec=TINY, clip_spec=cache.clip_spec, vocabulary=glosses, cache_fingerprint="")
+    classifier = SignClassifier(metadata, TrainConfig(), build_model(TINY, len(glosses)), total_steps=1).eval()
+    for batch in batches:
+        classifier.validation_step(batch, 0)
+    assert classifier.predictions.validation().positions.tolist() == some.tolist()
