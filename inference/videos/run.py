@@ -20,6 +20,7 @@ from signprep.inference.videos.window_predictions import Video, VideoPredictions
 from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.annotations import is_video
 from signprep.pipeline.datasets.files import Problem, walk_archive, walk_files
+from signprep.pipeline.datasets.pieces import whole_name
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
@@ -53,6 +54,8 @@ def _videos_at(path: Path, log: Callable[[Problem], None]) -> list[Video]:
         folder, files = path, walk_files(path, log, wanted=is_video)
     elif path.suffix.lower() == ".zip":
         folder, files = path.parent, walk_archive(path, path.name, log, is_video)
+    elif whole := whole_name(path.name):
+        return _videos_at(path.with_name(whole), log)
     else:
         return [Video.at(path)] if path.exists() else []
     return [Video(path=str(folder / file.name), folder=folder, name=file.name) for file in files]

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, Self
 
-from signprep.pipeline.datasets.archives import ENCRYPTED_FLAG, open_archive
+from signprep.pipeline.datasets.archives import open_archive
+from signprep.pipeline.datasets.pieces import IncompleteArchiveError, pieces_of, with_whole_names
 from signprep.pipeline.errors import AnnotationError
 
 _APPLE_DOUBLE = "._"
@@ -26,7 +27,9 @@ _APPLE_DOUBLE = "._"
 _MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
 UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
-_OTHER_ARCHIVE = re.compile(r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso)$", re.IGNORECASE)
+_OTHER_ARCHIVE = re.compile(
+    r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)$", re.IGNORECASE
+)
 _LARGEST_TIME_NS = 2**63 - 1
 """In the year 2262; a file that claims to be of a later one has this time."""
 
@@ -76,7 +79,7 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
         unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
 
     for folder, names in _walk_folders(root, unlisted):
-        for name in sorted(names):
+        for name in with_whole_names(names):
             path = folder / name
             relative = path.relative_to(root).as_posix()
             if name.startswith(_APPLE_DOUBLE):
@@ -128,7 +131,10 @@ def walk_archive(
     try:
         archive = open_archive(path)
     except AnnotationError as error:
-        on_problem(Problem(kind="unreadable", path=relative, message=str(error)))
+        kind, lies = "unreadable", relative
+        if isinstance(error, IncompleteArchiveError):
+            kind, lies = "partial-download", relative.removesuffix(path.name) + pieces_of(path)[0].name
+        on_problem(Problem(kind=kind, path=lies, message=str(error)))
         return
     for name in sorted(archive.members):
         parts = name.split("/")
@@ -140,12 +146,10 @@ def walk_archive(
             message = f"{path}: its member {name} is an archive, which is not looked into; unpack it"
             on_problem(Problem(kind=UNREAD_ARCHIVE, path=f"{relative}!/{name}", message=message))
             continue
-        info = archive.members[name]
-        if info.flag_bits & ENCRYPTED_FLAG:
-            message = f"{path}: its member {name} is encrypted"
-            on_problem(Problem(kind="unreadable", path=f"{relative}!/{name}", message=message))
+        if reason := archive.unreadable(name):
+            on_problem(Problem(kind="unreadable", path=f"{relative}!/{name}", message=reason))
             continue
-        yield FoundFile(name=f"{relative}!/{name}", num_bytes=info.file_size)
+        yield FoundFile(name=f"{relative}!/{name}", num_bytes=archive.members[name].file_size)
 
 
 def split_member(name: str) -> tuple[str, str | None]:
@@ -223,8 +227,8 @@ class DataRoots:
             folder, name = self.locate(video)
             if folder not in found:
                 path, _ = _path_on_disk(folder, name)
-                if path.exists():
-                    found[folder] = path
+                for file in pieces_of(path)[:1]:
+                    found[folder] = file
             if len(found) == len(self.folders):
                 break
         return tuple(found.values())
@@ -262,13 +266,13 @@ class DataRoots:
         """Return a video's size and time of change, or None if it is gone."""
         path, member = _path_on_disk(*self.locate(video))
         try:
-            status = path.stat()
-            mtime_ns = min(status.st_mtime_ns, _LARGEST_TIME_NS)
-            if member is None:
-                return FileStamp(status.st_size, mtime_ns)
-            info = open_archive(path).members.get(member)
-        except (OSError, AnnotationError):
+            files = [file.stat() for file in (pieces_of(path) if member else (path,))]
+            mtime_ns = min(max(status.st_mtime_ns for status in files), _LARGEST_TIME_NS)
+            info = open_archive(path).members.get(member) if member else None
+        except (OSError, ValueError, AnnotationError):
             return None
+        if member is None:
+            return FileStamp(files[0].st_size, mtime_ns)
         return FileStamp(info.file_size, mtime_ns) if info else None
 
     def content_hash(self, video: str, num_bytes: int | None = None) -> str | None:

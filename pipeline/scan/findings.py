@@ -69,7 +69,7 @@ def _catalogue(severity: str, text: str) -> Iterator[Finding]:
 _ERRORS = """
 unreadable: Folders, archives or files that cannot be read
     Nothing in them is used.
-    Check permissions; download damaged archives again; unpack encrypted ones.
+    Check permissions; download damaged archives again; unpack encrypted ones and those of Deflate64.
 label-without-video: Labels without a video
     No video has the label's base name, or the name in its metaData. Often a download is incomplete.
     Download the missing videos, or fix the names.
@@ -110,8 +110,8 @@ segment-outside: Segments that start after their video's end
 
 _WARNINGS = """
 partial-download: Unfinished downloads
-    Pieces that a download has left; what they hold is not used.
-    Finish or merge the download (AIHub's .part files are joined with cat).
+    Pieces that a download has left, or a zip of which pieces are missing; what they hold is not used.
+    Download what is missing. Pieces of a zip (.zip.part0, .zip.part1, ...) are read where they lie: join nothing.
 unread-archive: Archives that are not looked into
     Only zip files are read in place, and none inside another.
     Unpack them.

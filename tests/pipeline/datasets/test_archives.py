@@ -1,0 +1,257 @@
+"""Zips as people have them: in pieces, joined in the wrong order, with backslashes, compressed or split unusually."""
+
+import io
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signprep.cache_builder.reader import Cache
+from signprep.pipeline.datasets.files import DataRoots, open_file, read_bytes, walk_files
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.errors import AnnotationError
+from tests.pipeline.datasets.test_files import walk, write_zip
+from tests.pipeline.datasets.test_read import build
+from tests.pipeline.scan.scanning import scan
+
+
+def cut(whole: Path, num_pieces: int, numbering: str = "part{}") -> list[Path]:
+    """Cut a file into pieces of one size but the last, as downloads are, and delete it."""
+    data = whole.read_bytes()
+    size = -(-len(data) // num_pieces)
+    while -(-len(data) // size) < num_pieces:
+        size -= 1
+    assert -(-len(data) // size) == num_pieces, "the data cannot be cut so"
+    pieces = []
+    for number in range(num_pieces):
+        piece = data[number * size : (number + 1) * size]
+        name = {"bytes": f"part{number * size}", "7z": f"{number + 1:03}"}.get(numbering) or numbering.format(number)
+        pieces.append(whole.with_name(f"{whole.name}.{name}"))
+        pieces[-1].write_bytes(piece)
+    whole.unlink()
+    return pieces
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> tuple[Path, dict[str, bytes]]:
+    """A zip whose bytes can be cut into 91 pieces, and its members."""
+    members = {f"word/{k:02}.txt": bytes([k]) * (391 + 7 * k) for k in range(40)}
+    path = write_zip(tmp_path / "원천.zip", members)
+    return path, members
+
+
+@pytest.mark.parametrize("num_pieces", [1, 2, 11, 81, 91])
+@pytest.mark.parametrize("numbering", ["part{}", "part{:02}", "bytes", "7z"])
+def test_pieces_are_read_in_place_in_the_order_of_their_numbers(
+    numbered: tuple[Path, dict[str, bytes]], num_pieces: int, numbering: str
+) -> None:
+    path, members = numbered
+    cut(path, num_pieces, numbering)
+    names, problems = walk(path.parent)
+    assert (names, problems) == ([f"원천.zip!/{name}" for name in members], [])
+    for name, data in members.items():
+        stream = open_file(path.parent, f"원천.zip!/{name}")
+        assert not isinstance(stream, Path)
+        with stream:
+            assert stream.read() == data == read_bytes(path.parent, f"원천.zip!/{name}", 10**6)
+    roots = DataRoots.single(path.parent)
+    assert [roots.num_bytes(name) for name in names] == [len(data) for data in members.values()]
+    assert roots.sample_paths(names)[0].exists()
+
+
+def test_a_cache_of_pieces_is_that_of_the_whole_zip(data_root: Path, tmp_path: Path) -> None:
+    built: list[Cache] = []
+    for num_pieces in (0, 81, 91):
+        root = tmp_path / f"data {num_pieces}"
+        root.mkdir()
+        for kind in ("label", "video"):
+            with zipfile.ZipFile(root / f"{kind}.zip", "w") as archive:
+                for path in sorted((data_root / kind).iterdir()):
+                    archive.writestr(zipfile.ZipInfo(f"01\\{path.name}"), path.read_bytes())
+            if num_pieces:
+                cut(root / f"{kind}.zip", 11 if kind == "label" else num_pieces)
+        assert scan(root) == {}
+        built.append(build(tmp_path / f"{num_pieces}.zarr", "--data-root", root))
+    assert len({cache.fingerprint for cache in built}) == 1
+    assert "video.zip!/01/" in built[0].index["video"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"),
+    [
+        ([0], "원천.zip.part0: missing"),
+        ([0, 1], "원천.zip.part0, 원천.zip.part1: missing"),
+        ([37], "원천.zip.part37: missing"),
+        ([5, 60], "원천.zip.part5, 원천.zip.part60: missing"),
+        ([90], "pieces behind 원천.zip.part89 are missing"),
+        (range(1, 91), "pieces behind 원천.zip.part0 are missing"),
+    ],
+)
+def test_missing_pieces_are_named(numbered: tuple[Path, dict[str, bytes]], lost: list[int], told: str) -> None:
+    pieces = cut(numbered[0], 91)
+    (numbered[0].parent / "good.txt").write_text("good")
+    for number in lost:
+        pieces[number].unlink()
+    names, [problem] = walk(numbered[0].parent)
+    assert names == ["good.txt"] and told in problem
+
+
+def test_pieces_that_are_short_or_of_the_wrong_place_are_named(numbered: tuple[Path, dict[str, bytes]]) -> None:
+    path, _ = numbered
+    shutil.copy(path, path.with_name("again"))
+    pieces = cut(path, 20)
+    pieces[7].write_bytes(pieces[7].read_bytes()[:-1])
+    _, [problem] = walk(path.parent)
+    assert f"{pieces[7]}: is shorter than other pieces" in problem
+    for piece in pieces:
+        piece.unlink()
+    path.with_name("again").rename(path)
+    pieces = cut(path, 20, "bytes")
+    pieces[7].unlink()
+    _, [problem] = walk(path.parent)
+    assert problem.startswith(f"{pieces[8]}: ") and "a piece is missing" in problem
+
+
+def test_the_whole_zip_is_taken_where_pieces_lie_beside_it(numbered: tuple[Path, dict[str, bytes]]) -> None:
+    path, members = numbered
+    shutil.copy(path, path.with_name("again"))
+    cut(path, 11)
+    path.with_name("again").rename(path)
+    assert walk(path.parent) == ([f"원천.zip!/{name}" for name in members], [])
+
+
+@pytest.mark.parametrize("num_pieces", [11, 12, 21, 81, 91, 100])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_zip_that_was_joined_in_the_order_of_names_is_said_to_be_that(
+    numbered: tuple[Path, dict[str, bytes]], num_pieces: int, zip64: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, members = numbered
+    if zip64:
+        monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
+        path.unlink()
+        write_zip(path, {name: data * 3 for name, data in members.items()})
+    pieces = cut(path, num_pieces)
+    path.write_bytes(b"".join(piece.read_bytes() for piece in sorted(pieces)))
+    for piece in pieces:
+        piece.unlink()
+    names, [problem] = walk(path.parent)
+    assert names == [] and "joined from pieces in the wrong order" in problem and "download" not in problem
+    assert [name for name, _ in scan_of_videos(path)["unreadable"]] == ["원천.zip"]
+
+
+def scan_of_videos(path: Path) -> dict[str, list[tuple[str, str]]]:
+    """Return what a scan finds beside one good label and its video."""
+    from tests.conftest import write_label
+
+    (path.parent / "a.mp4").write_bytes(b"x")
+    write_label(path.parent / "a_morpheme.json", [(0, 1, "위")])
+    return scan(path.parent, probe="none")
+
+
+def test_an_unfinished_download_is_not_taken_for_pieces_in_the_wrong_order(
+    numbered: tuple[Path, dict[str, bytes]],
+) -> None:
+    path, members = numbered
+    data = bytearray(path.read_bytes())
+    data[5000:15000] = bytes(10_000)
+    path.write_bytes(data)
+    names, problems = walk(path.parent)
+    assert (names, problems) == ([f"원천.zip!/{name}" for name in members], [])
+    with pytest.raises(AnnotationError, match=r"its member word/15\.txt is damaged"):
+        open_file(path.parent, "원천.zip!/word/15.txt")
+
+
+def test_members_with_backslashes_and_dots_lie_in_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("b\\c\\one.txt", ".\\b\\two.txt", "./b/three.txt", "/b/four.txt", "b\\folder.txt\\"):
+            archive.writestr(zipfile.ZipInfo(name), name)
+    write_zip(tmp_path / "b.zip", {"수어\\다섯.txt": b"5"}, encoding="cp949")
+    names, problems = walk(tmp_path)
+    expected = [f"a.zip!/b/{name}" for name in ("c/one.txt", "four.txt", "three.txt", "two.txt")]
+    assert (names, problems) == ([*expected, "b.zip!/수어/다섯.txt"], [])
+    assert read_bytes(tmp_path, "a.zip!/b/c/one.txt", 100) == b"b\\c\\one.txt"
+
+
+@pytest.mark.parametrize(("method", "name"), [(9, "Deflate64"), (93, "method 93"), (1, "method 1")])
+def test_members_that_are_compressed_unusually_are_named_and_cost_no_other(
+    tmp_path: Path, method: int, name: str
+) -> None:
+    path = write_zip(tmp_path / "a.zip", {"a.txt": b"a" * 500, "b.txt": b"b" * 500}, compress=True)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x03\x04") + 8] = data[data.index(b"PK\x01\x02") + 10] = method
+    path.write_bytes(data)
+    names, [problem] = walk(tmp_path)
+    assert names == ["a.zip!/b.txt"] and f"a.txt is compressed by {name}, which is not supported: unpack" in problem
+    with pytest.raises(AnnotationError, match=name):
+        read_bytes(tmp_path, "a.zip!/a.txt", 1000)
+
+
+@pytest.mark.parametrize("field", [4, 6])
+def test_the_last_part_of_a_split_zip_is_told_to_be_joined(tmp_path: Path, field: int) -> None:
+    path = write_zip(tmp_path / "a.zip", {"a.txt": b"a" * 500})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x05\x06") + field] = 3
+    path.write_bytes(data)
+    names, [problem] = walk(tmp_path)
+    assert names == [] and "is the last part of a split zip; join its parts first" in problem
+
+
+def test_a_table_and_a_data_root_name_members_of_pieces(data_root: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        for path in sorted((data_root / "video").iterdir()):
+            archive.write(path, path.name)
+    [name, *_] = sorted(path.name for path in (data_root / "video").iterdir())
+    cut(tmp_path / "v.zip", 11)
+    (tmp_path / "t.csv").write_text(f"video,start,end,gloss\nv.zip!/{name},0,0.5,위\n")
+    assert [s.video for s in read_data_root(tmp_path / "t.csv").segments] == [f"v.zip!/{name}"]
+    assert len(build(tmp_path / "c.zarr", "--data-root", tmp_path / "t.csv")) == 1
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\"), min_size=1, max_size=20)
+
+
+SHOWN = NAMES.filter(lambda name: name not in (".", "..") and not name.startswith("._"))
+
+
+@given(
+    members=st.dictionaries(SHOWN, st.binary(max_size=300), max_size=8),
+    method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]),
+    size=st.integers(20, 400),
+    before=st.binary(max_size=50),
+    comment=st.binary(max_size=50).filter(lambda comment: b"PK" not in comment),
+)  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_zips_and_their_pieces_give_what_pythons_zipfile_wrote(
+    tmp_path_factory: pytest.TempPathFactory,
+    members: dict[str, bytes],
+    method: int,
+    size: int,
+    before: bytes,
+    comment: bytes,
+) -> None:
+    folder = tmp_path_factory.mktemp("zip")
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", method) as archive:
+        archive.comment = comment
+        for name, content in members.items():
+            archive.writestr(name, content)
+    data = before * (size > 100) + written.getvalue()  # programs that unpack themselves have zips behind them
+    for number, start in enumerate(range(0, len(data), size)):
+        (folder / f"pieces.zip.part{number}").write_bytes(data[start : start + size])
+    (folder / "whole.zip").write_bytes(data)
+    problems: list[str] = []
+    found = list(walk_files(folder, lambda problem: problems.append(problem.message), wanted=lambda name: True))
+    read = {file.name: read_bytes(folder, file.name, 10**6) for file in found}
+    kept = {name: content for name, content in members.items() if not name.lower().endswith(".zip")}
+    assert problems == [] and read == {
+        f"{archive}.zip!/{name}": content for archive in ("pieces", "whole") for name, content in kept.items()
+    }
+    for file in found:
+        stream = open_file(folder, file.name)
+        assert not isinstance(stream, Path)
+        with stream:
+            stream.seek(3)
+            assert stream.read() == read[file.name][3:]
