@@ -89,7 +89,7 @@ row-unusable: Table rows that make no segment
     A value is missing or impossible, or the row's video is not there.
     Correct the rows.
 video-unreadable: Videos that do not open
-    No video container that FFmpeg knows, or no video stream in it, or no frame in that.
+    No video container that FFmpeg knows, or no video stream in it.
     Download the file again.
 video-truncated: Videos that are cut off
     The file ends before the frames that its index lists, or before the index itself.

@@ -21,7 +21,9 @@ from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.scan.database import Row, ScanDatabase, without_name
+from signprep.pipeline.video.bitstreams import is_whole
 from signprep.pipeline.video.demux import (
     GET_AGAIN,
     PacketTimes,
@@ -31,7 +33,8 @@ from signprep.pipeline.video.demux import (
     orientation_of,
     packet_times,
 )
-from signprep.pipeline.video.packets import CUT_OFF_SECONDS, LOOKAHEAD_PACKETS, READ_ERRORS, declared_seconds, is_whole
+from signprep.pipeline.video.frame_times import declared_seconds
+from signprep.pipeline.video.packets import CUT_OFF_SECONDS, LOOKAHEAD_PACKETS, READ_ERRORS
 from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -211,6 +214,9 @@ def _from_packets(facts: VideoFacts, times: PacketTimes, container_format: str) 
         facts.problems.append(("video-truncated", f"is cut off at {times.cut_ns / 1e9:.3f} s ({times.cut})"))
     elif container_format not in DECLARE_NOTHING:
         _compare_length(facts, times.duration_seconds)
+    if times.num_left_out:
+        lost = f"its first {counted(times.num_left_out, 'frame')} cannot be decoded: time 0 is the first that can"
+        facts.problems.append(("edit-list", lost))
     if times.ends_early is not None:
         facts.problems.append(("joined-recordings", f"{times.ends_early}: what lies behind is not read"))
     starts = times.starts_ns / 1e9

@@ -1,11 +1,13 @@
-"""Facts that stand in the coded bytes of H.264 and MPEG-4 and that FFmpeg does not tell.
+"""Facts that stand in the bytes of H.264, MPEG-4, Matroska and AVI and that FFmpeg does not tell.
 
-In: a packet, or a stream's extradata. Out: whether a frame may be skipped, whether pictures may be single fields, and
-how many frames a packet holds. The trade-off: only headers are read, and whatever is odd gets the answer that costs
-time rather than a frame.
+In: a packet, a stream's extradata, or a file. Out: whether a frame may be skipped, whether pictures may be single
+fields, how many frames a packet holds, and whether a file is as long as its head says. The trade-off: only headers are
+read, and whatever is odd gets the answer that costs time rather than a frame.
 """
 
-from typing import NamedTuple, Self
+import os
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
 
 import av
 
@@ -143,3 +145,36 @@ def num_mpeg4_frames(packet: av.Packet) -> int:
     """
     count = bytes(packet).count(_VOP_START)
     return 0 if count == 1 and packet.size <= _LARGEST_NOT_CODED_BYTES else count
+
+
+def is_whole(source: Path | BinaryIO) -> bool | None:
+    """Return True if a Matroska or RIFF (AVI) file is as long as its head says, None if that is not known.
+
+    Source: RFC 8794 (EBML), 4 and 5, RFC 9559 (Matroska), 5.1; Microsoft, Multimedia Programming Interface (RIFF).
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return is_whole(file)
+    source.seek(0)
+    head = source.read(256)
+    if head[:4] == b"RIFF":
+        size = int.from_bytes(head[4:8], "little")
+        return source.seek(0, os.SEEK_END) >= 8 + size if size else None
+    return _matroska_is_whole(source, head) if head.startswith(b"\x1a\x45\xdf\xa3") else None
+
+
+def _matroska_is_whole(source: BinaryIO, head: bytes) -> bool | None:
+    position = 4
+    for element_id in (b"\x18\x53\x80\x67", b""):
+        if position >= len(head) or not head[position]:
+            return None
+        width = 9 - head[position].bit_length()
+        unknown = (1 << 7 * width) - 1
+        size = int.from_bytes(head[position : position + width], "big") & unknown
+        position += width + size
+        if size == unknown or not element_id:
+            break
+        if head[position : position + 4] != element_id:
+            return None
+        position += 4
+    return None if size == unknown else source.seek(0, os.SEEK_END) >= position

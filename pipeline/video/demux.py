@@ -13,10 +13,11 @@ import math
 import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import av
 import numpy as np
@@ -25,7 +26,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, reason_of
+from signprep.pipeline.video.clean_start import clean_start
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, is_before_start, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
@@ -36,6 +38,10 @@ SQUARE = Fraction(1)
 
 MAX_PIXEL_ASPECT = 8
 """Pixels that claim to be longer are a mistake."""
+
+ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
+"""FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
+CABAC streams, and might refuse what odd encoders write."""
 
 MP4_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
 """One of these begins an MP4 or MOV."""
@@ -144,6 +150,8 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
         container.close()
         raise DecodeError(f"{name}: {problem}")
     stream.codec_context.thread_count = 1
+    # Probing a file must not allocate more than decoding it, and neither must a size that changes midway.
+    stream.codec_context.options = {"err_detect": ERROR_DETECTION, "max_pixels": str(MAX_FRAME_PIXELS)}
     return container, stream
 
 
@@ -175,6 +183,19 @@ class PacketTimes:
     """The time before which every frame is known, if the file was cut off."""
     ends_early: str | None
     """The reason why packets that are there are not read, such as a clock that starts again; None for all others."""
+    num_left_out: int
+    """Frames before the first one that can be decoded."""
+
+    def from_later(self, seconds: float) -> Self:
+        """Return the times from a frame that starts so much later."""
+        starts = self.starts_ns - round(seconds * 1e9)
+        return replace(
+            self,
+            starts_ns=starts[starts >= 0],
+            duration_seconds=self.duration_seconds - seconds,
+            cut_ns=self.cut_ns - round(seconds * 1e9),
+            num_left_out=self.num_left_out + int((starts < 0).sum()),
+        )
 
 
 def pixel_aspect_of(stream: VideoStream) -> Fraction:
@@ -188,11 +209,13 @@ def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
     container, stream = open_stream(source, name, decodes=False)
     with container:
         packets = PacketQueue(container, stream, source)
+        if packets.is_start_in_doubt:
+            packets.begin_at(clean_start(partial(open_stream, source, name)))
         starts: list[int] = []
         last_pts, last_duration = None, 0
         while packets:
             packet = packets.popleft()
-            if packet.pts is not None and not packet.is_discard:
+            if packet.pts is not None and not packet.is_discard and not is_before_start(packet):
                 starts.append(packet.pts)
                 if last_pts is None or packet.pts >= last_pts:
                     last_pts, last_duration = packet.pts, packet.duration or 0
@@ -208,6 +231,7 @@ def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
             cut=packets.cut,
             cut_ns=packets.cut_ns(),
             ends_early=packets.ends_early,
+            num_left_out=packets.num_left_out,
         )
 
 

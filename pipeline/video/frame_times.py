@@ -6,7 +6,10 @@ off. Times are compared in whole nanoseconds, so that 45/30 s and 1.5 s are the 
 
 from collections.abc import Sequence
 
+import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
@@ -55,3 +58,21 @@ def shown_frames(timestamps: Sequence[float] | NDArray[np.float64], times: NDArr
     [0, 1, 2]
     """
     return np.searchsorted(nanoseconds(timestamps), nanoseconds(times), side="right") - 1
+
+
+def declared_seconds(container: InputContainer, stream: VideoStream) -> float:
+    """Return how long a container says that the stream lasts, 0 if it does not say."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    # Of several streams the container tells the longest only, which may be the sound.
+    if not container.duration or len(container.streams) > 1:
+        return 0.0
+    # Matroska counts from 0, whenever the first frame is shown.
+    return max(0.0, (container.duration - max(0, container.start_time or 0)) / av.time_base)
+
+
+def nanoseconds_of(pts: int, stream: VideoStream) -> int:
+    """Return a timestamp of the stream in nanoseconds, rounded once."""
+    base = stream.time_base
+    assert base is not None
+    return (2 * pts * base.numerator * 10**9 + base.denominator) // (2 * base.denominator)

@@ -5,12 +5,11 @@ packet's frame is wanted at all, whether decoding can stop, and whether the file
 packets are read that may not be needed, since that many frames may be decoded before they are shown.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import av
 import numpy as np
@@ -18,8 +17,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.video.bitstreams import num_mpeg4_frames
+from signprep.pipeline.video.bitstreams import is_whole, num_mpeg4_frames
 from signprep.pipeline.video.display_numbers import DisplayNumbers
+from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds_of
 
 LOOKAHEAD_PACKETS: Final = 16
 """Packets read before one is decoded: the most frames that H.264 and HEVC may hold back for reordering."""
@@ -63,6 +63,19 @@ class PacketNumber:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.is_before_start = False
+        """True for a packet whose frame is not shown, and may fail: it lies before the first that can be decoded."""
+
+
+class CleanStart(NamedTuple):
+    """Where a video begins whose first packets cannot all be decoded."""
+
+    packet_number: int
+    """Of the first packet that is decoded, in decode order, from 0."""
+    pts: int | None
+    """Of the first frame that is shown; None where frames have no timestamps."""
+    lost: frozenset[int] = frozenset()
+    """Numbers of packets behind the first that give no frame, among the next few."""
 
 
 class PacketQueue:
@@ -78,6 +91,7 @@ class PacketQueue:
         self._stream = stream
         self._queue: deque[av.Packet] = deque()
         self._ended = False
+        self._earliest_ns: int | None = None
         self._end_ns = 0
         self._last_dts: int | None = None
         self._container = container
@@ -92,7 +106,11 @@ class PacketQueue:
         counts = container.format.name in WITHOUT_LIST
         codec = stream.codec_context
         self._display = DisplayNumbers(codec.name, codec.extradata) if counts else None
+        self._start: CleanStart | None = None
+        self._leading_before: int | None = None
         self.packets_read = 0
+        self.num_left_out = 0
+        """Frames before the first one that can be decoded."""
         self.cut: str | None = None
         """The reason why the file ends too early, once that is known."""
         self.ends_early: str | None = None
@@ -108,6 +126,27 @@ class PacketQueue:
 
     def __bool__(self) -> bool:
         return bool(self._queue)
+
+    @property
+    def is_start_in_doubt(self) -> bool:
+        """Return True if the first packet is no key frame, or frames are shown before that one: see `begin_at`."""
+        if not self._queue or self._start is not None:
+            return False
+        first = self._queue[0]
+        is_late = first.pts is not None and min(self._known_pts(), default=0) < first.pts
+        return not first.is_keyframe or (self.tells_presentation and is_late)
+
+    def begin_at(self, start: CleanStart) -> None:
+        """Show nothing that cannot be decoded at the start; the first frame that can is shown at time 0."""
+        self._start = start
+        packets, self._num_spare_frames = list(self._queue), 0
+        for known in (self._queue, self._latest_pts, self._shown_pts, self._places):
+            known.clear()
+        for packet in packets:
+            self._append(packet)
+        self._fill()
+        first_pts = start.pts if self.tells_presentation else None
+        self.first_pts = min(self._known_pts(), default=0) if first_pts is None else first_pts
 
     def popleft(self) -> av.Packet:
         """Take the next packet."""
@@ -200,7 +239,8 @@ class PacketQueue:
     def _known_pts(self) -> Iterator[int]:
         if not self.tells_presentation:
             return iter(self._places[:1])
-        return (packet.pts for packet in self._queue if packet.pts is not None and not packet.is_discard)
+        shown = (packet for packet in self._queue if not packet.is_discard and not is_before_start(packet))
+        return (packet.pts for packet in shown if packet.pts is not None)
 
     def _place(self, number: int) -> int:
         """Return the timestamp of the n-th frame by the places of the packets; behind the last one they go on."""
@@ -235,18 +275,41 @@ class PacketQueue:
                 return
             packet.opaque = PacketNumber(self.packets_read)
             self.packets_read += 1
-            self._queue.append(packet)
             if packet.dts is not None:
                 self._last_dts = packet.dts
-                if self._has_place(packet):
-                    self._places.append(packet.dts)
             if self._display is not None:
                 self._display.add(packet)
             if packet.pts is not None:
-                self._latest_pts.append(packet.pts)
-                if not packet.is_discard:
-                    self._shown_pts.append(packet.pts)
+                start_ns = nanoseconds_of(packet.pts, self._stream)
+                self._earliest_ns = start_ns if self._earliest_ns is None else min(self._earliest_ns, start_ns)
                 self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._stream))
+            self._append(packet)
+
+    def _append(self, packet: av.Packet) -> None:
+        assert isinstance(packet.opaque, PacketNumber)
+        if self._start is not None and self._is_before(packet, self._start):
+            self.num_left_out += not packet.is_discard
+            packet.opaque.is_before_start = True
+            if not self.tells_presentation:
+                return  # its frame would take the place of another one
+        self._queue.append(packet)
+        if packet.dts is not None and self._has_place(packet):
+            self._places.append(packet.dts)
+        if packet.pts is not None and not packet.opaque.is_before_start:
+            self._latest_pts.append(packet.pts)
+            if not packet.is_discard:
+                self._shown_pts.append(packet.pts)
+
+    def _is_before(self, packet: av.Packet, start: CleanStart) -> bool:
+        """Return True if a packet comes before the first one, or its frame refers back to such a one."""
+        assert isinstance(packet.opaque, PacketNumber)
+        number = packet.opaque.number
+        if not self.tells_presentation:
+            return number < start.packet_number or number in start.lost
+        if number == start.packet_number and packet.pts is not None:
+            self._leading_before = packet.pts if start.pts is None else min(packet.pts, start.pts)
+        is_leading = self._leading_before is not None and packet.pts is not None and packet.pts < self._leading_before
+        return number < start.packet_number or (is_leading and not packet.is_discard)
 
     def _is_packed(self, packet: av.Packet) -> bool:
         return self._stream.codec_context.name == "mpeg4" and num_mpeg4_frames(packet) > 1
@@ -295,7 +358,7 @@ class PacketQueue:
         if whole or index_size:
             return None  # What a container declares is a claim; that nothing is missing is known.
         declared = declared_seconds(self._container, self._stream)
-        held = (self._end_ns - nanoseconds_of(self.first_pts, self._stream)) / 1e9
+        held = (self._end_ns - (self._earliest_ns or 0)) / 1e9
         if declared > held + CUT_OFF_SECONDS:
             return f"{declared:.3f} s are declared but its frames last {held:.3f} s"
         if self._last_dts is not None and self._has_hole(self._last_dts):
@@ -318,55 +381,10 @@ class PacketQueue:
         return bool(((late > 1.5 * usual) & (late < (most + 1.5) * usual)).any())
 
 
-def is_whole(source: Path | BinaryIO) -> bool | None:
-    """Return True if a Matroska or RIFF (AVI) file is as long as its head says, None if that is not known.
-
-    Source: RFC 8794 (EBML), 4 and 5, RFC 9559 (Matroska), 5.1; Microsoft, Multimedia Programming Interface (RIFF).
-    """
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return is_whole(file)
-    source.seek(0)
-    head = source.read(256)
-    if head[:4] == b"RIFF":
-        size = int.from_bytes(head[4:8], "little")
-        return source.seek(0, os.SEEK_END) >= 8 + size if size else None
-    return _matroska_is_whole(source, head) if head.startswith(b"\x1a\x45\xdf\xa3") else None
-
-
-def _matroska_is_whole(source: BinaryIO, head: bytes) -> bool | None:
-    position = 4
-    for element_id in (b"\x18\x53\x80\x67", b""):
-        if position >= len(head) or not head[position]:
-            return None
-        width = 9 - head[position].bit_length()
-        unknown = (1 << 7 * width) - 1
-        size = int.from_bytes(head[position : position + width], "big") & unknown
-        position += width + size
-        if size == unknown or not element_id:
-            break
-        if head[position : position + 4] != element_id:
-            return None
-        position += 4
-    return None if size == unknown else source.seek(0, os.SEEK_END) >= position
-
-
-def declared_seconds(container: InputContainer, stream: VideoStream) -> float:
-    """Return how long a container says that the stream lasts, 0 if it does not say."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    # Of several streams the container tells the longest only, which may be the sound.
-    if not container.duration or len(container.streams) > 1:
-        return 0.0
-    # Matroska counts from 0, whenever the first frame is shown.
-    return max(0.0, (container.duration - max(0, container.start_time or 0)) / av.time_base)
-
-
-def nanoseconds_of(pts: int, stream: VideoStream) -> int:
-    """Return a timestamp of the stream in nanoseconds, rounded once."""
-    base = stream.time_base
-    assert base is not None
-    return (2 * pts * base.numerator * 10**9 + base.denominator) // (2 * base.denominator)
+def is_before_start(packet: av.Packet) -> bool:
+    """Return True for a packet of a queue whose frame lies before the first one that can be decoded."""
+    assert isinstance(packet.opaque, PacketNumber)
+    return packet.opaque.is_before_start
 
 
 def reason_of(error: BaseException) -> str:

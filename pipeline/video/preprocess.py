@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.demux import SQUARE, open_stream, pixel_aspect_of
-from signprep.pipeline.video.packets import DECODE_TIMES_ONLY, READ_ERRORS
+from signprep.pipeline.video.packets import DECODE_TIMES_ONLY, READ_ERRORS, PacketQueue
 
 _FULL_RANGE = 2
 _RGB_MATRIX = 0
@@ -229,8 +229,9 @@ def filter_graph(frame: VideoFrame, steps: Sequence[str]) -> Graph:
 def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
     """Return the first version of the preprocessing that cuts a video's clips as the present one does.
 
-    Version 2 made pixels square, kept greys of all colour matrices, and shows reordered frames of AVI at their times;
-    all other videos are cut as by version 1. None for a video that gives no frame.
+    Version 2 made pixels square, kept greys of all colour matrices, shows reordered frames of AVI at their times, and
+    nothing from before the first clean frame; all other videos are cut as by version 1. None for a video that gives no
+    frame.
 
     Args:
         source: the video.
@@ -239,7 +240,13 @@ def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
     try:
         container, stream = open_stream(source, name)
         with container:
-            first = next(container.decode(stream), None)
+            packets = PacketQueue(container, stream, source)
+            if packets.is_start_in_doubt:
+                return 2
+            first = None
+            while packets and first is None:
+                first = next(iter(stream.codec_context.decode(packets.popleft())), None)
+            first = first or next(iter(stream.codec_context.decode(None)), None)
             if first is None:
                 return None
             as_before = (

@@ -9,6 +9,7 @@ video, since a build has a video for every core; and no seeking, since AIHub's v
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_disposable
+from signprep.pipeline.video.clean_start import clean_start
 from signprep.pipeline.video.demux import (
-    MAX_FRAME_PIXELS,
     PacketTimes,
     open_stream,
     packet_times,
@@ -28,14 +29,14 @@ from signprep.pipeline.video.demux import (
     video_name,
     whole_duration_seconds,
 )
-from signprep.pipeline.video.frame_times import nanoseconds
+from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds, nanoseconds_of
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
+    CleanStart,
     PacketNumber,
     PacketQueue,
-    declared_seconds,
-    nanoseconds_of,
+    is_before_start,
     reason_of,
 )
 from signprep.pipeline.video.presentation_order import MissingFrame, PresentationOrder, ShownFrame, shown_or_raised
@@ -49,10 +50,6 @@ files every H.264 one was identical, but 8 of the HEVC, AV1 and MPEG-4 ones had 
 
 HIDES_FRAMES = frozenset({"vp8", "vp9", "mpeg4"})
 """Codecs in which a packet may lawfully give no frame: alternate references, and MPEG-4's frames "not coded"."""
-
-ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
-"""FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
-CABAC streams, and might refuse what odd encoders write."""
 
 
 class VideoReader(Protocol):
@@ -110,14 +107,13 @@ class PyAVReader:
         self.counts = DecodeCounts()
         self._source = source
         self._first_pts: int | None = None
+        self._start: CleanStart | None = None
         self._times: PacketTimes | None = None
         self._started = False
         self._open()
 
     def _open(self) -> None:
         self._container, self._stream = open_stream(self._source, self.name)
-        # Probing a file must not allocate more than decoding it, and neither must a size that changes midway.
-        self._stream.codec_context.options = {"err_detect": ERROR_DETECTION, "max_pixels": str(MAX_FRAME_PIXELS)}
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +184,9 @@ class PyAVReader:
             yield from self._answers_in_one_pass(times_ns)
         except _OriginMovedError as moved:
             # Leading packets gave no frame, and no answer yet: time 0 is the first frame that did come out.
+            if self._first_pts is not None and self._stream.time_base is not None:
+                late_by = float((moved.first_pts - self._first_pts) * self._stream.time_base)
+                self._times = self._packet_times().from_later(late_by)
             self._first_pts = moved.first_pts
             self.close()
             self._open()
@@ -197,6 +196,9 @@ class PyAVReader:
         codec = self._stream.codec_context
         codec.copy_opaque = True
         packets = PacketQueue(self._container, self._stream, self._source)
+        if packets.is_start_in_doubt:
+            self._start = self._start or clean_start(partial(open_stream, self._source, self.name))
+            packets.begin_at(self._start)
         packets.first_pts = self._first_pts = packets.first_pts if self._first_pts is None else self._first_pts
         may_skip = codec.name in NONREF_SKIP_IS_EXACT and has_whole_frames_only(codec.extradata)
         hides_frames = codec.name in HIDES_FRAMES or codec.codec.canonical_name in HIDES_FRAMES
@@ -242,7 +244,7 @@ class PyAVReader:
             codec.skip_frame = "NONREF" if skipped else "DEFAULT"
         if skipped:
             self.counts.packets_unwanted += 1
-        shows = not skipped and not packet.is_discard
+        shows = not (skipped or packet.is_discard or is_before_start(packet))
         assert isinstance(packet.opaque, PacketNumber)
         presentation.sent(packet.opaque.number, packets.start_of_packet(packet), shows=shows)
         yield from self._received(packet, packets, presentation)
@@ -255,12 +257,17 @@ class PyAVReader:
         try:
             frames = self._stream.codec_context.decode(packet)
         except READ_ERRORS as error:
+            if packet is not None and is_before_start(packet):
+                return
             presentation.damaged(reason_of(error), packets.starts_ns())
             if packets.ended:  # what would have been decoded next is not known, and may be shown before this packet
                 presentation.cut(reason_of(error), packets.cut_ns())
             return
         for frame in frames:
             self.counts.frames_decoded += 1
+            assert isinstance(frame.opaque, PacketNumber)
+            if frame.opaque.is_before_start:
+                continue
             pts = packets.pts_of_frame(frame)
             if pts is None:
                 raise DecodeError(
@@ -269,7 +276,6 @@ class PyAVReader:
                 )
             if self.counts.frames_decoded == 1 and self._first_pts is not None and pts > self._first_pts:
                 raise _OriginMovedError(pts)
-            assert isinstance(frame.opaque, PacketNumber)
             yield from presentation.came_out(packets.to_ns(pts), frame, frame.opaque.number, packets.starts_ns())
 
 

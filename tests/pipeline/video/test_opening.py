@@ -36,8 +36,7 @@ def test_what_is_no_video_is_told_with_what_to_do(tmp_path: Path, content: bytes
 
 def test_too_large_frames_are_refused_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = write_video(tmp_path / "a.mp4", 30)
-    for module in ("demux", "pyav_reader"):
-        monkeypatch.setattr(f"signprep.pipeline.video.{module}.MAX_FRAME_PIXELS", 160 * 90)
+    monkeypatch.setattr("signprep.pipeline.video.demux.MAX_FRAME_PIXELS", 160 * 90)
     with pytest.raises(DecodeError, match=r"a\.mp4.*(160x96.*limit|does not open)"):
         open_video(video)
 
@@ -61,8 +60,7 @@ def test_frames_that_grow_too_large_midway_are_refused(tmp_path: Path, monkeypat
                     container.mux(packet)
     small, large = extract_clips(path, [Span(0.1, 0.6), Span(1.3, 1.8)], SPEC)
     assert isinstance(small, Clip) and isinstance(large, Clip)
-    for module in ("demux", "pyav_reader"):
-        monkeypatch.setattr(f"signprep.pipeline.video.{module}.MAX_FRAME_PIXELS", 200 * 96)
+    monkeypatch.setattr("signprep.pipeline.video.demux.MAX_FRAME_PIXELS", 200 * 96)
     small, large = extract_clips(path, [Span(0.1, 0.6), Span(1.3, 1.8)], SPEC)
     assert isinstance(small, Clip) and isinstance(large, DecodeError)
     assert "both.ts" in str(large)
