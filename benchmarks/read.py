@@ -97,14 +97,16 @@ def build_cache(data: Path, folder: Path, codec: str, pixels: str, copies: int) 
 
 def repeated(cache: Cache, target: Path, copies: int) -> Cache:
     """Return a cache that holds another one's shards many times over, as files of their own."""
-    info = replace(cache.info, num_positions=len(cache) * copies)
+    info, objects = replace(cache.info, num_positions=len(cache) * copies), {}
     for number in range(info.num_shards):
         path = target / shard_path(info, number)
         path.parent.mkdir(parents=True)
-        shutil.copyfile(cache.path / shard_path(info, number % cache.info.num_shards), path)
+        source = shard_path(info, number % cache.info.num_shards)
+        shutil.copyfile(cache.path / source, path)
+        objects[shard_path(info, number)] = cache.manifest.objects[source]
     index = pa.concat_tables([cache.index] * copies)
     index = index.set_column(0, index.schema.field(0), pa.array(np.arange(index.num_rows)))
-    write_state(target, info, index=index, objects={}, plan_digest="").write(target)
+    write_state(target, info, index=index, objects=objects, plan_digest="").write(target)
     return open_cache(target)
 
 

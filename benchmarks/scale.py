@@ -32,7 +32,7 @@ from signprep.cache_builder.format.layout import (
     shard_path,
     write_metadata,
 )
-from signprep.cache_builder.format.shard import shard_bytes
+from signprep.cache_builder.format.shard import chunk_checksum, shard_bytes
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 
@@ -100,7 +100,7 @@ def write_simulated_cache(root: Path, num_rows: int) -> None:
         source = path
     with pq.ParquetWriter(root / INDEX, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
         for first in range(0, num_rows, ROWS_A_GROUP):
-            writer.write_table(index_rows(first, min(num_rows, first + ROWS_A_GROUP), len(chunk)))
+            writer.write_table(index_rows(first, min(num_rows, first + ROWS_A_GROUP), chunk))
     for path in (GROUP_METADATA, ARRAY_METADATA, INDEX):
         objects[path] = CacheObject.of((root / path).read_bytes())
     (root / MANIFEST).write_text(CacheManifest(objects=objects, plan_digest="").to_json(), encoding="utf-8")
@@ -114,7 +114,7 @@ def signing_like_clip(spec: ClipSpec) -> np.ndarray:
     return clip
 
 
-def index_rows(first: int, last: int, stored_bytes: int) -> pa.Table:
+def index_rows(first: int, last: int, chunk: bytes) -> pa.Table:
     numbers = np.arange(first, last)
     signers, words = numbers // 15_000 % 36, numbers // 5 % NUM_GLOSSES
     names = [f"NIA_SL_WORD{w:04d}_REAL{s:02d}_{'FUDLR'[n % 5]}_{n}" for n, w, s in zip(numbers, words, signers)]  # noqa: B905
@@ -142,7 +142,8 @@ def index_rows(first: int, last: int, stored_bytes: int) -> pa.Table:
         "sampled_seconds": pa.FixedSizeListArray.from_arrays(
             np.round((starts[:, None] + np.arange(16) / 15).ravel(), 3), 16
         ).cast(pa.list_(pa.float64())),
-        "stored_bytes": np.full(count, stored_bytes),
+        "stored_bytes": np.full(count, len(chunk)),
+        "stored_crc32c": np.full(count, chunk_checksum(chunk), np.uint32),
     }
     return pa.table(
         {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}, schema=SCHEMA

@@ -99,10 +99,15 @@ def made_cache(root: Path, num_shards: int, chunk_bytes: int) -> Path:
     objects = {}
     for number in range(num_shards):
         objects[shard_path(info, number)] = write_noise(root, info, number, chunk_bytes, seed=number)
-    rows = [row_of(number, number, stored_bytes=chunk_bytes) for number in range(info.num_positions)]
+    rows = rows_of(info, chunk_bytes)
     index: pa.Table = index_table(rows)
     write_state(root, info, index=index, objects=objects, plan_digest="made").write(root)
     return root
+
+
+def rows_of(info: CacheInfo, chunk_bytes: int) -> list[dict[str, object]]:
+    stored = {"stored_bytes": chunk_bytes, "sampled_seconds": [0.5] * info.clip_spec.num_frames}
+    return [row_of(number, number, **stored) for number in range(info.num_positions)]
 
 
 def write_noise(root: Path, info: CacheInfo, number: int, chunk_bytes: int, seed: int) -> CacheObject:
@@ -189,7 +194,7 @@ def changed(cache: Path, place: str, kind: str) -> None:
     info, manifest = read_info(cache), read_manifest(cache)
     chunk_bytes = (manifest.objects[shard_path(info, 0)].num_bytes - 16 * CLIPS_PER_SHARD - 4) // CLIPS_PER_SHARD
     entry = write_noise(cache, info, 0, chunk_bytes, seed=int(time.time()))
-    rows = [row_of(number, number, stored_bytes=chunk_bytes) for number in range(info.num_positions)]
+    rows = rows_of(info, chunk_bytes)
     rows[0] |= {"gloss": "위", "label": 2}
     objects = dict(manifest.objects) | {shard_path(info, 0): entry}
     write_state(

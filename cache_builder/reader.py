@@ -19,19 +19,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signprep.cache_builder.format.codec import use_one_thread
-from signprep.cache_builder.format.index import OK, SCHEMA
+from signprep.cache_builder.format.consistency import check_index, checked_columns, read_columns
+from signprep.cache_builder.format.index import OK, SCHEMA, SPLITS
 from signprep.cache_builder.format.layout import (
-    GROUP_METADATA,
     INDEX,
     MANIFEST,
     CacheInfo,
     CacheManifest,
-    CacheObject,
     read_info,
     read_manifest,
     shard_path,
 )
-from signprep.cache_builder.format.shard import ShardFile, chunk_is_intact
+from signprep.cache_builder.format.shard import ABSENT, MIXED, ShardFile, chunk_checksum, chunk_is_intact
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
@@ -44,15 +43,18 @@ class Cache:
     """A finished cache, safe to share between threads, to inherit over a fork and to send to a spawned process.
 
     There is no lock to be inherited while it is held: threads that miss the same shard map it twice, harmlessly.
-    Columns of the index are read when they are first needed, so that millions of rows open at once.
+    Opening reads the columns of the index that tell labels and splits, and checks them; the others are read when they
+    are first needed.
     """
 
-    def __init__(self, path: Path, info: CacheInfo, manifest: CacheManifest, stamp: "_Stamp") -> None:
+    def __init__(
+        self, path: Path, info: CacheInfo, manifest: CacheManifest, stamp: "_Stamp", columns: dict[str, pa.ChunkedArray]
+    ) -> None:
         self.path = path
         self.info = info
         self.manifest = manifest
         self._stamp = stamp
-        self._columns: dict[str, pa.ChunkedArray] = {}
+        self._columns = columns
         self._shards: dict[int, ShardFile] = {}
         self._pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
         use_one_thread()
@@ -87,20 +89,24 @@ class Cache:
 
     @cached_property
     def index(self) -> pa.Table:
-        """The label index, a row a position."""
-        return self._read_index(None)
+        """The label index, a row a position. Raises CacheError if it contradicts itself or the manifest."""
+        index = self._read_index(SCHEMA.names)
+        check_index(index, self.info, self.manifest, self)
+        return index
 
-    def _column(self, name: str) -> pa.ChunkedArray:
-        if name not in self._columns:
-            self._columns[name] = (self.index if "index" in self.__dict__ else self._read_index([name]))[name]
-        return self._columns[name]
+    @cached_property
+    def _stored(self) -> tuple[NDArray[np.uint64], NDArray[np.integer]]:
+        """Size and checksum of each position's inner chunk, [N]: ABSENT where there is none, -1 where none is told."""
+        table = self._read_index(["stored_bytes", "stored_crc32c"])
+        sizes = table["stored_bytes"].to_numpy().astype(np.uint64)
+        sizes[sizes == 0] = ABSENT
+        checksums = table["stored_crc32c"]
+        return sizes, (
+            checksums if not checksums.null_count else pc.fill_null(checksums.cast(pa.int64()), -1)
+        ).to_numpy()
 
-    def _read_index(self, columns: list[str] | None) -> pa.Table:
-        path = self.path / INDEX
-        try:
-            table = pq.read_table(path, columns=columns, memory_map=True, page_checksum_verification=True)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise CacheError(f"{path}: cannot be read ({error})") from error
+    def _read_index(self, columns: list[str]) -> pa.Table:
+        table = read_columns(self.path / INDEX, columns)
         self._require_unchanged()
         return table
 
@@ -126,15 +132,20 @@ class Cache:
             raise CacheError(f"{self}: was changed while it was open; open it again")
 
     def positions(self, split: str | None = None) -> NDArray[np.int64]:
-        """Return the positions whose clips can be read, of one split or of all; int64, ascending."""
-        keep = _equal(self._column("status"), OK)
+        """Return the positions whose clips can be read, of one split or of all; int64, ascending.
+
+        Raises ValueError if a cache has no such split; train, val and test may be empty.
+        """
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"split is {split!r}; expected {', '.join(SPLITS)}, or None for all")
+        keep = _equal(self._columns["status"], OK)
         if split is not None:
-            keep &= _equal(self._column("split"), split)
+            keep &= _equal(self._columns["split"], split)
         return np.flatnonzero(keep)
 
     def labels(self) -> NDArray[np.int32]:
         """Return the label of every position, int32 [N]; -1 where its clip was removed: no part of `positions`."""
-        return pc.fill_null(self._column("label"), -1).to_numpy()
+        return pc.fill_null(self._columns["label"], -1).to_numpy()
 
     def read(
         self, positions: Sequence[int] | NDArray[np.integer], out: NDArray[np.uint8] | None = None, *, threads: int = 1
@@ -142,30 +153,35 @@ class Cache:
         """Return the clips at these positions as stored, uint8 [B, T, 3S/2, S] or [B, T, S, S, 3].
 
         Args:
-            positions: B of them, in any order.
+            positions: B of them, in any order: a list, a range or an array of whole numbers.
             out: where to write them, C-contiguous; a new array if None.
             threads: that share the work; decompression releases the interpreter's lock.
 
         Raises:
             IndexError: a position is outside the cache.
-            ValueError: `out` does not fit.
+            TypeError: positions are no sequence of whole numbers.
+            ValueError: `out` does not fit, or `threads` is below 1.
             CacheCorruptError: a clip's bytes are missing or damaged; nothing wrong is ever returned.
             CacheError: the cache was changed since it was opened.
         """
+        positions = _whole_numbers(positions)
         shape = (len(positions), *self.clip_spec.clip_shape)
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; expected at least 1")
         if out is None:
             out = np.empty(shape, np.uint8)
+        elif not isinstance(out, np.ndarray):
+            raise TypeError(f"out is {type(out).__name__}; expected a NumPy array, uint8 {shape}")
         elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
             raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous uint8 {shape}")
         if threads == 1 or len(positions) < 2:
             self._read_some(positions, out)
         else:
-            all_positions = np.asarray(positions)
             first, *others = (slice(k, None, threads) for k in range(min(threads, len(positions))))
             pool = self._pool_of(threads - 1)
-            begun = [pool.submit(self._read_some, all_positions[part], out[part]) for part in others]
+            begun = [pool.submit(self._read_some, positions[part], out[part]) for part in others]
             try:
-                self._read_some(all_positions[first], out[first])
+                self._read_some(positions[first], out[first])
             finally:
                 wait(begun)  # nobody writes into `out` after this
             for done in begun:
@@ -179,12 +195,12 @@ class Cache:
             self._pool = key, ThreadPoolExecutor(num_threads, thread_name_prefix="signprep-read")
         return self._pool[1]
 
-    def _read_some(self, positions: Sequence[int] | NDArray[np.integer], clips: NDArray[np.uint8]) -> None:
-        for clip, position in zip(clips, positions, strict=True):
+    def _read_some(self, positions: NDArray[np.integer], clips: NDArray[np.uint8]) -> None:
+        for clip, position in zip(clips, positions.tolist(), strict=True):
             try:
-                self._decode(int(position), clip)
+                self._decode(position, clip)
             except CacheCorruptError as error:
-                raise self._named(int(position), error) from error
+                raise self._named(position, error) from error
 
     def _decode(self, position: int, clip: NDArray[np.uint8]) -> None:
         """Write one clip into memory. Raises CacheCorruptError if its bytes are missing or damaged."""
@@ -198,10 +214,6 @@ class Cache:
         from av import VideoFrame
 
         return np.stack([VideoFrame.from_ndarray(frame, format="yuv420p").to_ndarray(format="rgb24") for frame in clip])
-
-    def chunk_bytes(self, position: int) -> int:
-        """Return the stored size of a clip in bytes."""
-        return len(self._chunk(position))
 
     def stored_chunk(self, position: int) -> bytes:
         """Return a clip's inner chunk as it is stored, to be written elsewhere; its own checksum is compared.
@@ -227,9 +239,13 @@ class Cache:
         if not 0 <= position < len(self):
             raise self._outside(position)
         number, place = divmod(position, self.info.clips_per_shard)
-        chunk = self._shard(number).chunk(place)
+        sizes, checksums = self._stored
+        chunk = self._shard(number).chunk(place) if sizes[position] != ABSENT else None
         if chunk is None:
             raise CacheCorruptError(f"it is not in shard {number}: its build failed, or it was removed")
+        expected = int(checksums[position])
+        if expected >= 0 and chunk_checksum(chunk) != expected:
+            raise CacheCorruptError(f"{shard_path(self.info, number)} has other bytes for it than the index; {MIXED}")
         return chunk
 
     def _outside(self, position: int) -> IndexError:
@@ -238,14 +254,25 @@ class Cache:
     def _shard(self, number: int) -> ShardFile:
         shard = self._shards.get(number)
         if shard is None:
-            shard = ShardFile(self.path / shard_path(self.info, number), self.info.clips_per_shard)
-            # Looked at after it was mapped: a change takes the manifest away before it touches a shard.
-            self._require_unchanged()
+            try:
+                shard = self._mapped(number, self.path / shard_path(self.info, number))
+            finally:
+                # Looked at after it was mapped: a change takes the manifest away before it touches a shard.
+                self._require_unchanged()
             self._shards[number] = shard
             if len(self._shards) > MAX_OPEN_SHARDS:
                 # Unmapped when the last view of it goes.
                 for oldest in list(self._shards)[:-MAX_OPEN_SHARDS]:
                     self._shards.pop(oldest, None)
+        return shard
+
+    def _mapped(self, number: int, file: Path) -> ShardFile:
+        """Map the file of a shard. Raises CacheCorruptError if it is not the one that manifest and index mean."""
+        entry, size = self.manifest.objects.get(shard_path(self.info, number)), self.info.clips_per_shard
+        if entry is None:
+            raise CacheCorruptError(f"{shard_path(self.info, number)} is not in the manifest")
+        shard = ShardFile(file, size, num_bytes=entry.num_bytes)
+        shard.require_sizes(self._stored[0][number * size : (number + 1) * size])
         return shard
 
 
@@ -258,40 +285,38 @@ def open_folder(root: Path) -> Cache:
         CacheError: its metadata is damaged.
     """
     stamp = _stamp_of(root)
-    info = read_info(root)
-    manifest = read_manifest(root)
-    if manifest.objects.get(GROUP_METADATA) != CacheObject.of((root / GROUP_METADATA).read_bytes()):
-        raise CacheCorruptError(f"{root / GROUP_METADATA}: its bytes are not those that were written")
-    try:
-        with pq.ParquetFile(root / INDEX, memory_map=True) as file:
-            num_rows, schema = file.metadata.num_rows, file.schema_arrow
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise CacheError(f"{root / INDEX}: cannot be read ({error})") from error
-    cache = Cache(root, info, manifest, stamp)
+    info, manifest = read_info(root), read_manifest(root)
+    columns = checked_columns(root, info, manifest, root)
+    cache = Cache(root, info, manifest, stamp, {name: columns[name] for name in columns.column_names})
     cache._require_unchanged()
-    types = {field.name: field.type for field in schema}
-    wrong = [
-        f"{field.name} is {types.get(field.name, 'not there')}, expected {field.type}"
-        for field in SCHEMA
-        if types.get(field.name) != field.type
-    ]
-    if not wrong and num_rows != info.num_positions:
-        wrong = [f"{num_rows} rows, expected {info.num_positions}"]
-    if wrong:
-        raise CacheError(f"{root / INDEX}: is not this cache's index: {'; '.join(wrong)}")
     return cache
 
 
-_Stamp = tuple[int, int] | None
-"""Inode and time of change of the manifest; None without one."""
+_Stamp = list[tuple[int, int] | None]
+"""Inode and time of change of the manifest and of the index; None for one that is not there."""
 
 
 def _stamp_of(root: Path) -> _Stamp:
+    stamps: _Stamp = []
+    for name in (MANIFEST, INDEX):
+        try:
+            status = (root / name).stat()
+            stamps.append((status.st_ino, status.st_mtime_ns))
+        except OSError:
+            stamps.append(None)
+    return stamps
+
+
+def _whole_numbers(positions: Sequence[int] | NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return positions as an array [B]. Raises TypeError if they are anything else, which NumPy would round or cast."""
     try:
-        status = (root / MANIFEST).stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
+        array = np.asarray(positions)
+    except (TypeError, ValueError):  # of lists of several lengths, or a tensor of a GPU
+        array = np.empty(0, object)
+    if array.ndim == 1 and (array.dtype.kind in "iu" or (array.dtype == np.float64 and not array.size)):
+        return array.astype(np.int64) if not array.size else array
+    wanted = "np.flatnonzero(mask) makes positions of a mask" if array.dtype == np.bool_ else "[0] reads one clip"
+    raise TypeError(f"positions are {positions!r:.60}; expected a list, range or array of whole numbers: {wanted}")
 
 
 def _equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:

@@ -47,7 +47,7 @@ from signprep.cache_builder.folder.local_records import (
     write_stamps,
 )
 from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, free_bytes, write_state
-from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, stacked
+from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, completed, stacked
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, read_info, shard_path, write_atomically
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.reader import Cache, open_folder
@@ -223,7 +223,7 @@ def _merged_parts(store: ShardStore, shards: Sequence[ShardPlan]) -> tuple[pa.Ta
     tables = [SCHEMA.empty_table()]
     with ThreadPoolExecutor(PARALLEL) as threads:
         for data in threads.map(store.read_part, (part_name(shard.number) for shard in shards)):
-            part = pq.read_table(pa.BufferReader(data))
+            part = completed(pq.read_table(pa.BufferReader(data)))  # an older version may have begun the build
             stored = {key.decode(): value.decode() for key, value in (part.schema.metadata or {}).items()}
             if "path" in stored:
                 objects[stored["path"]] = CacheObject(num_bytes=int(stored["num_bytes"]), hash=stored["hash"])

@@ -24,8 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from signprep.cache_builder.format.index import SCHEMA, parquet_bytes
+from signprep.cache_builder.format.index import SCHEMA, completed, parquet_bytes
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject
+from signprep.cache_builder.format.shard import chunk_checksum
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
@@ -41,6 +42,7 @@ _SCHEMA = pa.schema(
         *(SCHEMA.field(name).with_nullable(False) for name in ("video_hash", "start_seconds", "end_seconds")),
         *(SCHEMA.field(name).with_nullable(False) for name in POOLED_COLUMNS),
         *(pa.field(name, pa.int64(), nullable=False) for name in ("offset", "num_bytes")),
+        SCHEMA.field("stored_crc32c"),
     ]
 )
 
@@ -96,7 +98,7 @@ class ClipPool:
         try:
             data = self.folder.read(f"parts/{name}", limit=MAX_PART_BYTES)
             table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-            return table.select(_SCHEMA.names).cast(_SCHEMA)
+            return completed(table).select(_SCHEMA.names).cast(_SCHEMA)
         except (pa.ArrowException, ValueError, KeyError) as error:
             raise CacheError(f"{self.folder}/parts/{name}: is no part of a clip pool ({error}); delete it") from error
 
@@ -122,6 +124,10 @@ class ClipPool:
         bounds = [(row["offset"], row["offset"] + row["num_bytes"]) for _, row in rows]
         chunks: list[bytes] = []
         try:
+            # Parts of older versions tell no checksums: the bundle is then known by all its bytes.
+            is_older = any(row["stored_crc32c"] is None for _, row in rows)
+            if is_older and CacheObject.of(self.folder.read(f"clips/{bundle}")).hash != bundle:
+                return []
             for first, last, inside in coalesce_ranges(bounds):
                 data = self.folder.read(f"clips/{bundle}", first, last)
                 chunks += [data[start - first : end - first] for start, end in inside]
@@ -129,6 +135,8 @@ class ClipPool:
             return []  # it is cut instead
         whole = []
         for (identity, row), chunk in zip(rows, chunks, strict=True):
+            if row["stored_crc32c"] not in (None, chunk_checksum(chunk)):
+                continue
             with contextlib.suppress(CacheCorruptError):
                 frames = np.empty(self.info.clip_spec.clip_shape, np.uint8)
                 self.info.clip_codec.decode(np.frombuffer(chunk, np.uint8), frames)
@@ -141,7 +149,8 @@ class ClipPool:
             return
         rows, offset = [], 0
         for identity, clip in clips.items():
-            rows.append(identity._asdict() | clip.columns | {"offset": offset, "num_bytes": len(clip.chunk)})
+            stored = {"offset": offset, "num_bytes": len(clip.chunk), "stored_crc32c": chunk_checksum(clip.chunk)}
+            rows.append(identity._asdict() | clip.columns | stored)
             offset += len(clip.chunk)
         bundle = b"".join(clip.chunk for clip in clips.values())
         name = CacheObject.of(bundle).hash

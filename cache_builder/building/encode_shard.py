@@ -21,8 +21,15 @@ from signprep.cache_builder.building.plan import ShardPlan
 from signprep.cache_builder.folder.transaction import delete_torn_writes
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.format.index import FAILED, OK, index_table, parquet_bytes
-from signprep.cache_builder.format.layout import BUILD_FOLDER, CacheInfo, CacheObject, shard_path, write_atomically
-from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
+from signprep.cache_builder.format.layout import (
+    BUILD_FOLDER,
+    CacheInfo,
+    CacheObject,
+    require_object,
+    shard_path,
+    write_atomically,
+)
+from signprep.cache_builder.format.shard import chunk_checksum, shard_bytes, stored_chunks
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clips import Clip, Span, extract_clips
@@ -61,8 +68,9 @@ class FolderStore:
         write_atomically(self.new_objects / path, data)
 
     @contextmanager
-    def shard_file(self, path: str, _: CacheObject) -> Iterator[Path]:
-        """Give the file of a shard that the cache has already."""
+    def shard_file(self, path: str, entry: CacheObject) -> Iterator[Path]:
+        """Give the file of a shard that the cache has already. Raises CacheCorruptError as `require_object`."""
+        require_object(self.root / path, entry)
         yield self.root / path
 
     @contextmanager
@@ -285,7 +293,7 @@ def _encoded_clips(
             row = segment.to_dict() | {"position": next(position), "label": label, "video_hash": video_hash}
             if segment in found:
                 chunk, columns = found[segment]
-                yield segment, row | columns | {"status": OK, "stored_bytes": len(chunk)}, chunk
+                yield segment, row | columns | _stored_columns(chunk), chunk
                 continue
             clip = cut[segment]
             if isinstance(clip, DecodeError):
@@ -296,7 +304,7 @@ def _encoded_clips(
                 yield segment, row | failed, None
             else:
                 chunk = codec.encode(clip.frames)
-                yield segment, row | _clip_columns(clip, len(chunk)), chunk
+                yield segment, row | _clip_columns(clip) | _stored_columns(chunk), chunk
 
 
 def clips_of_video(
@@ -318,11 +326,13 @@ def clips_of_video(
     return [DecodeError(reason)] * len(spans), None
 
 
-def _clip_columns(clip: Clip, stored_bytes: int) -> dict[str, Any]:
+def _stored_columns(chunk: bytes) -> dict[str, Any]:
+    return {"status": OK, "stored_bytes": len(chunk), "stored_crc32c": chunk_checksum(chunk)}
+
+
+def _clip_columns(clip: Clip) -> dict[str, Any]:
     return {
-        "status": OK,
         "clip_start_seconds": clip.span.start_seconds,
         "clip_end_seconds": clip.span.end_seconds,
         "sampled_seconds": clip.sampled_seconds,
-        "stored_bytes": stored_bytes,
     }

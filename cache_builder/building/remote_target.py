@@ -18,6 +18,7 @@ from signprep.cache_builder.building.encode_shard import RemoteStore, ShardResul
 from signprep.cache_builder.building.workers import RunOptions, Watch
 from signprep.cache_builder.folder.local_records import VIDEO_STAMPS, VideoStamp, decode_stamps, encode_stamps
 from signprep.cache_builder.folder.transaction import write_state
+from signprep.cache_builder.format.consistency import check_manifest
 from signprep.cache_builder.format.layout import METADATA, CacheInfo, CacheManifest, CacheObject
 from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache
@@ -26,7 +27,6 @@ from signprep.cache_builder.remote.push import confirm_visibility, publish, publ
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.cache_builder.remote.streaming import open_streamed
 from signprep.cache_builder.remote.transfer import PARALLEL
-from signprep.cache_builder.remote.untrusted import validate_manifest
 from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
 from signprep.pipeline.errors import CacheError
 
@@ -86,7 +86,7 @@ class RemoteTarget:
         """Publish all that was built, unless somebody else has published another state meanwhile."""
         remote = self._remote
         manifest = write_state(self.scratch, info, index=index, objects=objects, plan_digest=self._plan_digest)
-        validate_manifest(manifest, remote)
+        check_manifest(manifest, remote)
         send_objects(self.scratch, manifest, list(METADATA), remote)
         remote.upload(encode_stamps(stamps), VIDEO_STAMPS)
         if published_manifest(remote) != self._published:

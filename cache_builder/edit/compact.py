@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from signprep.cache_builder.folder.local_records import read_stamps, write_stamps
 from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, delete_torn_writes, write_state
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, rows_with, used_vocabulary
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, read_info, shard_path, write_atomically
+from signprep.cache_builder.format.layout import (
+    CacheInfo,
+    CacheObject,
+    read_info,
+    require_object,
+    shard_path,
+    write_atomically,
+)
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError
@@ -129,7 +136,10 @@ def _gathered_shard(
         wanted = [int(position) for position in old_positions if position // size == number]
         num_chunks = max(wanted) - number * size + 1
         # A shard of which not one clip could be built has no file.
-        stored = stored_chunks(root / path, size, num_chunks) if path in objects else [None] * num_chunks
+        stored: list[bytes | None] = [None] * num_chunks
+        if path in objects:
+            require_object(root / path, objects[path])
+            stored = stored_chunks(root / path, size, num_chunks)
         chunks |= {position: stored[position - number * size] for position in wanted}
     ordered = [chunks[int(position)] for position in old_positions]
     return shard_bytes(ordered, size) if any(chunk is not None for chunk in ordered) else None

@@ -25,14 +25,14 @@ from signprep.cache_builder.building.update import incompatibilities
 from signprep.cache_builder.edit.diff import chosen_rows, clips_of_rows, codes, live_rows
 from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
 from signprep.cache_builder.folder.transaction import changed_cache, check_free_bytes, delete_torn_writes, write_state
-from signprep.cache_builder.format.index import OK, SCHEMA, index_of_positions, stacked
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.format.index import OK, SCHEMA, has_unknown_clips, index_of_positions, stacked
+from signprep.cache_builder.format.layout import CacheInfo, CacheObject, require_object, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.options import MergeOptions
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
-from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
 
@@ -253,7 +253,7 @@ def merge(
     Raises:
         CacheError: as `_plan_merge`; a cache is none, is given twice or is the output; there is something at `out`;
             the disk is too small.
-        CacheCorruptError: a clip is damaged.
+        CacheCorruptError: a clip is damaged, or is not the one that its cache's index means.
         AnnotationError: the clips cannot be split as asked.
     """
     _require_apart(roots, out)
@@ -263,6 +263,7 @@ def merge(
         if not change.begin(plan.info, plan.digest, overwrite=overwrite):
             raise CacheError(f"{out}: is a cache already; choose another --out, or --overwrite to replace it")
         delete_torn_writes(out)
+        _require_written(caches)
         objects = _write_shards(caches, plan, out)
         _note_origins(caches, out)
         change.commit(write_state(out, plan.info, index=plan.index, objects=objects, plan_digest=plan.digest))
@@ -289,7 +290,11 @@ def _write_shards(caches: Sequence[Cache], plan: MergePlan, out: Path) -> dict[s
         for number, path in paths.items():
             places = range(number * size, min((number + 1) * size, len(sizes)))
             if path not in objects and sizes[places.start : places.stop].any():
-                data = shard_bytes([_chunk(caches, plan, place, int(sizes[place])) for place in places], size)
+                chunks = [
+                    caches[plan.caches[place]].stored_chunk(int(plan.positions[place])) if sizes[place] else None
+                    for place in places
+                ]
+                data = shard_bytes(chunks, size)
                 write_atomically(out / path, data)
                 objects[path] = CacheObject.of(data)
                 for cache in caches:
@@ -298,16 +303,14 @@ def _write_shards(caches: Sequence[Cache], plan: MergePlan, out: Path) -> dict[s
     return objects
 
 
-def _chunk(caches: Sequence[Cache], plan: MergePlan, place: int, num_bytes: int) -> bytes | None:
-    """Return the inner chunk of a new position, None where the clip has failed."""
-    if not num_bytes:
-        return None
-    cache, position = caches[plan.caches[place]], int(plan.positions[place])
-    chunk = cache.stored_chunk(position)
-    if len(chunk) != num_bytes:
-        name = cache.segment_id(position)
-        raise CacheCorruptError(f"{cache}: clip {position} ({name}) has {len(chunk)} bytes, {num_bytes} by the index")
-    return chunk
+def _require_written(caches: Sequence[Cache]) -> None:
+    """Raise CacheCorruptError if a shard of older caches, whose rows tell no checksums, is not what was written."""
+    older = [cache for cache in caches if has_unknown_clips(cache.index)]
+    files = [(cache.path / path, entry) for cache in older for path, entry in cache.manifest.objects.items()]
+    with progress_bar("Comparing", len(files), "files") as progress:
+        for number, (file, entry) in enumerate(files, start=1):
+            require_object(file, entry)
+            progress(number)
 
 
 def _note_origins(caches: Sequence[Cache], out: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from signprep.cache_builder.format.index import parquet_bytes
+from signprep.cache_builder.format.index import completed, parquet_bytes, with_checksums
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     BUILD_FOLDER,
@@ -226,8 +226,10 @@ def write_state(
 ) -> CacheManifest:
     """Write Zarr metadata and index of a state of a cache, and return its manifest, which is to be written last.
 
-    Entries of `objects` for the metadata and the index are replaced; the others are the shards by path.
+    Entries of `objects` for the metadata and the index are replaced; the others are the shards by path. Rows get the
+    checksums of clips whose shards lie under `root`, where an older cache that they come from has none.
     """
+    index = with_checksums(completed(index), info, root)
     write_metadata(root, info)
     metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}
     return CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)

@@ -1,6 +1,7 @@
 """The label index: a row a position, columns as Arrow, never as a Python object a row."""
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from signprep.cache_builder.format.layout import CacheInfo, shard_path
+from signprep.cache_builder.format.shard import ShardFile, chunk_checksum
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import first_of
 
 OK, FAILED, REMOVED = "ok", "failed", "removed"
+SPLITS = ("train", "val", "test")
 
 _REPEATING = pa.dictionary(pa.int32(), pa.string())
 
@@ -39,10 +43,15 @@ SCHEMA = pa.schema(
         pa.field("error", pa.string()),
         pa.field("sampled_seconds", pa.list_(pa.float64())),
         pa.field("stored_bytes", pa.int64(), nullable=False),
+        pa.field("stored_crc32c", pa.uint32()),
     ]
 )
 """`start_seconds` and `end_seconds` are the label's; `clip_start_seconds` and `clip_end_seconds` are what was sampled,
-after margins and clipping to the video, null where the clip failed. `label` is null where the clip was removed."""
+after margins and clipping to the video, null where the clip failed. `label` is null where the clip was removed.
+`stored_crc32c`, the last four bytes of the inner chunk, says for certain which clip a row means."""
+
+LATER_COLUMNS = ("stored_crc32c",)
+"""Columns that the first caches of format 1 do not have: null in all their rows."""
 
 
 def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:
@@ -61,6 +70,39 @@ def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
     """Return the rows of several tables as one table, in their order, with one dictionary a column."""
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def completed(index: pa.Table) -> pa.Table:
+    """Return an index in the columns of `SCHEMA`; those of `LATER_COLUMNS` that it lacks are null in all its rows."""
+    for name in LATER_COLUMNS:
+        if name not in index.column_names:
+            index = index.append_column(SCHEMA.field(name), pa.nulls(index.num_rows, SCHEMA.field(name).type))
+    return index
+
+
+def has_unknown_clips(index: pa.Table) -> bool:
+    """Return True if an older cache's rows tell of clips without their checksums, so that only sizes know them."""
+    return bool(pc.any(pc.and_(pc.greater(index["stored_bytes"], 0), pc.is_null(index["stored_crc32c"]))).as_py())
+
+
+def with_checksums(index: pa.Table, info: CacheInfo, root: Path) -> pa.Table:
+    """Return an index that tells of all chunks of the shards in a folder, where rows of older caches tell of none.
+
+    Raises CacheCorruptError if such a shard is damaged.
+    """
+    sizes, told = index["stored_bytes"].to_numpy(), index["stored_crc32c"]
+    missing = np.flatnonzero((sizes > 0) & pc.is_null(told).to_numpy())
+    checksums = pc.fill_null(told, 0).to_numpy().copy()
+    is_known = pc.is_valid(told).to_numpy().copy()
+    numbers, starts = np.unique(missing // info.clips_per_shard, return_index=True)
+    for number, positions in zip(numbers.tolist(), np.split(missing, starts[1:]), strict=False):
+        if (file := root / shard_path(info, number)).exists():
+            shard = ShardFile(file, info.clips_per_shard)
+            for position in positions.tolist():
+                if (chunk := shard.chunk(position % info.clips_per_shard)) is not None:
+                    checksums[position], is_known[position] = chunk_checksum(chunk), True
+    column = pa.array(checksums, SCHEMA.field("stored_crc32c").type, mask=~is_known)
+    return index.set_column(index.column_names.index("stored_crc32c"), SCHEMA.field("stored_crc32c"), column)
 
 
 class NothingChosenError(CacheError):

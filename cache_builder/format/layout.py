@@ -11,16 +11,19 @@ NAME.zarr/
   .synced.json      fingerprints that this folder was pushed or pulled with; no part of the cache
 """
 
+import dataclasses
 import hashlib
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.format.codec import CODECS, ClipCodec
+from signprep.cache_builder.format.shard import MIXED
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.datasets.files import content_hash
@@ -80,20 +83,48 @@ class CacheInfo:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
-        codec = fields["codec"]
+        codec, glosses, provenance = fields["codec"], fields["glosses"], fields["provenance"]
         if codec not in CODECS:
             raise ValueError(f"codec {codec!r} is none of {', '.join(CODECS)}")
-        if min(fields["clips_per_shard"], fields["num_positions"]) < 1:
-            raise ValueError("clips_per_shard and num_positions must be at least 1")
+        for name in ("format_version", "num_positions", "clips_per_shard"):
+            if type(fields[name]) is not int or fields[name] < 1:
+                raise ValueError(f"{name} is {fields[name]!r}, expected a whole number of at least 1")
+        if not isinstance(glosses, list) or not all(isinstance(gloss, str) for gloss in glosses):
+            raise TypeError(f"glosses are {glosses!r:.60}, expected a list of strings")
+        if twice := [gloss for gloss, count in Counter(glosses).items() if count > 1]:
+            raise ValueError(f"glosses name {twice[0]!r} twice")
+        "".join(glosses).encode()  # half a character cannot be printed
+        _check_provenance(provenance)
         return cls(
-            format_version=int(fields["format_version"]),
-            clip_spec=ClipSpec.from_dict(fields["clip_spec"]),
+            format_version=fields["format_version"],
+            clip_spec=_clip_spec(fields["clip_spec"]),
             codec=codec,
-            vocabulary=Vocabulary(glosses=tuple(fields["glosses"])),
-            num_positions=int(fields["num_positions"]),
-            clips_per_shard=int(fields["clips_per_shard"]),
-            provenance=fields["provenance"],
+            vocabulary=Vocabulary(glosses=tuple(glosses)),
+            num_positions=fields["num_positions"],
+            clips_per_shard=fields["clips_per_shard"],
+            provenance=provenance,
         )
+
+
+def _check_provenance(provenance: Mapping[str, Any]) -> None:
+    """Raise KeyError or TypeError where what updates and merges need is not there, or of another type."""
+    versions = provenance.get("versions", {}) if isinstance(provenance, dict) else None
+    if (
+        not isinstance(versions, dict)
+        or not all(isinstance(version, str) for version in versions.values())
+        or type(provenance["preprocessing_version"]) is not int
+        or not isinstance(provenance["decoder"], str)
+    ):
+        raise TypeError(f"provenance is {provenance!r:.200}")
+
+
+def _clip_spec(fields: Mapping[str, Any]) -> ClipSpec:
+    """Return the ClipSpec of all its fields. Raises KeyError, TypeError or ValueError on anything else."""
+    for field in dataclasses.fields(ClipSpec):
+        kinds = {"num_frames": (int,), "size": (int,), "span": (str, int, float), "margin_seconds": (int, float)}
+        if type(fields[field.name]) not in kinds.get(field.name, (str,)):
+            raise TypeError(f"{field.name} is {fields[field.name]!r:.60}")
+    return ClipSpec.from_dict(fields)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +144,16 @@ class CacheObject:
     def of_file(cls, path: Path) -> Self:
         """Return size and hash of a file. Raises OSError."""
         return cls(num_bytes=path.stat().st_size, hash=content_hash(path))
+
+
+def require_object(path: Path, entry: CacheObject) -> None:
+    """Raise CacheCorruptError if a file is not the object of a manifest, by all its bytes."""
+    try:
+        is_object = CacheObject.of_file(path) == entry
+    except OSError as error:
+        raise CacheCorruptError(f"{path}: cannot be read ({error.strerror}); {MIXED}") from error
+    if not is_object:
+        raise CacheCorruptError(f"{path}: its bytes are not those that were written; {MIXED}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,11 +186,13 @@ class CacheManifest:
         write_atomically(root / MANIFEST, self.to_json().encode())
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Inverse of `to_json`. Raises KeyError, TypeError or ValueError on anything else."""
-        document = json.loads(text)
-        if document.pop("checksum") != _checksum(document):
+    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+        """Inverse of `to_json`, of its document. Raises KeyError, TypeError or ValueError on anything else."""
+        told = {key: value for key, value in document.items() if key != "checksum"}
+        if document["checksum"] != _checksum(told):
             raise ValueError("its checksum does not match")
+        if not isinstance(document["plan_digest"], str):
+            raise TypeError(f"plan_digest is {document['plan_digest']!r:.60}, expected a string")
         objects = {path: CacheObject(**entry) for path, entry in document["objects"].items()}
         return cls(objects=objects, plan_digest=document["plan_digest"])
 
@@ -205,7 +248,7 @@ def read_info(root: Path) -> CacheInfo:
         document = json.loads(path.read_text(encoding="utf-8"))
         fields = document["attributes"]["signprep"]
         version = fields["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CacheVersionError(
             f"{root}: is no signprep cache (its {GROUP_METADATA} is missing or has no signprep attribute)"
         ) from error
@@ -260,10 +303,10 @@ def parse_manifest(data: bytes, where: object) -> CacheManifest:
         CacheCorruptError: it is damaged.
     """
     try:
-        text = data.decode()
-        version = json.loads(text)["format_version"]
+        document = json.loads(data.decode())
+        version = document["format_version"]
         if version == FORMAT_VERSION:
-            return CacheManifest.from_json(text)
+            return CacheManifest.from_dict(document)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CacheCorruptError(f"{where}: the manifest is damaged ({error!r})") from error
     raise _unknown_version(where, version)

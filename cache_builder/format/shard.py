@@ -19,6 +19,10 @@ from signprep.pipeline.errors import CacheCorruptError
 ABSENT = 2**64 - 1
 INDEX_ENTRY_BYTES = 16
 CHECKSUM_BYTES = 4
+MIXED = (
+    "it is damaged, or of another state of the cache, as after a copy that was stopped; copy the whole cache again, or "
+    "`signprep verify CACHE --repair --data-root DATA` makes it again"
+)
 
 
 def shard_bytes(chunks: Sequence[bytes | None], chunks_per_shard: int) -> bytes:
@@ -37,16 +41,18 @@ def shard_bytes(chunks: Sequence[bytes | None], chunks_per_shard: int) -> bytes:
 class ShardFile:
     """A mapped shard: `chunk(place)` is a view of the file's own pages.
 
-    Raises CacheCorruptError where the file is missing, cannot be read, or is shorter than its index says, or the index
-    fails its checksum.
+    Raises CacheCorruptError where the file is missing, cannot be read, is shorter than its index says or not of the
+    `num_bytes` that a manifest tells, or the index fails its checksum.
     """
 
-    def __init__(self, path: Path, chunks_per_shard: int) -> None:
+    def __init__(self, path: Path, chunks_per_shard: int, *, num_bytes: int | None = None) -> None:
         self.path = path
         index_bytes = chunks_per_shard * INDEX_ENTRY_BYTES
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
+                if num_bytes is not None and size != num_bytes:
+                    raise CacheCorruptError(f"{path}: has {size} bytes, the manifest tells of {num_bytes}; {MIXED}")
                 if size < index_bytes + CHECKSUM_BYTES:
                     raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -58,6 +64,11 @@ class ShardFile:
         self._bytes = np.frombuffer(mapped, np.uint8)
         self._data_bytes = size - index_bytes - CHECKSUM_BYTES
         self._index = shard_index(self._bytes[self._data_bytes :], path)
+
+    def require_sizes(self, sizes: NDArray[np.uint64]) -> None:
+        """Raise CacheCorruptError unless the first inner chunks have these sizes in bytes, `ABSENT` where absent."""
+        if not np.array_equal(self._index[: len(sizes), 1], sizes):
+            raise CacheCorruptError(f"{self.path}: its clips have other sizes than in the index; {MIXED}")
 
     def chunk(self, place: int) -> NDArray[np.uint8] | None:
         """Return the stored bytes of an inner chunk, or None where it is absent."""
@@ -112,7 +123,12 @@ def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[by
     return chunks
 
 
+def chunk_checksum(chunk: NDArray[np.uint8] | bytes) -> int:
+    """Return the CRC-32C that an inner chunk ends with."""
+    return int.from_bytes(bytes(chunk[-CHECKSUM_BYTES:]), "little")
+
+
 def chunk_is_intact(chunk: NDArray[np.uint8]) -> bool:
     """Return True if an inner chunk's last four bytes are the CRC-32C of the others."""
-    stored = int.from_bytes(chunk[-CHECKSUM_BYTES:].tobytes(), "little")
-    return len(chunk) >= CHECKSUM_BYTES and google_crc32c.value(chunk[:-CHECKSUM_BYTES].tobytes()) == stored
+    checksum = google_crc32c.value(chunk[:-CHECKSUM_BYTES].tobytes())
+    return len(chunk) >= CHECKSUM_BYTES and checksum == chunk_checksum(chunk)

@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signprep.cache_builder.folder.local_records import note_synced
@@ -29,7 +28,15 @@ from signprep.cache_builder.folder.transaction import (
     refuse_foreign_folder,
     write_state,
 )
-from signprep.cache_builder.format.index import OK, NothingChosenError, index_of_positions, rows_with, used_vocabulary
+from signprep.cache_builder.format.consistency import read_columns
+from signprep.cache_builder.format.index import (
+    OK,
+    SCHEMA,
+    NothingChosenError,
+    index_of_positions,
+    rows_with,
+    used_vocabulary,
+)
 from signprep.cache_builder.format.layout import (
     BUILD_FOLDER,
     INDEX,
@@ -44,6 +51,7 @@ from signprep.cache_builder.format.shard import (
     CHECKSUM_BYTES,
     INDEX_ENTRY_BYTES,
     chunk_bounds,
+    chunk_checksum,
     chunk_is_intact,
     shard_bytes,
     shard_index,
@@ -156,7 +164,7 @@ class _Plan:
     @classmethod
     def of(cls, published: PublishedCache, out: Path, selection: Selection) -> "_Plan":
         info, folder = fetch_metadata(published, out)
-        index = pq.read_table(folder / INDEX, page_checksum_verification=True)
+        index = read_columns(folder / INDEX, SCHEMA.names)
         positions = _chosen_positions(selection, index, published)
         vocabulary = used_vocabulary(index, positions, info.vocabulary) if selection.glosses else info.vocabulary
         return cls(
@@ -176,10 +184,10 @@ def _fetch(published: PublishedCache, change: CacheChange, plan: _Plan, digest: 
     def fetch(number: int, progress: Progress) -> int:
         size = plan.info.clips_per_shard
         rows = slice(number * size, (number + 1) * size)
-        stored = plan.index["stored_bytes"].to_numpy()[rows]
+        stored = plan.index.slice(number * size, size).select(["stored_bytes", "stored_crc32c"])
         chunks, num_bytes = _chunks_of(published, plan.published_info, plan.positions[rows], stored)
         write_atomically(staged / shard_path(plan.info, number), shard_bytes(chunks, size))
-        progress(int(stored.sum()))
+        progress(plan.num_bytes_of([number]))
         return num_bytes
 
     fetched = transfer_all(missing, fetch, description="Pulling", num_bytes=num_bytes)
@@ -197,9 +205,12 @@ def _fetch(published: PublishedCache, change: CacheChange, plan: _Plan, digest: 
 
 
 def _chunks_of(
-    published: PublishedCache, info: CacheInfo, positions: NDArray[np.int64], sizes: NDArray[np.int64]
+    published: PublishedCache, info: CacheInfo, positions: NDArray[np.int64], stored: pa.Table
 ) -> tuple[list[bytes], int]:
-    """Return the inner chunks at these ascending positions of the published cache, and how many bytes came for them."""
+    """Return the inner chunks at these ascending positions of the published cache, and how many bytes came for them.
+
+    `stored` has the size and the checksum of each, as the index tells them.
+    """
     size = info.clips_per_shard
     chunks: list[bytes] = []
     num_bytes = 0
@@ -224,7 +235,9 @@ def _chunks_of(
             data = published.read(path, first, last)
             num_bytes += len(data)
             chunks += [data[start - first : end - first] for start, end in inside]
-    for chunk, position, stored in zip(chunks, positions, sizes, strict=True):
-        if len(chunk) != stored or not chunk_is_intact(np.frombuffer(chunk, np.uint8)):
+    told = zip(*(column.to_pylist() for column in stored.columns), strict=True)
+    for chunk, position, (num_stored, checksum) in zip(chunks, positions, told, strict=True):
+        is_same = len(chunk) == num_stored and checksum in (None, chunk_checksum(chunk))
+        if not is_same or not chunk_is_intact(np.frombuffer(chunk, np.uint8)):
             raise CacheCorruptError(f"{published}: clip {position} is not what was written; it is damaged there")
     return chunks, num_bytes

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from signprep.cache_builder.format.consistency import check_manifest
 from signprep.cache_builder.format.layout import MANIFEST, CacheManifest, CacheObject, parse_manifest, read_info
 from signprep.cache_builder.options import Location, shown
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
-from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_manifest
+from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheVersionError
 
 PUBLISHED = "published.json"
@@ -125,7 +126,7 @@ def open_published(location: Location) -> PublishedCache:
         except MissingError:
             continue
         manifest = parse_manifest(data, folder)
-        validate_manifest(manifest, folder)
+        check_manifest(manifest, folder)
         return PublishedCache(folder=folder, manifest=manifest, by_hash=name == PUBLISHED)
     raise CacheVersionError(
         f"{shown(location)}: there is no finished cache here ({' or '.join(names)} is missing); "

@@ -27,7 +27,7 @@ from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
-from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_manifest
+from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 
 
@@ -55,7 +55,7 @@ def push(
     """
     read_info(cache)
     manifest = read_manifest(cache)
-    validate_manifest(manifest, cache)
+    validate_metadata(cache, manifest, cache)
     if isinstance(destination, Path):
         if not overwrite and (destination / MANIFEST).exists():
             _refuse_other_state(cache, manifest, read_manifest(destination), destination)

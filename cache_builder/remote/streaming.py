@@ -38,7 +38,7 @@ class StreamedCache(Cache):
     is_streamed = True
 
     def __init__(self, cache: Cache, published: PublishedCache, url: str, options: StreamOptions) -> None:
-        super().__init__(cache.path, cache.info, cache.manifest, cache._stamp)
+        super().__init__(cache.path, cache.info, cache.manifest, cache._stamp, cache._columns)
         self._published, self._url, self._options = published, url, options
         self._store = DiskCache(options.root(), options.max_bytes)
 
@@ -52,6 +52,9 @@ class StreamedCache(Cache):
     def shard_bytes(self) -> list[int]:
         """Sizes of its shards."""
         return [entry.num_bytes for path, entry in self.manifest.objects.items() if path not in METADATA]
+
+    def _require_unchanged(self) -> None:
+        """Nobody changes metadata that lie under their fingerprint."""
 
     def prefetcher(self) -> "Prefetcher":
         """Return a prefetcher, which fetches the shards of an order before they are needed."""
@@ -77,14 +80,13 @@ class StreamedCache(Cache):
         return self._store.get(self._published, shard_path(self.info, number), wait=wait, progress=progress)
 
     def _shard(self, number: int) -> ShardFile:
-        path = shard_path(self.info, number)
-        if path not in self.manifest.objects:
-            raise CacheCorruptError(f"{self}: {path} is not in the manifest")
+        if shard_path(self.info, number) not in self.manifest.objects:
+            raise CacheCorruptError(f"{shard_path(self.info, number)} is not in the manifest")
         while True:
             local = self.fetch(number)
             assert local is not None
             try:
-                return ShardFile(local, self.info.clips_per_shard)
+                return self._mapped(number, local)
             except CacheCorruptError:
                 if local.exists():
                     self._store.discard(local.name)

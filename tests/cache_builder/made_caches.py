@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.folder.transaction import write_state
-from signprep.cache_builder.format.index import FAILED, OK, REMOVED, index_table
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, shard_path, write_atomically
+from signprep.cache_builder.format.index import FAILED, LATER_COLUMNS, OK, REMOVED, index_table, parquet_bytes
+from signprep.cache_builder.format.layout import INDEX, CacheInfo, CacheObject, shard_path, write_atomically
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
@@ -21,8 +21,10 @@ PROVENANCE = {"preprocessing_version": 1, "decoder": "pyav", "versions": {}}
 
 
 def clip_of(number: int, spec: ClipSpec = SPEC) -> np.ndarray:
-    """The clip of a made-up video."""
-    return np.random.default_rng(number).integers(16, 48, spec.clip_shape, np.uint8)
+    """The clip of a made-up video: noise, and black from a place on that is the number's, so that sizes differ."""
+    clip = np.random.default_rng(number).integers(16, 48, spec.clip_shape, np.uint8)
+    clip.reshape(-1)[-(number % 80 + 20) * clip.size // 100 :] = 16
+    return clip
 
 
 def row_of(number: int, position: int, **columns: object) -> dict[str, object]:
@@ -79,7 +81,10 @@ def make_cache(
         chunks: list[bytes | None] = []
         for position, number in enumerate(ordered[first : first + clips_per_shard], start=first):
             chunk = None if number in failed else info.clip_codec.encode(clip_of(number, spec))
-            columns: dict[str, object] = {"stored_bytes": len(chunk)} if chunk else {"status": FAILED, "error": "torn"}
+            columns: dict[str, object] = {"status": FAILED, "error": "torn"}
+            if chunk is not None:
+                times = [0.3 + 0.4 * k / spec.num_frames for k in range(spec.num_frames)]
+                columns = {"stored_bytes": len(chunk), "sampled_seconds": times}
             rows.append(row_of(number, position, **columns))
             chunks.append(chunk)
         if any(chunks):
@@ -111,3 +116,16 @@ def rewrite_rows(
 def forget_rows(cache: Cache, positions: list[int]) -> Cache:
     """Mark clips of a made-up cache as removed; open it again."""
     return rewrite_rows(cache, {position: {"status": REMOVED} for position in positions})
+
+
+def rewritten(cache: Cache, path: str, data: bytes) -> None:
+    """Put other bytes into a cache, with a manifest that tells of them, as a forger would."""
+    (cache.path / path).write_bytes(data)
+    replace(cache.manifest, objects={**cache.manifest.objects, path: CacheObject.of(data)}).write(cache.path)
+
+
+def as_older(cache: Cache) -> Cache:
+    """Give a cache the index that the first caches of format 1 have; open it again."""
+    index = cache.index.drop_columns(list(LATER_COLUMNS))
+    rewritten(cache, INDEX, parquet_bytes(index, compression="zstd", write_page_checksum=True))
+    return open_cache(cache.path)

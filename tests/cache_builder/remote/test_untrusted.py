@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.codec import CODECS
+from signprep.cache_builder.format.index import index_table
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     GROUP_METADATA,
@@ -106,7 +108,7 @@ def test_hashes_that_are_none(hostile: Cache, tmp_path: Path, digest: object) ->
 
 def test_a_size_that_lies(hostile: Cache, tmp_path: Path) -> None:
     with_objects(hostile, lambda objects: objects["clips/c/2/0/0/0"].update(num_bytes=5000))
-    with pytest.raises(CacheCorruptError, match="clips/c/2/0/0/0 is not what its manifest says"):
+    with pytest.raises(CacheCorruptError, match="bytes in clips/c/2/0/0/0, its manifest of 5000"):
         pull(hostile.path, tmp_path / "mine.zarr")
 
 
@@ -196,9 +198,16 @@ def test_an_index_that_expands_without_end(hostile: Cache, tmp_path: Path) -> No
 
 
 def with_first_chunk(cache: Cache, payload: bytes) -> None:
-    """Put a chunk with a true checksum in a cache's first place."""
-    chunk = payload + google_crc32c.value(payload).to_bytes(4, "little")
-    written(cache, shard_path(cache.info, 0), shard_bytes([chunk], cache.info.clips_per_shard))
+    """Put a chunk with a true checksum in a cache's first place, with an index and a manifest that tell of it."""
+    checksum, path = google_crc32c.value(payload), shard_path(cache.info, 0)
+    chunk = payload + checksum.to_bytes(4, "little")
+    others = [cache.stored_chunk(position) for position in range(1, cache.info.clips_per_shard)]
+    shard = shard_bytes([chunk, *others], cache.info.clips_per_shard)
+    (cache.path / path).write_bytes(shard)
+    rows = cache.index.to_pylist()
+    rows[0] |= {"stored_bytes": len(chunk), "stored_crc32c": checksum}
+    objects = {**cache.manifest.objects, path: CacheObject.of(shard)}
+    write_state(cache.path, cache.info, index=index_table(rows), objects=objects, plan_digest="made").write(cache.path)
 
 
 @pytest.mark.parametrize("codec", ["lz4hc", "zstd", "plain"])

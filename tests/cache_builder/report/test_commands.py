@@ -13,6 +13,7 @@ from signprep.cache_builder.report import terminal
 from signprep.cache_builder.report.pictures import FRAME_GAP, clip_frames, contact_sheet
 from signprep.cache_builder.report.terminal import show_clip
 from signprep.pipeline.cli import cli
+from signprep.pipeline.errors import CacheError
 from signprep.pipeline.video.demux import packet_times
 from tests.cache_builder.report.made import HOSTILE, row_of, write_cache
 
@@ -31,12 +32,14 @@ def test_inspect_shows_bars_findings_and_their_files(troubled: Cache) -> None:
 
 @pytest.mark.parametrize("option", [(), ("--clip", 0)])
 def test_no_name_of_the_data_moves_the_cursor(tmp_path: Path, option: tuple[object, ...]) -> None:
-    names = ("video", "gloss", "take", "signer", "view", "source", "split")
+    names = ("video", "gloss", "take", "signer", "view", "source")
     evil = {name: f"\x1b[2J[red]{name}" for name in names}
     rows = [row_of(0, **evil), row_of(1, **evil, status="failed", error="\x1b[2Jno frame")]
     made = write_cache(tmp_path / "c.zarr", rows)
     text = run("inspect", made.path, *option).stdout
     assert "\x1b" not in text and "\N{REPLACEMENT CHARACTER}[2J[red]gloss" in text
+    with pytest.raises(CacheError, match=r"has split '\\x1b\[2J\[red\]split' in row 0; it is one of train, val, test"):
+        write_cache(tmp_path / "d.zarr", [row_of(0, split="\x1b[2J[red]split")])
 
 
 def test_inspect_as_json_has_the_findings_with_their_positions(troubled: Cache) -> None:

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.training.callbacks import checkpoints
@@ -63,7 +63,8 @@ def changed_index(cache: Cache, out: Path, column: str, values: list) -> Cache:
     place = index.column_names.index(column)
     field = index.schema.field(column)
     new = pa.chunked_array([pa.array(values, pa.string()).cast(field.type)])
-    pq.write_table(index.set_column(place, field, new), out / "index.parquet")
+    index = index.set_column(place, field, new)
+    write_state(out, cache.info, index=index, objects=cache.manifest.objects, plan_digest="").write(out)
     return open_cache(out)
 
 
