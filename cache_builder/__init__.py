@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from signprep.pipeline.runtime.paths import StrPath
+
 if TYPE_CHECKING:
     from signprep.cache_builder.options import StreamOptions
     from signprep.cache_builder.reader import Cache
@@ -12,7 +14,7 @@ __all__ = ["Cache", "open_cache"]
 # Imports are made on first use: the command line imports this package and must stay free of zarr and pyarrow.
 
 
-def open_cache(path: str | Path, *, stream: "StreamOptions | None" = None) -> "Cache":
+def open_cache(path: StrPath, *, stream: "StreamOptions | None" = None) -> "Cache":
     """Open a finished cache.
 
     Args:

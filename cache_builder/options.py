@@ -17,6 +17,7 @@ from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.options import Options, option
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 CODECS = ("lz4hc", "zstd", "none", "plain")
 CACHE_ARGUMENT: dict[str, Any] = {"positional": True, "aliases": ("--cache",)}
@@ -119,7 +120,7 @@ _QUERY = re.compile(r"(?P<url>[a-z][a-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*", re.IG
 Location = Path | str
 
 
-def location_of(location: str | Path) -> Location:
+def location_of(location: StrPath) -> Location:
     """Return a path for what lies on this machine, and the URL, without a slash at its end, for anything else.
 
     >>> location_of("s3://team/aihub.zarr/"), location_of("file:///data/a.zarr").as_posix()
@@ -127,8 +128,8 @@ def location_of(location: str | Path) -> Location:
 
     Raises CacheError if the URL ends after its scheme.
     """
-    if isinstance(location, Path) or not is_url(location):
-        return Path(location)
+    if not isinstance(location, str) or not is_url(location):
+        return as_path(location)
     parts = urlsplit(location)
     if parts.scheme.lower() == "file":
         return Path(unquote(parts.path))

@@ -34,6 +34,7 @@ from signprep.cache_builder.format.shard import ABSENT, MIXED, ShardFile, chunk_
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 MAX_OPEN_SHARDS = 256
 """Shards mapped at a time; the first is closed first. Mapping one again takes less than a tenth of reading a clip."""
@@ -276,7 +277,7 @@ class Cache:
         return shard
 
 
-def open_folder(root: Path) -> Cache:
+def open_folder(root: StrPath) -> Cache:
     """Open a finished cache in a folder of this machine.
 
     Raises:
@@ -284,6 +285,7 @@ def open_folder(root: Path) -> Cache:
         CacheIncompleteError: its build has not ended.
         CacheError: its metadata is damaged.
     """
+    root = as_path(root)
     stamp = _stamp_of(root)
     info, manifest = read_info(root), read_manifest(root)
     columns = checked_columns(root, info, manifest, root)

@@ -1,23 +1,21 @@
 """The door to models: open a checkpoint of `signprep train` or a file of `signprep export`, whichever it is."""
 
-import os
-from pathlib import Path
-
 from signprep.inference.export.runtime import exported_format, open_exported
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.training.config import require_named_as
 
 
 def open_model(
-    path: str | os.PathLike[str], device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
+    path: StrPath, device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
 ) -> Recognizer:
     """Open a checkpoint as `load_checkpoint` does, or an exported file, which runs on the CPU in its own precision.
 
     Raises CheckpointError if it is neither, if an exported file was asked for another device or precision, or is not
     named as one: it is a program, which runs.
     """
-    path = Path(path)
+    path = as_path(path)
     format_ = exported_format(path)
     if format_ is None:
         return load_checkpoint(path, device, own_model=own_model, precision=precision)

@@ -1,19 +1,19 @@
 """The door to predictions from Python: for one window of a video, or for all of them."""
 
-from pathlib import Path
-
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.videos.results import ClassScore, Prediction
 from signprep.inference.videos.window_predictions import Video, predict_videos
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.options import require_type
+from signprep.pipeline.runtime.paths import StrPath
 
 __all__ = ["ClassScore", "Prediction", "predict_window", "predict_windows"]
 
 
 def predict_window(
     recognizer: Recognizer,
-    video: Path,
+    video: StrPath,
     *,
     start_seconds: float = 0.0,
     clip_duration: float = 2.0,
@@ -23,6 +23,7 @@ def predict_window(
 
     Raises:
         DecodeError: the video does not open, is shorter than that, or is damaged there.
+        TypeError: the recognizer is not what `open_model` returns, or the video is no path.
     """
     windows = WindowOptions(start_seconds=start_seconds, clip_duration=clip_duration)
     options = InferOptions(windows=windows, batch_size=1, with_probabilities=return_probabilities)
@@ -32,7 +33,7 @@ def predict_window(
 
 def predict_windows(
     recognizer: Recognizer,
-    video: Path,
+    video: StrPath,
     *,
     start_seconds: float = 0.0,
     clip_duration: float = 2.0,
@@ -59,7 +60,8 @@ def predict_windows(
     return _predictions(recognizer, video, options)
 
 
-def _predictions(recognizer: Recognizer, video: Path, options: InferOptions) -> list[Prediction]:
+def _predictions(recognizer: Recognizer, video: StrPath, options: InferOptions) -> list[Prediction]:
+    require_type("recognizer", recognizer, Recognizer)
     [found] = predict_videos(recognizer, [Video.at(video)], options)
     if found.missing:
         raise DecodeError(found.missing[0].reason)

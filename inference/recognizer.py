@@ -5,7 +5,6 @@ little memory are decided there, and `cache_logits` is the one loop over the cli
 is unpickled but tensors and plain data.
 """
 
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
+from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.loader import ClipLoader
 from signprep.training.model.checkpoint import ModelMetadata, read_checkpoint
@@ -37,6 +37,8 @@ class Recognizer:
     """Names the file in errors."""
 
     def __init__(self, metadata: ModelMetadata, model: nn.Module, device: torch.device, precision: str = "32") -> None:
+        if precision not in _AUTOCAST:
+            raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(_AUTOCAST)}")
         self.metadata = metadata
         self.device = device
         self._precision = precision
@@ -90,12 +92,24 @@ class Recognizer:
         return np.asarray(torch.softmax(logits / self.metadata.temperature, dim=1).cpu(), np.float32)
 
     def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return class probabilities, float32 [B, classes], of stored clips, uint8 [T, ...] each."""
-        return self.softmax(self.logits(torch.from_numpy(np.stack(clips))))
+        """Return class probabilities, float32 [B, classes], of stored clips, uint8 [T, ...] each.
+
+        Raises ValueError for clips of another shape or type, and as `logits`.
+        """
+        shape = self.metadata.clip_spec.clip_shape
+        stacked = np.stack(clips) if len(clips) else np.empty((0, *shape), np.uint8)
+        if stacked.dtype != np.uint8 or stacked.shape[1:] != shape:
+            raise ValueError(
+                f"clips are {stacked.dtype} {list(stacked.shape)}; expected uint8 [B, {', '.join(map(str, shape))}], "
+                "as `Cache.read` and `extract_clips` give them"
+            )
+        if not len(stacked):
+            return np.empty((0, len(self.glosses)), np.float32)
+        return self.softmax(self.logits(torch.from_numpy(stacked)))
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
+    path: StrPath, device: str = "cpu", *, own_model: str | None = None, precision: str = "32"
 ) -> Recognizer:
     """Open a checkpoint.
 

@@ -6,14 +6,15 @@ frame of the video is decoded and scaled at most once, however many spans show i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.options import require_type
+from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.video.frame_times import sample_times
 from signprep.pipeline.video.preprocess import FramePreprocessor
 from signprep.pipeline.video.presentation_order import MissingFrame
@@ -44,7 +45,7 @@ class Clip:
 
 def _clipped_span(span: Span, reader: VideoReader) -> Span:
     """Return the part of a span that lies in the video. Raises DecodeError if none does."""
-    start_seconds, end_seconds = max(0.0, span.start_seconds), span.end_seconds
+    start_seconds, end_seconds = max(span.start_seconds, 0.0), span.end_seconds  # in this order NaN stays NaN
     if not reader.ends_after(end_seconds):
         end_seconds = min(end_seconds, reader.duration_seconds)
     if not start_seconds < end_seconds:
@@ -57,7 +58,12 @@ def _clipped_span(span: Span, reader: VideoReader) -> Span:
 
 
 def extract_clips(
-    source: Path | BinaryIO, spans: Sequence[Span], spec: ClipSpec, *, name: str | None = None, decoder: str = "pyav"
+    source: StrPath | BinaryIO,
+    spans: Sequence[Span | tuple[float, float]],
+    spec: ClipSpec,
+    *,
+    name: str | None = None,
+    decoder: str = "pyav",
 ) -> list[Clip | DecodeError]:
     """Return for each span of the video its clip, or the DecodeError that tells why there is none.
 
@@ -69,13 +75,28 @@ def extract_clips(
         spec: the shape of the clips and the way to cut and scale them.
         name: the video's name in errors; the path by default.
         decoder: as in `open_video`.
+
+    Raises TypeError if an argument is something else.
     """
+    require_type("spec", spec, ClipSpec)
+    named = [_span(given) for given in spans]
     try:
         reader = open_video(source, name=name, decoder=decoder)
     except DecodeError as error:
-        return [error] * len(spans)
+        return [error] * len(named)
     with reader:
-        return read_clips(reader, spans, spec)
+        return read_clips(reader, named, spec)
+
+
+def _span(given: Any) -> Span:
+    """Return a span, for which two numbers may stand. Raises TypeError for anything else."""
+    try:
+        start, end = given
+        if not isinstance(given, str | bytes):
+            return Span(float(start), float(end))
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{given!r:.60} is no span; expected (start_seconds, end_seconds) for each clip")
 
 
 def read_clips(reader: VideoReader, spans: Sequence[Span], spec: ClipSpec) -> list[Clip | DecodeError]:

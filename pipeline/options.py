@@ -7,6 +7,7 @@ once. Nothing heavy is imported here, and not click.
 
 import dataclasses
 import math
+import numbers
 import typing
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass
@@ -114,14 +115,21 @@ def check_options(options: Any) -> None:
 def check_types(values: Any) -> None:
     """Raise TypeError unless each field of a dataclass, which was made of a file's values, is of its type.
 
-    Types are plain ones, and unions of them. An int may stand for a float; a bool is no number.
+    Types are plain ones, and unions of them. A whole number may stand for a float; a bool is no number.
     """
+    numbers_of = {int: numbers.Integral, float: numbers.Real}
     for name, hint in typing.get_type_hints(type(values)).items():
         value, types = getattr(values, name), typing.get_args(hint) or (hint,)
-        allowed = (*types, int) if float in types else types
+        allowed = tuple(numbers_of.get(type_, type_) for type_ in types)
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in types):
             expected = " or ".join(type_.__name__ for type_ in types)
             raise TypeError(f"{name} is {value!r:.60}; it must be {expected}")
+
+
+def require_type(name: str, value: object, kind: type) -> None:
+    """Raise TypeError unless an argument of a function is of the type that it takes."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r:.60}, of type {type(value).__name__}; expected {kind.__name__}")
 
 
 class Options:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from signprep.pipeline.errors import CheckpointError, SignprepError, TrainingError
 from signprep.pipeline.options import FRACTION, Options, machine_option, option
 from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted
 
 TORCHSCRIPT, ONNX, EXECUTORCH = "torchscript", "onnx", "executorch"
@@ -56,11 +57,12 @@ NO_AUGMENTATION = Augmentation(
 """Only the jitter of frames is left."""
 
 
-def read_flip_map(path: Path) -> dict[str, str]:
+def read_flip_map(path: StrPath) -> dict[str, str]:
     """Return the pairs of a file such as {"왼쪽": "오른쪽"}; each pair needs to be there once only.
 
     Raises TrainingError if the file does not read, or is not of that shape.
     """
+    path = as_path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -174,7 +176,7 @@ class Devices:
         return kind + processes + (f", on each of {self.num_nodes} machines" if self.num_nodes > 1 else "")
 
 
-def format_of(output: Path, asked: str | None = None) -> str:
+def format_of(output: StrPath, asked: str | None = None) -> str:
     """Return the format of a file to be written: the one asked for, else the one of its ending.
 
     Raises SignprepError if none is asked for, and the ending is of no format.
@@ -182,6 +184,7 @@ def format_of(output: Path, asked: str | None = None) -> str:
     >>> format_of(Path("sign.onnx")), format_of(Path("mobile.pt"))
     ('onnx', 'torchscript')
     """
+    output = as_path(output)
     ending = output.suffix.lower()
     if asked is None and ending not in _ENDINGS:
         known = ", ".join(filter(None, _ENDINGS))

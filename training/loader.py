@@ -22,6 +22,7 @@ from torch import Tensor
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache
 from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.options import require_type
 from signprep.training.data.epoch_order import (
     BatchPlan,
     balanced_order,
@@ -109,6 +110,11 @@ class ClipLoader:
     """Mix shards so that they can come over a network; None: if the cache's do."""
 
     def __post_init__(self) -> None:
+        require_type("cache", self.cache, Cache)
+        positions = np.asarray(self.positions)
+        if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
+            raise TypeError(f"positions are {self.positions!r:.60}; expected whole numbers, as of Cache.positions")
+        self.positions = positions.astype(np.int64)
         if self.streaming is None:
             self.streaming = self.cache.is_streamed
         self._plan = BatchPlan(num_clips=len(self.positions), batch_size=self.batch_size, num_ranks=self.num_ranks)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.text import first_line
 
 SPATIAL_STRIDE = 32
@@ -288,11 +289,13 @@ def model_spec(
 
     Raises:
         TrainingError: there is no such model, or it cannot take that input, or there are no such weights.
+        TypeError: a number of frames or pixels is no whole number.
     """
     family = _family(name)
     default = ModelSpec(name=name, num_frames=16, crop_size=224) if family is _CUSTOM else MODEL_SPECS[name]
     given: dict[str, Any] = {"num_frames": num_frames, "crop_size": crop_size, "dropout_rate": dropout_rate}
     spec = replace(default, **{field: value for field, value in given.items() if value is not None})
+    check_types(spec)
     _check_input(spec)
     if pretrained:
         check_k400(spec)

@@ -21,6 +21,8 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
+from signprep.pipeline.options import require_type
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.callbacks.checkpoints import (
     BEST,
@@ -71,10 +73,10 @@ def train(
     cache: Cache,
     spec: ModelSpec,
     config: TrainConfig,
-    run_folder: Path,
+    run_folder: StrPath,
     *,
     devices: Devices = Devices(),
-    resume: Path | None = None,
+    resume: StrPath | None = None,
     overwrite: bool = False,
     log: Callable[[str], None] = print,
 ) -> TrainResult:
@@ -95,6 +97,10 @@ def train(
         StoppedError: it was asked to stop; its checkpoint is saved.
         CheckpointError: weights to begin or go on with do not load or do not fit.
     """
+    run_folder = as_path(run_folder)
+    resume = None if resume is None else as_path(resume)
+    for name, value, kind in (("cache", cache, Cache), ("spec", spec, ModelSpec), ("config", config, TrainConfig)):
+        require_type(name, value, kind)
     train_positions, val_positions = split_positions(cache, log)
     require_frames(cache, spec)
     if len(train_positions) < devices.num_ranks:

@@ -49,10 +49,11 @@ from signprep.cache_builder.folder.local_records import (
 from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, free_bytes, write_state
 from signprep.cache_builder.format.index import FAILED, OK, SCHEMA, completed, stacked
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject, read_info, shard_path, write_atomically
-from signprep.cache_builder.options import Location
+from signprep.cache_builder.options import location_of
 from signprep.cache_builder.reader import Cache, open_folder
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.text import byte_size
 
 Target: TypeAlias = "FolderTarget | RemoteTarget"
@@ -79,7 +80,7 @@ class BuildResult:
 
 def build(
     plan: BuildPlan,
-    out: Location,
+    out: StrPath,
     run: RunOptions = RunOptions(),  # noqa: B008  (frozen)
     *,
     overwrite: bool = False,
@@ -97,6 +98,7 @@ def build(
         CacheError: `out` holds something else, cannot be written, or not one clip could be built.
         DecodeError: a clip failed and `run.strict` was asked for.
     """
+    out = location_of(out)
     digest = plan.digest()
     if isinstance(out, Path):
         with changed_cache(out) as change:

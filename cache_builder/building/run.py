@@ -18,13 +18,14 @@ from signprep.cache_builder.building.remote_target import check_url
 from signprep.cache_builder.building.workers import PoolUse, RunOptions
 from signprep.cache_builder.folder.transaction import free_bytes
 from signprep.cache_builder.format.codec import use_one_thread
-from signprep.cache_builder.options import BuildOptions, Location, shown
+from signprep.cache_builder.options import BuildOptions, Location, location_of, shown
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Annotations, Problem, Segment
 from signprep.pipeline.datasets.files import UNREAD_ARCHIVE, hash_possible_duplicates
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError, CacheError
 from signprep.pipeline.runtime.machine import usable_cores
+from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted, first_lines, time_span
 
@@ -51,7 +52,7 @@ def plan_annotations(
 
 def build_from_annotations(
     annotations: Annotations,
-    out: Location,
+    out: StrPath,
     options: BuildOptions,
     *,
     splits: SplitOptions = SplitOptions(),
@@ -74,6 +75,7 @@ def build_from_annotations(
         AnnotationError: the data cannot be split as asked, or there is any problem with `run.strict`.
         CacheError, DecodeError: as `build` does, or the disk is too small.
     """
+    out = location_of(out)
     if run.strict and (grave := [problem for problem in annotations.problems if problem.kind != UNREAD_ARCHIVE]):
         raise AnnotationError(f"{grave[0].message} (stopped by --strict)")
     if isinstance(out, str):

@@ -27,6 +27,7 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
 from signprep.cache_builder.reader import open_folder
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +39,12 @@ class CompactResult:
     freed_bytes: int
 
 
-def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
+def matching_positions(root: StrPath, selection: Mapping[str, Sequence[str]]) -> NDArray[np.int64]:
     """Return the positions whose row has one of the values in one of the columns, int64, ascending.
 
     Raises CacheError if a value is nowhere in the cache.
     """
+    root = as_path(root)
     index = open_folder(root).index
     chosen = np.zeros(index.num_rows, np.bool_)
     for column, values in selection.items():
@@ -51,11 +53,12 @@ def matching_positions(root: Path, selection: Mapping[str, Sequence[str]]) -> ND
     return np.flatnonzero(chosen)
 
 
-def compact(root: Path, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactResult:
+def compact(root: StrPath, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactResult:
     """Drop removed clips from a finished cache, and those to forget, as in `matching_positions`, with their rows.
 
     Raises CacheError if it is no finished cache, another process writes it, or nothing would be left.
     """
+    root = as_path(root)
     read_info(root)
     with changed_cache(root) as change:
         change.discard()

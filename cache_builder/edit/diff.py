@@ -9,7 +9,6 @@ million rows take seconds. The trade-off: the bytes of the same clip are never c
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from signprep.cache_builder.building.update import incompatibilities
 from signprep.cache_builder.format.index import FAILED, REMOVED, SCHEMA, counts_by_value, stacked
 from signprep.cache_builder.reader import Cache, open_folder
+from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.text import counted, first_of
 
 COMPARED = ("gloss", "split", "status", "segment_id", "video", "item", "source", "signer", "view", "take")
@@ -87,7 +87,7 @@ class CacheDiff:
         }
 
 
-def diff(first: Path, second: Path) -> CacheDiff:
+def diff(first: StrPath, second: StrPath) -> CacheDiff:
     """Compare two finished caches.
 
     Raises CacheError if one of them is none, or cannot be read.

@@ -33,6 +33,7 @@ from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
 
@@ -242,8 +243,8 @@ class MergeResult:
 
 
 def merge(
-    roots: Sequence[Path],
-    out: Path,
+    roots: Sequence[StrPath],
+    out: StrPath,
     options: MergeOptions = MergeOptions(),
     *,
     overwrite: bool = False,
@@ -256,8 +257,9 @@ def merge(
         CacheCorruptError: a clip is damaged, or is not the one that its cache's index means.
         AnnotationError: the clips cannot be split as asked.
     """
-    _require_apart(roots, out)
-    caches = [open_folder(root) for root in roots]
+    folders, out = [as_path(root) for root in roots], as_path(out)
+    _require_apart(folders, out)
+    caches = [open_folder(folder) for folder in folders]
     plan = _plan_merge(caches, options)
     with changed_cache(out) as change:
         if not change.begin(plan.info, plan.digest, overwrite=overwrite):

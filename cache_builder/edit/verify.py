@@ -44,6 +44,7 @@ from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,13 @@ class Fault:
 
 
 def verify_cache(
-    root: Path, *, deep: bool = False, workers: int = 4, progress: Callable[[int], None] | None = None
+    root: StrPath, *, deep: bool = False, workers: int = 4, progress: Callable[[int], None] | None = None
 ) -> list[Fault]:
     """Return what is wrong with a finished cache; with `deep`, every clip is decoded as well.
 
     Raises CacheVersionError, CacheIncompleteError, CacheError if it is no finished cache of a known format at all.
     """
+    root = as_path(root)
     read_info(root)
     manifest = read_manifest(root)
     faults = [*_manifest_faults(root, manifest)]
@@ -173,11 +175,12 @@ class RepairResult:
     """Objects and clips that could not be made again, with the reasons."""
 
 
-def repair_cache(root: Path, faults: list[Fault], roots: DataRoots) -> RepairResult:
+def repair_cache(root: StrPath, faults: list[Fault], roots: DataRoots) -> RepairResult:
     """Repair the faults that `verify_cache` found.
 
     Raises CacheError if its index or its group's metadata is damaged, or another process writes it.
     """
+    root = as_path(root)
     for path in (INDEX, GROUP_METADATA):
         if any(fault.path == path for fault in faults):
             raise CacheError(

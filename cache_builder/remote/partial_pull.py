@@ -56,25 +56,28 @@ from signprep.cache_builder.format.shard import (
     shard_bytes,
     shard_index,
 )
-from signprep.cache_builder.options import Location, Selection
+from signprep.cache_builder.options import Selection, location_of
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.pull import fetch_metadata, refuse_other_state
 from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.pipeline.errors import CacheCorruptError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 _STATE = "selection.json"
 """File of the build folder that tells what is being pulled: the digest of a state and a selection."""
 
 
 def pull_selection(
-    location: Location, out: Path, selection: Selection, *, overwrite: bool = False, dry_run: bool = False
+    location: StrPath, out: StrPath, selection: Selection, *, overwrite: bool = False, dry_run: bool = False
 ) -> TransferResult:
     """Make a folder the cache of some clips of a finished cache; a dry run fetches the index only.
 
     Labels stay those of that cache, so that its models go on working; with a choice of glosses, labels are theirs.
     Raises as `pull`, and CacheError if nothing is chosen.
     """
+    location = location_of(location)
+    out = as_path(out)
     published = open_published(location)
     digest = _digest(selection, published.manifest.fingerprint)
     if dry_run:

@@ -26,19 +26,20 @@ from signprep.cache_builder.format.layout import (
     CacheObject,
     finished_manifest,
 )
-from signprep.cache_builder.options import Location
+from signprep.cache_builder.options import location_of
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.cache_builder.remote.untrusted import validate_metadata
 from signprep.pipeline.errors import CacheError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 _FETCHED = "fetched"
 
 
 def pull(
-    location: Location,
-    out: Path,
+    location: StrPath,
+    out: StrPath,
     *,
     check: bool = False,
     overwrite: bool = False,
@@ -59,6 +60,8 @@ def pull(
         CacheError: there is no finished cache or cannot be read, or `out` holds something else.
         CacheCorruptError: what came is not what the manifest says, or the manifest is none of a cache.
     """
+    location = location_of(location)
+    out = as_path(out)
     published = open_published(location)
     manifest = published.manifest
     if isinstance(location, Path) and out.exists() and out.resolve() == location.resolve():

@@ -22,18 +22,19 @@ from signprep.cache_builder.format.layout import (
     read_info,
     read_manifest,
 )
-from signprep.cache_builder.options import Location
+from signprep.cache_builder.options import location_of
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 
 def push(
-    cache: Path,
-    destination: Location,
+    cache: StrPath,
+    destination: StrPath,
     *,
     prune: bool = False,
     overwrite: bool = False,
@@ -53,6 +54,8 @@ def push(
 
     Raises CacheError if it is no finished cache, an object of it is damaged, or the destination cannot be written.
     """
+    cache = as_path(cache)
+    destination = location_of(destination)
     read_info(cache)
     manifest = read_manifest(cache)
     validate_metadata(cache, manifest, cache)

@@ -44,6 +44,7 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.html.page import Chart, render_page, round_up
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.machine import usable_cores
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
 from signprep.pipeline.scan.findings import ERROR, WARNING, worst_first
@@ -85,8 +86,9 @@ class WrittenReport:
         )
 
 
-def write_report(cache: Cache, path: Path, options: ReportOptions = ReportOptions()) -> WrittenReport:
+def write_report(cache: Cache, path: StrPath, options: ReportOptions = ReportOptions()) -> WrittenReport:
     """Write the report of a cache. Raises SignprepError if the file cannot be written, or a class is unknown."""
+    path = as_path(path)
     require_writable(path)
     table = clip_table(cache)
     classes = class_codes(table, options.classes)

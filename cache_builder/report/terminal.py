@@ -7,7 +7,6 @@ markup. Frames are shown by kitty's or iTerm2's protocol, or as coloured half bl
 import base64
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from signprep.cache_builder.report.pictures import (
 from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import byte_size, counted, printable
 from signprep.pipeline.scan.findings import print_finding
 
@@ -151,11 +151,12 @@ def clip_row(cache: Cache, position: int) -> dict[str, Any]:
     return row
 
 
-def show_clip(cache: Cache, position: int, output: Path | None, console: Console) -> None:
+def show_clip(cache: Cache, position: int, output: StrPath | None, console: Console) -> None:
     """Print what is known about a clip, and its frames: into a file, or where a person sits at the terminal.
 
     Raises SignprepError as `clip_row`, or if the file cannot be written.
     """
+    output = None if output is None else as_path(output)
     row = clip_row(cache, position)
     if output is not None:
         require_writable(output)
@@ -189,11 +190,12 @@ def _show_in_terminal(cache: Cache, clip: Any, console: Console) -> None:
     console.file.write(kitty_picture(png) if protocol == "kitty" else iterm_picture(png))
 
 
-def play_clip(cache: Cache, position: int, output: Path, speed: float) -> str:
+def play_clip(cache: Cache, position: int, output: StrPath, speed: float) -> str:
     """Write a clip as a moving picture, and return what was written, for people.
 
     Raises SignprepError as `clip_row`, or if the file cannot be written.
     """
+    output = as_path(output)
     row = clip_row(cache, position)
     require_writable(output)
     frames = clip_frames(cache, cache.read([position])[0])

@@ -19,6 +19,7 @@ from signprep.cache_builder.report.pictures import Quality, clip_seconds, moving
 from signprep.cache_builder.report.terminal import print_facts
 from signprep.pipeline.html.page import Chart, render_page
 from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted, printable
 
 SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -184,8 +185,9 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
     console.print(table)
 
 
-def write_html(document: dict[str, Any], cache: Cache, path: Path) -> None:
+def write_html(document: dict[str, Any], cache: Cache, path: StrPath) -> None:
     """Write the report of an evaluation of this cache. Raises SignprepError if it cannot be written."""
+    path = as_path(path)
     positions = [row["position"] for row in document["mistaken"][:SHOWN_MISTAKES]]
     webps = (moving_picture(cache, position, clip_seconds(cache, position), PICTURES) for position in positions)
     pictures = [f"data:image/webp;base64,{webp}" for webp in webps]

@@ -29,6 +29,7 @@ from signprep.pipeline.datasets.annotations import Annotations, Segment
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.training.model.checkpoint import CHECKPOINT_KEY
 
@@ -39,7 +40,7 @@ MATCHING_IOU = 0.5
 
 
 def evaluate_checkpoint(
-    recognizer: Recognizer, checkpoint: Path, cache: Cache, options: EvaluationOptions
+    recognizer: Recognizer, checkpoint: StrPath, cache: Cache, options: EvaluationOptions
 ) -> dict[str, Any]:
     """Return all figures of a model on a split of a cache, and calibrate its checkpoint if that is asked for.
 
@@ -48,6 +49,7 @@ def evaluate_checkpoint(
         CacheError: the split has no clips, or one of them is damaged.
         SignprepError: there is no memory for a batch, or the checkpoint cannot be written.
     """
+    checkpoint = as_path(checkpoint)
     if options.calibrate and recognizer.is_exported:
         raise CheckpointError(f"{checkpoint}: is an exported file; calibrate its checkpoint, and export that again")
     clips = split_clips(cache, options.split, recognizer)
@@ -71,8 +73,9 @@ def _calibrate(checkpoint: Path, logits: NDArray[np.float32], labels: NDArray[np
     return describe_calibration(logits, labels, ranks(logits, labels) == 0, temperature)
 
 
-def write_temperature(checkpoint: Path, temperature: float) -> None:
+def write_temperature(checkpoint: StrPath, temperature: float) -> None:
     """Put a temperature into a checkpoint that was opened before; all else in it stays as it is."""
+    checkpoint = as_path(checkpoint)
     contents = torch.load(checkpoint, map_location="cpu", weights_only=True)
     contents[CHECKPOINT_KEY]["temperature"] = temperature
     with atomic_write(checkpoint) as path:

@@ -35,8 +35,10 @@ from signprep.inference.export.verification import (
 from signprep.inference.options import INT8_DROP, ExportOptions
 from signprep.inference.recognizer import check_cache_compatible, load_checkpoint
 from signprep.pipeline.errors import CheckpointError, SignprepError
+from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable, write_json
 from signprep.pipeline.runtime.machine import describe_machine, versions_of
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import byte_size, counted
 from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT, is_named_as, require_installed
 
@@ -149,7 +151,9 @@ class ExportReport:
         return [pattern.format(found) for found in self.verification.comparisons]
 
 
-def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: Cache | None = None) -> ExportReport:
+def export_model(
+    checkpoint: StrPath, output: StrPath, options: ExportOptions, cache: Cache | None = None
+) -> ExportReport:
     """Write a checkpoint's model as one file.
 
     Args:
@@ -164,6 +168,9 @@ def export_model(checkpoint: Path, output: Path, options: ExportOptions, cache: 
         CheckpointError: the checkpoint does not open, its model has no such form, or the cache is of other clips.
         SignprepError: the file cannot be written, or its predictions are not as good as they must be; no file is left.
     """
+    require_type("options", options, ExportOptions)
+    checkpoint = as_path(checkpoint)
+    output = as_path(output)
     _check_request(checkpoint, output, options, cache)
     recognizer = load_checkpoint(checkpoint, own_model=options.own_model)
     check_supported(checkpoint, recognizer.metadata.model_spec.name, options)
@@ -255,12 +262,13 @@ def _notes(
     return found
 
 
-def report_path(output: Path) -> Path:
+def report_path(output: StrPath) -> Path:
     """Return where the report of a file lies.
 
     >>> report_path(Path("out/sign.onnx")).name
     'sign.onnx.report.json'
     """
+    output = as_path(output)
     return output.with_name(f"{output.name}.report.json")
 
 

@@ -12,11 +12,13 @@ from signprep.inference.export.onnx import is_onnx, open_onnx
 from signprep.inference.export.torchscript import is_torchscript, open_torchscript
 from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.training.config import EXECUTORCH, ONNX, TORCHSCRIPT
 
 
-def exported_format(path: Path) -> str | None:
+def exported_format(path: StrPath) -> str | None:
     """Return the format of an exported file, by its bytes; None for anything else, a checkpoint among them."""
+    path = as_path(path)
     if not path.is_file():
         return None
     if is_torchscript(path):
@@ -26,7 +28,7 @@ def exported_format(path: Path) -> str | None:
     return ONNX if is_onnx(path) else None
 
 
-def open_exported(path: Path, format_: str, *, engine: str | None = None, threads: int | None = None) -> Recognizer:
+def open_exported(path: StrPath, format_: str, *, engine: str | None = None, threads: int | None = None) -> Recognizer:
     """Open an exported file in the format that `exported_format` tells; it runs on the CPU.
 
     int8 TorchScript runs with `engine`, the fastest of this machine if None. Threads are as many as torch's if None,
@@ -36,6 +38,7 @@ def open_exported(path: Path, format_: str, *, engine: str | None = None, thread
         CheckpointError: it does not open, or is of another program or version.
         SignprepError: a package that its format needs is not installed.
     """
+    path = as_path(path)
     openers = {TORCHSCRIPT: open_torchscript, ONNX: open_onnx, EXECUTORCH: open_executorch}
     metadata, run = openers[format_](path, engine, threads)
     recognizer = Recognizer(metadata.model, _FileModel(path, metadata, run), torch.device("cpu"))

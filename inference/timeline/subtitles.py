@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 _SUBRIP_LOOKALIKES = str.maketrans({"<": "\uff1c", ">": "\uff1e", "{": "\uff5b", "}": "\uff5d"})
 """SubRip has no escapes. Players read <i> as a tag, {\\an8} as a place, and --> as a new time."""
@@ -26,19 +27,21 @@ _SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 
 
-def write_subtitles(path: Path, segments: Sequence[TimelineSegment], video_name: str) -> None:
+def write_subtitles(path: StrPath, segments: Sequence[TimelineSegment], video_name: str) -> None:
     """Write the segments as .srt, .vtt or .eaf, which names the video so that ELAN opens it as well.
 
     Raises SignprepError if the path has another ending, or cannot be written.
     """
+    path = as_path(path)
     require_subtitle_ending(path)
     content = _FORMATS[path.suffix.lower()](segments, video_name, path)
     with atomic_write(path) as beside:
         beside.write_bytes(content.encode("utf-8"))
 
 
-def require_subtitle_ending(path: Path) -> None:
+def require_subtitle_ending(path: StrPath) -> None:
     """Raise SignprepError unless the path ends as one of the formats does."""
+    path = as_path(path)
     if path.suffix.lower() not in _FORMATS:
         raise SignprepError(
             f"{path}: subtitles end in .srt (SubRip), .vtt (WebVTT) or .eaf (ELAN), not in {path.suffix or 'nothing'!r}"

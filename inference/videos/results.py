@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from signprep.inference.options import InferOptions
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import json_text, printable
 
 COLUMNS = (
@@ -114,12 +115,13 @@ def require_known_suffix(path: Path) -> None:
         raise SignprepError(f"{path}: ends in {path.suffix}; expected .json, .jsonl, .csv")
 
 
-def write_results(documents: Iterable[Any], path: Path | None, *, single: bool, csv_bom: bool = False) -> None:
+def write_results(documents: Iterable[Any], path: StrPath | None, *, single: bool, csv_bom: bool = False) -> None:
     """Write the documents of videos as they come, in the kind of file that the path's ending tells; None for stdout.
 
     `single` says that there is one video, whose document then is the whole of a .json file. With `csv_bom`, a .csv file
     begins with a byte-order mark.
     """
+    path = None if path is None else as_path(path)
     if path is None:
         _write_json(sys.stdout, documents, single=single)
         return

@@ -28,6 +28,7 @@ from signprep.inference.videos.results import Prediction
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.datasets.files import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 QUEUED_BATCHES = 2
@@ -50,8 +51,9 @@ class Video:
     """Path inside `folder`, in the form that `open_file` takes."""
 
     @classmethod
-    def at(cls, path: Path) -> Self:
+    def at(cls, path: StrPath) -> Self:
         """Return the video that is a file of its own."""
+        path = as_path(path)
         return cls(path=str(path), folder=path.parent, name=path.name)
 
     def opened(self) -> AbstractContextManager[Path | BinaryIO]:

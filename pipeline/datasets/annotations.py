@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 from signprep.pipeline.datasets.files import DataRoots, Problem
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
+from signprep.pipeline.runtime.paths import StrPath, as_path
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
 FURTHER_VIDEO_SUFFIXES = frozenset({
@@ -142,8 +143,9 @@ def finite_number(value: Any) -> float:
     return number
 
 
-def read_gloss_file(path: Path) -> frozenset[str]:
+def read_gloss_file(path: StrPath) -> frozenset[str]:
     """Return the glosses of a text file, one a line. Raises AnnotationError if there are none."""
+    path = as_path(path)
     try:
         lines = decoded(path.read_bytes()).splitlines()
     except OSError as error:

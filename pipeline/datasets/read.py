@@ -26,6 +26,7 @@ from signprep.pipeline.datasets.files import DataRoots, OnProblem, Problem
 from signprep.pipeline.datasets.generic import class_folder_segments
 from signprep.pipeline.datasets.tables import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_of
 
 
@@ -48,11 +49,12 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
     return "aihub" if options.layout == "auto" else options.layout
 
 
-def iterate_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
+def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield the segments of a data root that the options let through.
 
     Raises AnnotationError if the root is missing or not of its layout; all other problems go to `on_problem`.
     """
+    root = as_path(root)
     layout = layout_of(root, options)
     if layout == "table":
         found = table_segments(root, on_problem)
@@ -68,11 +70,12 @@ def video_root(root: Path) -> Path:
     return root.parent if root.is_file() else root
 
 
-def read_data_root(root: Path, options: DatasetOptions = DatasetOptions()) -> Annotations:
+def read_data_root(root: StrPath, options: DatasetOptions = DatasetOptions()) -> Annotations:
     """Read all segments of a data root.
 
     Raises AnnotationError if the root is missing or not of its layout, or if no segment is left.
     """
+    root = as_path(root)
     problems: list[Problem] = []
     segments = tuple(iterate_segments(root, options, problems.append))
     if not segments:
@@ -80,21 +83,22 @@ def read_data_root(root: Path, options: DatasetOptions = DatasetOptions()) -> An
     return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
 
 
-def read_split_roots(splits: Mapping[str, Path], options: DatasetOptions = DatasetOptions()) -> Annotations:
+def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = DatasetOptions()) -> Annotations:
     """Read a data root for each split, `train` and `val`. Their segments belong to it, whatever their own split is.
 
     Raises AnnotationError as `read_data_root` does.
     """
+    folders = {split: as_path(root) for split, root in splits.items()}
     segments: list[Segment] = []
     problems: list[Problem] = []
-    for split, root in splits.items():
+    for split, root in folders.items():
         found = read_data_root(root, options)
         for s in found.segments:
             take = f"{split}/{s.take}" if _is_take_of_file_name(s) else s.take
             video, segment_id = f"{split}/{s.video}", f"{split}/{s.segment_id}"
             segments.append(replace(s, split=split, video=video, segment_id=segment_id, take=take))
         problems += found.problems
-    roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in splits.items()))
+    roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in folders.items()))
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
 
 

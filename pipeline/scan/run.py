@@ -34,6 +34,7 @@ from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_r
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.runtime.machine import in_processes
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar, progress_without_total
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_database, without_name
@@ -80,11 +81,12 @@ class Scan:
 
 
 @contextmanager
-def scanned(data_root: Path, dataset: DatasetOptions, options: ScanOptions) -> Iterator[Scan]:
+def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -> Iterator[Scan]:
     """Scan a data root, with progress on stderr.
 
     Raises AnnotationError if the root is missing or holds nothing of its layout.
     """
+    data_root = as_path(data_root)
     started = time.monotonic()
     layout, videos_root = layout_of(data_root, dataset), video_root(data_root)
     with temporary_database() as database:

@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SampleSpec
 from signprep.pipeline.runtime.machine import run_in, start_workers
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import json_text
 from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, MOTIONS, Performance, perform_sentence, perform_word
@@ -77,12 +78,13 @@ class VideoTask:
         return self.out / "label" / f"{self.base_name}_morpheme.json"
 
 
-def render_dataset(spec: SampleSpec, out: Path, *, workers: int = -1) -> SampleSummary:
+def render_dataset(spec: SampleSpec, out: StrPath, *, workers: int = -1) -> SampleSummary:
     """Render all videos and labels of a spec below `out`, in parallel; -1 workers are all cores.
 
     Raises AnnotationError if `out` cannot be written or holds files that this did not generate, ValueError if
     `workers` is neither -1 nor positive.
     """
+    out = as_path(out)
     if workers < 1 and workers != -1:
         raise ValueError(f"workers is {workers}; expected -1 for all cores, or at least 1")
     tasks = list(plan_videos(spec, out))

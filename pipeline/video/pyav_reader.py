@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.runtime.paths import StrPath, as_source
 from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_disposable
 from signprep.pipeline.video.clean_start import clean_start
 from signprep.pipeline.video.demux import (
@@ -286,7 +287,7 @@ class _OriginMovedError(Exception):
         self.first_pts = first_pts
 
 
-def open_video(source: Path | BinaryIO, *, name: str | None = None, decoder: str = "pyav") -> VideoReader:
+def open_video(source: StrPath | BinaryIO, *, name: str | None = None, decoder: str = "pyav") -> VideoReader:
     """Open a video: a path, or a seekable binary file such as a member of a zip file.
 
     Args:
@@ -298,6 +299,7 @@ def open_video(source: Path | BinaryIO, *, name: str | None = None, decoder: str
         DecodeError: it does not open; the error names the file and the reason.
         ValueError: there is no such decoder.
     """
+    source = as_source(source)
     if decoder not in DECODERS:
         raise ValueError(f"decoder is {decoder!r}; it must be one of {', '.join(DECODERS)}")
     if isinstance(source, Path) and not source.is_file():

@@ -1,7 +1,6 @@
 """Checkpoints: what they say about their model, their safe loading, and the check that a run can go on from one."""
 
 import math
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError, TrainingError
 from signprep.pipeline.options import check_types
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec
@@ -82,7 +82,7 @@ class ModelMetadata:
         return found
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], ModelMetadata]:
+def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], ModelMetadata]:
     """Return the contents of a checkpoint of `signprep train`, and its metadata.
 
     Tensors are mapped, not read, until they are used; before, the checksums of the file's parts are compared.
@@ -90,7 +90,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Model
     Raises:
         CheckpointError: there is no such file, it is no signprep checkpoint, one of another version, or damaged.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give the checkpoint in it, such as {path / 'best.ckpt'}")
     if not path.is_file():

@@ -6,7 +6,6 @@ wholly understood nothing is taken. Nothing is unpickled but tensors and plain d
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
+from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted, first_line, first_of
 from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, require_version, require_whole
 from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
@@ -28,9 +28,7 @@ K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
 
 
-def load_pretrained(
-    model: nn.Module, spec: ModelSpec, weights_from: str | os.PathLike[str], *, vocabulary: Vocabulary
-) -> None:
+def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: StrPath, *, vocabulary: Vocabulary) -> None:
     """Fill a model with weights from elsewhere, in place.
 
     The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses.
@@ -45,7 +43,7 @@ def load_pretrained(
         CheckpointError: the weights cannot be downloaded or read, do not fit the model, or are no numbers.
         TrainingError: it cannot be told which layer of a custom model is the head.
     """
-    contents, label = _download(spec) if weights_from == K400 else (_read(Path(weights_from)), str(weights_from))
+    contents, label = _download(spec) if weights_from == K400 else (_read(as_path(weights_from)), str(weights_from))
     weights, glosses = _weights(contents, label)
     own = model.state_dict()
     head = [name for name in own if name.startswith(f"{head_name(model, spec, len(vocabulary))}.")]
