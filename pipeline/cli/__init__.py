@@ -4,6 +4,7 @@ The commands of a floor live in its `cli` modules, which are imported only when 
 modules import nothing heavy themselves. That keeps `signprep --help` under 0.3 s, where torch alone takes 2.4 s.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -36,6 +37,11 @@ COMMANDS = {
     "export": "signprep.inference.cli.export:export",
 }
 
+_REFUSED = [
+    getattr(errno, f"E{name}", None)  # Windows lacks some
+    for name in ("NAMETOOLONG", "ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "IO", "LOOP", "NOTDIR", "STALE", "MFILE")
+]
+"""What a machine refuses wherever a file is touched; other errors of the system are bugs."""
 STOPPED_BY_KEY = 130
 """Exit code of shells for a program that Ctrl-C ended."""
 SPIN_COUNT = 10_000
@@ -100,8 +106,8 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. An error is one line on stderr.
 
-    Exit codes: 1 for what the data or the machine refuse (`SignprepError`), 2 for a command line that means nothing,
-    130 after Ctrl-C.
+    Exit codes: 1 for what the data or the machine refuse (`SignprepError`, a full disk), 2 for a command line that
+    means nothing, 130 after Ctrl-C.
     """
     spin_briefly()
     given = list(arguments) if arguments is not None else None
@@ -121,6 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(STOPPED_BY_KEY)
     except SignprepError as error:
         echo(f"signprep: error: {_one_line(error)}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        echo(f"signprep: error: {': '.join(str(part) for part in (error.filename, error.strerror) if part)}", err=True)
         sys.exit(1)
     except click.Abort as error:
         by_key = isinstance(error.__cause__, KeyboardInterrupt)

@@ -189,6 +189,7 @@ def _annotation(number: int, entry: Any, problems: list[str]) -> Annotation | No
         problems.append(f"annotation {number} is not of the form {form} ({_shown(error)})")
         return None
     glosses: list[str] = []
+    strange = []
     for attribute in attributes:
         name = attribute.get("name") if isinstance(attribute, dict) else attribute
         if type(name) is int and isinstance(attribute, dict):
@@ -196,9 +197,10 @@ def _annotation(number: int, entry: Any, problems: list[str]) -> Annotation | No
         if isinstance(name, str) and isinstance(attribute, dict) and is_text(name):
             glosses += [name] if name.strip() else []
         elif name is not None:
-            problems.append(f"annotation {number} has the gloss {_shown(name)}, which is no text")
+            strange.append(f"annotation {number} has the gloss {_shown(name)}, which is no text")
+    problems += strange
     if not glosses:
-        problems.append(f"annotation {number} has no gloss")
+        problems += [] if strange else [f"annotation {number} has no gloss"]
         return None
     return Annotation(
         number=number, start_seconds=start_seconds, end_seconds=end_seconds, written_glosses=tuple(glosses)

@@ -159,7 +159,8 @@ def _holds_rows(lines: Iterable[str], separator: str, num_cells: int) -> bool:
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
-    with pq.ParquetFile(path) as file:
+    # Arrow opens no path whose name is not UTF-8.
+    with path.open("rb") as opened, pq.ParquetFile(opened) as file:
         places = _places(path, file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=4096, columns=list(places)):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from signprep.cache_builder.reader import Cache
+from signprep.pipeline.cli import main
 from tests.conftest import write_label
 from tests.pipeline.scan.scanning import label
 
@@ -58,6 +59,32 @@ def test_without_stdin_and_stderr_commands_work(odd_root: Path) -> None:
 def test_a_reader_that_has_enough_ends_a_command_without_a_word(odd_root: Path) -> None:
     code, out, told = shell(f"scan --data-root {odd_root} --probe none | true")
     assert (code, out) == (0, b"") and "Traceback" not in told
+
+
+LONG = "수" * 100
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["scan", "--data-root", LONG],
+        ["scan", "--data-root", f"{LONG}/t.csv"],
+        ["build-cache", "--data-root", LONG, "--out", "x.zarr"],
+        ["inspect", LONG],
+        ["compact", f"{LONG}/a.zarr"],
+        ["diff", LONG, LONG],
+        ["push", LONG, "file:///tmp/x"],
+        ["pull", f"file:///{LONG}", "x.zarr"],
+    ],
+)
+def test_a_name_that_is_too_long_for_the_disk_is_one_line(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    told = capsys.readouterr().err
+    assert ended.value.code == 1 and len(told.splitlines()) == 1 and LONG in told and "too long" in told
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "ascii", "latin-1"])
