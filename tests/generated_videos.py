@@ -68,6 +68,7 @@ def write_video(
     container_format: str | None = None,
     pixel_format: str = "yuv420p",
     display_degrees: int = 0,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Write numbered frames; by default as AIHub's encoder does: one keyframe, B-pyramids."""
     if options is None:
@@ -78,6 +79,8 @@ def write_video(
     with av.open(str(path), "w", options=dict(container_options or {}), format=container_format) as container:
         stream = container.add_stream(codec, rate=rate, options=dict(options))
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if display_degrees:
             stream.set_display_rotation(display_degrees)
         stream.codec_context.time_base = time_base

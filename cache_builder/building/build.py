@@ -138,7 +138,8 @@ def _update(plan: BuildPlan, target: Target, old: Cache, run: RunOptions) -> Bui
     require_compatible(old, old.info, plan.info)
     stamps = rehash_changed(plan.roots, plan.videos(), target.stamps())
     hashes = {video: entry.video_hash for video, entry in stamps.items()}
-    change = plan_update(old.index, old.info, plan, hashes, videos_to_cut_again(old.index, old.info, plan))
+    recut = videos_to_cut_again(old.index, old.info, plan, run.workers)
+    change = plan_update(old.index, old.info, plan, hashes, recut)
     if change.is_none and old.manifest.plan_digest == plan.digest():
         target.keep(stamps)
         return _result_of(old.index, num_reused=plan.num_clips)

@@ -16,8 +16,13 @@ from signprep.cache_builder.building.plan import SEGMENT_FIELDS, BuildPlan, Shar
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, SCHEMA
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
-from signprep.pipeline.errors import CacheError
+from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.errors import AnnotationError, CacheError
+from signprep.pipeline.runtime.machine import in_processes
+from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.video.preprocess import preprocessing_version_of
+
+OPENED_VIDEOS_A_CHUNK = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,27 +110,44 @@ def is_of_older_version(old: CacheInfo, new: CacheInfo) -> bool:
     return bool(old.provenance["preprocessing_version"] < new.provenance["preprocessing_version"])
 
 
-def videos_to_cut_again(index: pa.Table, info: CacheInfo, plan: BuildPlan) -> frozenset[str]:
+def videos_to_cut_again(index: pa.Table, info: CacheInfo, plan: BuildPlan, workers: int = 1) -> frozenset[str]:
     """Return the videos of a cache that the present preprocessing cuts in another way, or may be able to read now.
 
-    Only a cache of an older version has any. Its videos are opened once: the new state is of the present version.
+    Only a cache of an older version has any. Its videos are opened once, with progress on stderr: the new state is of
+    the present version.
 
     Args:
         index: all rows of the finished cache.
         info: of the finished cache.
         plan: of a new cache of the data as it is now.
+        workers: processes of this machine; -1 for all cores.
     """
     if not is_of_older_version(info, plan.info):
         return frozenset()
     rows = list(zip(_strings(index, "video"), _strings(index, "status"), strict=True))
     failed = {video for video, status in rows if status == FAILED}
-    found: set[str] = set()
-    for video in sorted({video for video, _ in rows}.intersection(plan.videos())):
-        with suppress(OSError), plan.roots.opened(video) as source:
-            needed = preprocessing_version_of(source, video)
-            if needed and (video in failed or needed > info.provenance["preprocessing_version"]):
-                found.add(video)
+    videos = sorted({video for video, _ in rows}.intersection(plan.videos()))
+    chunks = [videos[start : start + OPENED_VIDEOS_A_CHUNK] for start in range(0, len(videos), OPENED_VIDEOS_A_CHUNK)]
+    found: list[str] = []
+    with progress_bar("Looking at the videos of an older version", len(videos), "videos") as progress:
+        done = 0
+        calls = ((plan.roots.absolute(), chunk) for chunk in chunks)
+        for versions in in_processes(_versions_of, calls, workers):
+            for video, needed in zip(videos[done:], versions, strict=False):
+                if needed and (video in failed or needed > info.provenance["preprocessing_version"]):
+                    found.append(video)
+            progress(done := done + len(versions))
     return frozenset(found)
+
+
+def _versions_of(roots: DataRoots, videos: Sequence[str]) -> list[int | None]:
+    """Return the version of the preprocessing that each video needs, None for one that cannot be read."""
+    versions: list[int | None] = []
+    for video in videos:
+        versions.append(None)
+        with suppress(OSError, AnnotationError), roots.opened(video) as source:
+            versions[-1] = preprocessing_version_of(source, video)
+    return versions
 
 
 def _match(

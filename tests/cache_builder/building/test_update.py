@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -254,3 +255,25 @@ def test_a_video_of_a_year_that_is_too_late_is_built_and_known_again(root: Path,
     out = tmp_path / "late.zarr"
     assert update(root, out).num_failed == 0
     assert update(root, out).num_reused == 12
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cache_of_an_older_version_has_clips_cut_again_that_are_cut_otherwise_now_and_no_others(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    wide, broken = root / "video" / f"{WORD1}01_F.mp4", root / "video" / f"{WORD2}01_F.mp4"
+    write_video(wide, 30, first_number=900, pixel_aspect=Fraction(4, 3))
+    broken.write_bytes(broken.read_bytes()[:700])
+    out = tmp_path / "a.zarr"
+    with monkeypatch.context() as older:
+        older.setattr("signprep.cache_builder.building.plan.PREPROCESSING_VERSION", 1)
+        assert update(root, out).num_failed == 1
+    monkeypatch.setattr("signprep.cache_builder.building.update.OPENED_VIDEOS_A_CHUNK", 5)
+    capsys.readouterr()
+    report = build(plan_of(root, clips_per_shard=5), out, RunOptions(workers=workers))
+    assert (report.num_clips, report.num_failed, report.num_reused, report.num_removed) == (12, 1, 11, 1)
+    assert "Looking at the videos of an older version: 12/12" in capsys.readouterr().err
+    assert open_cache(out).index["video"].to_pylist()[-1] == f"video/{wide.name}"
+    assert update(root, out).num_reused == 12
+    assert "older version" not in capsys.readouterr().err
+    assert_same_clips_as_a_new_build(root, out, tmp_path)
