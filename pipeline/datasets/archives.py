@@ -52,6 +52,19 @@ def member_name(info: zipfile.ZipInfo) -> str:
     return "/".join(parts) + "/" * name.endswith("/")
 
 
+class _WithoutUtf8Flags(io.BufferedReader):
+    """A zip in which no name claims to be UTF-8: zipfile refuses all of a zip in which one such name is not."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        data, entry = bytearray(super().read(size)), 0
+        if len(data) == _LOCAL_HEADER.size and data.startswith(LOCAL_MAGIC):
+            data[7] &= ~(UTF8_FLAG >> 8) & 0xFF
+        while data[entry : entry + 4] == b"PK\x01\x02" and entry + 46 <= len(data):
+            data[entry + 9] &= ~(UTF8_FLAG >> 8) & 0xFF
+            entry += 46 + sum(struct.unpack_from("<HHH", data, entry + 28))
+        return bytes(data)
+
+
 class Archive:
     """A zip with its members by their true names. Archives are not shared between processes."""
 
@@ -64,7 +77,10 @@ class Archive:
                 check_pieces(pieces)
             self._file = JoinedFile(pieces)
             file = io.BufferedReader(self._file, 2**16)
-            self._zip = zipfile.ZipFile(file)
+            try:
+                self._zip = zipfile.ZipFile(file)
+            except UnicodeDecodeError:
+                self._zip = zipfile.ZipFile(_WithoutUtf8Flags(self._file.part(0, self._file.num_bytes)))
         except OSError as error:
             raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:

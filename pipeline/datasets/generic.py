@@ -24,13 +24,13 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
     empty = True
     for file in _one_of_each_name(walk_files(root, on_problem, wanted=is_video), root, on_problem):
         name = PurePosixPath(file.name)
-        if len(name.parts) < 2:
+        folder = re.sub(r"\.zip!$", "", name.parent.name, flags=re.IGNORECASE)
+        if not (gloss := normal_gloss(folder)):
             message = f"{root / file.name}: lies in no class folder"
             on_problem(Problem(kind="video-without-label", path=file.name, message=message))
             continue
         empty = False
         names = parse_name(Path(file.file_name).stem, options.pattern)
-        folder = re.sub(r"\.zip!$", "", name.parts[-2], flags=re.IGNORECASE)
         # Two folders may hold files of one name: the whole path makes ids and takes unique.
         path = unicodedata.normalize("NFC", name.with_suffix("").as_posix())
         names = names if names.signer else replace(names, take=path)
@@ -39,7 +39,7 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
             video=file.name,
             start_seconds=0.0,
             end_seconds=WHOLE_VIDEO_END,
-            gloss=normal_gloss(folder),
+            gloss=gloss,
             **asdict(names),
         )
     if empty:

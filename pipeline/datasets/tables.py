@@ -88,7 +88,9 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     lines = io.StringIO(decoded(path.read_bytes()), newline="").readlines()
     separator, first = _separator(lines, "\t" if path.suffix.lower() == ".tsv" else ",")
     records = _records(lines, separator, first)
-    header = next((cells for _, cells in records if isinstance(cells, list) and _is_filled(cells)), [])
+    header = next((cells for _, cells in records if isinstance(cells, str) or _is_filled(cells)), [])
+    if isinstance(header, str):
+        raise AnnotationError(f"{path}: its header {header}")
     places = _places(path, [name.strip() for name in header])
     number = 0
     for line, cells in records:
@@ -127,7 +129,7 @@ def _records(lines: Sequence[str], separator: str, first: int) -> Iterator[tuple
     A quote that is not closed would swallow all rows up to the next quote, and their glosses with them. Where a record
     does not end, or holds lines that are rows themselves, its first line is refused, and the next is a row again.
     """
-    unclosed = "has a quote that is not closed; rows begin again with the next line"
+    unclosed = "has a quote that is not closed; rows go on in the next line"
     doubtful = num_cells = 0
     while first < len(lines):
         reader = csv.reader((lines[line] for line in range(first, len(lines))), delimiter=separator, strict=True)

@@ -175,6 +175,21 @@ def test_members_with_backslashes_and_dots_lie_in_folders(tmp_path: Path) -> Non
     assert read_bytes(tmp_path, "a.zip!/b/c/one.txt", 100) == b"b\\c\\one.txt"
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_one_name_that_is_not_what_it_claims_costs_no_other_member(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        for content, name in enumerate(("good.txt", "오른.txt", "왼쪽.txt")):
+            archive.writestr(name, f"{content}" * 99)
+    data = (tmp_path / "a.zip").read_bytes().replace("오른".encode(), "오른쪽".encode("cp949"))
+    (tmp_path / "a.zip").write_bytes(data)
+    names, problems = walk(tmp_path)
+    assert (names, problems) == ([f"a.zip!/{name}" for name in ("good.txt", "오른쪽.txt", "왼쪽.txt")], [])
+    for content, name in enumerate(names):
+        assert read_bytes(tmp_path, name, 1000) == b"%d" % content * 99
+        stream = open_file(tmp_path, name)
+        assert not isinstance(stream, Path) and stream.read() == b"%d" % content * 99
+
+
 @pytest.mark.parametrize(("method", "name"), [(9, "Deflate64"), (93, "method 93"), (1, "method 1")])
 def test_members_that_are_compressed_unusually_are_named_and_cost_no_other(
     tmp_path: Path, method: int, name: str

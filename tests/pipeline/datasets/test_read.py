@@ -174,6 +174,9 @@ def test_other_names_are_read_by_a_pattern(tmp_path: Path) -> None:
 def test_gloss_files_are_lists(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("﻿위\n\n 아래 \n", encoding="utf-8")
     assert read_gloss_file(tmp_path / "words.txt") == {"위", "아래"}
+    for encoding in ("cp949", "utf-16", "utf-8-sig"):
+        (tmp_path / "words.txt").write_text("왼쪽\r\n오른쪽\r\n", encoding=encoding)
+        assert read_gloss_file(tmp_path / "words.txt") == {"왼쪽", "오른쪽"}
     (tmp_path / "words.txt").write_text("\n")
     with pytest.raises(AnnotationError, match="lists no gloss"):
         read_gloss_file(tmp_path / "words.txt")
@@ -209,11 +212,14 @@ def test_videos_in_no_class_folder_are_named_and_alone_are_no_data(tmp_path: Pat
     options = DatasetOptions(layout="classes")
     with pytest.raises(AnnotationError, match="no video in a class folder; expected GLOSS/clip"):
         read_data_root(tmp_path, options)
+    (tmp_path / "　").mkdir()  # a space of Korean and Japanese keyboards
+    (tmp_path / "　" / "2.mp4").write_bytes(b"x")
     write_video(tmp_path / "위" / "1.mp4", 10)
     (tmp_path / "broken.zip").write_bytes(b"PK")
     found = read_data_root(tmp_path, options)
     assert [s.gloss for s in found.segments] == ["위"]
-    assert {p.kind: p.path for p in found.problems} == {"unreadable": "broken.zip", "video-without-label": "loose.mp4"}
+    unlabelled = {("video-without-label", "loose.mp4"), ("video-without-label", "　/2.mp4")}
+    assert {(p.kind, p.path) for p in found.problems} == {("unreadable", "broken.zip"), *unlabelled}
 
 
 def test_a_table_that_does_not_read_or_names_a_strange_split_is_told(tmp_path: Path) -> None:

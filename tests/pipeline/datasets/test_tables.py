@@ -44,7 +44,7 @@ def glosses(folder: Path, text: str | bytes, name: str = "t.csv") -> list[str]:
     return [segment.gloss for segment in segments]
 
 
-UNCLOSED = "has a quote that is not closed; rows begin again with the next line"
+UNCLOSED = "has a quote that is not closed; rows go on in the next line"
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,22 @@ def test_two_columns_of_one_name_are_one_clear_line(folder: Path, column: str) -
     pq.write_table(pa.Table.from_arrays([pa.array(["1"])] * len(names), names), folder / "t.parquet")
     with pytest.raises(AnnotationError, match=message):
         list(table_segments(folder / "t.parquet", lambda problem: None))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "has no column video, start, end, gloss"),
+        ("\n\n", "has no column video, start, end, gloss"),
+        ("video,start,end\n", "has no column gloss; expected video, start, end, gloss and perhaps item"),
+        ('video,start,"end,gloss\na.mp4,0,1,x\n', "its header has a quote that is not closed"),
+        ("PK\x03\x04" + "\0" * 9000, "has no column video, start, end, gloss"),
+    ],
+)
+def test_a_header_that_names_no_columns_is_told(folder: Path, text: str, told: str) -> None:
+    with pytest.raises(AnnotationError) as error:
+        read(folder, text)
+    assert told in str(error.value) and len(str(error.value)) < 600
 
 
 @pytest.mark.parametrize("absent", ["", " ", "NA", "NaN", "nan", "N/A", "#N/A", "null", "None", "<NA>", "-"])
