@@ -322,7 +322,7 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
         document[name] = _named(table.named(name), rows, keep_all=name in ("gloss", *FILTERS))
     # Without a time in its head, gzip gives the same bytes for the same cache.
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode("ascii")
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode("ascii")
 
 
 def _packed_pictures(places: Mapping[int, int], side: int, by_row: Mapping[int, str]) -> dict[str, Any]:

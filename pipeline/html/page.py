@@ -8,6 +8,7 @@ too, so sizes of charts are attributes of SVG, and their colours are classes of 
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -25,6 +26,8 @@ NUM_COLOURS = 5
 Point = tuple[float, float]
 
 _KIT = files("signprep.pipeline.html")
+_UNWRITABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+"""What HTML or UTF-8 cannot hold. Marks of direction stay: they end with the element that a name is in."""
 
 
 def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
@@ -55,7 +58,7 @@ def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = 
     environment.filters |= {"number": "{:,}".format, "known": lambda name: "\N{EN DASH}" if name is None else name}
     environment.globals |= {"bar": bar, "counted": counted}
     frame = {"policy": policy, "style": style, "script": script, "about": ()}
-    return environment.get_template(template).render(frame | values)
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", environment.get_template(template).render(frame | values))
 
 
 def _element_text(file: Traversable) -> Markup:

@@ -1,7 +1,10 @@
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from signprep.pipeline.html.page import Chart, bar, render_page
@@ -32,6 +35,15 @@ def chart_of(name: str) -> Chart:
     chart.dots("part0", {(0, 0): name})
     chart.mark(0.7, name)
     return chart
+
+
+@given(name=st.text(st.characters(codec=None), min_size=1))
+def test_any_name_is_text_of_a_page_that_utf_8_and_html_hold(name: str) -> None:
+    html = render_page(Path("nowhere"), "page.html", title=f"<{name}>")
+    html.encode("utf-8")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", html)
+    shown = re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", f"<{name}>")
+    assert "".join(ParsedPage(html).inside["title"]) == shown
 
 
 @pytest.mark.parametrize("scripts", [(), ("own.js",)])
