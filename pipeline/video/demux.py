@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.clean_start import clean_start
-from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, is_before_start, reason_of
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, number_of, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
@@ -215,10 +215,14 @@ def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
         last_pts, last_duration = None, 0
         while packets:
             packet = packets.popleft()
-            if packet.pts is not None and not packet.is_discard and not is_before_start(packet):
+            if packet.pts is None or packet.is_discard:
+                continue
+            if number_of(packet).has_own_frame:
                 starts.append(packet.pts)
                 if last_pts is None or packet.pts >= last_pts:
                     last_pts, last_duration = packet.pts, packet.duration or 0
+            elif last_pts is not None and packet.pts > last_pts:  # the second field of the last frame
+                last_duration = packet.pts - last_pts + (packet.duration or 0)
         if not packets.tells_presentation:
             starts, last_duration = packets.places(), packets.frame_ticks()
         if not starts:

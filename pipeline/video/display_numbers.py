@@ -1,9 +1,9 @@
 """The numbers that coded pictures themselves give to their places in the order of display.
 
 In: the packets of a stream with start codes (MPEG-2, H.264, HEVC in transport and program streams), in decode order.
-Out: whether a picture is missing among the last ones. Times cannot tell that: where the rate varies, a frame that is
-held looks as one behind which frames are missing. The trade-off: headers only, and no answer for streams that number
-their pictures in another way.
+Out: whether a picture is missing among the last ones, and which packets of H.264 are second fields. Times cannot tell
+that: where the rate varies, a frame that is held looks as one behind which frames are missing. The trade-off: headers
+only, and no answer for streams that number their pictures in another way.
 """
 
 import re
@@ -118,6 +118,15 @@ class _MPEG2Headers:
         return _Place(unit[1] << 2 | unit[2] >> 6, 10, restarts)
 
 
+class _H264Slice(NamedTuple):
+    """What the header of a slice says about its picture."""
+
+    place: _Place
+    frame_number: int
+    parity: int | None
+    """0 or 1 for a top or bottom field, None for a whole frame."""
+
+
 class _H264Headers:
     """Source: ITU-T H.264, 7.3.3 (slices)."""
 
@@ -127,6 +136,11 @@ class _H264Headers:
         self._parameters: H264Parameters | None = None
 
     def __call__(self, unit: bytes) -> _Place | None:
+        found = self.slice_of(unit)
+        return found.place if found is not None else None
+
+    def slice_of(self, unit: bytes) -> _H264Slice | None:
+        """Return what a unit says if it is a slice."""
         kind = unit[0] & 0x1F
         if kind == 7:
             self._parameters = H264Parameters.read(unit)
@@ -137,15 +151,57 @@ class _H264Headers:
         bits.exp_golomb()  # first_mb_in_slice
         bits.exp_golomb()  # slice_type
         bits.exp_golomb()  # pic_parameter_set_id
-        bits.skip(2 * parameters.separate_planes + parameters.frame_number_bits)
-        if not parameters.whole_frames_only and bits.read(1):
-            bits.skip(1)
+        bits.skip(2 * parameters.separate_planes)
+        frame_number = bits.read(parameters.frame_number_bits)
+        is_field = not parameters.whole_frames_only and bits.read(1) == 1
+        parity = bits.read(1) if is_field else None
         if kind == 5:
             bits.exp_golomb()  # idr_pic_id
-        number = bits.read(parameters.order_bits)
-        if parameters.whole_frames_only:
-            return _Place(number, parameters.order_bits, kind == 5)
-        return _Place(number >> 1, parameters.order_bits - 1, kind == 5)  # of the frame, whichever field comes first
+        number, num_bits = bits.read(parameters.order_bits), parameters.order_bits
+        if not parameters.whole_frames_only:
+            number, num_bits = number >> 1, num_bits - 1  # of the frame, whichever field comes first
+        return _H264Slice(_Place(number, num_bits, kind == 5), frame_number, parity)
+
+
+class FieldPairs:
+    """Tells which packets of an H.264 stream are the second field of a frame, which gives no frame of its own."""
+
+    def __init__(self, extradata: bytes | None) -> None:
+        self._headers = _H264Headers()
+        self._first: tuple[int | None, int] | None = None
+        data = extradata or b""
+        self._length_size = (data[4] & 3) + 1 if data[:1] == b"\x01" and len(data) > 8 else 0
+        # Of length-prefixed streams the parameter set stands behind eight bytes (ISO/IEC 14496-15, 5.3.3).
+        for unit in [data[8:]] if self._length_size else _units(data):
+            self._slice_of(unit)
+
+    def is_second(self, packet: av.Packet) -> bool:
+        """Return True if a packet is the other field of the frame that the one before it began."""
+        units = _prefixed_units(packet, self._length_size) if self._length_size else _units(memoryview(packet))
+        slices = [found for unit in units if (found := self._slice_of(unit)) is not None]
+        pictures = {(found.parity, found.frame_number) for found in slices}
+        before, self._first = self._first, None
+        if len(pictures) != 1 or slices[0].parity is None:
+            return False
+        if before == (1 - slices[0].parity, slices[0].frame_number):
+            return True
+        self._first = pictures.pop()
+        return False
+
+    def _slice_of(self, unit: bytes) -> _H264Slice | None:
+        try:
+            return self._headers.slice_of(unit)
+        except IndexError:
+            return None
+
+
+def _prefixed_units(packet: av.Packet, length_size: int) -> Iterator[bytes]:
+    data, position = memoryview(packet), 0
+    while position + length_size < len(data):
+        length = int.from_bytes(data[position : position + length_size], "big")
+        position += length_size
+        yield bytes(data[position : position + min(length, _HEADER_BYTES)])
+        position += length
 
 
 class _HEVCHeaders:

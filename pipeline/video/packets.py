@@ -17,8 +17,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.video.bitstreams import is_whole, num_mpeg4_frames
-from signprep.pipeline.video.display_numbers import DisplayNumbers
+from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_whole, num_mpeg4_frames
+from signprep.pipeline.video.display_numbers import DisplayNumbers, FieldPairs
 from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds_of
 
 LOOKAHEAD_PACKETS: Final = 16
@@ -56,15 +56,22 @@ READ_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
 
 class PacketNumber:
-    """The number of a packet in decode order, which FFmpeg hands on to its frame.
+    """The number of a packet in decode order, which FFmpeg hands on to its frame, and what is known of that.
 
     An object of its own for each packet: PyAV finds what it hands on by its address, so equal integers would be one.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.is_second_field = self.has_second_field = False
+        """The two fields of a frame may be two packets: the frame has the number of the first."""
         self.is_before_start = False
         """True for a packet whose frame is not shown, and may fail: it lies before the first that can be decoded."""
+
+    @property
+    def has_own_frame(self) -> bool:
+        """True if this packet gives a frame that may be shown."""
+        return not (self.is_before_start or self.is_second_field)
 
 
 class CleanStart(NamedTuple):
@@ -90,15 +97,13 @@ class PacketQueue:
         self._packets: Iterator[av.Packet] = container.demux(stream)
         self._stream = stream
         self._queue: deque[av.Packet] = deque()
-        self._ended = False
+        self.ended = False
+        """True if the last packet of the file was read."""
         self._earliest_ns: int | None = None
         self._end_ns = 0
         self._last_dts: int | None = None
-        self._container = container
-        self._source = source
-        self._num_seen = 0
-        self._num_spare_frames = 0
-        self._num_frames_out = 0
+        self._container, self._source = container, source
+        self._num_seen = self._num_spare_frames = self._num_frames_out = 0
         self._latest_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._places: list[int] = []
@@ -106,6 +111,9 @@ class PacketQueue:
         counts = container.format.name in WITHOUT_LIST
         codec = stream.codec_context
         self._display = DisplayNumbers(codec.name, codec.extradata) if counts else None
+        may_have_fields = codec.name == "h264" and not has_whole_frames_only(codec.extradata)
+        self._fields = FieldPairs(codec.extradata) if may_have_fields else None
+        self._last_number: PacketNumber | None = None
         self._start: CleanStart | None = None
         self._leading_before: int | None = None
         self.packets_read = 0
@@ -203,11 +211,6 @@ class PacketQueue:
         base = self._stream.time_base
         return round(1 / ((rate if 0 < rate <= MAX_FRAME_RATE else USUAL_FRAME_RATE) * base)) if base else 0
 
-    @property
-    def ended(self) -> bool:
-        """Return True if the last packet of the file was read."""
-        return self._ended
-
     def cut_ns(self) -> int:
         """Return the time before which every frame is known, for a file that was cut off."""
         if not self.tells_presentation:
@@ -218,7 +221,7 @@ class PacketQueue:
 
     def is_past(self, last_ns: int) -> bool:
         """Return True if no packet in the queue or behind it can hold a frame that starts at or before that time."""
-        if not self.tells_presentation:
+        if not self.tells_presentation or number_of(self._queue[0]).is_second_field:
             return False
         if any(packet.pts is None or self.to_ns(packet.pts) <= last_ns for packet in self._queue):
             return False
@@ -239,7 +242,7 @@ class PacketQueue:
     def _known_pts(self) -> Iterator[int]:
         if not self.tells_presentation:
             return iter(self._places[:1])
-        shown = (packet for packet in self._queue if not packet.is_discard and not is_before_start(packet))
+        shown = (packet for packet in self._queue if not packet.is_discard and number_of(packet).has_own_frame)
         return (packet.pts for packet in shown if packet.pts is not None)
 
     def _place(self, number: int) -> int:
@@ -253,28 +256,31 @@ class PacketQueue:
         return place - late if number and 0 < late <= MAX_LATE_PLACES else place
 
     def _fill(self) -> None:
-        while not self._ended and len(self._queue) < LOOKAHEAD_PACKETS:
+        while not self.ended and len(self._queue) < LOOKAHEAD_PACKETS:
             try:
                 packet = next(self._packets)
             except StopIteration:
-                self._ended = True
+                self.ended = True
                 self.cut = self.cut or self._missing()
                 return
             except READ_ERRORS as error:
-                self._ended, self.cut = True, reason_of(error)
+                self.ended, self.cut = True, reason_of(error)
                 return
             self._num_seen += packet.size > 0 and (packet.pts is not None or packet.dts is not None)
             if not packet.size:
                 continue  # the place of a dropped frame, or PyAV's sign of the end
             if self._starts_again(packet):
-                self._ended = True
+                self.ended = True
                 return
             if packet.is_corrupt and self.ends_early is None and not self._is_before_a_restart():
                 # Its rest is missing; frames before it are good.
-                self._ended, self.cut = True, "a packet is incomplete"
+                self.ended, self.cut = True, "a packet is incomplete"
                 return
-            packet.opaque = PacketNumber(self.packets_read)
+            packet.opaque = number = PacketNumber(self.packets_read)
             self.packets_read += 1
+            if self._fields is not None and self._fields.is_second(packet) and self._last_number is not None:
+                number.is_second_field = self._last_number.has_second_field = True
+            self._last_number = number
             if packet.dts is not None:
                 self._last_dts = packet.dts
             if self._display is not None:
@@ -286,24 +292,25 @@ class PacketQueue:
             self._append(packet)
 
     def _append(self, packet: av.Packet) -> None:
-        assert isinstance(packet.opaque, PacketNumber)
+        number = number_of(packet)
         if self._start is not None and self._is_before(packet, self._start):
-            self.num_left_out += not packet.is_discard
-            packet.opaque.is_before_start = True
+            self.num_left_out += not (packet.is_discard or number.is_second_field)
+            number.is_before_start = True
             if not self.tells_presentation:
                 return  # its frame would take the place of another one
         self._queue.append(packet)
+        if number.is_second_field:
+            return
         if packet.dts is not None and self._has_place(packet):
             self._places.append(packet.dts)
-        if packet.pts is not None and not packet.opaque.is_before_start:
+        if packet.pts is not None and number.has_own_frame:
             self._latest_pts.append(packet.pts)
             if not packet.is_discard:
                 self._shown_pts.append(packet.pts)
 
     def _is_before(self, packet: av.Packet, start: CleanStart) -> bool:
         """Return True if a packet comes before the first one, or its frame refers back to such a one."""
-        assert isinstance(packet.opaque, PacketNumber)
-        number = packet.opaque.number
+        number = number_of(packet).number
         if not self.tells_presentation:
             return number < start.packet_number or number in start.lost
         if number == start.packet_number and packet.pts is not None:
@@ -381,10 +388,10 @@ class PacketQueue:
         return bool(((late > 1.5 * usual) & (late < (most + 1.5) * usual)).any())
 
 
-def is_before_start(packet: av.Packet) -> bool:
-    """Return True for a packet of a queue whose frame lies before the first one that can be decoded."""
+def number_of(packet: av.Packet) -> PacketNumber:
+    """Return the number of a queue's packet."""
     assert isinstance(packet.opaque, PacketNumber)
-    return packet.opaque.is_before_start
+    return packet.opaque
 
 
 def reason_of(error: BaseException) -> str:

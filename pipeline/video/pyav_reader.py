@@ -37,7 +37,7 @@ from signprep.pipeline.video.packets import (
     CleanStart,
     PacketNumber,
     PacketQueue,
-    is_before_start,
+    number_of,
     reason_of,
 )
 from signprep.pipeline.video.presentation_order import MissingFrame, PresentationOrder, ShownFrame, shown_or_raised
@@ -245,9 +245,8 @@ class PyAVReader:
             codec.skip_frame = "NONREF" if skipped else "DEFAULT"
         if skipped:
             self.counts.packets_unwanted += 1
-        shows = not (skipped or packet.is_discard or is_before_start(packet))
-        assert isinstance(packet.opaque, PacketNumber)
-        presentation.sent(packet.opaque.number, packets.start_of_packet(packet), shows=shows)
+        shows = not skipped and not packet.is_discard and number_of(packet).has_own_frame
+        presentation.sent(number_of(packet).number, packets.start_of_packet(packet), shows=shows)
         yield from self._received(packet, packets, presentation)
         self.counts.packets_read = packets.packets_read
 
@@ -258,7 +257,7 @@ class PyAVReader:
         try:
             frames = self._stream.codec_context.decode(packet)
         except READ_ERRORS as error:
-            if packet is not None and is_before_start(packet):
+            if packet is not None and number_of(packet).is_before_start:
                 return
             presentation.damaged(reason_of(error), packets.starts_ns())
             if packets.ended:  # what would have been decoded next is not known, and may be shown before this packet
@@ -269,6 +268,8 @@ class PyAVReader:
             assert isinstance(frame.opaque, PacketNumber)
             if frame.opaque.is_before_start:
                 continue
+            if frame.opaque.has_second_field:
+                frame.duration *= 2  # which is that of the packet
             pts = packets.pts_of_frame(frame)
             if pts is None:
                 raise DecodeError(

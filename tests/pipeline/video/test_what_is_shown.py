@@ -13,12 +13,14 @@ import pytest
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video import decord_reader
 from signprep.pipeline.video.bitstreams import has_whole_frames_only
 from signprep.pipeline.video.packets import LOOKAHEAD_PACKETS
 from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
 from signprep.pipeline.video.pyav_reader import DECODERS, PyAVReader, open_video
 from tests.generated_videos import number_of, numbered_frame, write_video
+from tests.pipeline.video.field_coded import h264_pictures, write_fields
 
 SPEC = ClipSpec(num_frames=8, size=64)
 EACH_SECOND_A_KEY_FRAME = {"x264-params": "keyint=30:min-keyint=30:scenecut=0:bframes=2", "crf": "18"}
@@ -349,3 +351,22 @@ def test_only_streams_without_single_fields_skip_frames(tmp_path: Path) -> None:
             list(reader.frames_at(np.arange(0.1, 1.3, 0.4)))
             assert (reader.counts.packets_unwanted > 0) == whole
     assert not has_whole_frames_only(b"") and not has_whole_frames_only(b"\x01" * 12)
+
+
+@pytest.mark.parametrize("form", ["mpegts", "matroska", "mp4"])
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("reordered", [False, True])
+def test_frames_whose_fields_are_coded_one_by_one_are_shown_whole(
+    tmp_path: Path, form: str, joined: bool, reordered: bool
+) -> None:
+    """As cameras of the AVCHD kind write them: two packets a frame, or one."""
+    pictures = h264_pictures(31, reordered=reordered)
+    path = write_fields(tmp_path / f"a.{form}", "libx264", pictures, joined=joined, form=form)
+    with av.open(str(path)) as container:
+        num_packets = sum(packet.size > 0 for packet in container.demux(video=0))
+    assert num_packets == (31 if joined and form != "mpegts" else 62)
+    assert every_number(path, 31) == list(range(31))
+    facts = video_facts(tmp_path, path.name, path.stat().st_size, deep=True)
+    assert (facts.num_frames, facts.variable_rate) == (31, None)
+    assert facts.seconds == pytest.approx(31 / 30, abs=0.002)
+    assert not [kind for kind, _ in facts.problems if kind != "edit-list"]
