@@ -84,7 +84,7 @@ class Archive:
         except OSError as error:
             raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
-            if found := complaint(file, self._file.num_bytes):
+            if found := complaint(file, self._file):
                 raise AnnotationError(f"{path}: {found}") from error
             if whole:
                 raise AnnotationError(f"{path}: is no readable zip ({error}); download it again") from error
@@ -93,7 +93,7 @@ class Archive:
         named = ((member_name(info), info) for info in self._zip.infolist())
         self.members = {name: info for name, info in named if not name.endswith("/")}
         places = [info.header_offset for info in self.members.values()]
-        if found := complaint(file, self._file.num_bytes, places):
+        if found := complaint(file, self._file, places):
             raise AnnotationError(f"{path}: {found}")
 
     def unreadable(self, name: str) -> str | None:
@@ -157,17 +157,25 @@ class Archive:
 def open_archive(path: Path) -> Archive:
     """Open a zip, or return it from the last few; they stay open because a zip can list 100,000 members.
 
-    Where there is no file of this name, its pieces are read as one.
+    Where there is no file of this name, its pieces are read as one. Raises AnnotationError if it cannot be read.
     """
     try:
         pieces = pieces_of(path)
+        stamps = tuple((status.st_size, status.st_mtime_ns) for status in map(Path.stat, pieces))
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not pieces:
         raise AnnotationError(f"{path}: there is no such archive")
-    return _opened(path, pieces)
+    archive = _opened(path, pieces, stamps)
+    if isinstance(archive, AnnotationError):
+        raise archive.with_traceback(None)
+    return archive
 
 
 @lru_cache(maxsize=8)
-def _opened(path: Path, pieces: tuple[Path, ...]) -> Archive:
-    return Archive(path, pieces)
+def _opened(path: Path, pieces: tuple[Path, ...], stamps: object) -> Archive | AnnotationError:
+    """Open a zip, or return why it cannot be read, which may take a while to find out."""
+    try:
+        return Archive(path, pieces)
+    except AnnotationError as error:
+        return error

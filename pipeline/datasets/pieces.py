@@ -11,7 +11,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,8 +60,10 @@ def pieces_of(path: Path) -> tuple[Path, ...]:
     """Return the files that a zip lies in: itself, or its pieces in the order of their numbers; none if it is gone."""
     if path.exists():
         return (path,)
-    there = path.parent.iterdir() if path.parent.is_dir() else ()
-    return tuple(sorted((file for file in there if whole_name(file.name) == path.name and file.is_file()), key=_number))
+    # Of names only, since a folder may hold 100,000 files.
+    names = os.listdir(path.parent) if path.parent.is_dir() else []  # noqa: PTH208
+    pieces = [path.with_name(name) for name in names if name.startswith(path.name) and whole_name(name) == path.name]
+    return tuple(sorted((piece for piece in pieces if piece.is_file()), key=_number))
 
 
 def _number(piece: Path) -> int:
@@ -71,7 +73,7 @@ def _number(piece: Path) -> int:
 
 
 def check_pieces(pieces: Sequence[Path]) -> None:
-    """Raise IncompleteArchiveError that names the pieces that are missing or too short; the last is seen by zipfile."""
+    """Raise IncompleteArchiveError that names missing pieces; those behind the last one are told by no number."""
     sizes, numbers = [piece.stat().st_size for piece in pieces], list(map(_number, pieces))
     if numbers[-1] > _MOST_PIECES:
         expected = [0, *accumulate(sizes[:-1])]
@@ -87,9 +89,6 @@ def check_pieces(pieces: Sequence[Path]) -> None:
             missing.insert(0, _named_like(pieces[0], 0))
     if missing:
         raise IncompleteArchiveError(f"{pieces[0].parent / ', '.join(missing[:5])}: missing; download it again")
-    short = [piece for piece, size in zip(pieces[:-1], sizes, strict=False) if size < max(sizes)]
-    if short:
-        raise IncompleteArchiveError(f"{short[0]}: is shorter than other pieces; download it again")
 
 
 def _named_like(piece: Path, number: int) -> str:
@@ -112,6 +111,12 @@ class JoinedFile(io.RawIOBase):
         part = JoinedFile(())
         part._pieces, part._begins, part._start, part.num_bytes = self._pieces, self._begins, start, num_bytes
         return part
+
+    def unequal(self) -> str | None:
+        """Return which piece but the last is shorter than others, in words; None if they are of one size."""
+        sizes = [end - begin for begin, end in pairwise(self._begins)]
+        place = next((place for place, size in enumerate(sizes[:-1]) if size < max(sizes)), None)
+        return None if place is None else f"{self._pieces[place].name} is shorter than other pieces; download it again"
 
     def readable(self) -> bool:  # noqa: D102  (this and the following are of RawIOBase)
         return True
@@ -156,13 +161,14 @@ _SPLIT = "is the last part of a split zip; join its parts first, as by `zip -s 0
 _FIRST_BLOCK, _BLOCK = 2**17, 2**24
 
 
-def complaint(file: BinaryIO, num_bytes: int, places: Sequence[int] | None = None) -> str | None:
+def complaint(file: BinaryIO, joined: JoinedFile, places: Sequence[int] | None = None) -> str | None:
     """Return what is wrong with a zip as its own end tells, None if nothing is or if there is no end.
 
     A zip knows its size and where its members lie. If the size is right, but the end or most members are elsewhere, all
-    bytes are there in another order. `places` are those of its members if it opens; if it does not, its end is looked
-    for everywhere.
+    bytes are there in another order; if it is not, a piece may be short. `places` are those of its members if it opens;
+    if it does not, its end is looked for everywhere.
     """
+    num_bytes = joined.num_bytes
     end, size = num_bytes, _FIRST_BLOCK
     while end > 0:
         start = max(0, end - size)
@@ -179,7 +185,7 @@ def complaint(file: BinaryIO, num_bytes: int, places: Sequence[int] | None = Non
                 list_bytes += place - before64
             behind = _END.size + comment
             if list_start + list_bytes + behind != num_bytes:
-                return None
+                return joined.unequal()
             if places is None:
                 entries = (found.start() for found in re.finditer(re.escape(_ENTRY_MAGIC), data[:place]))
                 places = [_place_of(data, entry) for entry in entries if entry + _ENTRY.size <= place]

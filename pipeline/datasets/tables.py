@@ -28,6 +28,7 @@ from signprep.pipeline.datasets.annotations import (
     is_video,
     normal_gloss,
 )
+from signprep.pipeline.datasets.archives import open_archive
 from signprep.pipeline.datasets.files import OnProblem, Problem, split_member
 from signprep.pipeline.errors import AnnotationError
 
@@ -232,13 +233,16 @@ def _existing(root: Path, name: PurePosixPath) -> PurePosixPath:
     """Return the name of a row's video as it lies on disk: macOS decomposes letters. Raises ValueError without one."""
     if name.is_absolute() or ".." in name.parts:
         raise ValueError(f"its video {str(name)!r} leaves the table's folder")
-    if split_member(str(name))[1] is not None:
-        return name
+    on_disk, member = split_member(str(name))
     try:
+        if member is not None and member in open_archive(root / on_disk).members:
+            return name
         for form in (None, "NFC", "NFD"):
             spelt = PurePosixPath(unicodedata.normalize(form, str(name))) if form else name
             if (root / spelt).is_file():
                 return spelt
+    except AnnotationError as error:
+        raise ValueError(str(error)) from None
     except OSError:  # too long for the disk
         pass
     raise ValueError(f"there is no video {root / name}")

@@ -45,7 +45,8 @@ LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
 
 PARTIAL_DOWNLOAD = re.compile(r"\.(part\d*|crdownload|aria2|download|tmp)$", re.IGNORECASE)
 _SPLIT_FOLDER = re.compile(
-    r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val)(?:id|idation)?|(?P<test>test))(?![a-z])", re.IGNORECASE
+    r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val(?:id|idation)?|dev(?:elopment)?)|(?P<test>test)(?:ing)?)(?![a-z])",
+    re.IGNORECASE,
 )
 
 

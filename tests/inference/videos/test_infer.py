@@ -45,6 +45,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_a_zip_in_pieces_is_named_by_itself_or_by_its_pieces(folder: Path, tmp_path: Path) -> None:
+    data = (folder / "more.zip").read_bytes()
+    for number in range(11):
+        piece = data[number * 1000 : (number + 1) * 1000 if number < 10 else None]
+        (tmp_path / f"more.zip.part{number}").write_bytes(piece)
+    for named in (tmp_path, tmp_path / "more.zip", tmp_path / "more.zip.part3", f"{tmp_path}/more.zip.part*"):
+        [video] = find_videos([str(named)], print)
+        assert video.path == str(tmp_path / "more.zip!/안/c.mp4")
+
+
 def test_folders_zips_and_patterns_mean_their_videos_each_once(folder: Path) -> None:
     def names(*named: object) -> list[str]:
         return [Path(video.path).name for video in find_videos(map(str, named), print)]

@@ -105,7 +105,7 @@ def test_pieces_that_are_short_or_of_the_wrong_place_are_named(numbered: tuple[P
     pieces = cut(path, 20)
     pieces[7].write_bytes(pieces[7].read_bytes()[:-1])
     _, [problem] = walk(path.parent)
-    assert f"{pieces[7]}: is shorter than other pieces" in problem
+    assert f"{pieces[7].name} is shorter than other pieces" in problem
     for piece in pieces:
         piece.unlink()
     path.with_name("again").rename(path)
@@ -220,8 +220,13 @@ def test_a_table_and_a_data_root_name_members_of_pieces(data_root: Path, tmp_pat
             archive.write(path, path.name)
     [name, *_] = sorted(path.name for path in (data_root / "video").iterdir())
     cut(tmp_path / "v.zip", 11)
-    (tmp_path / "t.csv").write_text(f"video,start,end,gloss\nv.zip!/{name},0,0.5,위\n")
-    assert [s.video for s in read_data_root(tmp_path / "t.csv").segments] == [f"v.zip!/{name}"]
+    rows = [f"v.zip!/{name},0,0.5,위", "v.zip!/gone.mp4,0,1,위", "gone.zip!/a.mp4,0,1,위", f"broken.zip!/{name},0,1,위"]
+    (tmp_path / "t.csv").write_text("\n".join(["video,start,end,gloss", *rows]))
+    (tmp_path / "broken.zip").write_bytes(b"PK")
+    found = read_data_root(tmp_path / "t.csv")
+    assert [s.video for s in found.segments] == [f"v.zip!/{name}"]
+    for problem, told in zip(found.problems, ("there is no video", "no such archive", "no readable zip"), strict=True):
+        assert told in problem.message
     assert len(build(tmp_path / "c.zarr", "--data-root", tmp_path / "t.csv")) == 1
 
 

@@ -144,7 +144,15 @@ def test_folders_that_split_a_take_and_a_signer(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "split"), [("train/a.mp4", "train"), ("[라벨]Valid_01.zip!/a.mp4", "val"), ("strain/test.mp4", None)]
+    ("path", "split"),
+    [
+        ("train/a.mp4", "train"),
+        ("[라벨]Valid_01.zip!/a.mp4", "val"),
+        ("strain/test.mp4", None),
+        ("dev/a", "val"),
+        ("my_testing/a", "test"),
+        ("device/a", None),
+    ],
 )
 def test_the_split_of_a_path(path: str, split: str | None) -> None:
     assert split_of_path(path) == split
