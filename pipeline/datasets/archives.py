@@ -81,8 +81,6 @@ class Archive:
                 self._zip = zipfile.ZipFile(file)
             except UnicodeDecodeError:
                 self._zip = zipfile.ZipFile(_WithoutUtf8Flags(self._file.part(0, self._file.num_bytes)))
-        except OSError as error:
-            raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
             if found := complaint(file, self._file):
                 raise AnnotationError(f"{path}: {found}") from error
@@ -162,11 +160,11 @@ def open_archive(path: Path) -> Archive:
     try:
         pieces = pieces_of(path)
         stamps = tuple((status.st_size, status.st_mtime_ns) for status in map(Path.stat, pieces))
+        if not pieces:
+            raise AnnotationError(f"{path}: there is no such archive")
+        archive = _opened(path, pieces, stamps)
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not pieces:
-        raise AnnotationError(f"{path}: there is no such archive")
-    archive = _opened(path, pieces, stamps)
     if isinstance(archive, AnnotationError):
         raise archive.with_traceback(None)
     return archive
