@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from signprep.cache_builder import open_cache, reader
 from signprep.cache_builder.format.index import SCHEMA
@@ -111,3 +113,74 @@ def test_positions_that_may_mean_other_clips_by_now_are_not_given(copy: Path) ->
     for use in (lambda: opened.index, lambda: opened.segment_id(0), lambda: opened.read([0])):
         with pytest.raises(CacheError, match="was changed while it was open"):
             use()
+
+
+@pytest.mark.parametrize("split", ["validation", "", "Train", "all", 0, ["train"]])
+def test_a_name_that_is_no_split_is_told_the_splits(cache: Cache, split: Any) -> None:
+    with pytest.raises(ValueError, match=r"split is .*; expected train, val, test, or None for all"):
+        cache.positions(split)
+    assert len(cache.positions("test")) == 0  # a split, but this cache has no clips in it
+
+
+def test_positions_may_be_any_whole_numbers(cache: Cache) -> None:
+    true_clips = cache.read(range(12))
+    for positions in (
+        [3, 0],
+        (3, 0),
+        np.array([3, 0]),
+        np.array([3, 0], np.uint8),
+        [np.int64(3), np.int32(0)],
+        range(3, -1, -3),
+        torch.tensor([3, 0]),
+        pa.array([3, 0]),
+        pa.chunked_array([[3], [0]]),
+    ):
+        for threads in (1, 2):
+            assert np.array_equal(cache.read(positions, threads=threads), true_clips[[3, 0]])
+    for none in ([], (), range(0), np.zeros(0, np.int64), np.zeros(0)):
+        assert cache.read(none).shape == (0, *cache.clip_spec.clip_shape)
+    assert np.array_equal(cache.rgb(np.int64(3)), cache.rgb(3))
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [
+        *(0, np.int64(0), np.array(0), 1.0, None, True, "0", ["0"], [0.0], [1.5], [None], [[0]], np.zeros((1, 1), int)),
+        *(slice(0, 2), {0, 1}, {0: 1}, iter([0]), [slice(0, 2)], [2**70], [[0], [1, 2]], b"0", np.array([0j])),
+    ],
+)
+def test_what_are_no_positions_is_told_what_is_wanted(cache: Cache, positions: Any) -> None:
+    for threads in (1, 2):
+        with pytest.raises(TypeError, match=r"^positions are .*; expected a list, range or array of whole numbers"):
+            cache.read(positions, threads=threads)
+
+
+@pytest.mark.parametrize("mask", [[True], [True, False], np.ones(12, bool), torch.ones(12, dtype=torch.bool)])
+def test_a_mask_is_told_how_to_become_positions(cache: Cache, mask: Any) -> None:
+    with pytest.raises(TypeError, match=r"np\.flatnonzero\(mask\)"):
+        cache.read(mask)
+
+
+@pytest.mark.parametrize("position", [-1, 12, -12, 2**40])
+def test_positions_outside_are_told_what_is_inside(cache: Cache, position: int) -> None:
+    for read in (
+        lambda: cache.read([0, position]),
+        lambda: cache.read([0, position], threads=2),
+        lambda: cache.rgb(position),
+        lambda: cache.segment_id(position),
+    ):
+        with pytest.raises(IndexError, match=rf"position {position} is outside the cache's 0\.\.11"):
+            read()
+
+
+def test_an_out_that_does_not_fit_and_threads_that_are_none(cache: Cache) -> None:
+    shape = (2, *cache.clip_spec.clip_shape)
+    for out in (np.empty(shape), np.empty(shape[1:], np.uint8), np.empty((*shape, 2), np.uint8)[..., 0]):
+        with pytest.raises(ValueError, match="expected C-contiguous uint8"):
+            cache.read([0, 1], out=out)
+    for out in ([], "out", torch.empty(shape, dtype=torch.uint8)):
+        with pytest.raises(TypeError, match=r"out is .*; expected a NumPy array"):
+            cache.read([0, 1], out=out)  # type: ignore[arg-type]
+    for threads in (0, -1):
+        with pytest.raises(ValueError, match="expected at least 1"):
+            cache.read([0, 1], threads=threads)

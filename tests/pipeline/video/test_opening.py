@@ -3,8 +3,10 @@
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
@@ -99,3 +101,42 @@ def test_a_relative_name_is_a_name_whatever_ffmpeg_would_make_of_it(
     [clip] = extract_clips(Path(name), [Span(0.0, 0.5)], SPEC, decoder=decoder)
     assert isinstance(clip, Clip)
     assert video_facts(Path(), name, Path(name).stat().st_size, deep=True).problems == []
+
+
+def test_spans_may_be_any_pairs_of_numbers(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", 30)
+    spec = ClipSpec(num_frames=2, size=32)
+    [true] = extract_clips(video, [Span(0.2, 0.8)], spec)
+    assert isinstance(true, Clip)
+    pairs = ((0.2, 0.8), [0.2, 0.8], np.array([0.2, 0.8]), (np.float64(0.2), np.float64(0.8)))
+    for clip in extract_clips(video, pairs, spec):
+        assert isinstance(clip, Clip) and np.array_equal(clip.frames, true.frames) and clip.span == true.span
+    [whole] = extract_clips(video, [(0, 1)], spec)
+    assert isinstance(whole, Clip) and whole.span == Span(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "spans", [(0.2, 0.8), [0.2], ["ab"], ["0.2"], [None], [(0.2,)], [(0.2, 0.5, 0.8)], [("0.2", "0.8")], [(0.2, None)]]
+)
+def test_what_are_no_spans_is_told_what_is_wanted(tmp_path: Path, spans: Any) -> None:
+    for video in (write_video(tmp_path / "a.mp4", 30), tmp_path / "none.mp4"):
+        with pytest.raises(TypeError, match=r"^a span is .*; expected \(start_seconds, end_seconds\)"):
+            extract_clips(video, spans, ClipSpec(num_frames=2, size=32))
+
+
+def test_spans_that_are_no_times_fail_alone(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    spans = [
+        (nan, 0.8),
+        (0.2, nan),
+        (nan, nan),
+        (0.8, 0.2),
+        (0.2, 0.2),
+        (inf, inf),
+        (-inf, inf),
+        (0.2, inf),
+        (0.2, 0.8),
+    ]
+    clips = extract_clips(write_video(tmp_path / "a.mp4", 30), spans, ClipSpec(num_frames=2, size=32))
+    assert [isinstance(clip, Clip) for clip in clips] == [False] * 6 + [True] * 3
+    assert all("lies outside the video" in str(clip) for clip in clips[:6])
