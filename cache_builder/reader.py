@@ -240,11 +240,10 @@ class Cache:
         if not 0 <= position < len(self):
             raise self._outside(position)
         number, place = divmod(position, self.info.clips_per_shard)
-        sizes, checksums = self._stored
-        chunk = self._shard(number).chunk(place) if sizes[position] != ABSENT else None
+        chunk = self._shard(number).chunk(place)
         if chunk is None:
             raise CacheCorruptError(f"it is not in shard {number}: its build failed, or it was removed")
-        expected = int(checksums[position])
+        expected = self._stored[1][position]
         if expected >= 0 and chunk_checksum(chunk) != expected:
             raise CacheCorruptError(f"{shard_path(self.info, number)} has other bytes for it than the index; {MIXED}")
         return chunk
@@ -270,10 +269,12 @@ class Cache:
     def _mapped(self, number: int, file: Path) -> ShardFile:
         """Map the file of a shard. Raises CacheCorruptError if it is not the one that manifest and index mean."""
         entry, size = self.manifest.objects.get(shard_path(self.info, number)), self.info.clips_per_shard
+        sizes = self._stored[0][number * size : (number + 1) * size]
         if entry is None:
-            raise CacheCorruptError(f"{shard_path(self.info, number)} is not in the manifest")
+            has_clips = "but the index has clips in it" if (sizes != ABSENT).any() else "not one of its clips was built"
+            raise CacheCorruptError(f"{shard_path(self.info, number)} is not in the manifest: {has_clips}")
         shard = ShardFile(file, size, num_bytes=entry.num_bytes)
-        shard.require_sizes(self._stored[0][number * size : (number + 1) * size])
+        shard.require_sizes(sizes)
         return shard
 
 

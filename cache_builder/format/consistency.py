@@ -46,7 +46,7 @@ _HASH = re.compile(r"[0-9a-f]{32}")
 _SHARD = re.compile(r"clips/c/(?:0|[1-9][0-9]{0,9})(?:/0){3,4}")
 _LIMITS = {GROUP_METADATA: MAX_METADATA_BYTES, ARRAY_METADATA: MAX_METADATA_BYTES, INDEX: MAX_INDEX_BYTES}
 _STATUSES = (OK, FAILED, REMOVED)
-_SPANS = ("start_seconds", "end_seconds", "clip_start_seconds", "clip_end_seconds")
+_SPAN, _CLIP_SPAN = ("start_seconds", "end_seconds"), ("clip_start_seconds", "clip_end_seconds")
 _NULL, _UNKNOWN = -2, -1
 
 
@@ -185,7 +185,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
     Raises CacheError if the file cannot be read.
     """
     try:
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, memory_map=True, pre_buffer=True, page_checksum_verification=True) as file:
             table = file.read(columns)  # those that it lacks are left out
     except (OSError, ValueError, pa.ArrowException) as error:
         raise CacheError(f"{path}: cannot be read ({error})") from error
@@ -213,40 +213,38 @@ def check_index(index: pa.Table, info: CacheInfo, manifest: CacheManifest, where
 
     Raises CacheCorruptError.
     """
-    for field in SCHEMA:
-        if not field.nullable:
-            is_null = pc.is_null(index[field.name]).to_numpy()
-            _refuse_rows(index, is_null, (field.name,), "it is never null", where)
+    for name in (field.name for field in SCHEMA if not field.nullable and index[field.name].null_count):
+        _refuse_rows(index, pc.is_null(index[name]).to_numpy(), (name,), "it is never null", where)
     is_ok = _codes(index["status"], (OK,)) == 0
-    spans = [index[name].to_numpy() for name in _SPANS]
-    for start, end, names, expected in ((*spans[:2], _SPANS[:2], True), (*spans[2:], _SPANS[2:], is_ok)):
-        with np.errstate(invalid="ignore"):
-            is_span = (start >= 0) & (start <= end) & np.isfinite(end)
+    for names, is_told in ((_SPAN, np.True_), (_CLIP_SPAN, is_ok)):
+        start, end = (index[name].to_numpy() for name in names)
+        is_span = (start >= 0) & (start <= end) & np.isfinite(end)  # never true of NaN
         _refuse_rows(
-            index, expected & ~is_span, names, "a span begins at 0 or later, and does not end before that", where
+            index, is_told & ~is_span, names, "a span begins at 0 or later, and does not end before that", where
         )
-    _check_times(index, is_ok, info, where)
+    first, told = 0, f"{info.clip_spec.num_frames} finite times are sampled of each clip"
+    for times in index["sampled_seconds"].chunks:
+        is_wrong = is_ok[first : first + len(times)] & ~_are_times(times, info.clip_spec.num_frames)
+        _refuse_rows(index.slice(first, len(times)), is_wrong, ("sampled_seconds",), told, where, first)
+        first += len(times)
     _check_sizes(index, info, manifest, where)
 
 
-def _check_times(index: pa.Table, is_ok: NDArray[np.bool_], info: CacheInfo, where: object) -> None:
-    times = index["sampled_seconds"].combine_chunks()
-    num_frames = info.clip_spec.num_frames
-    lengths = pc.fill_null(pc.list_value_length(times), 0).to_numpy()
-    told = f"{num_frames} times are sampled of each clip"
-    _refuse_rows(index, is_ok & (lengths != num_frames), ("sampled_seconds",), told, where)
-    is_time = pc.fill_null(pc.is_finite(pc.list_flatten(times)), False).to_numpy(zero_copy_only=False)
-    rows = pc.list_parent_indices(times).to_numpy()
-    is_wrong = np.zeros(len(is_ok), np.bool_)
-    is_wrong[rows[~is_time]] = True
-    _refuse_rows(index, is_ok & is_wrong, ("sampled_seconds",), "times are finite", where)
+def _are_times(times: pa.ListArray, num_frames: int) -> NDArray[np.bool_]:
+    """Return for each list whether it holds so many finite numbers."""
+    is_right = pc.fill_null(pc.equal(pc.list_value_length(times), num_frames), False).to_numpy(zero_copy_only=False)
+    values = times.flatten()
+    is_time = np.isfinite(values.to_numpy(zero_copy_only=False))  # a null is NaN
+    if not is_time.all():
+        is_right = is_right.copy()
+        is_right[pc.list_parent_indices(times).to_numpy()[~is_time]] = False
+    return is_right
 
 
 def _check_sizes(index: pa.Table, info: CacheInfo, manifest: CacheManifest, where: object) -> None:
     """Refuse stored sizes that are impossible for a row, or do not add up to the sizes of the shards."""
-    sizes, statuses = index["stored_bytes"].to_numpy(), _codes(index["status"], _STATUSES)
-    is_wrong = (sizes < 0) | ((sizes > CHECKSUM_BYTES) & (statuses == _STATUSES.index(FAILED)))
-    is_wrong |= (sizes <= CHECKSUM_BYTES) & (statuses == _STATUSES.index(OK))
+    sizes, statuses = index["stored_bytes"].to_numpy(), _codes(index["status"], (OK, FAILED))
+    is_wrong = (sizes < 0) | ((statuses == 0) & (sizes <= CHECKSUM_BYTES)) | ((statuses == 1) & (sizes > 0))
     _refuse_rows(index, is_wrong, ("status", "stored_bytes"), "clips that are ok have bytes, failed ones none", where)
     sums = np.add.reduceat(sizes, np.arange(0, len(sizes), info.clips_per_shard))
     index_bytes = info.clips_per_shard * INDEX_ENTRY_BYTES + CHECKSUM_BYTES

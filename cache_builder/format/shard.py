@@ -125,7 +125,7 @@ def stored_chunks(path: Path, chunks_per_shard: int, num_chunks: int) -> list[by
 
 def chunk_checksum(chunk: NDArray[np.uint8] | bytes) -> int:
     """Return the CRC-32C that an inner chunk ends with."""
-    return int.from_bytes(bytes(chunk[-CHECKSUM_BYTES:]), "little")
+    return int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")
 
 
 def chunk_is_intact(chunk: NDArray[np.uint8]) -> bool:

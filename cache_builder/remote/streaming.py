@@ -9,14 +9,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format.layout import MANIFEST, METADATA, CacheObject, shard_path
+from signprep.cache_builder.format.layout import METADATA, CacheObject, shard_path
 from signprep.cache_builder.format.shard import ShardFile
 from signprep.cache_builder.options import StreamOptions, shown
 from signprep.cache_builder.reader import Cache, open_folder
@@ -194,10 +194,14 @@ def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
             is refused.
     """
     published = open_published(url)
-    folder = options.root() / "caches" / published.manifest.fingerprint
-    if not (folder / MANIFEST).exists():
-        _fetch_metadata(published, folder)
-    cache = open_folder(folder)
+    fingerprint, store = published.manifest.fingerprint, DiskCache(options.root(), options.max_bytes)
+    folder = options.root() / "caches" / fingerprint
+    with store.locked(fingerprint):
+        try:
+            cache = open_folder(folder)
+        except CacheError:  # it is not here yet, or not as it came
+            _fetch_metadata(published, folder)
+            cache = open_folder(folder)
     return StreamedCache(cache, published, url, options)
 
 
@@ -208,7 +212,7 @@ def _fetch_metadata(published: PublishedCache, folder: Path) -> None:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists() or CacheObject.of_file(target) != published.manifest.objects[path]:
-                beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+                beside = target.with_name(f".{target.name}.part")
                 published.fetch(path, beside)
                 beside.replace(target)
     except OSError as error:
@@ -267,7 +271,7 @@ class DiskCache:
                 f"{self.root}: {path} has {entry.num_bytes / 1e9:.3g} GB, more than the {self.max_bytes / 1e9:.3g} GB "
                 "that the folder may hold; give a larger --stream-gb"
             )
-        with _locked(self._locks / entry.hash, wait=wait) as is_held:
+        with self.locked(entry.hash, wait=wait) as is_held:
             if not is_held:
                 return None
             if self._use(target):
@@ -280,6 +284,10 @@ class DiskCache:
                 beside.unlink(missing_ok=True)
                 raise
         return target
+
+    def locked(self, digest: str, *, wait: bool = True) -> AbstractContextManager[bool]:
+        """Hold the right to fetch what has a hash; gives whether it is held, which is certain with `wait`."""
+        return _locked(self._locks / digest, wait=wait)
 
     def discard(self, digest: str) -> None:
         """Delete an object that turned out to be damaged here."""

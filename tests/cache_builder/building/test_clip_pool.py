@@ -1,7 +1,9 @@
 """Two people's builds share what they have in common, and a bad shelf costs time only."""
 
+import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from joblib.externals.loky import get_reusable_executor
@@ -131,3 +133,21 @@ def test_a_part_that_is_none_is_named(tmp_path: Path) -> None:
     parts.upload(b"no parquet", "parts/evil.parquet")
     with pytest.raises(CacheError, match=r"evil\.parquet: is no part of a clip pool"):
         build(plan, tmp_path / "a.zarr", RunOptions(workers=1, pool=PoolUse(location=tmp_path / "shelf")))
+
+
+@pytest.mark.parametrize("age", ["new", "older"])
+def test_clips_of_another_bundle_are_cut_instead(tmp_path: Path, age: str) -> None:
+    root, pool = write_videos(tmp_path / "a", range(4)), tmp_path / "pool"
+    plan = plan_of(root, codec="none", clips_per_shard=4)  # all clips are of one size
+    build(plan, tmp_path / "a.zarr", RunOptions(workers=1, pool=PoolUse(location=pool)))
+    if age == "older":
+        for part in pool.glob("*/parts/*"):
+            pq.write_table(pq.read_table(part).drop_columns(["stored_crc32c"]), part)
+    first, second = sorted(pool.glob("*/clips/*"))
+    whole = PoolUse(location=pool)
+    build(plan, tmp_path / "b.zarr", RunOptions(workers=1, pool=whole))
+    shutil.copyfile(first, second)
+    use = PoolUse(location=pool)
+    build(plan, tmp_path / "c.zarr", RunOptions(workers=1, pool=use))
+    assert (whole.num_taken, use.num_taken) == (8, 4)
+    assert len({open_cache(tmp_path / f"{name}.zarr").fingerprint for name in "abc"}) == 1

@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +15,16 @@ import numpy as np
 import pytest
 
 from signprep.cache_builder import open_cache
-from signprep.cache_builder.format.layout import shard_path
+from signprep.cache_builder.edit.verify import verify_published
+from signprep.cache_builder.format.index import index_table, parquet_bytes
+from signprep.cache_builder.format.layout import INDEX, shard_path
 from signprep.cache_builder.options import StreamOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache, _locked
 from signprep.pipeline.errors import CacheCorruptError, CacheError
-from tests.cache_builder.made_caches import clip_of, make_cache
+from tests.cache_builder.made_caches import clip_of, make_cache, rewritten
 from tests.cache_builder.servers import WebServer, web_server
 from tests.waiting import until
 
@@ -234,3 +237,40 @@ def test_hostile_metadata_are_refused(served: tuple[Cache, WebServer, str], tmp_
     with pytest.raises(CacheCorruptError):
         streamed(url, tmp_path / "stream")
     assert not list(tmp_path.glob("**/evil"))
+
+
+@pytest.mark.parametrize("name", ["index.parquet", "zarr.json", "clips/zarr.json", "manifest.json"])
+def test_metadata_that_have_rotted_here_are_fetched_again(
+    served: tuple[Cache, WebServer, str], tmp_path: Path, name: str
+) -> None:
+    cache, _, url = served
+    copy = streamed(url, tmp_path / "stream").path / name
+    data = copy.read_bytes()
+    for damaged in (b"", data[:-7], data[:-60] + bytes(60)):
+        copy.write_bytes(damaged)
+        opened = streamed(url, tmp_path / "stream")
+        assert opened.index.equals(cache.index) and np.array_equal(opened.read([7]), cache.read([7]))
+    assert not list(tmp_path.rglob("stream/caches/*/.*.part"))
+
+
+def test_many_open_a_cache_for_the_first_time_at_once(served: tuple[Cache, WebServer, str], tmp_path: Path) -> None:
+    cache, _, url = served
+    with ThreadPoolExecutor(6) as threads:
+        opened = list(threads.map(lambda _: streamed(url, tmp_path / "stream"), range(6)))
+    for each in opened:
+        assert each.index.equals(cache.index) and np.array_equal(each.read([3]), cache.read([3]))
+
+
+def test_a_cache_that_contradicts_itself_is_refused_behind_its_url(
+    served: tuple[Cache, WebServer, str], tmp_path: Path
+) -> None:
+    cache, _, url = served
+    rows = cache.index.to_pylist()
+    for columns in ({"label": 2}, {"label": 10**9}, {"stored_bytes": 7}, {"sampled_seconds": []}, {"split": "dev"}):
+        table = index_table([rows[0] | columns, *rows[1:]])
+        rewritten(cache, INDEX, parquet_bytes(table, compression="zstd", write_page_checksum=True))
+        name = next(iter(columns))
+        with pytest.raises(CacheCorruptError, match=rf"a\.zarr: its index\.parquet .*({name}|bytes in clips/c/0)"):
+            streamed(url, tmp_path / "stream")
+        [fault] = verify_published(url)[0]
+        assert "a.zarr: its index.parquet" in fault.message
