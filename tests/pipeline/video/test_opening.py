@@ -116,11 +116,11 @@ def test_spans_may_be_any_pairs_of_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spans", [(0.2, 0.8), [0.2], ["ab"], ["0.2"], [None], [(0.2,)], [(0.2, 0.5, 0.8)], [("0.2", "0.8")], [(0.2, None)]]
+    "spans", [(0.2, 0.8), [0.2], ["ab"], ["0.2"], [None], [(0.2,)], [(0.2, 0.5, 0.8)], [(0.2, None)]]
 )
 def test_what_are_no_spans_is_told_what_is_wanted(tmp_path: Path, spans: Any) -> None:
     for video in (write_video(tmp_path / "a.mp4", 30), tmp_path / "none.mp4"):
-        with pytest.raises(TypeError, match=r"^a span is .*; expected \(start_seconds, end_seconds\)"):
+        with pytest.raises(TypeError, match=r"is no span; expected \(start_seconds, end_seconds\)"):
             extract_clips(video, spans, ClipSpec(num_frames=2, size=32))
 
 
