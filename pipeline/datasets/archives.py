@@ -97,6 +97,8 @@ class Archive:
     def unreadable(self, name: str) -> str | None:
         """Return why a member cannot be read, as its entry tells; None if it can."""
         info = self.members[name]
+        if ".." in name.split("/"):
+            return f"{self.path}: its member {name} leaves the archive"
         if info.flag_bits & ENCRYPTED_FLAG:
             return f"{self.path}: its member {name} is encrypted"
         if info.compress_type not in _METHODS:

@@ -28,8 +28,9 @@ _MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | r
 UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
 _OTHER_ARCHIVE = re.compile(
-    r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)$", re.IGNORECASE
+    r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)(\.(part)?\d+)?$", re.IGNORECASE
 )
+"""Other archives, and pieces of them."""
 _LARGEST_TIME_NS = 2**63 - 1
 """In the year 2262; a file that claims to be of a later one has this time."""
 
@@ -320,4 +321,4 @@ def _is_broken_link(path: Path) -> bool:
 
 
 def _is_hidden(folder: str) -> bool:
-    return folder.startswith(".") or folder == "__MACOSX"
+    return (folder.startswith(".") and folder != "..") or folder == "__MACOSX"

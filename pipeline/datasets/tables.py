@@ -45,6 +45,8 @@ _SEPARATORS = ",;\t|"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\w\s]|\t)"?\s*', re.IGNORECASE)
 """The first line of tables that Excel is to open in any country."""
 
+_COMMA = re.compile(r"(\s*\d+),(\d+\s*)")
+
 Row = tuple[int, str, dict[str, Any] | str]
 """A row's number from 1, the words that name it, and its values by column, or what is wrong with it."""
 
@@ -92,7 +94,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     header = next((cells for _, cells in records if isinstance(cells, str) or _is_filled(cells)), [])
     if isinstance(header, str):
         raise AnnotationError(f"{path}: its header {header}")
-    places = _places(path, [name.strip() for name in header])
+    header = [name.strip() for name in header]
+    while header and not header[-1]:  # a separator at the end of the line
+        header.pop()
+    places = _places(path, header)
     number = 0
     for line, cells in records:
         is_filled = isinstance(cells, str) or _is_filled(cells)
@@ -102,6 +107,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         if isinstance(cells, list) and (len(cells) < len(header) or _is_filled(cells[len(header) :])):
             cells = f"has {len(cells)} cells, where the header has {len(header)}"
         row = cells if isinstance(cells, str) else {name: cells[place] for name, place in places.items()}
+        if separator == ";" and isinstance(row, dict):  # of countries whose numbers have a comma
+            row |= {name: _COMMA.sub(r"\1.\2", row[name]) for name in ("start", "end")}
         yield number, f"row {number}" + (f" (line {line + 1})" if line != number else ""), row
 
 

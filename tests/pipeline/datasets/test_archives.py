@@ -175,6 +175,16 @@ def test_members_with_backslashes_and_dots_lie_in_folders(tmp_path: Path) -> Non
     assert read_bytes(tmp_path, "a.zip!/b/c/one.txt", 100) == b"b\\c\\one.txt"
 
 
+def test_members_whose_names_leave_the_archive_are_told_and_not_read(tmp_path: Path) -> None:
+    names = ("../up.txt", "a/../../up.txt", "good.txt", "수" * 300 + ".txt", "two\nlines.txt", "..\\win.txt")
+    write_zip(tmp_path / "a.zip", dict.fromkeys(names, b"x"))
+    found, problems = walk(tmp_path)
+    assert sorted(found) == sorted(f"a.zip!/{name}" for name in names[2:5])
+    assert len(problems) == 3 and all("leaves the archive" in problem for problem in problems)
+    with pytest.raises(AnnotationError, match="leaves the archive"):
+        read_bytes(tmp_path, "a.zip!/../up.txt", 100)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_one_name_that_is_not_what_it_claims_costs_no_other_member(tmp_path: Path, method: int) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:

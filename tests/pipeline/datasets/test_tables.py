@@ -88,6 +88,13 @@ def test_cells_may_have_lines_quotes_and_lengths_of_any_kind(folder: Path) -> No
     assert glosses(folder, rows) == ['3" 못', '5" nail', "cd"]
 
 
+def test_semicolons_come_with_commas_in_numbers_and_separators_may_end_lines(folder: Path) -> None:
+    rows = ["video;start;end;gloss;", "a.mp4;0,5;1.5;위;", "b.mp4;0; 1,25;3,5"]
+    [first, second], [] = read(folder, "\n".join(rows))
+    assert (first.start_seconds, first.end_seconds, first.gloss) == (0.5, 1.5, "위")
+    assert (second.end_seconds, second.gloss) == (1.25, "3,5")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
