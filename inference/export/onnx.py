@@ -6,6 +6,7 @@ rounds nothing of it.
 """
 
 import copy
+import hashlib
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT, OUTPUT = "clips", "logits"
+CHECKSUM_KEY = "signprep.sha256"
+_HEX_DIGITS = 64
 
 
 def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
@@ -43,8 +46,27 @@ def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
     if inputs.metadata.with_preprocessing:
         _put_before(graph, inputs.recognizer.metadata.model_spec)
     onnx.helper.set_model_props(graph, {KEY: inputs.metadata.to_text()})
-    path.write_bytes(graph.SerializeToString())
+    data = graph.SerializeToString()
+    path.write_bytes(data + _checksum(data))
     return ()
+
+
+def _checksum(data: bytes) -> bytes:
+    """Return the last entry of a file's metadata, which protobuf lets be added to it: the hash of all before it."""
+    import onnx
+
+    entry = onnx.StringStringEntryProto(key=CHECKSUM_KEY, value=hashlib.sha256(data).hexdigest())
+    return onnx.ModelProto(metadata_props=[entry]).SerializeToString()
+
+
+def _require_whole(data: bytes, path: Path) -> None:
+    """Raise CheckpointError if a file is not what was written; files of older versions have no checksum."""
+    seal = _checksum(b"")
+    body, found = data[: -len(seal)], data[-len(seal) :]
+    if found.startswith(seal[:-_HEX_DIGITS]) and found != _checksum(body):
+        raise CheckpointError(
+            f"{path}: is damaged, or was changed: its checksum is another one; copy or export it again"
+        )
 
 
 def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
@@ -153,6 +175,7 @@ def open_onnx(path: Path, engine: str | None, threads: int | None) -> tuple[Expo
     """
     graph = read_onnx(path)
     require_numbers(path, _weights(graph, path))
+    _require_whole(path.read_bytes(), path)
     texts = [str(entry.value) for entry in graph.metadata_props if entry.key == KEY and len(entry.value) <= MOST_BYTES]
     metadata = ExportMetadata.from_text(path, texts[0] if texts else None)
     import onnxruntime

@@ -1,6 +1,7 @@
 """ONNX files answer alone, any number of clips at a time; what they may not do is refused."""
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,22 @@ def test_a_model_that_cannot_be_written_is_one_line(
     with pytest.raises(Exception, match=r"^this model cannot be written as ONNX \(no such operator\)$"):
         export_model(checkpoint, tmp_path / "sign.onnx", ExportOptions(format="onnx"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["fp32.onnx", "int8.onnx"])
+def test_damaged_bytes_are_found_and_files_without_a_checksum_open(
+    name: str, exported: dict[str, ExportReport], cache: Cache, tmp_path: Path
+) -> None:
+    data, path, drawn = exported[name].output.read_bytes(), tmp_path / "a.onnx", random.Random(0)
+    for _ in range(10):
+        damaged = bytearray(data)
+        damaged[drawn.randrange(len(data))] ^= 1 << drawn.randrange(8)
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"a\.onnx: "):
+            open_exported(path, "onnx")
+    older = onnx.load_model_from_string(data)
+    assert older.metadata_props.pop().key == "signprep.sha256"  # as before files had one
+    path.write_bytes(older.SerializeToString())
+    clips = list(cache.read([0, 1]))
+    expected = open_exported(exported[name].output, "onnx").probabilities(clips)
+    assert np.array_equal(open_exported(path, "onnx").probabilities(clips), expected)
