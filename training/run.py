@@ -23,7 +23,7 @@ from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath, as_path
-from signprep.pipeline.runtime.text import first_line
+from signprep.pipeline.runtime.text import first_line, printable
 from signprep.training.callbacks.checkpoints import (
     BEST,
     CHECKPOINTS_FOLDER,
@@ -69,6 +69,10 @@ class TrainResult:
     """Share of the time of training steps that was spent waiting for clips."""
 
 
+def _tell(line: str) -> None:
+    print(printable(line))  # noqa: T201
+
+
 def train(
     cache: Cache,
     spec: ModelSpec,
@@ -78,7 +82,7 @@ def train(
     devices: Devices = Devices(),
     resume: StrPath | None = None,
     overwrite: bool = False,
-    log: Callable[[str], None] = print,
+    log: Callable[[str], None] = _tell,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
 

@@ -57,7 +57,8 @@ class EpochTable(Callback):
         rows: list[dict[str, str]] = []
         if trainer.current_epoch and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
+                found = (row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal())  # whole rows
+                rows = [row for row in found if int(row["epoch"]) <= trainer.current_epoch]
         with self._path.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             table.writeheader()
