@@ -38,11 +38,10 @@ def clean_start(reopen: Reopen) -> CleanStart:
     frame at all, the first frame that comes out counts.
     """
     found = _first_frames(reopen, 0)
-    if not found or not (found[0].is_key and found[0].packet_number == 0):
-        begin = _first_key_packet(reopen)
-        found = _first_frames(reopen, begin) if begin else found
-    else:
-        begin = 0
+    if found and found[0].is_key and found[0].packet_number == 0:
+        return CleanStart(0, found[0].pts)
+    begin = _first_key_packet(reopen)
+    found = _first_frames(reopen, begin) if begin else found
     if not found:
         return CleanStart(0, None)
     came_out = {frame.packet_number for frame in found}

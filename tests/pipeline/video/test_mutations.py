@@ -10,7 +10,9 @@ import pytest
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.scan.videos import video_facts
 from tests.generated_videos import GOPS, write_video
+from tests.pipeline.video.field_coded import h264_pictures, write_fields
 
 SPEC = ClipSpec(num_frames=4, size=32)
 SPANS = [Span(0.0, 0.3), Span(0.2, 0.7), Span(0.5, 2.0)]
@@ -93,3 +95,51 @@ def test_a_damaged_path_is_named(videos: dict[str, bytes], tmp_path: Path) -> No
     path.write_bytes(videos["hevc B-pyramid"][:900])
     [clip] = extract_clips(path, [Span(0.0, 0.5)], SPEC)
     assert isinstance(clip, DecodeError) and path.name in str(clip)
+
+
+OPEN = {"x264-params": "keyint=10:bframes=2:open-gop=1:scenecut=0"}
+MPEG2 = {"bf": "2", "b": "1M"}
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Streams without an index, and frames in single fields."""
+    folder = tmp_path_factory.mktemp("streams")
+    small = {"width": 64, "height": 48}
+    hevc = {"x265-params": "log-level=none:keyint=10"}
+    written = [
+        write_video(folder / "a.ts", 30, options=OPEN, **small),
+        write_video(folder / "b.ts", 30, codec="libx265", options=hevc, **small),
+        write_video(folder / "c.ts", 30, codec="mpeg2video", options=MPEG2, **small),
+        write_video(folder / "d.mpg", 30, codec="mpeg2video", options=MPEG2, **small),
+        write_video(folder / "e.flv", 30, **small),
+        write_fields(folder / "f.ts", "libx264", h264_pictures(10, reordered=True), joined=False, form="mpegts"),
+        write_fields(folder / "g.mkv", "libx264", h264_pictures(10, reordered=False), joined=False, form="matroska"),
+    ]
+    return {path.name: path.read_bytes() for path in written}
+
+
+def check_streams(folder: Path, streams: dict[str, bytes], seeds: range) -> None:
+    """Cut a third of them at their start too; none crashes, and each is told about by scan or served."""
+    num_clips, names = 0, sorted(streams)
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        name = names[seed % len(names)]
+        data = streams[name]
+        _, data = mutate(data[int(rng.integers(0, len(data) // 2)) :] if seed % 3 == 0 else data, rng)
+        (folder / name).write_bytes(data)
+        clips = extract_clips(folder / name, SPANS, SPEC)
+        num_clips += sum(isinstance(clip, Clip) for clip in clips)
+        assert all(isinstance(clip, Clip) or name in str(clip) for clip in clips)
+        for deep in (False, True):
+            video_facts(folder, name, len(data), deep)
+    assert num_clips > len(seeds) // 4
+
+
+def test_100_damaged_streams_are_scanned_and_read_or_refused(tmp_path: Path, streams: dict[str, bytes]) -> None:
+    check_streams(tmp_path, streams, range(100))
+
+
+@pytest.mark.slow
+def test_1000_more_damaged_streams_are_scanned_and_read_or_refused(tmp_path: Path, streams: dict[str, bytes]) -> None:
+    check_streams(tmp_path, streams, range(100, 1100))
