@@ -35,6 +35,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.paths import StrPath, as_path
+from signprep.pipeline.runtime.text import first_line
 
 MAX_OPEN_SHARDS = 256
 """Shards mapped at a time; the first is closed first. Mapping one again takes less than a tenth of reading a clip."""
@@ -107,7 +108,7 @@ class Cache:
         ).to_numpy()
 
     def _read_index(self, columns: list[str]) -> pa.Table:
-        table = read_columns(self.path / INDEX, columns)
+        table = read_columns(self.path / INDEX, columns, self)
         self._require_unchanged()
         return table
 
@@ -124,7 +125,7 @@ class Cache:
                         return str(names[position - first])
                     first += num_rows
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise CacheError(f"{path}: cannot be read ({error})") from error
+            raise CacheError(f"{path}: cannot be read ({first_line(error)})") from error
         raise self._outside(position)
 
     def _require_unchanged(self) -> None:

@@ -32,6 +32,7 @@ from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
 from signprep.cache_builder.remote.transfer import PARALLEL
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.runtime.text import first_line
 
 MAX_PART_BYTES = 2**26
 POOLED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds")
@@ -100,7 +101,9 @@ class ClipPool:
             table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
             return completed(table).select(_SCHEMA.names).cast(_SCHEMA)
         except (pa.ArrowException, ValueError, KeyError) as error:
-            raise CacheError(f"{self.folder}/parts/{name}: is no part of a clip pool ({error}); delete it") from error
+            raise CacheError(
+                f"{self.folder}/parts/{name}: is no part of a clip pool ({first_line(error)}); delete it"
+            ) from error
 
     def get(self, identities: Sequence[ClipIdentity]) -> dict[ClipIdentity, PooledClip]:
         """Return those of the clips that are in the pool and whole; others are left out, to be cut."""

@@ -31,6 +31,7 @@ from signprep.cache_builder.format.layout import (
 )
 from signprep.cache_builder.format.shard import CHECKSUM_BYTES, INDEX_ENTRY_BYTES
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.runtime.text import first_line
 
 MAX_METADATA_BYTES = 2**26
 MAX_INDEX_BYTES = 2**33
@@ -156,7 +157,7 @@ def _checked_index(path: Path, info: CacheInfo, where: object) -> pa.Table:
                 kept.append(rows.select(KEPT_COLUMNS))
                 num_rows += rows.num_rows
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise CacheCorruptError(f"{where}: its {INDEX} cannot be read ({error}); refused") from error
+        raise CacheCorruptError(f"{where}: its {INDEX} cannot be read ({first_line(error)}); refused") from error
     return pa.concat_tables(kept)
 
 
@@ -179,16 +180,16 @@ def _check_index_file(file: pq.ParquetFile, num_bytes: int, info: CacheInfo, whe
             )
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pa.Table:
+def read_columns(path: Path, columns: Sequence[str], where: object) -> pa.Table:
     """Return columns of an index; of `LATER_COLUMNS` nulls where it lacks them.
 
-    Raises CacheError if the file cannot be read.
+    Raises CacheError, whose message begins with `where`, if the file cannot be read.
     """
     try:
         with pq.ParquetFile(path, memory_map=True, pre_buffer=True, page_checksum_verification=True) as file:
             table = file.read(columns)  # those that it lacks are left out
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise CacheError(f"{path}: cannot be read ({error})") from error
+        raise CacheError(f"{where}: its {INDEX} cannot be read ({first_line(error)})") from error
     return completed(table).select(columns)
 
 

@@ -167,7 +167,7 @@ class _Plan:
     @classmethod
     def of(cls, published: PublishedCache, out: Path, selection: Selection) -> "_Plan":
         info, folder = fetch_metadata(published, out)
-        index = read_columns(folder / INDEX, SCHEMA.names)
+        index = read_columns(folder / INDEX, SCHEMA.names, published)
         positions = _chosen_positions(selection, index, published)
         vocabulary = used_vocabulary(index, positions, info.vocabulary) if selection.glosses else info.vocabulary
         return cls(

@@ -26,7 +26,7 @@ def validate_metadata(folder: Path, manifest: CacheManifest, where: object) -> C
     """
     info = read_info(folder)
     checked_columns(folder, info, manifest, where)
-    check_index(read_columns(folder / INDEX, SCHEMA.names), info, manifest, where)
+    check_index(read_columns(folder / INDEX, SCHEMA.names, where), info, manifest, where)
     return info
 
 

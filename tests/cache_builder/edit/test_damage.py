@@ -4,15 +4,25 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.edit.compact import compact
+from signprep.cache_builder.edit.diff import diff
+from signprep.cache_builder.edit.merge import merge
 from signprep.cache_builder.edit.verify import verify_cache
+from signprep.cache_builder.format.layout import GROUP_METADATA, INDEX, CacheObject
 from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.remote.partial_pull import Selection, pull_selection
+from signprep.cache_builder.remote.pull import pull
+from signprep.cache_builder.remote.push import push
 from signprep.pipeline.errors import CacheError
+from tests.cache_builder.made_caches import make_cache
 
 
 def damaged(data: bytes, rng: random.Random) -> tuple[str, bytes | None]:
@@ -84,6 +94,57 @@ def test_every_random_fault_is_found_and_no_wrong_clip_is_read(cache: Cache, tmp
         missed += [f"{name}, {fault}: {line}" for line in found]
         (root / name).unlink(missing_ok=True)
         (root / name).write_bytes(whole)
+    assert missed == []
+
+
+def what_goes_wrong(root: Path, other: Path, out: Path) -> Iterator[str]:
+    """Yield what all who read a cache do but give what they should, or refuse in one line that names it."""
+    ways = {
+        "open": lambda: (open_cache(root).labels(), open_cache(root).positions("train"), open_cache(root).index),
+        "verify": lambda: verify_cache(root, deep=True),
+        "diff": lambda: diff(root, other),
+        "merge": lambda: merge([root, other], out / "both.zarr"),
+        "pull": lambda: pull(root, out / "mine.zarr"),
+        "pull a part": lambda: pull_selection(root, out / "part.zarr", Selection(splits=("train",))),
+        "push": lambda: push(root, out / "theirs.zarr"),
+        "compact": lambda: compact(root),
+    }
+    for name, way in ways.items():
+        try:
+            way()
+        except CacheError as error:
+            if root.name not in str(error) or ("\n" in str(error) and name != "merge"):  # which lists conflicts
+                yield f"{name} raises what is no line with a name: {error}"
+        except Exception as error:
+            yield f"{name} raises {error!r}"
+
+
+@pytest.mark.parametrize("codec", ["lz4hc", "zstd", "none", "plain"])
+def test_random_faults_whose_hashes_are_true_are_refused_or_harmless(tmp_path: Path, codec: str) -> None:
+    rng = random.Random(codec)
+    made = make_cache(tmp_path / "made.zarr", range(10), codec=codec)
+    other = make_cache(tmp_path / "other.zarr", range(10, 13), codec=codec).path
+    true_clips, hashes = made.read(range(10)), made.index["video_hash"].to_pylist()
+    names = [*made.manifest.objects, *[INDEX] * 4, *[GROUP_METADATA] * 2]
+    missed = []
+    for number in range(20):
+        root = Path(shutil.copytree(made.path, tmp_path / f"{number}.zarr"))
+        name, fault, data = rng.choice(names), "", None
+        while data is None:
+            fault, data = damaged((root / name).read_bytes(), rng)
+        (root / name).write_bytes(data or b"x")
+        objects = {**made.manifest.objects, name: CacheObject.of(data or b"x")}
+        replace(made.manifest, objects=objects).write(root)
+        found = []
+        with suppress(CacheError):
+            cache = open_cache(root)
+            for position, true_clip in enumerate(true_clips):
+                with suppress(CacheError):
+                    is_same = np.array_equal(cache.read([position])[0], true_clip)
+                    if not is_same and cache.index["video_hash"].to_pylist() == hashes:
+                        found.append(f"clip {position} is wrong")
+        found += what_goes_wrong(root, other, tmp_path / f"{number} out")
+        missed += [f"{name}, {fault}: {line}" for line in found]
     assert missed == []
 
 
