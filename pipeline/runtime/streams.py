@@ -18,7 +18,8 @@ def usable_streams() -> Iterator[None]:
     r"""Let a command print while the block runs, whatever its standard streams are.
 
     A letter that stdout's encoding lacks becomes an escape (`\u2588`), which is valid in JSON, too. Raises
-    SignprepError if stdout is closed, before the block runs, or if it cannot be written.
+    SignprepError if stdout is closed, before the block runs, or if it cannot be written. What stderr does not take is
+    lost without a word, then and until the process ends.
     """
     _hold_closed_descriptors()
     stdout = sys.stdout
@@ -30,6 +31,8 @@ def usable_streams() -> Iterator[None]:
     failed: list[OSError] = []
     for name in ("write", "flush"):
         setattr(stdout, name, _noting_errors(getattr(stdout, name), failed))
+        if name not in vars(sys.stderr):  # Work goes on where nobody can read of it.
+            setattr(sys.stderr, name, _without_errors(getattr(sys.stderr, name)))
     try:
         try:
             yield
@@ -58,6 +61,18 @@ def _noting_errors(method: Callable[..., Any], failed: list[OSError]) -> Callabl
             raise
 
     return noting
+
+
+def _without_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a stream's method that does nothing where it fails."""
+
+    def forgiving(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except OSError:
+            return 0
+
+    return forgiving
 
 
 def _hold_closed_descriptors() -> None:

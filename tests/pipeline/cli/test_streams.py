@@ -51,8 +51,9 @@ def test_a_stdout_that_takes_nothing_is_one_line(odd_root: Path, command: str, w
     assert [line for line in progress if not line.startswith("Reading labels: ")] == []
 
 
-def test_without_stdin_and_stderr_commands_work(odd_root: Path) -> None:
-    code, out, told = shell(f"scan --data-root {odd_root} --json --probe none <&- 2>&-")
+@pytest.mark.parametrize("where", ["<&- 2>&-", "2> /dev/full"])
+def test_without_stdin_and_stderr_commands_work(odd_root: Path, where: str) -> None:
+    code, out, told = shell(f"scan --data-root {odd_root} --json --probe none {where}")
     assert (code, told) == (0, "") and json.loads(out)["counts"]["videos"] == 1
 
 
