@@ -129,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         echo(f"signprep: error: {_one_line(error)}", err=True)
         sys.exit(1)
     except OSError as error:
+        if _is_in_removed_folder(error):
+            echo("signprep: error: the working folder has been removed; change to one that is there", err=True)
+            sys.exit(1)
         if error.errno not in _REFUSED:
             raise
         echo(f"signprep: error: {': '.join(str(part) for part in (error.filename, error.strerror) if part)}", err=True)
@@ -138,6 +141,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         echo("signprep: stopped" if by_key else "signprep: nothing was done", err=True)
         sys.exit(STOPPED_BY_KEY if by_key else 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _is_in_removed_folder(error: OSError) -> bool:
+    if not isinstance(error, FileNotFoundError):
+        return False
+    from signprep.pipeline.runtime.machine import folder_is_gone  # which is not needed otherwise
+
+    return folder_is_gone()
 
 
 def _one_line(error: SignprepError) -> str:

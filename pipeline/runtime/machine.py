@@ -71,6 +71,8 @@ Result = TypeVar("Result")
 
 def start_workers(num_workers: int) -> None:
     """Start joblib's processes, -1 for all cores, with Ctrl-C blocked in them: this process gets it and ends them."""
+    if folder_is_gone():  # then no path can mean it, and Python starts no process in it
+        os.chdir(os.sep)
     if (
         num_workers == 1
         or not hasattr(signal, "pthread_sigmask")
@@ -88,6 +90,15 @@ def start_workers(num_workers: int) -> None:
         Parallel(n_jobs=num_workers)(delayed(os.getpid)() for _ in range(effective_n_jobs(num_workers)))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def folder_is_gone() -> bool:
+    """Return True if somebody has removed the working folder of this process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def run_in(folder: Path, work: Callable[..., Result], *arguments: object) -> Result:

@@ -229,6 +229,23 @@ def test_a_build_that_may_write_no_further_says_where_and_goes_on_later(
     assert verify_cache(out) == []
 
 
+def test_a_build_of_two_workers_does_not_need_the_folder_that_it_was_started_in(
+    cache: Cache, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    options = {"capture_output": True, "text": True, "timeout": HANG_SECONDS}
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    done = subprocess.run(command_of(data_root, tmp_path / "c.zarr", cache.clip_spec), env=environment, **options)
+    assert done.returncode == 0, done.stderr
+    assert open_cache(tmp_path / "c.zarr").fingerprint == cache.fingerprint
+    line = error_line(
+        subprocess.run(command_of(data_root, Path("d.zarr"), cache.clip_spec), env=environment, **options)
+    )
+    assert line == "signprep: error: the working folder has been removed; change to one that is there"
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own, of half a megabyte."""
