@@ -227,6 +227,7 @@ def train(
 def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
     """Return the cache to train on; of data roots it is built, or brought up to date, first."""
     from signprep.cache_builder.building.run import build_from_annotations
+    from signprep.cache_builder.building.workers import RunOptions as BuildRun
     from signprep.pipeline.datasets.read import read_roots
 
     if data.cache is not None:
@@ -243,7 +244,9 @@ def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Locati
         with told_if_stopped(out):
             annotations = read_roots(data.roots, data.source)
             out.parent.mkdir(parents=True, exist_ok=True)
-            echo(build_from_annotations(annotations, out, BuildOptions(clip_spec=clips), splits=splits), err=True)
+            workers = BuildRun(command="train")
+            options = BuildOptions(clip_spec=clips)
+            echo(build_from_annotations(annotations, out, options, splits=splits, run=workers), err=True)
     return out
 
 

@@ -5,7 +5,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,21 @@ from signprep.training.callbacks.checkpoints import (
     LossGuard,
     SaveLast,
     StopRequested,
+    held,
     prepare_folder,
     remove_earlier_run,
     require_own,
 )
 from signprep.training.callbacks.progress import EpochProgress, Throughput
-from signprep.training.callbacks.record import METRICS, RUN, EpochTable, ValidationImages, versions, write_run
+from signprep.training.callbacks.record import (
+    METRICS,
+    RUN,
+    EpochTable,
+    ValidationImages,
+    did_not_end,
+    versions,
+    write_run,
+)
 from signprep.training.config import Devices, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
@@ -120,6 +129,8 @@ def train(
         cache_fingerprint=cache.fingerprint,
     )
     augment = load_function(config.augment, "augmentation") if config.augment else None
+    if not overwrite and did_not_end(run_folder):
+        resume, overwrite = _unfinished_run(run_folder, resume, metadata, config)
     if resume is not None:
         require_own(resume, run_folder)
         contents = check_resumable(resume, metadata, config)
@@ -146,6 +157,25 @@ def train(
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
     run = _Run(folder=run_folder, classifier=classifier, data=data, cache=cache, devices=devices, log=log)
     return run.fit(resume, overwrite=overwrite)
+
+
+def _unfinished_run(
+    run_folder: Path, resume: Path | None, metadata: ModelMetadata, config: TrainConfig
+) -> tuple[Path | None, bool]:
+    """Return from where the run of a folder goes on that has failed or was killed, and whether it begins anew.
+
+    The same command goes on, with `resume` or without it; where no checkpoint was saved, it begins anew. Another
+    command finds an earlier run, as ever.
+    """
+    last = run_folder / CHECKPOINTS_FOLDER / LAST
+    if not last.is_file():
+        is_other = resume is not None and resume.resolve() != last.resolve()
+        return (resume, False) if is_other else (None, True)
+    if resume is None:
+        with suppress(CheckpointError):
+            check_resumable(last, metadata, config)
+            return last, False
+    return resume, False
 
 
 def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:
@@ -220,6 +250,10 @@ class _Run:
 
     def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         """Train to the end, or to where it is stopped."""
+        with held(self.folder) if self._trainer.is_global_zero else nullcontext():
+            return self._fit(resume, overwrite=overwrite)
+
+    def _fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         started = time.monotonic()
         status = "failed"
         try:
@@ -246,8 +280,8 @@ class _Run:
             ) from error
         except OSError as error:  # checkpoints, logs and the record are written as it runs
             raise TrainingError(
-                f"{error.filename or self.folder}: cannot be written or read ({error.strerror or error}); --resume "
-                "goes on from the last epoch that was saved"
+                f"{error.filename or self.folder}: cannot be written or read ({error.strerror or error}); the same "
+                "command goes on from the last epoch that was saved"
             ) from error
         finally:
             self.data.close()

@@ -1,9 +1,10 @@
 """Files that commands leave: whole or not there at all; a path that cannot be written is found before the work."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def require_writable(path: Path) -> None:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to. After the block it is renamed to `path`; after an error it is removed.
 
+    What processes that were killed have left of the same file is removed first.
+
     Raises SignprepError if the file cannot be written.
     """
     if _is_device(path):
@@ -38,12 +41,42 @@ def atomic_write(path: Path) -> Iterator[Path]:
     target = path.resolve()  # what a link points to is replaced, not the link
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
+        remove_torn(target.parent, target.name)
         yield beside
         beside.replace(target)
-    except OSError as error:
-        raise SignprepError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # what went wrong before is what has to be known
+            beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise SignprepError(f"{path}: cannot be written ({error.strerror})") from error
+        raise
+
+
+def remove_torn(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes of this machine have left of `atomic_write` in a folder, of one file or of all.
+
+    Raises OSError.
+    """
+    for path in folder.iterdir():
+        torn = _TORN.fullmatch(path.name)
+        if torn and name in (None, torn[1]) and not _is_alive(int(torn[2])):
+            path.unlink(missing_ok=True)
+
+
+_TORN = re.compile(r"\.(.+)\.([0-9]+)\.part")
+
+
+def _is_alive(process: int) -> bool:
+    """Return False if no such process runs on this machine, as far as it can be known."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return process != os.getpid()  # its own file is still to come
 
 
 def write_json(path: Path, document: Any) -> None:

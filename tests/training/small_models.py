@@ -24,6 +24,24 @@ MILLIONS = {
 ONE_OF_EACH_FAMILY = ["efficient_x3d_xs", "x3d_xs", "slow_r50", "mvit_base_16x4"]
 
 
+class Linear(nn.Module):
+    """A class by the mean colour of a clip."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.answer = nn.Linear(3, num_classes)
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Return logits [B, K] of clips [B, 3, T, H, W]."""
+        logits: torch.Tensor = self.answer(clips.mean((2, 3, 4)))
+        return logits
+
+
+def linear(*, num_classes: int, **_: object) -> nn.Module:
+    """Return the smallest of models, for `--model-name tests.training.small_models:linear`."""
+    return Linear(num_classes)
+
+
 def clips_for(spec: ModelSpec, batch: int = 2) -> torch.Tensor:
     shape = (batch, 3, spec.num_frames, spec.crop_size, spec.crop_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))

@@ -25,11 +25,11 @@ from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
-from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.atomic_files import atomic_write, remove_torn
 from signprep.pipeline.runtime.text import byte_size, first_of
 from signprep.training.loader import Batch
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, EPOCHS = "best.ckpt", "last.ckpt", "epoch*-accuracy*.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
 STEPS_BETWEEN_CHECKS = 16
 """Steps between two looks at the loss on a GPU, or at the other ranks: each look waits for all queued work."""
@@ -48,7 +48,7 @@ def require_own(resume: Path, run_folder: Path) -> None:
 def remove_earlier_run(run_folder: Path) -> None:
     """Remove the checkpoints and logs that this run will not write over, so that nothing is taken for its own."""
     checkpoints = run_folder / CHECKPOINTS_FOLDER
-    written = [path for name in (BEST, LAST, "epoch*-accuracy*.ckpt") for path in checkpoints.glob(name)]
+    written = [path for name in (BEST, LAST, EPOCHS) for path in checkpoints.glob(name)]
     for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*")]:
         path.unlink()
 
@@ -66,6 +66,42 @@ def prepare_folder(run_folder: Path, *, replace: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"{folder}: cannot be written ({error.strerror}); choose another --output-dir") from error
+
+
+@contextmanager
+def held(run_folder: Path) -> Iterator[None]:
+    """Hold the right to train in a folder; what a killed process was writing there is removed.
+
+    The right ends with the process, however that ends. Raises TrainingError if another process holds it.
+    """
+    lock = _lock_of(run_folder / CHECKPOINTS_FOLDER)
+    try:
+        for folder in (run_folder, run_folder / CHECKPOINTS_FOLDER):
+            remove_torn(folder)
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock_of(folder: Path) -> int | None:
+    """Return a descriptor that holds a folder until it is closed; None on systems that cannot lock a folder."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise TrainingError(
+            f"{folder}: another process trains there; wait for it, or choose another --experiment-name"
+        ) from error
+    except OSError:  # a network drive without locks
+        pass
+    return descriptor
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -86,6 +122,16 @@ class BestCheckpoint(ModelCheckpoint):
 
 class BestEpochs(BestCheckpoint):
     """Keeps the best epochs beside best.ckpt. Class names of callbacks are keys in checkpoints, and stay."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove epochs that a process has saved just before it was killed: they are trained again."""
+        super().on_train_start(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
+        for path in Path(str(self.dirpath)).glob(EPOCHS):
+            number = path.name.removeprefix("epoch").partition("-")[0]
+            if number.isdecimal() and int(number) >= trainer.current_epoch and str(path) not in self.best_k_models:
+                path.unlink()
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -111,7 +157,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
         except (SignprepError, OSError) as error:
             last = target.with_name(LAST)
-            what_then = f"--resume goes on from {last}" if last.is_file() else "start again with --overwrite"
+            what_then = f"the same command goes on{f' from {last}' if last.is_file() else ''}"
             raise TrainingError(
                 f"{error}; a checkpoint takes {byte_size(len(data.getbuffer()))}. Make room, and {what_then}"
             ) from error

@@ -4,6 +4,7 @@ run.json holds the run's options, model, cache and versions from its start, and 
 """
 
 import csv
+import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.runtime.atomic_files import write_json
+from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
 from signprep.training.model.classifier import SignClassifier
 
@@ -45,33 +46,44 @@ def versions() -> dict[str, str | None]:
 
 
 class EpochTable(Callback):
-    """Writes a row of metrics.csv after each epoch; a resumed run keeps the rows of the epochs before."""
+    """Writes metrics.csv after each epoch, a row for each; a resumed run keeps the rows of the epochs before."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._rows: list[Mapping[str, Any]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the table, or cut it off where the run goes on."""
         if not trainer.is_global_zero:
             return
-        rows: list[dict[str, str]] = []
+        self._rows = []
         if trainer.current_epoch and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
                 found = (row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal())  # whole rows
-                rows = [row for row in found if int(row["epoch"]) <= trainer.current_epoch]
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-            table.writeheader()
-            table.writerows(rows)
+                self._rows = [row for row in found if int(row["epoch"]) <= trainer.current_epoch]
+        self._write()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch's row."""
         figures: dict[str, Any] = {name: f"{float(value):.6g}" for name, value in trainer.callback_metrics.items()}
         if not trainer.is_global_zero:
             return
-        figures |= {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS, extrasaction="ignore").writerow(figures)
+        self._rows.append(figures | {"epoch": trainer.current_epoch + 1, "step": trainer.global_step})
+        self._write()
+
+    def _write(self) -> None:
+        with atomic_write(self._path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            table.writeheader()
+            table.writerows(self._rows)
+
+
+def did_not_end(run_folder: Path) -> bool:
+    """Return True if the run of a folder has failed, or its process was killed, or still runs."""
+    try:
+        return json.loads((run_folder / RUN).read_bytes())["status"] in ("running", "failed")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:

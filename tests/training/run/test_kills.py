@@ -1,0 +1,96 @@
+"""A training run that is killed at its file events, or meets a full disk: the same command ends it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from signprep.cache_builder.reader import Cache
+from signprep.pipeline.errors import TrainingError
+from signprep.training.callbacks.checkpoints import held
+from signprep.training.config import TrainConfig
+from signprep.training.model_spec import model_spec
+from tests.cache_builder.made_caches import make_cache
+from tests.interrupted import DEEDS, Interrupter, Seen
+from tests.training.small_runs import QUICK, run
+
+LINEAR = model_spec("tests.training.small_models:linear", num_frames=2, crop_size=32)
+COMMAND = (
+    "--model-name", "tests.training.small_models:linear", "--num-frames", "2", "--size", "32", "--epochs", "2",
+    "--batch-size", "6", "--save-top-k", "2", "--gpus", "0", "--workers", "1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def interrupter() -> Iterator[Interrupter]:
+    with Interrupter("signprep.training.run", "signprep.training.cli", "pytorchvideo.models") as process:
+        yield process
+
+
+def kept(seen: Seen) -> set[str]:
+    """Return what lies in the run's folder, but for TensorBoard's files: each process writes one of its own."""
+    return {path for path in seen.paths if "tfevents" not in path}
+
+
+def check(interrupter: Interrupter, deed: str, most: int | None, folder: Path) -> None:
+    prepared, work = folder / "prepared", folder / "here" / "work"
+    work.parent.mkdir()
+    make_cache(prepared / "c.zarr", range(16))
+    command = ["train", work / "c.zarr", *COMMAND, "--output-dir", work / "out"]
+    reader = ["inspect", work / "c.zarr"]
+    whole, all_seen = interrupter.interrupt(command, prepared=prepared, work=work, reader=reader, deed=deed, most=most)
+    assert whole.first.code == 0, whole.first.err
+    for seen in all_seen:
+        told = f"{seen.event}: {seen.first} {seen.again}"
+        assert seen.first.code == 0 or seen.again.code == 0, told  # one that had ended refuses to be replaced
+        assert "Traceback" not in seen.first.err + seen.again.err, told
+        assert seen.first.code in (0, 1, 130) or seen.first.code < 0, told
+        assert kept(seen) == kept(whole), told
+    assert len([path for path in kept(whole) if path.endswith(".ckpt")]) == 4
+
+
+def test_a_run_killed_at_some_of_its_file_events_goes_on_with_the_same_command(
+    interrupter: Interrupter, tmp_path: Path
+) -> None:
+    check(interrupter, "killed", 3, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_run_disturbed_at_any_of_its_file_events_goes_on_with_the_same_command(
+    interrupter: Interrupter, deed: str, tmp_path: Path
+) -> None:
+    check(interrupter, deed, None, tmp_path)
+
+
+def as_if_killed(folder: Path) -> None:
+    """Give a run's folder the record of a run whose process was killed."""
+    document = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**document, "status": "running"}))
+
+
+def test_other_options_find_an_earlier_run_even_if_it_was_killed(cache: Cache, tmp_path: Path) -> None:
+    run(cache, tmp_path, QUICK, LINEAR)
+    as_if_killed(tmp_path)
+    with pytest.raises(TrainingError, match=r"best\.ckpt: is there from an earlier run; --resume .*--overwrite"):
+        run(cache, tmp_path, TrainConfig(epochs=1, batch_size=4, seed=1), LINEAR)
+
+
+def test_what_killed_processes_were_writing_is_gone_after_the_next_run(cache: Cache, tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    torn = [checkpoints / ".last.ckpt.99999999.part", checkpoints / ".best.ckpt.99999999.part"]
+    torn += [tmp_path / ".run.json.99999999.part", tmp_path / ".metrics.csv.99999999.part"]
+    for path in torn:
+        path.write_bytes(b"PK")
+    run(cache, tmp_path, QUICK, LINEAR)
+    assert [path for path in tmp_path.rglob(".*")] == []
+
+
+def test_two_processes_do_not_train_in_one_folder(cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with held(tmp_path), pytest.raises(TrainingError, match=re.escape("checkpoints: another process trains there")):
+        run(cache, tmp_path, QUICK, LINEAR)
+    assert run(cache, tmp_path, QUICK, LINEAR).epochs == 1
