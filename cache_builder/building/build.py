@@ -6,7 +6,6 @@ The trade-off: a video whose segments fall into two shards is opened twice, once
 """
 
 import json
-import shutil
 import threading
 import uuid
 from collections import Counter
@@ -101,7 +100,7 @@ def build(
     out = location_of(out)
     digest = plan.digest()
     if isinstance(out, Path):
-        with changed_cache(out) as change:
+        with changed_cache(out, run.command) as change:
             is_new = change.begin(plan.info, digest, overwrite=overwrite)
             return _build(plan, FolderTarget(change, digest, None if is_new else open_folder(out)), run)
     with opened_url(out, digest, overwrite=overwrite) as target:
@@ -314,7 +313,7 @@ class FolderTarget:
 
     def abandon(self) -> None:
         """Delete the folder."""
-        shutil.rmtree(self._change.root)
+        self._change.delete_cache()
 
 
 @contextmanager

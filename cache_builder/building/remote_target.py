@@ -98,7 +98,8 @@ class RemoteTarget:
 
     def abandon(self) -> None:
         """Delete the parts of this plan's builds."""
-        names = [f"{BUILDING}/{name}" for name in self._remote.sizes(BUILDING) if name.startswith(self._plan_digest)]
+        ours = (self._plan_digest, f".{self._plan_digest}")  # the second ones are torn
+        names = [f"{BUILDING}/{name}" for name in self._remote.sizes(BUILDING) if name.startswith(ours)]
         with ThreadPoolExecutor(PARALLEL) as pool:
             list(pool.map(lambda name: self._remote.delete([name]), names))
 

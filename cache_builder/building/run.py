@@ -7,6 +7,7 @@ this process, and scaled up. That is a few seconds for an answer within some 20 
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def build_from_annotations(
 
 def check_space(plan: BuildPlan, out: Path) -> None:
     """Raise CacheError if the disk cannot even hold the smallest cache that was ever seen for so many clips."""
-    stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
+    stored = 0
+    with suppress(OSError):  # what cannot be read is told where it is to be written
+        stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
     needed = round(plan.num_clips * plan.info.clip_spec.raw_rgb_bytes * SMALLEST_RATIO) - stored
     if (free := free_bytes(out)) < needed:
         raise CacheError(

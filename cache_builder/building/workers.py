@@ -53,6 +53,8 @@ class RunOptions:
 
     workers: int = -1
     """Processes of this machine; -1 for all cores."""
+    command: str = "build-cache"
+    """The command that goes on with the build where it is stopped."""
     cluster: Cluster | None = None
     strict: bool = False
     progress: BuildProgress | None = None

@@ -48,6 +48,11 @@ def verify(
         raise click.UsageError("--repair goes with --data-root, or with --train-data-root and --val-data-root")
     if isinstance(cache, str) and (deep or repair):
         raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
+    if repair:
+        from signprep.cache_builder.edit.verify import REPAIR
+        from signprep.cache_builder.folder.transaction import end_stopped_change
+
+        end_stopped_change(Path(cache), REPAIR)
     faults, num_objects = _faults(cache, deep=deep)
     for fault in faults:
         echo(fault.message)
@@ -80,7 +85,8 @@ def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
     from signprep.cache_builder.edit.verify import repair_cache
     from signprep.pipeline.datasets.read import videos_of
 
-    report = repair_cache(cache, faults, videos_of(roots))
+    with told_if_stopped(cache):
+        report = repair_cache(cache, faults, videos_of(roots))
     files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
     echo(f"{cache}: {files} repaired, {clips} made again")
     for reason in report.unrepaired:
@@ -101,7 +107,9 @@ def compact(cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_A
     """
     from signprep.cache_builder.edit.compact import compact as compact_cache
 
-    echo(_compacted(cache, compact_cache(cache)))
+    with told_if_stopped(cache):
+        report = compact_cache(cache)
+    echo(_compacted(cache, report))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,17 +146,20 @@ def forget(
     chosen = {column: values for column, values in asdict(clips).items() if values}
     if not chosen:
         raise click.UsageError("say whose clips: --signer, --take, --video or --segment-id")
-    positions = matching_positions(cache, chosen)
     who = ", ".join(f"{column.replace('_', ' ')} {value}" for column, values in chosen.items() for value in values)
     if dry_run:
-        echo(f"{cache}: {counted(len(positions), 'clip')} ({who}) would be deleted")
+        echo(f"{cache}: {counted(len(matching_positions(cache, chosen)), 'clip')} ({who}) would be deleted")
         return
-    if not yes:
-        question = f"Delete {counted(len(positions), 'clip')} ({who}) from {cache} for good?"
+
+    def confirm(num_clips: int) -> None:
+        question = f"Delete {counted(num_clips, 'clip')} ({who}) from {cache} for good?"
         if not sys.stdin.isatty():
             raise CacheError(f"{question} Nobody is there to ask; add --yes")
         click.confirm(printable(question), abort=True)
-    echo(_compacted(cache, compact_cache(cache, forgotten=chosen)))
+
+    with told_if_stopped(cache):
+        report = compact_cache(cache, forgotten=chosen, confirm=None if yes else confirm)
+    echo(_compacted(cache, report))
 
 
 def _compacted(cache: Path, report: "CompactResult") -> str:

@@ -5,8 +5,10 @@ places of those that go, so that only the shards with holes, and the last ones, 
 stays and nothing else. Chunks are copied as they are, after their checksum, never decoded.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from signprep.cache_builder.folder.local_records import read_stamps, write_stamp
 from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, delete_torn_writes, write_state
 from signprep.cache_builder.format.index import REMOVED, index_of_positions, rows_with, used_vocabulary
 from signprep.cache_builder.format.layout import (
+    BUILD_FOLDER,
     CacheInfo,
     CacheObject,
     read_info,
@@ -25,7 +28,7 @@ from signprep.cache_builder.format.layout import (
     write_atomically,
 )
 from signprep.cache_builder.format.shard import shard_bytes, stored_chunks
-from signprep.cache_builder.reader import open_folder
+from signprep.cache_builder.reader import Cache, open_folder
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 
@@ -53,25 +56,44 @@ def matching_positions(root: StrPath, selection: Mapping[str, Sequence[str]]) ->
     return np.flatnonzero(chosen)
 
 
-def compact(root: StrPath, *, forgotten: Mapping[str, Sequence[str]] | None = None) -> CompactResult:
+def compact(
+    root: StrPath,
+    *,
+    forgotten: Mapping[str, Sequence[str]] | None = None,
+    confirm: Callable[[int], None] | None = None,
+) -> CompactResult:
     """Drop removed clips from a finished cache, and those to forget, as in `matching_positions`, with their rows.
+
+    Args:
+        root: the cache's folder.
+        forgotten: values by column, as in `matching_positions`.
+        confirm: called, before anything changes, with how many clips are to be forgotten; it raises to cancel.
 
     Raises CacheError if it is no finished cache, another process writes it, or nothing would be left.
     """
     root = as_path(root)
-    read_info(root)
-    with changed_cache(root) as change:
+    if not (root / BUILD_FOLDER).is_dir():
+        read_info(root)
+    command, asked = "compact" if forgotten is None else "forget", json.dumps(forgotten, ensure_ascii=False)
+    digest = hashlib.blake2b(f"{command} {asked}".encode(), digest_size=16).hexdigest()
+    with changed_cache(root, command, digest) as change:
+        cache = open_folder(root)
+        if (report := change.ended_report()) is not None:  # killed when all was done
+            return CompactResult(**report)
+        index = cache.index
+        stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
+        if forgotten is not None:
+            positions = matching_positions(root, forgotten)
+            if confirm is not None:
+                confirm(len(positions))
+            stays[positions] = False
         change.discard()
         delete_torn_writes(root)  # they may hold clips that are to be forgotten
-        return _compact(change, forgotten)
+        return _compact(change, cache, stays)
 
 
-def _compact(change: CacheChange, forgotten: Mapping[str, Sequence[str]] | None) -> CompactResult:
-    root, cache = change.root, open_folder(change.root)
-    info, manifest, index = cache.info, cache.manifest, cache.index
-    stays = index["status"].cast(pa.string()).to_numpy(zero_copy_only=False) != REMOVED
-    if forgotten is not None:
-        stays[matching_positions(root, forgotten)] = False
+def _compact(change: CacheChange, cache: Cache, stays: NDArray[np.bool_]) -> CompactResult:
+    root, info, manifest, index = change.root, cache.info, cache.manifest, cache.index
     num_left = int(stays.sum())
     if not num_left:
         raise CacheError(f"{root}: no clip would be left; delete the folder instead")
@@ -88,6 +110,11 @@ def _compact(change: CacheChange, forgotten: Mapping[str, Sequence[str]] | None)
         if data is not None:
             write_atomically(change.new_objects / path, data)
             objects[path] = CacheObject.of(data)
+    result = CompactResult(
+        num_dropped=len(stays) - num_left,
+        num_shards_written=len(touched),
+        freed_bytes=_num_bytes(manifest.objects) - _num_bytes(objects),
+    )
     if touched or num_left < index.num_rows:
         vocabulary = used_vocabulary(index, old_positions, info.vocabulary)
         index = index_of_positions(index, old_positions, vocabulary)
@@ -96,12 +123,8 @@ def _compact(change: CacheChange, forgotten: Mapping[str, Sequence[str]] | None)
         stamps = {name: entry for name, entry in read_stamps(root).items() if name in videos}
         write_stamps(change.new_objects, stamps)
         folder, digest = change.new_objects, manifest.plan_digest
-        change.commit(write_state(folder, info, index=index, objects=objects, plan_digest=digest))
-    return CompactResult(
-        num_dropped=len(stays) - num_left,
-        num_shards_written=len(touched),
-        freed_bytes=_num_bytes(manifest.objects) - _num_bytes(objects),
-    )
+        change.commit(write_state(folder, info, index=index, objects=objects, plan_digest=digest), asdict(result))
+    return result
 
 
 def _num_bytes(objects: Mapping[str, CacheObject]) -> int:

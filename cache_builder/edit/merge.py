@@ -26,7 +26,14 @@ from signprep.cache_builder.edit.diff import chosen_rows, clips_of_rows, codes, 
 from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
 from signprep.cache_builder.folder.transaction import changed_cache, check_free_bytes, delete_torn_writes, write_state
 from signprep.cache_builder.format.index import OK, SCHEMA, has_unknown_clips, index_of_positions, stacked
-from signprep.cache_builder.format.layout import CacheInfo, CacheObject, require_object, shard_path, write_atomically
+from signprep.cache_builder.format.layout import (
+    CacheInfo,
+    CacheObject,
+    read_manifest,
+    require_object,
+    shard_path,
+    write_atomically,
+)
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.options import MergeOptions
 from signprep.cache_builder.reader import Cache, open_folder
@@ -261,14 +268,17 @@ def merge(
     _require_apart(folders, out)
     caches = [open_folder(folder) for folder in folders]
     plan = _plan_merge(caches, options)
-    with changed_cache(out) as change:
-        if not change.begin(plan.info, plan.digest, overwrite=overwrite):
+    with changed_cache(out, "merge") as change:
+        if change.begin(plan.info, plan.digest, overwrite=overwrite):
+            delete_torn_writes(out)
+            _require_written(caches)
+            objects = _write_shards(caches, plan, out)
+            _note_origins(caches, out)
+            change.commit(write_state(out, plan.info, index=plan.index, objects=objects, plan_digest=plan.digest))
+        elif read_manifest(out).plan_digest == plan.digest:  # this very cache, perhaps of a process killed at its end
+            change.discard()
+        else:
             raise CacheError(f"{out}: is a cache already; choose another --out, or --overwrite to replace it")
-        delete_torn_writes(out)
-        _require_written(caches)
-        objects = _write_shards(caches, plan, out)
-        _note_origins(caches, out)
-        change.commit(write_state(out, plan.info, index=plan.index, objects=objects, plan_digest=plan.digest))
     return _report(plan, len(caches))
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.folder.local_records import SYNCED, VIDEO_STAMPS
-from signprep.cache_builder.folder.transaction import CacheChange, changed_cache, write_index
+from signprep.cache_builder.folder.transaction import ENDED, CacheChange, changed_cache, write_index
 from signprep.cache_builder.format.index import OK, SCHEMA
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
@@ -25,6 +25,7 @@ from signprep.cache_builder.format.layout import (
     INDEX,
     MANIFEST,
     METADATA,
+    UNFINISHED_SUFFIX,
     CacheInfo,
     CacheManifest,
     CacheObject,
@@ -45,6 +46,9 @@ from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.paths import StrPath, as_path
+
+REPAIR = "verify --repair"
+"""The command that goes on with a repair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +95,12 @@ def _manifest_faults(root: Path, manifest: CacheManifest) -> Iterator[Fault]:
     for path in manifest.objects:
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             yield Fault(path=path, message=f"{root / MANIFEST}: names {path}, outside the cache")
-    known = {*manifest.objects, MANIFEST, VIDEO_STAMPS, SYNCED}
+    known = {*manifest.objects, MANIFEST, VIDEO_STAMPS, SYNCED, ENDED}
     for file in sorted(root.rglob("*")):
         name = file.relative_to(root).as_posix()
-        if file.is_file() and name not in known and not name.startswith(BUILD_FOLDER + "/"):
+        # What a killed process was writing is no fault of the cache; the next command deletes it.
+        is_torn = file.name.startswith(".") and file.suffix == UNFINISHED_SUFFIX
+        if file.is_file() and name not in known and not is_torn and not name.startswith(BUILD_FOLDER + "/"):
             yield Fault(path=name, message=f"{file}: is not in the manifest")
 
 
@@ -187,10 +193,11 @@ def repair_cache(root: StrPath, faults: list[Fault], roots: DataRoots) -> Repair
                 f"{root / path}: is damaged, and nothing else tells what it held; take it from another copy of the "
                 "cache, or build the cache anew: build-cache --overwrite"
             )
-    with changed_cache(root) as change:
-        change.discard()
+    with changed_cache(root, REPAIR) as change:
         # Read once nobody else can write: a build may have ended since the faults were found.
-        return _repair(change, open_folder(root), sorted({fault.path for fault in faults}), roots)
+        cache = open_folder(root)
+        change.discard()
+        return _repair(change, cache, sorted({fault.path for fault in faults}), roots)
 
 
 def _repair(change: CacheChange, cache: Cache, paths: list[str], roots: DataRoots) -> RepairResult:

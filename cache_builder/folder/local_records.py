@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.index import parquet_bytes
-from signprep.cache_builder.format.layout import write_atomically
+from signprep.cache_builder.format.layout import UNFINISHED_SUFFIX, write_atomically
 from signprep.pipeline.datasets.files import DataRoots, FileStamp
 from signprep.pipeline.runtime.progress import progress_bar
 
@@ -116,7 +116,9 @@ def synced_fingerprints(root: Path) -> list[str]:
 
 
 def note_synced(root: Path, fingerprint: str) -> None:
-    """Note that a state of the cache is elsewhere too."""
+    """Note that a state of the cache is elsewhere too; what a killed process was writing of such a note is deleted."""
+    for torn in root.glob(f".{SYNCED}.*{UNFINISHED_SUFFIX}"):
+        torn.unlink(missing_ok=True)
     before = [name for name in synced_fingerprints(root) if name != fingerprint]
     text = json.dumps({"fingerprints": [*before, fingerprint][-_KEPT_FINGERPRINTS:]}, indent=1)
     write_atomically(root / SYNCED, text.encode())

@@ -3,14 +3,17 @@
 `changed_cache(root)` holds the right to write a cache, and brings a change that was stopped to its end first. A new
 cache is built where it is to be (`begin`): without its manifest nobody takes it for a cache. A finished cache stays
 what it was, for its readers too: new objects are staged beside it, under `.build/staged`. `commit` is the moment: it
-writes the manifest of a new cache, or a journal after which staged objects are put in place, whatever is killed.
+writes the manifest of a new cache, or a journal after which staged objects are put in place, whatever is killed. What
+a change has to report stays in `.ended.json` until its process ends, for the same command after a kill.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -19,6 +22,7 @@ from signprep.cache_builder.format.index import completed, parquet_bytes, with_c
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     BUILD_FOLDER,
+    COMMAND,
     GROUP_METADATA,
     INDEX,
     MANIFEST,
@@ -34,15 +38,16 @@ from signprep.cache_builder.format.layout import (
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import byte_size
 
-PLAN, LOCK = "plan.json", "lock"
+PLAN, LOCK, ENDED = "plan.json", "lock", ".ended.json"
 _STAGED, _JOURNAL = "staged", "commit.json"
 
 
 class CacheChange:
     """The right to change the cache in a folder, as `changed_cache` gives it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, command: str = "", digest: str = "") -> None:
         self.root = root
+        self._command, self._digest = command, digest
         self.build_folder = root / BUILD_FOLDER
         self.new_objects = self.build_folder / _STAGED
         """Folder under which new objects are written, at their paths inside the cache."""
@@ -62,6 +67,7 @@ class CacheChange:
             read_info(self.root)
             return False
         if overwrite or not plan.exists():  # without a plan, nothing is there, or it was stopped before its first task
+            self.note_command()
             self._empty_folder()
             write_metadata(self.root, info)
             # The plan comes last: a folder with a plan has all its metadata.
@@ -87,20 +93,35 @@ class CacheChange:
             write_atomically(file, digest.encode())
         delete_torn_writes(self.root)
 
+    def note_command(self) -> None:
+        """Note the command from which on readers find no whole cache, so that they can tell which one goes on."""
+        file = self.build_folder / COMMAND
+        if not file.exists() or file.read_text(errors="replace") != self._command:
+            write_atomically(file, self._command.encode())
+
     def discard(self) -> None:
-        """Delete everything in the build folder but its lock: the change, as far as it is not in place."""
+        """Delete what is in the build folder: the change, as far as it is not in place."""
+        self._delete_all_but(LOCK, COMMAND)
+
+    def _delete_all_but(self, *names: str) -> None:
         for path in self.build_folder.iterdir():
-            if path.name != LOCK:
+            if path.name not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def commit(self, manifest: CacheManifest) -> None:
-        """Make the cache the one of a manifest, delete objects that it does not name, and end the change."""
+    def commit(self, manifest: CacheManifest, report: Mapping[str, Any] | None = None) -> None:
+        """Make the cache the one of a manifest, delete objects that it does not name, and end the change.
+
+        Args:
+            manifest: of the new state.
+            report: what the same command, given again after it was killed from now on, finds as `ended_report`.
+        """
         old = finished_manifest(self.root)
         manifest.write(self.new_objects)
         if self.new_objects == self.root:
             self.discard()
             return
-        journal = {"deleted": sorted(old.objects.keys() - manifest.objects.keys()) if old else []}
+        deleted = sorted(old.objects.keys() - manifest.objects.keys()) if old else []
+        journal = {"deleted": deleted, "digest": self._digest, "report": report}
         write_atomically(self.build_folder / _JOURNAL, json.dumps(journal).encode())
         self.finish_commit()
 
@@ -111,13 +132,23 @@ class CacheChange:
             return
         # The staged manifest is put in place last: without one, all the rest is there.
         if (staged / MANIFEST).exists():
-            try:
-                _put_in_place(self.root, staged, json.loads(journal.read_text())["deleted"])
-            except OSError as error:
-                raise CacheError(
-                    f"{error.filename}: cannot be put in place ({error.strerror}); the next command goes on"
-                ) from error
-        self.discard()
+            _put_in_place(self.root, staged, json.loads(journal.read_text())["deleted"])
+        # The journal goes last, under another name: what it has to report is still to be told.
+        self._delete_all_but(LOCK, COMMAND, _JOURNAL)
+        journal.replace(self.root / ENDED)
+
+    def ended_report(self) -> dict[str, Any] | None:
+        """Return what this very change reported when it was committed; None unless it was killed after that."""
+        try:
+            ended = json.loads((self.root / ENDED).read_text())
+            return dict(ended["report"]) if self._digest and ended["digest"] == self._digest else None
+        except (OSError, ValueError, KeyError, TypeError):  # an older version's says nothing
+            return None
+
+    def delete_cache(self) -> None:
+        """Delete the folder with all that it holds; that it was one of a cache is the last that is forgotten."""
+        self._empty_folder()
+        shutil.rmtree(self.root)
 
     def _empty_folder(self) -> None:
         # The manifest goes first: without it nobody takes what is left for a cache.
@@ -129,27 +160,60 @@ class CacheChange:
 
 
 @contextmanager
-def changed_cache(root: Path) -> Iterator[CacheChange]:
+def changed_cache(root: Path, command: str, digest: str = "") -> Iterator[CacheChange]:
     """Hold the right to write a cache while the block runs; a change that was stopped is brought to its end first.
+
+    Args:
+        root: the cache's folder.
+        command: of signprep, that goes on with the change where it is stopped.
+        digest: by which `ended_report` knows this change again.
 
     Raises CacheError if the folder holds something else, cannot be written, or another process writes it.
     """
     refuse_foreign_folder(root)  # before a lock is put into it
-    with builder_lock(root):
-        change = CacheChange(root)
-        change.finish_commit()
-        # A record or an index that a killed process was writing; torn shards are deleted by those who write shards.
-        for path in root.glob(f".*{UNFINISHED_SUFFIX}"):
-            path.unlink(missing_ok=True)
-        yield change
+    try:
+        with builder_lock(root):
+            change = CacheChange(root, command, digest)
+            change.finish_commit()
+            # A record or an index that a killed process was writing; torn shards are deleted by those who write shards.
+            for path in root.glob(f".*{UNFINISHED_SUFFIX}"):
+                path.unlink(missing_ok=True)
+            if (root / MANIFEST).exists():
+                change.note_command()
+            yield change
+    except OSError as error:
+        # Where a whole folder is deleted, an error tells names without their folder.
+        where = error.filename if os.sep in str(error.filename) else root
+        raise CacheError(f"{where}: cannot be read or written ({error.strerror}); the same command goes on") from error
+    except Exception:
+        _delete_report(root)
+        raise
+    _delete_report(root)
+
+
+def _delete_report(root: Path) -> None:
+    """Delete what a change has to report, as the last deed of all: nobody has to be told any more."""
+    with suppress(OSError):
+        (root / ENDED).unlink(missing_ok=True)
+
+
+def end_stopped_change(root: Path, command: str) -> None:
+    """Bring a change of a cache that was stopped in its commit to its end, as every command does that changes one."""
+    if (root / BUILD_FOLDER).is_dir() or (root / ENDED).exists():
+        with changed_cache(root, command):
+            pass
 
 
 def refuse_foreign_folder(root: Path) -> None:
     """Raise CacheError where a path is a file, or a folder that holds something else than a cache."""
     if root.exists() and not root.is_dir():
         raise CacheError(f"{root}: is a file; a cache is a folder, which signprep makes: give another name")
-    is_cache = (root / GROUP_METADATA).exists() or (root / BUILD_FOLDER).is_dir()
-    if root.exists() and not is_cache and any(root.iterdir()):
+    try:
+        is_cache = (root / GROUP_METADATA).exists() or (root / BUILD_FOLDER).is_dir()
+        is_foreign = root.exists() and not is_cache and any(root.iterdir())
+    except OSError as error:
+        raise CacheError(f"{root}: cannot be read ({error.strerror}); choose another folder") from error
+    if is_foreign:
         raise CacheError(f"{root}: holds files that are no signprep cache; choose another folder")
 
 
@@ -181,8 +245,10 @@ def builder_lock(root: Path) -> Iterator[None]:
             yield
         finally:
             # Deleted while it is held: whoever opened the file before cannot take it for the lock of a later one.
-            if (root / MANIFEST).exists() and [path.name for path in folder.iterdir()] == [LOCK]:
-                with suppress(PermissionError):  # Windows deletes no open file; an empty build folder does no harm
+            # Windows deletes no open file, and another process may just put its lock there: both do no harm.
+            with suppress(OSError):
+                if (root / MANIFEST).exists() and {path.name for path in folder.iterdir()} <= {LOCK, COMMAND}:
+                    (folder / COMMAND).unlink(missing_ok=True)
                     shutil.rmtree(folder)
 
 
@@ -209,9 +275,10 @@ def _delete(root: Path, path: Path) -> None:
     """Delete an object and the folders that it leaves empty."""
     path.unlink(missing_ok=True)
     for folder in path.parents:
-        if folder == root or not folder.is_dir() or any(folder.iterdir()):
+        if folder == root or (folder.is_dir() and any(folder.iterdir())):
             return
-        folder.rmdir()
+        if folder.is_dir():  # else it is gone since a process before was killed here
+            folder.rmdir()
 
 
 def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:

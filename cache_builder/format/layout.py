@@ -6,7 +6,7 @@ NAME.zarr/
   clips/c/I/0/0...  shard I: positions [I * clips_per_shard, (I + 1) * clips_per_shard)
   index.parquet     a row a position
   manifest.json     every object above with size and hash, and the fingerprint; written last
-  .build/           plan and parts of a build that has not ended
+  .build/           plan and parts of a build that has not ended, and the command that makes or changes the cache
   .seen.parquet     size, time and hash of the local videos, so that a build reads changed ones; no part of the cache
   .synced.json      fingerprints that this folder was pushed or pulled with; no part of the cache
 """
@@ -15,9 +15,11 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +43,8 @@ METADATA = (GROUP_METADATA, ARRAY_METADATA, INDEX)
 """The objects of a cache that are no shards."""
 MANIFEST = "manifest.json"
 BUILD_FOLDER = ".build"
+COMMAND = "command"
+"""File of the build folder: the command that is at work, or was stopped."""
 UNFINISHED_SUFFIX = ".part"
 
 
@@ -237,6 +241,7 @@ def read_info(root: Path) -> CacheInfo:
 
     Raises:
         CacheVersionError: there is no cache at this path, or one of a format that this signprep does not know.
+        CacheIncompleteError: it is not there yet.
         CacheError: the metadata is damaged.
     """
     path = root / GROUP_METADATA
@@ -248,7 +253,11 @@ def read_info(root: Path) -> CacheInfo:
         document = json.loads(path.read_text(encoding="utf-8"))
         fields = document["attributes"]["signprep"]
         version = fields["format_version"]
+    except PermissionError as error:
+        raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, FileNotFoundError) and (root / BUILD_FOLDER).is_dir():
+            raise incomplete(root) from error
         raise CacheVersionError(
             f"{root}: is no signprep cache (its {GROUP_METADATA} is missing or has no signprep attribute)"
         ) from error
@@ -281,18 +290,37 @@ def read_manifest(root: Path) -> CacheManifest:
         if not (root / GROUP_METADATA).exists() and not (root / BUILD_FOLDER).exists():
             what = f"is no signprep cache (it has neither {MANIFEST} nor {GROUP_METADATA})"
             raise CacheVersionError(f"{root}: {what}") from error
-        raise CacheIncompleteError(
-            f"{root}: this cache is not complete; run the command that makes it (build-cache, merge, pull) again to "
-            "continue"
-        ) from error
+        raise incomplete(root) from error
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
     return parse_manifest(data, root)
 
 
+def incomplete(root: Path) -> CacheIncompleteError:
+    """Return the error of a cache that is being made or changed, or whose making or change was stopped."""
+    try:
+        command = (root / BUILD_FOLDER / COMMAND).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        command = ""
+    named = "the command that makes it (build-cache, merge, pull)"
+    if re.fullmatch("[a-z -]{1,20}", command):
+        named = f"`signprep {command}`"
+    elif (root / BUILD_FOLDER).is_dir():  # an older version's work, or just begun: it may be of any command
+        named = "the command that makes or changes it"
+    return CacheIncompleteError(
+        f"{root}: this cache is not complete; {named} is at work, or was stopped: then the same command goes on"
+    )
+
+
 def finished_manifest(root: Path) -> CacheManifest | None:
     """Return the manifest of a finished cache, None where there is none; raises as `read_manifest`."""
-    return read_manifest(root) if (root / MANIFEST).exists() else None
+    try:
+        (root / MANIFEST).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:  # which `read_manifest` tells
+        pass
+    return read_manifest(root)
 
 
 def parse_manifest(data: bytes, where: object) -> CacheManifest:
@@ -324,5 +352,6 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what has to be known
+            beside.unlink(missing_ok=True)
         raise CacheError(f"{path}: cannot be written ({error.strerror})") from error

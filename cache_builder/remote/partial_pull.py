@@ -86,8 +86,9 @@ def pull_selection(
         return _would_fetch(published, out, selection, digest)
     was_there = out.exists()
     try:
-        with changed_cache(out) as change:
+        with changed_cache(out, "pull") as change:
             refuse_other_state(out, published, overwrite=overwrite)
+            change.note_command()
             if (present := _present(out, digest)) is not None:
                 change.discard()
                 return present

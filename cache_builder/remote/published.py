@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from signprep.cache_builder.format.consistency import check_manifest
-from signprep.cache_builder.format.layout import MANIFEST, CacheManifest, CacheObject, parse_manifest, read_info
+from signprep.cache_builder.format.layout import (
+    MANIFEST,
+    CacheManifest,
+    CacheObject,
+    incomplete,
+    parse_manifest,
+    read_info,
+)
 from signprep.cache_builder.options import Location, shown
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
 from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links
@@ -128,7 +135,9 @@ def open_published(location: Location) -> PublishedCache:
         manifest = parse_manifest(data, folder)
         check_manifest(manifest, folder)
         return PublishedCache(folder=folder, manifest=manifest, by_hash=name == PUBLISHED)
+    if isinstance(location, Path):
+        raise incomplete(location)
     raise CacheVersionError(
-        f"{shown(location)}: there is no finished cache here ({' or '.join(names)} is missing); "
-        "`signprep push` puts one there"
+        f"{shown(location)}: there is no finished cache here ({' or '.join(names)} is missing); `signprep push` puts "
+        "one there, and a push or a build that was stopped goes on with the same command"
     )

@@ -7,6 +7,7 @@ cache that is here stays what it was. A pull that was cut goes on with what has 
 
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
@@ -44,7 +45,7 @@ def pull(
     check: bool = False,
     overwrite: bool = False,
     dry_run: bool = False,
-    description: str = "Pulling",
+    command: str = "pull",
 ) -> TransferResult:
     """Make a folder the same cache as the finished one at a location.
 
@@ -54,7 +55,7 @@ def pull(
         check: also hash what is here already, and fetch again what is damaged.
         overwrite: replace a cache that nobody else has.
         dry_run: only say what would travel.
-        description: text before the progress bar.
+        command: `pull`, or `push` for which it works.
 
     Raises:
         CacheError: there is no finished cache or cannot be read, or `out` holds something else.
@@ -69,11 +70,12 @@ def pull(
     if dry_run:
         refuse_foreign_folder(out)
         return TransferResult.of(dict(manifest.objects), _differing(out, manifest, check=check))
-    with changed_cache(out) as change:
+    with changed_cache(out, command) as change:
         refuse_other_state(out, published, overwrite=overwrite)
+        change.note_command()
         differing = _differing(out, manifest, check=check)
         if differing or finished_manifest(out) != manifest:
-            _fetch(published, change, differing, description)
+            _fetch(published, change, differing, f"{command.capitalize()}ing")
             # Before it is in place: killed in between, it is not taken for somebody's own work.
             note_synced(out, manifest.fingerprint)
             _stage(published, change, differing)
@@ -111,7 +113,8 @@ def _fetch_object(published: PublishedCache, path: str, folder: Path, progress: 
         published.fetch(path, beside, progress)
         return beside.replace(folder / digest)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before is what has to be known
+            beside.unlink(missing_ok=True)
         raise
 
 

@@ -7,17 +7,19 @@ trade-off: what no version names any more stays there until `--prune`.
 """
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from signprep.cache_builder.folder.local_records import note_synced, synced_fingerprints
+from signprep.cache_builder.folder.local_records import VIDEO_STAMPS, note_synced, synced_fingerprints
 from signprep.cache_builder.format.layout import (
     GROUP_METADATA,
-    MANIFEST,
     CacheManifest,
     CacheObject,
+    finished_manifest,
     parse_manifest,
     read_info,
     read_manifest,
@@ -60,11 +62,11 @@ def push(
     manifest = read_manifest(cache)
     validate_metadata(cache, manifest, cache)
     if isinstance(destination, Path):
-        if not overwrite and (destination / MANIFEST).exists():
-            _refuse_other_state(cache, manifest, read_manifest(destination), destination)
-        report = pull(cache, destination, overwrite=overwrite, dry_run=dry_run, description="Pushing")
+        if not overwrite and (there := finished_manifest(destination)) is not None:
+            _refuse_other_state(cache, manifest, there, destination)
+        report = pull(cache, destination, overwrite=overwrite, dry_run=dry_run, command="push")
         if not dry_run:
-            note_synced(cache, manifest.fingerprint)
+            _note_pushed(cache, manifest)
         return report
     remote = RemoteFolder(destination)
     if remote.is_read_only:
@@ -80,12 +82,18 @@ def push(
     confirm_visibility(remote, published, confirm)
     send_objects(cache, manifest, missing, remote)
     publish(remote, manifest)
-    note_synced(cache, manifest.fingerprint)
+    _note_pushed(cache, manifest)
     pruned = sorted(remote.sizes(OBJECTS).keys() - wanted.keys()) if prune else []
     remote.delete(f"{OBJECTS}/{name}" for name in pruned)
     if prune:  # an unfinished build counts on objects that are gone now
         remote.delete(f"{BUILDING}/{name}" for name in remote.sizes(BUILDING))
     return TransferResult.of(dict(manifest.objects), missing, num_pruned=len(pruned))
+
+
+def _note_pushed(cache: Path, manifest: CacheManifest) -> None:
+    """Note in a copy that its state is elsewhere too; one that may only be read has no work that could be lost."""
+    with suppress(CacheError, OSError):
+        note_synced(cache, manifest.fingerprint)
 
 
 def confirm_visibility(
@@ -131,6 +139,17 @@ def publish(remote: RemoteFolder, manifest: CacheManifest) -> None:
     remote.upload(data, PUBLISHED)
     if remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES) != data:
         raise CacheError(f"{remote}: somebody else has published another cache there meanwhile; look, and try again")
+    hashes = {entry.hash for entry in manifest.objects.values()}
+    remote.delete(f"{OBJECTS}/{name}" for name in _torn(present, hashes))
+    remote.delete(_torn(remote.sizes(""), {PUBLISHED, VIDEO_STAMPS}))
+
+
+_TORN = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
+
+
+def _torn(present: Iterable[str], wanted: Collection[str]) -> list[str]:
+    """Return the parts that killed uploads have left, where objects appear by renaming, of objects that are there."""
+    return [name for name in present if (part := _TORN.fullmatch(name)) and part[1] in wanted]
 
 
 def _is_there(present: dict[str, int], entry: CacheObject) -> bool:

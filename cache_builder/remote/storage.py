@@ -146,7 +146,11 @@ class RemoteFolder:
                     else:
                         fs.put_file(str(contents), beside, callback=callback)
                 if beside != target:
-                    fs.mv(beside, target)
+                    try:
+                        fs.mv(beside, target)
+                    except Exception:  # another push may have brought the same, and deleted this as a leftover
+                        if fs.exists(beside) or not fs.exists(target):
+                            raise
             except BaseException:
                 if beside != target:
                     with suppress(Exception):  # what went wrong before is what has to be known
