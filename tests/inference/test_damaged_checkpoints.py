@@ -55,7 +55,7 @@ def opened(contents: Any, folder: Path, name: str = "best.ckpt") -> Recognizer:
 
 
 def answers(recognizer: Recognizer) -> np.ndarray:
-    clips = np.random.default_rng(0).integers(0, 256, (2, *CLIPS.clip_shape), np.uint8)
+    clips = np.random.default_rng(0).integers(0, 256, (2, *recognizer.metadata.clip_spec.clip_shape), np.uint8)
     return recognizer.probabilities(list(clips))
 
 
@@ -163,8 +163,8 @@ def test_any_value_of_any_field_is_refused_or_answers(path: tuple[str, ...], tmp
             ("glosses",),
             [[], ["위"], list("abcd"), ["a", "a", "b"], ["a", "b", 3], "abc", {"a": 1, "b": 2, "c": 3}, None],
         ),
-        (("model_spec", "std"), [0, -1, math.nan, math.inf, "1", None]),
-        (("model_spec", "mean"), [math.nan, -math.inf, "0", None]),
+        (("model_spec", "std"), [0, -1, 1e-38, math.nan, math.inf, "1", None]),
+        (("model_spec", "mean"), [1e38, math.nan, -math.inf, "0", None]),
         (("model_spec", "num_frames"), [0, -1, 3, 5, 2.0, "2", True, 10**9, None]),
         (("model_spec", "crop_size"), [0, -8, 16, 8.0, 10**9, None]),
         (("model_spec", "dropout_rate"), [-0.1, 1, math.nan, "0", None]),

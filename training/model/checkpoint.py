@@ -1,6 +1,5 @@
 """Checkpoints: what they say about their model, their safe loading, and the check that a run can go on from one."""
 
-import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ CHECKPOINT_KEY = "signprep"
 CHECKPOINT_VERSION = 1
 _OF_A_RUN = ("epoch", "global_step", "loops", "optimizer_states", "lr_schedulers", "callbacks")
 """What Lightning puts into a checkpoint beside the weights, and would begin anew where it is missing."""
-LEAST_TEMPERATURE, MOST_TEMPERATURE = 1e-3, 1e3
-"""Far beyond what calibration gives. Logits divided by next to nothing would be infinite."""
+LARGEST = 1e3
+"""Bound of means, deviations and temperatures, far beyond any that is trained or fitted; of the last two also of their
+inverse: divided by next to nothing, pixels and logits would be infinite."""
 NOT_A_CARD = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, TrainingError)
 """What `from_dict` of metadata raises where values from a file are not those that were written."""
 
@@ -73,12 +73,14 @@ class ModelMetadata:
         model_spec(spec.name, num_frames=spec.num_frames, crop_size=spec.crop_size, dropout_rate=spec.dropout_rate)
         if clips.num_frames < spec.num_frames:
             raise ValueError(f"clips have {clips.num_frames} frames, and the model takes {spec.num_frames}")
-        if not (math.isfinite(spec.mean) and math.isfinite(spec.std) and spec.std > 0):
-            raise ValueError(f"mean {spec.mean} and std {spec.std}; both must be finite, std above 0")
-        if not LEAST_TEMPERATURE <= found.temperature <= MOST_TEMPERATURE:
-            raise ValueError(
-                f"temperature {found.temperature}; it must be between {LEAST_TEMPERATURE:g} and {MOST_TEMPERATURE:g}"
-            )
+        numbers = {"mean": spec.mean, "std": spec.std, "temperature": found.temperature}
+        for name, value in numbers.items():
+            least = -LARGEST if name == "mean" else 1 / LARGEST
+            if not least <= value <= LARGEST:
+                raise ValueError(f"{name} is {value}; it must be between {least:g} and {LARGEST:g}")
+        for part in ("model_spec", "clip_spec"):  # a default is not what the model was trained with
+            if missing := found.to_dict()[part].keys() - fields[part].keys():
+                raise KeyError(f"{part} has no {', '.join(sorted(missing))}")
         return found
 
 

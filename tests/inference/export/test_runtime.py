@@ -110,7 +110,7 @@ def test_an_export_card_is_read_back_as_it_was(exported: dict[str, ExportReport]
             {"model_spec": {"name": "efficient_x3d_xs", "num_frames": 10**9, "crop_size": 32}},
             "is damaged .*cannot take",
         ),
-        ({"temperature": 0.0}, r"is damaged \(temperature 0\.0"),
+        ({"temperature": 0.0}, r"is damaged \(temperature is 0\.0; it must be between 0\.001 and 1000"),
         ({"temperature": "1"}, "is damaged"),
         ({"temperature": float("nan")}, "is damaged"),
         ({"glosses": 3}, "is damaged"),
