@@ -39,7 +39,7 @@ def test_when_nothing_has_changed_no_video_is_read_and_no_file_is_written(
     root: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = files(out)
-    monkeypatch.setattr("signprep.pipeline.datasets.files.content_hash", lambda *_: pytest.fail("a video was read"))
+    monkeypatch.setattr(DataRoots, "content_hash", lambda *_: pytest.fail("a video was read"))
     report = update(root, out)
     assert (report.num_clips, report.num_reused, report.num_changed, report.num_removed) == (12, 12, 0, 0)
     after = files(out)
