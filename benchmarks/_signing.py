@@ -25,8 +25,8 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
+from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.options import SampleSpec
-from signprep.pipeline.synthetic.dataset import render_dataset
 
 FOLDER_VARIABLE = "SIGNPREP_BENCHMARKS_FOLDER"
 """Where the runner has its benchmarks keep what they share."""

@@ -31,8 +31,8 @@ from signprep.inference.videos.window_predictions import Video, predict_videos, 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
 from signprep.pipeline.datasets.annotations import Vocabulary
+from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.options import SampleSpec
-from signprep.pipeline.synthetic.dataset import render_dataset
 from signprep.pipeline.video.pyav_reader import PyAVReader, open_video
 from signprep.training.model.checkpoint import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec

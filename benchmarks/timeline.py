@@ -23,8 +23,8 @@ from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Annotations, DatasetOptions
 from signprep.pipeline.datasets.read import NO_SIGN_GLOSS, no_sign_segments, read_data_root
+from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.options import SampleSpec
-from signprep.pipeline.synthetic.dataset import render_dataset
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from signprep.training.run import train

@@ -46,7 +46,7 @@ def test_a_floor_imports_only_itself_and_floors_below(path: Path) -> None:
 
 ROOMS = {
     "pipeline": [
-        "errors", "options", "clip_spec", "runtime", "html", "video", "clips", "datasets", "scan", "synthetic", "cli",
+        "errors", "options", "clip_spec", "runtime", "html", "video", "clips", "datasets", "scan", "cli",
     ],
     "cache_builder": [
         "options", "format", "folder", "reader", "remote", "building", "edit", "report", "cli",
@@ -197,7 +197,7 @@ def test_ctrl_c_is_one_line_and_the_exit_code_of_shells(
     def pressed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("signprep.pipeline.synthetic.dataset.render_dataset", pressed)
+    monkeypatch.setattr("signprep.pipeline.datasets.synthetic.dataset.render_dataset", pressed)
     with pytest.raises(SystemExit) as exit_:
         main(["make-sample", "nowhere"])
     assert exit_.value.code == 130 and capsys.readouterr().err.strip() == "signprep: stopped"

@@ -82,7 +82,7 @@ def run_demo(out: Path) -> None:
     from signprep.cache_builder.building.run import build_from_annotations
     from signprep.cache_builder.options import BuildOptions
     from signprep.pipeline.datasets.read import read_data_root
-    from signprep.pipeline.synthetic.dataset import render_dataset
+    from signprep.pipeline.datasets.synthetic.dataset import render_dataset
     from signprep.training.model_spec import model_spec
     from signprep.training.run import train
 

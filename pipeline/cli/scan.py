@@ -24,7 +24,7 @@ def make_sample(
       signprep make-sample sample --size 640x360
       signprep make-sample sample --words 60 --views FUDLR --takes 2 --sentences 4
     """
-    from signprep.pipeline.synthetic.dataset import render_dataset
+    from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 
     written = render_dataset(spec, out, workers=workers)
     echo(f"{counted(written.num_videos, 'video')} with labels, {byte_size(written.num_bytes)}, in {out}")

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
 from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.synthetic.dataset import plan_videos, render_dataset
+from signprep.pipeline.datasets.synthetic.motion import MOTIONS, REST_PALMS, Motion, palm_positions, perform_word, poses
+from signprep.pipeline.datasets.synthetic.signers import VIEW_DEGREES, film, signer_look, signer_numbers
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SampleSpec
-from signprep.pipeline.synthetic.dataset import plan_videos, render_dataset
-from signprep.pipeline.synthetic.motion import MOTIONS, REST_PALMS, Motion, palm_positions, perform_word, poses
-from signprep.pipeline.synthetic.signers import VIEW_DEGREES, film, signer_look, signer_numbers
 
 SMALL = (128, 96)
 

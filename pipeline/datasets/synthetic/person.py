@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.pipeline.synthetic.motion import Floats
-from signprep.pipeline.synthetic.signers import Colour, Joints, Signer
+from signprep.pipeline.datasets.synthetic.motion import Floats
+from signprep.pipeline.datasets.synthetic.signers import Colour, Joints, Signer
 
 Plane = NDArray[np.uint8]
 Distances = NDArray[np.float32]

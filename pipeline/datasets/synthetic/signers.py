@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, Floats, Performance, poses
+from signprep.pipeline.datasets.synthetic.motion import FRAMES_PER_SECOND, Floats, Performance, poses
 
 Colour = tuple[float, float, float]
 """Y, U, V in limited range: Y 16-235, U and V 16-240 about 128."""

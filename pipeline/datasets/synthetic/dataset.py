@@ -17,15 +17,21 @@ import av
 import numpy as np
 from joblib import Parallel, delayed
 
+from signprep.pipeline.datasets.synthetic.motion import (
+    FRAMES_PER_SECOND,
+    MOTIONS,
+    Performance,
+    perform_sentence,
+    perform_word,
+)
+from signprep.pipeline.datasets.synthetic.person import Canvas, Plane, draw_figure, noise_field, studio
+from signprep.pipeline.datasets.synthetic.signers import VIEW_DEGREES, Signer, film, signer_look, signer_numbers
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SampleSpec
 from signprep.pipeline.runtime.machine import run_in, start_workers
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import json_text
-from signprep.pipeline.synthetic.motion import FRAMES_PER_SECOND, MOTIONS, Performance, perform_sentence, perform_word
-from signprep.pipeline.synthetic.person import Canvas, Plane, draw_figure, noise_field, studio
-from signprep.pipeline.synthetic.signers import VIEW_DEGREES, Signer, film, signer_look, signer_numbers
 
 GENERATED_URL = "signprep:make-sample"
 """`metaData.url` of generated labels; real ones have another."""
