@@ -21,8 +21,8 @@ from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.run import find_videos, video_timeline
 from signprep.inference.videos.window_predictions import predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.annotations import Annotations, DatasetOptions
-from signprep.pipeline.datasets.read import NO_SIGN_GLOSS, no_sign_segments, read_data_root
+from signprep.pipeline.datasets.annotations import DatasetOptions
+from signprep.pipeline.datasets.read import NO_SIGN_GLOSS, Annotations, no_sign_segments, read_data_root
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.options import SampleSpec
 from signprep.training.config import TrainConfig

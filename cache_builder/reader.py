@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format.codec import use_one_thread
+from signprep.cache_builder.format.codec import StoredClip, use_one_thread
 from signprep.cache_builder.format.consistency import check_index, checked_columns, read_columns
 from signprep.cache_builder.format.index import OK, SCHEMA, SPLITS
 from signprep.cache_builder.format.layout import (
@@ -34,6 +34,7 @@ from signprep.cache_builder.format.shard import ABSENT, MIXED, ShardFile, chunk_
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from signprep.pipeline.landmarks.draw import drawn
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line
 
@@ -150,9 +151,11 @@ class Cache:
         return pc.fill_null(self._columns["label"], -1).to_numpy()
 
     def read(
-        self, positions: Sequence[int] | NDArray[np.integer], out: NDArray[np.uint8] | None = None, *, threads: int = 1
-    ) -> NDArray[np.uint8]:
-        """Return the clips at these positions as stored, uint8 [B, T, 3S/2, S] or [B, T, S, S, 3].
+        self, positions: Sequence[int] | NDArray[np.integer], out: StoredClip | None = None, *, threads: int = 1
+    ) -> StoredClip:
+        """Return the clips at these positions as stored.
+
+        They are uint8 [B, T, 3S/2, S] or [B, T, S, S, 3], or landmarks, float16 [B, T, 75, 3].
 
         Args:
             positions: B of them, in any order: a list, a range or an array of whole numbers.
@@ -170,12 +173,13 @@ class Cache:
         shape = (len(positions), *self.clip_spec.clip_shape)
         if threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1")
+        dtype = self.clip_spec.dtype
         if out is None:
-            out = np.empty(shape, np.uint8)
+            out = np.empty(shape, dtype)
         elif not isinstance(out, np.ndarray):
-            raise TypeError(f"out is {type(out).__name__}; expected a NumPy array, uint8 {shape}")
-        elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
-            raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous uint8 {shape}")
+            raise TypeError(f"out is {type(out).__name__}; expected a NumPy array, {dtype} {shape}")
+        elif out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+            raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous {dtype} {shape}")
         if threads == 1 or len(positions) < 2:
             self._read_some(positions, out)
         else:
@@ -197,20 +201,22 @@ class Cache:
             self._pool = key, ThreadPoolExecutor(num_threads, thread_name_prefix="signprep-read")
         return self._pool[1]
 
-    def _read_some(self, positions: NDArray[np.integer], clips: NDArray[np.uint8]) -> None:
+    def _read_some(self, positions: NDArray[np.integer], clips: StoredClip) -> None:
         for clip, position in zip(clips, positions.tolist(), strict=True):
             try:
                 self._decode(position, clip)
             except CacheCorruptError as error:
                 raise self._named(position, error) from error
 
-    def _decode(self, position: int, clip: NDArray[np.uint8]) -> None:
+    def _decode(self, position: int, clip: StoredClip) -> None:
         """Write one clip into memory. Raises CacheCorruptError if its bytes are missing or damaged."""
         self.info.clip_codec.decode(self._chunk(position), clip)
 
     def rgb(self, position: int) -> NDArray[np.uint8]:
-        """Return one clip as RGB, uint8 [T, S, S, 3], converted by FFmpeg where the cache stores I420."""
+        """Return one clip as RGB, uint8 [T, S, S, 3]: converted by FFmpeg from I420, landmarks as a drawing."""
         clip = self.read([position])[0]
+        if self.clip_spec.content == "landmarks":
+            return drawn(clip, self.clip_spec.size)
         if self.clip_spec.pixels == "rgb24":
             return clip
         from av import VideoFrame

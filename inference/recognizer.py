@@ -23,7 +23,7 @@ from signprep.training.model.checkpoint import ModelMetadata, read_checkpoint
 from signprep.training.model.pretrained import load_own_weights
 from signprep.training.model_spec import build_model, channels_last, is_custom
 from signprep.training.runtime.memory import is_out_of_memory
-from signprep.training.transforms import ClipTransform
+from signprep.training.transforms import transform_of
 
 _AUTOCAST = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -43,8 +43,8 @@ class Recognizer:
         self.device = device
         self._precision = precision
         self.model: nn.Module = channels_last(model).to(device).eval()
-        self.transform: Callable[[Tensor], Tensor] = ClipTransform(metadata.model_spec)
-        """Turns stored clips, uint8 [B, T, ...], into the model's input."""
+        self.transform: Callable[[Tensor], Tensor] = transform_of(metadata.model_spec)
+        """Turns clips as they are stored, [B, T, ...], into the model's input."""
 
     @property
     def card(self) -> ModelMetadata:
@@ -149,9 +149,11 @@ def load_checkpoint(
 
 def check_cache_compatible(cache: Cache, trained: ClipSpec) -> None:
     """Raise CheckpointError unless a cache's clips are made as those that a checkpoint was trained on."""
-    stored = cache.clip_spec.to_dict()
+    stored, asked = cache.clip_spec.to_dict(), trained.to_dict()
     others = [
-        f"{name} {stored[name]} for {value}" for name, value in trained.to_dict().items() if stored[name] != value
+        f"{name} {stored.get(name)} for {asked.get(name)}"
+        for name in dict.fromkeys([*asked, *stored])
+        if stored.get(name) != asked.get(name)
     ]
     if others:
         raise CheckpointError(

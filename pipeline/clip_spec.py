@@ -11,6 +11,9 @@ PREPROCESSING_VERSION = 2
 
 SEGMENT_SPAN = "segment"
 
+NUM_LANDMARKS = 75
+"""Points of a frame of landmarks: see `pipeline.landmarks.points`."""
+
 MAX_CLIP_BYTES = 2**30
 """The limit of a clip as raw RGB; Blosc takes less than twice that as one chunk."""
 
@@ -49,8 +52,24 @@ class ClipSpec(Options, group="Clips"):
     """`segment`: the labelled span. A number: a window of so many seconds, centred on it."""
     margin_seconds: float = option(0.0, "Add this many seconds to both ends of each segment.", minimum=0, maximum=60)
 
+    landmarks: str | None = option(
+        None,
+        "Store the signer's landmarks instead of pixels: the keypoints that AIHub delivers (aihub), or those that "
+        "MediaPipe's models find in the frames (mediapipe).",
+        choices=("aihub", "mediapipe"),
+    )
+    """The landmarks' origin. A clip is then float16 [T, 75, 3]: x and y in sides of the picture that a clip of pixels
+    would show, and confidence; `size` and `pixels` decide nothing."""
+
+    keypoint_size: str = option(
+        "1920x1080",
+        "Take AIHub's keypoints for those of pictures of this width and height in pixels.",
+        metavar="WIDTHxHEIGHT",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.picture_size  # noqa: B018  (raises)
         if self.size % 4:
             raise ValueError(f"size is {self.size}; it must be a multiple of 4 between 16 and 2048")
         if isinstance(self.span, str) and self.span != SEGMENT_SPAN:
@@ -74,25 +93,54 @@ class ClipSpec(Options, group="Clips"):
         return x0, y0, x1, y1
 
     @property
+    def picture_size(self) -> tuple[int, int]:
+        """Width and height in pixels of the pictures that keypoints were found in."""
+        width, _, height = self.keypoint_size.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 32768 and 0 < int(height) <= 32768):
+            raise ValueError(f"keypoint_size is {self.keypoint_size!r}; it must be WIDTHxHEIGHT, as in 1920x1080")
+        return int(width), int(height)
+
+    @property
+    def content(self) -> str:
+        """`pixels` or `landmarks`."""
+        return "pixels" if self.landmarks is None else "landmarks"
+
+    @property
+    def dtype(self) -> str:
+        """The type of a stored number, by the name that numpy, torch and zarr share."""
+        return "uint8" if self.landmarks is None else "float16"
+
+    @property
     def frame_shape(self) -> tuple[int, ...]:
-        """Shape of one stored frame, uint8."""
+        """Shape of one stored frame, of `dtype`."""
+        if self.landmarks is not None:
+            return NUM_LANDMARKS, 3
         if self.pixels == "yuv420p":
             return self.size * 3 // 2, self.size
         return self.size, self.size, 3
 
     @property
     def clip_shape(self) -> tuple[int, ...]:
-        """Shape of one stored clip, uint8."""
+        """Shape of one stored clip, of `dtype`."""
         return self.num_frames, *self.frame_shape
 
     @property
+    def raw_bytes(self) -> int:
+        """Bytes of a clip without compression, as RGB if it is of pixels: what stored sizes are compared with."""
+        return self.num_frames * NUM_LANDMARKS * 3 * 2 if self.landmarks is not None else self.raw_rgb_bytes
+
+    @property
     def raw_rgb_bytes(self) -> int:
-        """Bytes of a clip as uncompressed RGB, the measure that stored sizes are compared with."""
+        """Bytes of a clip of pixels as uncompressed RGB."""
         return self.num_frames * self.size * self.size * 3
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON types."""
-        return asdict(self)
+        """Return the fields as plain JSON types; those that decide nothing are left out."""
+        fields = asdict(self)
+        if self.landmarks is None:
+            return {name: value for name, value in fields.items() if name not in ("landmarks", "keypoint_size")}
+        unused = {"size", "pixels"} | (set() if self.landmarks == "aihub" else {"keypoint_size"})
+        return {name: value for name, value in fields.items() if name not in unused}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:

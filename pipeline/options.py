@@ -223,6 +223,7 @@ class SampleSpec(Options, group="Data"):
         metavar="WIDTHxHEIGHT",
     )
     """Even numbers of pixels, 64 to 4096."""
+    keypoints: bool = option(False, "Also write each frame's true keypoints, in AIHub's form, to keypoint/.")
     seed: int = option(0, "Render the same videos for the same seed.", minimum=0, maximum=2**63 - 1)
 
     def __post_init__(self) -> None:

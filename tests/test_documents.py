@@ -96,7 +96,7 @@ def test_readme_is_walked_word_for_word(tmp_path: Path, monkeypatch: pytest.Monk
         assert result.exit_code == 0, f"signprep {shlex.join(words)}\n{result.output}\n{result.exception}"
         return result.stdout
 
-    signprep("make-sample", "DATA", "--words", "3", "--signers", "9", "--size", "160x96")
+    signprep("make-sample", "DATA", "--words", "3", "--signers", "9", "--size", "160x96", "--keypoints")
     video = next((tmp_path / "DATA" / "video").glob("*.mp4"))
     (tmp_path / "test.mp4").write_bytes(video.read_bytes())
     answers: defaultdict[str, str] = defaultdict(str)

@@ -46,7 +46,7 @@ def test_a_floor_imports_only_itself_and_floors_below(path: Path) -> None:
 
 ROOMS = {
     "pipeline": [
-        "errors", "options", "clip_spec", "runtime", "html", "video", "clips", "landmarks", "datasets", "scan", "cli",
+        "errors", "options", "clip_spec", "runtime", "html", "video", "clips", "datasets", "landmarks", "scan", "cli",
     ],
     "cache_builder": [
         "options", "format", "folder", "reader", "remote", "building", "edit", "report", "cli",

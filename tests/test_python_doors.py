@@ -34,10 +34,10 @@ from signprep.inference.videos.results import write_results
 from signprep.pipeline.clips import extract_clips
 from signprep.pipeline.datasets.annotations import DatasetOptions, read_gloss_file
 from signprep.pipeline.datasets.read import read_data_root, read_split_roots
+from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import SampleSpec, ScanOptions
 from signprep.pipeline.scan.run import scanned
-from signprep.pipeline.synthetic.dataset import render_dataset
 from signprep.pipeline.video.pyav_reader import open_video
 from signprep.training.config import read_flip_map
 from signprep.training.loader import ClipLoader

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from signprep.training.model_spec import ModelSpec
 
 Log = Callable[[str], None]
-DEFAULT_MODEL = "efficient_x3d_xs"
+DEFAULT_MODEL, DEFAULT_LANDMARK_MODEL = "efficient_x3d_xs", "landmark_transformer"
 FLIP_MAP_PROBABILITY = 0.5
 """The fraction of clips that --flip-map mirrors, unless --flip-probability says otherwise."""
 
@@ -57,8 +57,9 @@ class ModelOptions(Options, group="Model"):
 
     model_name: str | None = option(
         None,
-        f"Train this model, by default {DEFAULT_MODEL}; others are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, "
-        "mvit_base_16x4, and package.module:factory.",
+        f"Train this model, by default {DEFAULT_MODEL}, or {DEFAULT_LANDMARK_MODEL} on a cache of landmarks; others "
+        "are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, mvit_base_16x4, landmark_conv, and "
+        "package.module:factory.",
     )
     model_variant: str | None = option(None, "Train efficient_x3d_xs or efficient_x3d_s.", choices=("XS", "S"))
     num_frames: int | None = option(
@@ -74,10 +75,10 @@ class ModelOptions(Options, group="Model"):
         if self.model_variant and self.model_name:
             raise ValueError("give --model-name or --model-variant, not both")
 
-    @property
-    def name(self) -> str:
-        """The name of the model."""
-        return f"efficient_x3d_{self.model_variant.lower()}" if self.model_variant else self.model_name or DEFAULT_MODEL
+    def name(self, content: str) -> str:
+        """Return the name of the model, by default one of clips with this content, `pixels` or `landmarks`."""
+        default = DEFAULT_LANDMARK_MODEL if content == "landmarks" else DEFAULT_MODEL
+        return f"efficient_x3d_{self.model_variant.lower()}" if self.model_variant else self.model_name or default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,19 +188,21 @@ def train(
     from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
-    exported.require_possible(model.name, run.output_dir)
+    cache = None if data.cache is None else open_cache(data.cache, stream=data.stream)
+    name = model.name("pixels" if cache is None else cache.clip_spec.content)
+    exported.require_possible(name, run.output_dir)
     log = _log()
     devices = run.available_devices(log)
     config = _train_config(config, devices, log, no_augment=no_augment)
     spec = model_spec(
-        model.name,
+        name,
         num_frames=model.num_frames,
         crop_size=model.size,
         dropout_rate=model.dropout_rate,
         pretrained=config.pretrained == "k400",
     )
-    location = _cache_of(data, spec, run.output_dir)
-    cache = open_cache(location, stream=data.stream)
+    location = data.cache if data.cache is not None else _built_cache(data, spec, run.output_dir)
+    cache = open_cache(location) if cache is None else cache
     if data.clip_duration is not None and cache.clip_spec.span != data.clip_duration:
         raise TrainingError(f"{cache}: its clips are of {cache.clip_spec.span}, not of {data.clip_duration} s")
     checkpoint = run.checkpoint()
@@ -217,32 +220,32 @@ def train(
     )
     if exported.wanted:
         out = exported.mobile_model_path or run.folder / "mobile.pt"
-        words = ["--checkpoint", result.best_checkpoint, "--out", out, "--cache", location, "--model-name", model.name]
+        words = ["--checkpoint", result.best_checkpoint, "--out", out, "--cache", location, "--model-name", name]
         words += [] if data.stream.folder is None else ["--stream-dir", data.stream.folder]
         words += ["--stream-gb", data.stream.max_bytes / 1e9, *(["--int8"] if exported.quantize_model else [])]
         # The root command finds `export`, which is of the floor above.
         cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
 
 
-def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
-    """Return the cache to train on; of data roots it is built, or brought up to date, first."""
+def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
+    """Build the cache of data roots, or bring it up to date, and return it; for a model of landmarks from keypoints."""
     from signprep.cache_builder.building.run import build_from_annotations
     from signprep.cache_builder.building.workers import RunOptions as BuildRun
     from signprep.pipeline.datasets.read import read_roots
 
-    if data.cache is not None:
-        return data.cache
+    keypoints = spec.content == "landmarks"
     clips = ClipSpec(  # the default clips, with more frames or pixels where the model needs them
         num_frames=max(ClipSpec.num_frames, spec.num_frames),
         size=max(ClipSpec.size, -(-spec.crop_size // 4) * 4),
         span=SEGMENT_SPAN if data.clip_duration is None else data.clip_duration,
+        landmarks="aihub" if keypoints else None,
     )
     out = _cache_folder(data.roots, clips, output_dir)
     # The first process of a machine has built the cache before it started the others.
     if os.environ.get("LOCAL_RANK", "0") == "0":
         splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
         with told_if_stopped(out):
-            annotations = read_roots(data.roots, data.source)
+            annotations = read_roots(data.roots, replace(data.source, keypoints=keypoints))
             out.parent.mkdir(parents=True, exist_ok=True)
             workers = BuildRun(command="train")
             options = BuildOptions(clip_spec=clips)
@@ -251,12 +254,16 @@ def _cache_of(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Locati
 
 
 def _cache_folder(roots: DataRootOptions, clips: ClipSpec, output_dir: Path) -> Path:
-    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr; the hash is of the folders' paths."""
+    """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr; the hash is of the folders' paths.
+
+    SIZE is that of frames in pixels, or the word `landmarks`.
+    """
     folders = [root.resolve() for root in roots.by_split.values()]
     names = "+".join(root.name for root in folders)
     seconds = "" if clips.span == SEGMENT_SPAN else f"-{clips.span:g}s"
     paths = hashlib.blake2b("\0".join(map(str, folders)).encode(), digest_size=4).hexdigest()
-    return output_dir / "caches" / f"{names}-{clips.num_frames}x{clips.size}{seconds}-{paths}.zarr"
+    size = clips.size if clips.content == "pixels" else clips.content
+    return output_dir / "caches" / f"{names}-{clips.num_frames}x{size}{seconds}-{paths}.zarr"
 
 
 def _train_config(config: TrainConfig, devices: Devices, log: Log, *, no_augment: bool) -> TrainConfig:

@@ -225,7 +225,9 @@ class ClipLoader:
         except Empty:
             pass
         shape = (max(num_clips, self.batch_size), *self.cache.clip_spec.clip_shape)
-        return _Buffer(clips=torch.empty(shape, dtype=torch.uint8, pin_memory=self.pin_memory))
+        return _Buffer(
+            clips=torch.empty(shape, dtype=getattr(torch, self.cache.clip_spec.dtype), pin_memory=self.pin_memory)
+        )
 
     def _restart(self) -> None:
         """Forget all that was read ahead; nothing is read or fetched before the next batch is asked for."""

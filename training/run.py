@@ -54,7 +54,7 @@ from signprep.training.config import Devices, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
-from signprep.training.model.datamodule import ClipData, balanced_class_weights, require_frames, split_positions
+from signprep.training.model.datamodule import ClipData, balanced_class_weights, require_clips_for, split_positions
 from signprep.training.model.pretrained import freeze_backbone, load_own_weights, load_pretrained
 from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
@@ -115,7 +115,7 @@ def train(
     for name, value, kind in (("cache", cache, Cache), ("spec", spec, ModelSpec), ("config", config, TrainConfig)):
         require_type(name, value, kind)
     train_positions, val_positions = split_positions(cache, log)
-    require_frames(cache, spec)
+    require_clips_for(cache, spec)
     if len(train_positions) < devices.num_ranks:
         raise TrainingError(
             f"{cache}: has {len(train_positions)} training clips for {devices.num_ranks} processes; use fewer devices"
@@ -204,7 +204,7 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
         f"training clips: {num_train}, validation clips: {num_val}",
         f"classes: {len(glosses)}",
         f"class list: {shown}",
-        f"model: {spec.name}, {spec.num_frames} frames of {spec.crop_size} x {spec.crop_size}{enlarged}",
+        f"model: {spec.name}, {spec.input_size}{enlarged}",
         f"   parameters: {total:,}",
         f"   trainable parameters: {trainable:,}",
         f"batch size: {config.batch_size}{each}, epochs: {config.epochs}, on {devices}",

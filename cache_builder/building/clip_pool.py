@@ -141,7 +141,7 @@ class ClipPool:
             if row["stored_crc32c"] not in (None, chunk_checksum(chunk)):
                 continue
             with contextlib.suppress(CacheCorruptError):
-                frames = np.empty(self.info.clip_spec.clip_shape, np.uint8)
+                frames = np.empty(self.info.clip_spec.clip_shape, self.info.clip_spec.dtype)
                 self.info.clip_codec.decode(np.frombuffer(chunk, np.uint8), frames)
                 whole.append((identity, PooledClip(chunk, {name: row[name] for name in POOLED_COLUMNS})))
         return whole

@@ -35,7 +35,9 @@ from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files import DataRoots, content_hash
+from signprep.pipeline.datasets.frame_files import is_sequence
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
+from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
 from signprep.pipeline.video.frame_times import span_of_segment
 from signprep.pipeline.video.preprocess import preprocessing_version_of
 
@@ -257,8 +259,8 @@ def _pool_hash(roots: DataRoots, video: str, video_hash: str | None) -> str | No
 
     So pools of version 1 stay of use, but for the videos that it cut in another way.
     """
-    if video_hash is None:
-        return None
+    if video_hash is None or is_sequence(video):
+        return video_hash
     with roots.opened(video) as source:
         version = preprocessing_version_of(source, video) or 1
     return video_hash if version == 1 else f"{video_hash}-{version}"
@@ -314,6 +316,9 @@ def clips_of_video(
     spec, name = info.clip_spec, roots.display_name(video)
     spans = [Span(*span_of_segment(s.start_seconds, s.end_seconds, spec)) for s in segments]
     try:
+        if is_sequence(video):
+            files = roots.frame_files(video)
+            return clips_of_keypoints(files, spans, spec, name), files.content_hash()
         with roots.opened(video) as file:
             video_hash = content_hash(file)
             return extract_clips(file, spans, spec, name=name, decoder=info.provenance["decoder"]), video_hash

@@ -21,8 +21,9 @@ from signprep.cache_builder.folder.transaction import free_bytes
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, location_of, shown
 from signprep.pipeline.clips import Clip
-from signprep.pipeline.datasets.annotations import Annotations, Problem, Segment
-from signprep.pipeline.datasets.files import UNREAD_ARCHIVE, hash_possible_duplicates
+from signprep.pipeline.datasets.annotations import Segment
+from signprep.pipeline.datasets.files import UNREAD_ARCHIVE, Problem, hash_possible_duplicates
+from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError, CacheError
 from signprep.pipeline.runtime.machine import usable_cores
@@ -99,7 +100,7 @@ def check_space(plan: BuildPlan, out: Path) -> None:
     stored = 0
     with suppress(OSError):  # what cannot be read is told where it is to be written
         stored = sum(path.stat().st_size for path in (out / "clips").rglob("*") if path.is_file())
-    needed = round(plan.num_clips * plan.info.clip_spec.raw_rgb_bytes * SMALLEST_RATIO) - stored
+    needed = round(plan.num_clips * plan.info.clip_spec.raw_bytes * SMALLEST_RATIO) - stored
     if (free := free_bytes(out)) < needed:
         raise CacheError(
             f"{out}: {byte_size(free)} are free, but {plan.num_clips} clips need at least {byte_size(needed)}; "
@@ -145,11 +146,12 @@ def dry_run(
 def _build_summary(plan: BuildPlan, result: BuildResult, out: Location, seconds: float) -> list[str]:
     """Return the lines that tell what was built, and what was not and why."""
     num_ok = result.num_clips - result.num_failed
-    ratio = result.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_rgb_bytes)
+    ratio = result.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_bytes)
+    raw = "as raw RGB" if plan.info.clip_spec.content == "pixels" else "without compression"
     lines = [
         f"{shown(out)}: {num_ok} clips ({_listed(result.splits)}) of {len(plan.info.vocabulary)} glosses from "
         f"{counted(result.num_videos, 'video')}, {byte_size(result.stored_bytes)}, "
-        f"{ratio:.3f} of their size as raw RGB",
+        f"{ratio:.3f} of their size {raw}",
     ]
     num_new = result.num_clips - result.num_reused
     if num_new:

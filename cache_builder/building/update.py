@@ -58,7 +58,8 @@ def require_compatible(where: object, old: CacheInfo, new: CacheInfo) -> None:
 def incompatibilities(old: CacheInfo, new: CacheInfo) -> dict[str, tuple[Any, Any]]:
     """Return the settings of two caches that decide a clip's bytes and differ: both values by name."""
     was, now = _decides(old), _decides(new)
-    return {name: (was[name], now[name]) for name in was if was[name] != now[name]}
+    names = [*was, *(name for name in now if name not in was)]
+    return {name: (was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name)}
 
 
 def _decides(info: CacheInfo) -> dict[str, Any]:

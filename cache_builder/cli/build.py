@@ -91,6 +91,8 @@ def build_cache(
     cluster = None if run.scheduler is None else Cluster(backend=run.backend, scheduler=run.scheduler)
     if cluster is not None:
         cluster.check()  # before the work begins
+    if options.clip_spec.landmarks == "aihub":
+        source = replace(source, keypoints=True)
     annotations = read_roots(roots, source, idle_class=run.idle_class)
     if "" not in roots.by_split:
         splits = replace(splits, by="column")

@@ -25,6 +25,12 @@ _COPY_BYTES = 2**18
 _BLOSC_HEADER_BYTES = 16
 
 
+_SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
+
+StoredClip = NDArray[Any]
+"""A clip as it is stored, [T, ...]: uint8 pixels or float16 landmarks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClipCodec:
     """A chain: [temporal_delta], bytes, [a compressor], crc32c."""
@@ -35,14 +41,16 @@ class ClipCodec:
     """`blosc`, `zstd`, or None for raw bytes."""
     blosc_codec: str = "lz4hc"
     blosc_shuffle: str = "noshuffle"
+    typesize: int = 1
+    """Bytes of a number, which Blosc shuffles by."""
     level: int = 0
 
-    def encode(self, clip: NDArray[np.uint8]) -> bytes:
-        """Return the inner chunk of a clip, uint8 [T, ...]."""
+    def encode(self, clip: StoredClip) -> bytes:
+        """Return the inner chunk of a clip, [T, ...]."""
         data = encode_delta(clip) if self.delta else np.ascontiguousarray(clip)
         flat = data.reshape(-1)
         if self.compressor == "blosc":
-            shuffle = {"noshuffle": blosc.NOSHUFFLE, "bitshuffle": blosc.BITSHUFFLE}[self.blosc_shuffle]
+            shuffle = _SHUFFLES[self.blosc_shuffle]
             payload = blosc.compress(flat, self.blosc_codec.encode(), self.level, shuffle)
         elif self.compressor == "zstd":
             payload = zstd.compress(flat, self.level)
@@ -50,12 +58,12 @@ class ClipCodec:
             payload = flat.tobytes()
         return payload + google_crc32c.value(payload).to_bytes(CHECKSUM_BYTES, "little")
 
-    def decode(self, chunk: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-        """Write the clip of an inner chunk into `out`, uint8 [T, ...], C-contiguous.
+    def decode(self, chunk: NDArray[np.uint8], out: StoredClip) -> None:
+        """Write the clip of an inner chunk into `out`, [T, ...], C-contiguous.
 
         Raises CacheCorruptError if the checksum, the size or the compressed stream is not what was written.
         """
-        payload, flat = chunk[:-CHECKSUM_BYTES], out.reshape(-1)
+        payload, flat = chunk[:-CHECKSUM_BYTES], out.reshape(-1).view(np.uint8)
         stored = int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")
         if self.compressor is None and len(payload) == flat.nbytes:
             checksum = _copy_with_checksum(payload, flat)
@@ -87,7 +95,7 @@ class ClipCodec:
         compressors: list[Any] = []
         if self.compressor == "blosc":
             blosc_options: Any = {"cname": self.blosc_codec, "clevel": self.level, "shuffle": self.blosc_shuffle}
-            compressors = [BloscCodec(typesize=1, **blosc_options)]
+            compressors = [BloscCodec(typesize=self.typesize, **blosc_options)]
         elif self.compressor == "zstd":
             compressors = [ZstdCodec(level=self.level)]
         return {"filters": [TemporalDelta()] if self.delta else [], "compressors": [*compressors, Crc32cCodec()]}
@@ -140,6 +148,39 @@ CODECS = {
     )
 }
 """By the names of `--codec`. `plain` is for readers in other languages; it goes with `--pixels rgb24`."""
+
+
+LANDMARK_CODECS = {
+    codec.name: codec
+    for codec in (
+        ClipCodec(
+            name="lz4hc",
+            delta=False,
+            compressor="blosc",
+            blosc_codec="lz4hc",
+            blosc_shuffle="shuffle",
+            typesize=2,
+            level=5,
+        ),
+        ClipCodec(
+            name="zstd",
+            delta=False,
+            compressor="blosc",
+            blosc_codec="zstd",
+            blosc_shuffle="shuffle",
+            typesize=2,
+            level=3,
+        ),
+        ClipCodec(name="none", delta=False, compressor=None),
+        ClipCodec(name="plain", delta=False, compressor="zstd", level=3),
+    )
+}
+"""The same names for landmarks: bytes of the same kind lie side by side, and frames are not subtracted."""
+
+
+def codec_of(name: str, content: str) -> ClipCodec:
+    """Return the chain of a name of `--codec` for clips of this content, `pixels` or `landmarks`."""
+    return (LANDMARK_CODECS if content == "landmarks" else CODECS)[name]
 
 
 def use_one_thread() -> None:

@@ -130,7 +130,7 @@ def _check_array(path: Path, entry: CacheObject, info: CacheInfo, where: object)
         return
     shape, codec = list(info.clip_spec.clip_shape), info.clip_codec
     chain = [name for name in (NAME if codec.delta else None, "bytes", codec.compressor, "crc32c") if name]
-    expected = ([info.num_positions, *shape], "uint8", [info.clips_per_shard, *shape], [1, *shape], chain)
+    expected = ([info.num_positions, *shape], info.clip_spec.dtype, [info.clips_per_shard, *shape], [1, *shape], chain)
     try:
         array = json.loads(data)
         (sharding,) = array["codecs"]

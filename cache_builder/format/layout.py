@@ -1,8 +1,8 @@
-"""Format 1 of the cache: its files, its metadata, its manifest.
+"""Formats 1 and 2 of the cache, of pixels and of landmarks: its files, its metadata, its manifest.
 
 NAME.zarr/
   zarr.json         Zarr v3 group; attribute "signprep" (CacheInfo)
-  clips/zarr.json   uint8 [N, T, 3S/2, S] or [N, T, S, S, 3]; one inner chunk a clip; sharded
+  clips/zarr.json   uint8 [N, T, 3S/2, S] or [N, T, S, S, 3], or float16 [N, T, 75, 3]; one inner chunk a clip; sharded
   clips/c/I/0/0...  shard I: positions [I * clips_per_shard, (I + 1) * clips_per_shard)
   index.parquet     a row a position
   manifest.json     every object above with size and hash, and the fingerprint; written last
@@ -24,17 +24,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from signprep.cache_builder.format.codec import CODECS, ClipCodec
+from signprep.cache_builder.format.codec import CODECS, ClipCodec, codec_of
 from signprep.cache_builder.format.shard import MIXED
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
-from signprep.pipeline.datasets.files import content_hash
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
 
 if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
 FORMAT_VERSION = 1
+LANDMARK_FORMAT_VERSION = 2
+"""The version of caches of landmarks, which readers of version 1 do not know."""
 
 GROUP_METADATA = "zarr.json"
 ARRAY_METADATA = "clips/zarr.json"
@@ -60,7 +61,11 @@ class CacheInfo:
     clips_per_shard: int
     provenance: Mapping[str, Any]
     """Versions that took part in the build; no names of machines, people or folders."""
-    format_version: int = FORMAT_VERSION
+
+    @property
+    def format_version(self) -> int:
+        """The version of the cache's format, which its content decides."""
+        return FORMAT_VERSION if self.clip_spec.content == "pixels" else LANDMARK_FORMAT_VERSION
 
     @property
     def num_shards(self) -> int:
@@ -70,7 +75,7 @@ class CacheInfo:
     @property
     def clip_codec(self) -> ClipCodec:
         """The codec chain."""
-        return CODECS[self.codec]
+        return codec_of(self.codec, self.clip_spec.content)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attribute as plain JSON types."""
@@ -99,8 +104,7 @@ class CacheInfo:
             raise ValueError(f"glosses name {twice[0]!r} twice")
         "".join(glosses).encode()  # half a character cannot be printed
         _check_provenance(provenance)
-        return cls(
-            format_version=fields["format_version"],
+        info = cls(
             clip_spec=_clip_spec(fields["clip_spec"]),
             codec=codec,
             vocabulary=Vocabulary(glosses=tuple(glosses)),
@@ -108,6 +112,12 @@ class CacheInfo:
             clips_per_shard=fields["clips_per_shard"],
             provenance=provenance,
         )
+        if fields["format_version"] != info.format_version:
+            content = info.clip_spec.content
+            raise ValueError(
+                f"format_version is {fields['format_version']}, but clips of {content} are of {info.format_version}"
+            )
+        return info
 
 
 def _check_provenance(provenance: Mapping[str, Any]) -> None:
@@ -124,7 +134,10 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
 
 def _clip_spec(fields: Mapping[str, Any]) -> ClipSpec:
     """Return the ClipSpec of all its fields. Raises KeyError, TypeError or ValueError on anything else."""
+    expected = set(ClipSpec(landmarks=fields.get("landmarks")).to_dict())
     for field in dataclasses.fields(ClipSpec):
+        if field.name not in expected:
+            continue
         kinds = {"num_frames": (int,), "size": (int,), "span": (str, int, float), "margin_seconds": (int, float)}
         if type(fields[field.name]) not in kinds.get(field.name, (str,)):
             raise TypeError(f"{field.name} is {fields[field.name]!r:.60}")
@@ -147,7 +160,9 @@ class CacheObject:
     @classmethod
     def of_file(cls, path: Path) -> Self:
         """Return size and hash of a file. Raises OSError."""
-        return cls(num_bytes=path.stat().st_size, hash=content_hash(path))
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        return cls(num_bytes=path.stat().st_size, hash=digest.hexdigest())
 
 
 def require_object(path: Path, entry: CacheObject) -> None:
@@ -218,7 +233,8 @@ def write_metadata(root: Path, info: CacheInfo) -> None:
     from zarr.storage import MemoryStore
 
     shape = info.clip_spec.clip_shape
-    names = ("clip", "frame", *(("row", "column", "channel")[: len(shape) - 1]))
+    inner = ("row", "column", "channel") if info.clip_spec.content == "pixels" else ("point", "xyc")
+    names = ("clip", "frame", *inner[: len(shape) - 1])
     # Made in memory and written by us: whole or not at all, and never in the middle of a Ctrl-C.
     documents: dict[str, Buffer] = {}
     group = zarr.create_group(MemoryStore(documents), attributes={"signprep": info.to_dict()})
@@ -227,8 +243,8 @@ def write_metadata(root: Path, info: CacheInfo) -> None:
         shape=(info.num_positions, *shape),
         chunks=(1, *shape),
         shards=(info.clips_per_shard, *shape),
-        dtype="uint8",
-        fill_value=0,
+        dtype=info.clip_spec.dtype,
+        fill_value=0 if info.clip_spec.content == "pixels" else float("nan"),
         dimension_names=names,
         **info.clip_codec.zarr_codecs(),
     )
@@ -261,7 +277,7 @@ def read_info(root: Path) -> CacheInfo:
         raise CacheVersionError(
             f"{root}: is no signprep cache (its {GROUP_METADATA} is missing or has no signprep attribute)"
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, LANDMARK_FORMAT_VERSION):
         raise _unknown_version(root, version)
     try:
         return CacheInfo.from_dict(fields)
@@ -271,7 +287,8 @@ def read_info(root: Path) -> CacheInfo:
 
 def _unknown_version(root: object, version: object) -> CacheVersionError:
     return CacheVersionError(
-        f"{root}: is a cache of format {version}; this signprep reads format {FORMAT_VERSION}: install a newer one"
+        f"{root}: is a cache of format {version}; this signprep reads formats {FORMAT_VERSION} and "
+        f"{LANDMARK_FORMAT_VERSION}: install a newer one"
     )
 
 

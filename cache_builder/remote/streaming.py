@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.format.layout import METADATA, CacheObject, shard_path
 from signprep.cache_builder.format.shard import ShardFile
 from signprep.cache_builder.options import StreamOptions, shown
@@ -93,7 +94,7 @@ class StreamedCache(Cache):
                     raise
                 # Another process has made room meanwhile.
 
-    def _decode(self, position: int, clip: NDArray[np.uint8]) -> None:
+    def _decode(self, position: int, clip: StoredClip) -> None:
         try:
             super()._decode(position, clip)
         except CacheCorruptError:

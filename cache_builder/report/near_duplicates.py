@@ -19,11 +19,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.options import COMPARED_CLIPS
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import ClipFinding, found, found_in_clips, no_rows
 from signprep.pipeline.errors import CacheCorruptError
+from signprep.pipeline.landmarks.draw import drawn
 from signprep.pipeline.runtime.text import counted
 
 COARSE_LIKENESS, LIKENESS = 0.985, 0.992
@@ -188,12 +190,16 @@ def _signatures(
     return moving, motion, brightness, is_intact
 
 
-def _read(cache: Cache, positions: NDArray[np.int64], threads: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+_DRAWN_SIZE = 64
+"""Side in pixels of the drawings that stand for landmarks."""
+
+
+def _read(cache: Cache, positions: NDArray[np.int64], threads: int) -> tuple[StoredClip, NDArray[np.bool_]]:
     """Return clips as stored, zeros in place of damaged ones, and which are whole."""
     is_intact = np.ones(len(positions), np.bool_)
     with suppress(CacheCorruptError):
         return cache.read(positions, threads=threads), is_intact
-    clips = np.zeros((len(positions), *cache.clip_spec.clip_shape), np.uint8)
+    clips = np.zeros((len(positions), *cache.clip_spec.clip_shape), cache.clip_spec.dtype)
     for place, position in enumerate(positions):
         try:
             cache.read([position], clips[place : place + 1])
@@ -202,8 +208,10 @@ def _read(cache: Cache, positions: NDArray[np.int64], threads: int) -> tuple[NDA
     return clips, is_intact
 
 
-def _luma(cache: Cache, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _luma(cache: Cache, clips: StoredClip) -> NDArray[np.uint8]:
     """Return the luma of stored clips, uint8 [B, T, S, S]; of RGB the green channel, which makes most of it."""
+    if cache.clip_spec.content == "landmarks":
+        return drawn(clips, _DRAWN_SIZE)[..., 1]
     return clips[..., 1] if cache.clip_spec.pixels == "rgb24" else clips[:, :, : cache.clip_spec.size]
 
 

@@ -22,9 +22,11 @@ from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.pipeline.errors import CacheCorruptError, SignprepError
+from signprep.pipeline.landmarks.draw import drawn
 
 STILL_CODECS: Mapping[str, tuple[str, str]] = {
     ".png": ("png", "rgb24"),
@@ -56,17 +58,20 @@ def clip_seconds(cache: Cache, position: int) -> float:
 
 
 def clip_frames(
-    cache: Cache, clip: NDArray[np.uint8], *, most: int | None = None, side: int | None = None
+    cache: Cache, clip: StoredClip, *, most: int | None = None, side: int | None = None
 ) -> list[av.VideoFrame]:
-    """Return frames of a stored clip, uint8 [T, 3S/2, S] or [T, S, S, 3], as I420.
+    """Return frames of a stored clip as I420, landmarks as a drawing.
 
     They are `most` of them, evenly spread, or all; larger ones are scaled down to `side` pixels.
     """
     shown = np.linspace(0, len(clip) - 1, min(most or len(clip), len(clip))).round().astype(int)
     side = min(side or cache.clip_spec.size, cache.clip_spec.size)
     frames = []
-    for number in shown:
-        frame = av.VideoFrame.from_ndarray(clip[number], format=cache.clip_spec.pixels)
+    pictures, pixels = clip[shown], cache.clip_spec.pixels
+    if cache.clip_spec.content == "landmarks":
+        pictures, pixels = drawn(pictures, side), "rgb24"
+    for picture in pictures:
+        frame = av.VideoFrame.from_ndarray(picture, format=pixels)
         if frame.format.name != "yuv420p" or frame.width != side:
             matrix, area = Colorspace.ITU601, Interpolation.AREA
             frame = frame.reformat(side, side, "yuv420p", dst_colorspace=matrix, interpolation=area)

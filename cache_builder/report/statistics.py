@@ -17,7 +17,7 @@ from signprep.cache_builder.format.index import FAILED, OK, REMOVED, counts_by_v
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import ClipFinding
-from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clip_spec import NUM_LANDMARKS, ClipSpec
 from signprep.pipeline.runtime.text import byte_size, counted, time_span
 from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING
 
@@ -133,7 +133,7 @@ def describe(cache: Cache) -> dict[str, Any]:
     index, status = cache.index, cache.index["status"].cast(pa.string())
     stored, failed, removed = (index.filter(pc.equal(status, value)) for value in (OK, FAILED, REMOVED))
     stored_bytes = pc.sum(stored["stored_bytes"]).as_py() or 0
-    raw_bytes = stored.num_rows * cache.clip_spec.raw_rgb_bytes
+    raw_bytes = stored.num_rows * cache.clip_spec.raw_bytes
     return {
         "path": str(cache),
         "format_version": cache.info.format_version,
@@ -190,7 +190,10 @@ def clip_shape(spec: ClipSpec) -> str:
     """
     span = "labelled segment" if spec.span == "segment" else f"{spec.span} s around the segment's middle"
     margin = f" and {spec.margin_seconds:g} s on both sides" if spec.margin_seconds else ""
-    return f"{spec.num_frames} x {spec.size} x {spec.size} {spec.pixels}, {spec.crop} crop, {span}{margin}"
+    shown = f"{spec.size} x {spec.size} {spec.pixels}"
+    if spec.landmarks is not None:
+        shown = f"{NUM_LANDMARKS} landmarks ({spec.landmarks})"
+    return f"{spec.num_frames} x {shown}, {spec.crop} crop, {span}{margin}"
 
 
 def about_cache(cache: Cache) -> list[str]:

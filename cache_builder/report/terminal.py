@@ -60,7 +60,8 @@ def print_cache(
 ) -> None:
     """Print a cache's settings, clips by name and split, durations and findings."""
     ratio = description["ratio_to_raw_rgb"]
-    size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size as raw RGB" if ratio else "")
+    raw = "as raw RGB" if table.cache.clip_spec.content == "pixels" else "without compression"
+    size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size {raw}" if ratio else "")
     overview = [
         ("cache", description["path"]),
         ("format", f"{description['format_version']}, codec {description['codec']}"),

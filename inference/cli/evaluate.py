@@ -21,7 +21,7 @@ from signprep.pipeline.runtime.text import counted, json_text
 if TYPE_CHECKING:
     from signprep.cache_builder.reader import Cache
     from signprep.inference.recognizer import Recognizer
-    from signprep.pipeline.datasets.annotations import Annotations
+    from signprep.pipeline.datasets.read import Annotations
 
 _SHOWN_LINES = 5
 

@@ -25,7 +25,8 @@ from signprep.inference.timeline.scores import SegmentScores, WordErrors, segmen
 from signprep.inference.videos.run import video_timeline, why_no_sign
 from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.datasets.annotations import Annotations, Segment
+from signprep.pipeline.datasets.annotations import Segment
+from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
 from signprep.pipeline.runtime.atomic_files import atomic_write

@@ -23,6 +23,8 @@ from signprep.pipeline.datasets.annotations import (
     parse_name,
 )
 from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.frame_files import base_name as base_name_of_frames
+from signprep.pipeline.datasets.frame_files import is_sequence
 from signprep.pipeline.errors import AnnotationError
 
 LABEL_SUFFIX = "_morpheme.json"
@@ -69,16 +71,21 @@ class LabelFile:
 
 
 def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
-    """Yield the segments of all labels below a folder. Raises AnnotationError if it holds no video or no label."""
+    """Yield the segments of all labels below a folder. Raises AnnotationError if it holds no video or no label.
+
+    With `options.keypoints` a label's keypoints stand in its video's place, and no video is needed.
+    """
+    is_source = is_sequence if options.keypoints else is_video
+    what = "are no keypoints named" if options.keypoints else "is no video named"
 
     def problem(kind: str, path: str, message: str) -> None:
         on_problem(Problem(kind=kind, path=path, message=f"{root / path}: {message}"))
 
     videos: dict[str, FoundFile] = {}
     labels: dict[str, FoundFile] = {}
-    for file in walk_files(root, on_problem, wanted=lambda name: name.endswith(LABEL_SUFFIX) or is_video(name)):
+    for file in walk_files(root, on_problem, wanted=lambda name: name.endswith(LABEL_SUFFIX) or is_source(name)):
         is_label = file.file_name.endswith(LABEL_SUFFIX)
-        base_name = file.file_name.removesuffix(LABEL_SUFFIX) if is_label else Path(file.file_name).stem
+        base_name = file.file_name.removesuffix(LABEL_SUFFIX) if is_label else _base_name(file.file_name)
         files, spare = labels if is_label else videos, file
         first = files.setdefault(base_name, file)
         if first is not file:
@@ -99,7 +106,11 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
             problem("label-incomplete", file.name, message)
         paired = next((name for name in (base_name, label.video_base_name) if name in videos), None)
         if paired is None:
-            problem("label-without-video", file.name, f"there is no video named {base_name}")
+            problem(
+                "label-without-video",
+                file.name,
+                f"there {what} {base_name}",
+            )
             continue
         labelled.add(paired)
         for annotation in label.annotations:
@@ -111,6 +122,10 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
                 problem("segment-inverted", file.name, message)
     for base_name in sorted(videos.keys() - labelled):
         problem("video-without-label", videos[base_name].name, f"has no label *{LABEL_SUFFIX}")
+
+
+def _base_name(file_name: str) -> str:
+    return base_name_of_frames(file_name) if is_sequence(file_name) else Path(file_name).stem
 
 
 def require_files(root: Path, num_videos: int, num_labels: int, reason: str = "") -> None:

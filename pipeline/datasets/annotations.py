@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
-from signprep.pipeline.datasets.files import DataRoots, Problem
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.paths import StrPath, as_path
@@ -231,6 +230,8 @@ class DatasetOptions(Options, group="Data"):
         frozenset(), "Take only this signer, such as REAL01; repeat it for several.", name="--signer", metavar="SIGNER"
     )
     glosses: frozenset[str] = gloss_file_option()
+    keypoints: bool = False
+    """Pair labels with keypoints, files that are one a frame, instead of videos."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -301,14 +302,3 @@ def selected(segments: Iterator[Segment], options: DatasetOptions) -> Iterator[S
 def parse_kind(item: str | None) -> str | None:
     """Return the letters that an item starts with: `WORD0001` -> `WORD`."""
     return re.split(r"\d", item, maxsplit=1)[0] if item else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Annotations:
-    """The segments of a data set, and the problems met while reading it."""
-
-    roots: DataRoots
-    """The folders that the segments' videos lie in."""
-    segments: tuple[Segment, ...]
-    """In the order of their videos' base names and their starts."""
-    problems: tuple[Problem, ...]

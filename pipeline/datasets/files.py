@@ -12,13 +12,22 @@ import stat
 import sys
 import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, Self
 
 from signprep.pipeline.datasets.archives import open_archive
+from signprep.pipeline.datasets.frame_files import (
+    SEQUENCE_SUFFIX,
+    FrameFiles,
+    Frames,
+    frames_in_zip,
+    is_sequence,
+    open_frames,
+    with_sequences,
+)
 from signprep.pipeline.datasets.pieces import IncompleteArchiveError, pieces_of, with_whole_names
 from signprep.pipeline.errors import AnnotationError
 
@@ -80,7 +89,7 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
         unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
 
     for folder, names in _walk_folders(root, unlisted):
-        for name in with_whole_names(names):
+        for name in with_sequences(with_whole_names(names)):
             path = folder / name
             relative = path.relative_to(root).as_posix()
             if name.startswith(_APPLE_DOUBLE):
@@ -95,6 +104,9 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
             elif _OTHER_ARCHIVE.search(name):
                 message = f"{path}: is an archive that is not looked into; unpack it"
                 on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
+            elif is_sequence(name):
+                if wanted(name):
+                    yield FoundFile(name=relative, num_bytes=0)
             elif wanted(name) or _is_broken_link(path):
                 try:
                     status = path.stat()
@@ -130,6 +142,9 @@ def walk_archive(
 ) -> Iterator[FoundFile]:
     """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
     try:
+        if frames := frames_in_zip(path):
+            yield from _found_sequences(frames, relative, wanted)
+            return
         archive = open_archive(path)
     except AnnotationError as error:
         kind, lies = "unreadable", relative
@@ -153,6 +168,14 @@ def walk_archive(
         yield FoundFile(name=f"{relative}!/{name}", num_bytes=archive.members[name].file_size)
 
 
+def _found_sequences(frames: Mapping[str, Frames], relative: str, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
+    """Yield the wanted clips of a zip of frames, each as one file."""
+    for prefix in sorted(frames):
+        if wanted(f"{prefix}{SEQUENCE_SUFFIX}"):
+            num_bytes = sum(frames[prefix].num_bytes)
+            yield FoundFile(name=f"{relative}!/{prefix}{SEQUENCE_SUFFIX}", num_bytes=num_bytes)
+
+
 def split_member(name: str) -> tuple[str, str | None]:
     """Return the path of the file on disk and, for a member of a zip, its name in the zip.
 
@@ -163,7 +186,11 @@ def split_member(name: str) -> tuple[str, str | None]:
     return (match["archive"], match["member"]) if match else (name, None)
 
 
-def _path_on_disk(root: Path, name: str) -> tuple[Path, str | None]:
+def path_on_disk(root: Path, name: str) -> tuple[Path, str | None]:
+    """Return where a file of a data root lies: the path of the file, or of a zip and the member's name in it.
+
+    Raises AnnotationError if the name leaves the root.
+    """
     on_disk, member = split_member(name)
     pure = PurePosixPath(on_disk)
     if not pure.parts or ".." in pure.parts or pure.is_absolute():
@@ -176,7 +203,7 @@ def open_file(root: Path, name: str) -> Path | BinaryIO:
 
     Raises AnnotationError if the name leaves the root, or if a zip's member is missing, damaged or too large.
     """
-    path, member = _path_on_disk(root, name)
+    path, member = path_on_disk(root, name)
     return path if member is None else open_archive(path).open(member)
 
 
@@ -185,7 +212,7 @@ def read_bytes(root: Path, name: str, limit: int) -> bytes:
 
     Raises AnnotationError if it cannot be read or has over `limit` bytes.
     """
-    path, member = _path_on_disk(root, name)
+    path, member = path_on_disk(root, name)
     if member is not None:
         return open_archive(path).read(member, limit)
     try:
@@ -227,7 +254,7 @@ class DataRoots:
         for video in videos:
             folder, name = self.locate(video)
             if folder not in found:
-                path, _ = _path_on_disk(folder, name)
+                path, _ = path_on_disk(folder, name)
                 for file in pieces_of(path)[:1]:
                     found[folder] = file
             if len(found) == len(self.folders):
@@ -263,10 +290,16 @@ class DataRoots:
         stamp = self.stamp(video)
         return stamp.num_bytes if stamp else None
 
+    def frame_files(self, video: str) -> FrameFiles:
+        """Open the files of a clip that is a file a frame. Raises AnnotationError if there are none."""
+        return open_frames(*path_on_disk(*self.locate(video)))
+
     def stamp(self, video: str) -> FileStamp | None:
         """Return a video's size and time of change, or None if it is gone."""
-        path, member = _path_on_disk(*self.locate(video))
+        path, member = path_on_disk(*self.locate(video))
         try:
+            if is_sequence(video):
+                return self._stamp_of_frames(video)
             files = [file.stat() for file in (pieces_of(path) if member else (path,))]
             mtime_ns = min(max(status.st_mtime_ns for status in files), _LARGEST_TIME_NS)
             info = open_archive(path).members.get(member) if member else None
@@ -276,9 +309,24 @@ class DataRoots:
             return FileStamp(files[0].st_size, mtime_ns)
         return FileStamp(info.file_size, mtime_ns) if info else None
 
+    def _stamp_of_frames(self, video: str) -> FileStamp:
+        """Return the size of all frames and the latest time of change. Raises OSError or AnnotationError."""
+        path, member = path_on_disk(*self.locate(video))
+        if member is not None:
+            times = [file.stat().st_mtime_ns for file in pieces_of(path)]
+            return FileStamp(self.frame_files(video).num_bytes, min(max(times), _LARGEST_TIME_NS))
+        prefix = path.name.removesuffix(SEQUENCE_SUFFIX)
+        files = [entry.stat() for entry in os.scandir(path.parent) if entry.name.startswith(f"{prefix}_")]
+        if not files:
+            raise AnnotationError(f"{path}: there are no such files")
+        latest = max(status.st_mtime_ns for status in files)
+        return FileStamp(sum(status.st_size for status in files), min(latest, _LARGEST_TIME_NS))
+
     def content_hash(self, video: str, num_bytes: int | None = None) -> str | None:
         """Return the `content_hash` of a video, or None if it cannot be read."""
         try:
+            if is_sequence(video):
+                return self.frame_files(video).content_hash()
             with self.opened(video) as file:
                 return content_hash(file, num_bytes)
         except (OSError, AnnotationError):

@@ -9,13 +9,12 @@ import statistics
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.aihub import aihub_segments
 from signprep.pipeline.datasets.annotations import (
     WHOLE_VIDEO_END,
-    Annotations,
     DataRootOptions,
     DatasetOptions,
     Segment,
@@ -28,6 +27,17 @@ from signprep.pipeline.datasets.tables import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """The segments of a data set, and the problems met while reading it."""
+
+    roots: DataRoots
+    """The folders that the segments' videos lie in."""
+    segments: tuple[Segment, ...]
+    """In the order of their videos' base names and their starts."""
+    problems: tuple[Problem, ...]
 
 
 def layout_of(root: Path, options: DatasetOptions) -> str:

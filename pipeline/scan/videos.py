@@ -23,7 +23,7 @@ from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.scan.database import Row, ScanDatabase, without_name
-from signprep.pipeline.video.bitstreams import is_mpeg2_field, is_whole
+from signprep.pipeline.video.bitstreams import is_whole
 from signprep.pipeline.video.demux import (
     GET_AGAIN,
     PacketTimes,
@@ -34,7 +34,7 @@ from signprep.pipeline.video.demux import (
     packet_times,
 )
 from signprep.pipeline.video.frame_times import declared_seconds
-from signprep.pipeline.video.packets import CUT_OFF_SECONDS, LOOKAHEAD_PACKETS, MPEG2_FIELDS, READ_ERRORS
+from signprep.pipeline.video.packets import CUT_OFF_SECONDS, LOOKAHEAD_PACKETS, READ_ERRORS
 from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -146,8 +146,6 @@ def _from_ends(facts: VideoFacts, container: InputContainer, stream: VideoStream
     packets = _next_packets(container, stream, 1)
     if not packets:
         raise DecodeError("its video stream holds no frame")
-    if facts.codec == "mpeg2video" and is_mpeg2_field(packets[0]):
-        raise DecodeError(MPEG2_FIELDS)
     time_base = float(stream.time_base or 0)
     if stream.base_rate and stream.average_rate:
         # The base rate is that of the shortest frames; twice the average is what interlaced pictures give.

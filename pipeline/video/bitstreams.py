@@ -147,17 +147,6 @@ def num_mpeg4_frames(packet: av.Packet) -> int:
     return 0 if count == 1 and packet.size <= _LARGEST_NOT_CODED_BYTES else count
 
 
-def is_mpeg2_field(packet: av.Packet) -> bool:
-    """Return True if an MPEG-2 packet holds single fields. Source: ITU-T H.262, 6.2.3.1 (picture coding extension)."""
-    data = bytes(packet)
-    place = data.find(b"\x00\x00\x01\xb5")
-    while place >= 0 and place + 6 < len(data):
-        if data[place + 4] >> 4 == 8:
-            return data[place + 6] & 3 != 3
-        place = data.find(b"\x00\x00\x01\xb5", place + 4)
-    return False
-
-
 def is_whole(source: Path | BinaryIO) -> bool | None:
     """Return True if a Matroska or RIFF (AVI) file is as long as its head says, None if that is not known.
 

@@ -14,8 +14,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from signprep.pipeline.video.display_numbers import PacketNumber
-from signprep.pipeline.video.packets import LOOKAHEAD_PACKETS, READ_ERRORS, CleanStart
+from signprep.pipeline.video.packets import LOOKAHEAD_PACKETS, READ_ERRORS, CleanStart, PacketNumber
 
 _SEARCHED_PACKETS = 3000
 """A key frame that comes later is none to wait for: half a minute at a hundred frames a second."""

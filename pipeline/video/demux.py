@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.clean_start import clean_start
-from signprep.pipeline.video.display_numbers import number_of
-from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, reason_of
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, number_of, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""

@@ -1,4 +1,4 @@
-"""Numbers of packets, and those that coded pictures themselves give to their places in the order of display.
+"""The numbers that coded pictures themselves give to their places in the order of display.
 
 In: the packets of a stream with start codes (MPEG-2, H.264, HEVC in transport and program streams), in decode order.
 Out: whether a picture is missing among the last ones, and which packets of H.264 are second fields. Times cannot tell
@@ -21,31 +21,6 @@ _HEADER_BYTES = 1024
 _LARGEST_STEP = 2
 """From one picture to the next: H.264 counts the fields of frames."""
 _KEPT_PICTURES = 64
-
-
-class PacketNumber:
-    """The number of a packet in decode order, which FFmpeg hands on to its frame, and what is known of that.
-
-    An object of its own for each packet: PyAV finds what it hands on by its address, so equal integers would be one.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.is_second_field = self.has_second_field = False
-        """The two fields of a frame may be two packets: the frame has the number of the first."""
-        self.is_before_start = False
-        """True for a packet whose frame is not shown, and may fail: it lies before the first that can be decoded."""
-
-    @property
-    def has_own_frame(self) -> bool:
-        """True if this packet gives a frame that may be shown."""
-        return not (self.is_before_start or self.is_second_field)
-
-
-def number_of(packet: av.Packet) -> PacketNumber:
-    """Return the number of a queue's packet."""
-    assert isinstance(packet.opaque, PacketNumber)
-    return packet.opaque
 
 
 class _Place(NamedTuple):

@@ -17,13 +17,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.video.bitstreams import (
-    has_whole_frames_only,
-    is_mpeg2_field,
-    is_whole,
-    num_mpeg4_frames,
-)
-from signprep.pipeline.video.display_numbers import DisplayNumbers, FieldPairs, PacketNumber, number_of
+from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_whole, num_mpeg4_frames
+from signprep.pipeline.video.display_numbers import DisplayNumbers, FieldPairs
 from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds_of
 
 LOOKAHEAD_PACKETS: Final = 16
@@ -37,11 +32,6 @@ CUT_OFF_SECONDS: Final = 0.5
 
 DECODE_TIMES_ONLY: Final = frozenset({"avi"})
 """Containers that number their frames in decode order and know no times of presentation."""
-
-MPEG2_FIELDS: Final = (
-    "MPEG-2 in single fields, of which FFmpeg does not tell whether they are whole; write the video anew, for instance "
-    "by ffmpeg -i FILE NEW.mp4"
-)
 
 WITHOUT_LIST: Final = frozenset({"mpegts", "mpeg"})
 """Containers that tell nowhere which frames they hold."""
@@ -63,6 +53,25 @@ MAX_MARKED_PACKETS: Final = 2
 
 READ_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """Errors that reading or decoding a damaged file may raise."""
+
+
+class PacketNumber:
+    """The number of a packet in decode order, which FFmpeg hands on to its frame, and what is known of that.
+
+    An object of its own for each packet: PyAV finds what it hands on by its address, so equal integers would be one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_second_field = self.has_second_field = False
+        """The two fields of a frame may be two packets: the frame has the number of the first."""
+        self.is_before_start = False
+        """True for a packet whose frame is not shown, and may fail: it lies before the first that can be decoded."""
+
+    @property
+    def has_own_frame(self) -> bool:
+        """True if this packet gives a frame that may be shown."""
+        return not (self.is_before_start or self.is_second_field)
 
 
 class CleanStart(NamedTuple):
@@ -101,7 +110,6 @@ class PacketQueue:
         # Containers with a list of frames, or a length in their head, tell by it what is missing.
         counts = container.format.name in WITHOUT_LIST
         codec = stream.codec_context
-        self._is_mpeg2 = codec.name == "mpeg2video"
         self._display = DisplayNumbers(codec.name, codec.extradata) if counts else None
         may_have_fields = codec.name == "h264" and not has_whole_frames_only(codec.extradata)
         self._fields = FieldPairs(codec.extradata) if may_have_fields else None
@@ -268,9 +276,6 @@ class PacketQueue:
                 # Its rest is missing; frames before it are good.
                 self.ended, self.cut = True, "a packet is incomplete"
                 return
-            if self._is_mpeg2 and is_mpeg2_field(packet):
-                self.ended, self.cut = True, MPEG2_FIELDS
-                return
             packet.opaque = number = PacketNumber(self.packets_read)
             self.packets_read += 1
             if self._fields is not None and self._fields.is_second(packet) and self._last_number is not None:
@@ -381,6 +386,12 @@ class PacketQueue:
         usual, late = np.median(gaps), gaps[starts[1:] > last_dts]
         most = MPEG4_B_FRAMES if self._stream.codec_context.name == "mpeg4" else LOOKAHEAD_PACKETS
         return bool(((late > 1.5 * usual) & (late < (most + 1.5) * usual)).any())
+
+
+def number_of(packet: av.Packet) -> PacketNumber:
+    """Return the number of a queue's packet."""
+    assert isinstance(packet.opaque, PacketNumber)
+    return packet.opaque
 
 
 def reason_of(error: BaseException) -> str:

@@ -30,13 +30,14 @@ from signprep.pipeline.video.demux import (
     video_name,
     whole_duration_seconds,
 )
-from signprep.pipeline.video.display_numbers import PacketNumber, number_of
 from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds, nanoseconds_of
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
     CleanStart,
+    PacketNumber,
     PacketQueue,
+    number_of,
     reason_of,
 )
 from signprep.pipeline.video.presentation_order import MissingFrame, PresentationOrder, ShownFrame, shown_or_raised
@@ -210,8 +211,6 @@ class PyAVReader:
             ticks_to_ns=float(base * 10**9) if base is not None and packets.tells_presentation else 0.0,
         )
         last_ns = int(times_ns[-1])
-        if packets.cut is not None and not packets:
-            presentation.cut(packets.cut, packets.cut_ns())
         while True:
             while packets and not presentation.done and not presentation.damage_found and not packets.is_past(last_ns):
                 yield from self._next_packet(packets, presentation, times_ns, may_skip=may_skip)

@@ -16,10 +16,10 @@ NUM_CLASSES = 5
 GLOSSES = Vocabulary(glosses=("왼쪽", "오른쪽", "위", "아래", "중앙"))
 SMALL_X3D = model_spec("x3d_xs", num_frames=2, crop_size=32)
 
-# Millions, with 400 classes: published by PyTorchVideo for its Kinetics-400 models.
+# Millions, with 400 classes: published by PyTorchVideo for its Kinetics-400 models; counted for those of landmarks.
 MILLIONS = {
     "efficient_x3d_xs": 3.79, "efficient_x3d_s": 3.79, "x3d_xs": 3.79, "x3d_s": 3.79, "x3d_m": 3.79,
-    "slow_r50": 32.45, "mvit_base_16x4": 36.61,
+    "slow_r50": 32.45, "mvit_base_16x4": 36.61, "landmark_transformer": 1.14, "landmark_conv": 0.85,
 }  # fmt: skip
 ONE_OF_EACH_FAMILY = ["efficient_x3d_xs", "x3d_xs", "slow_r50", "mvit_base_16x4"]
 
@@ -43,8 +43,7 @@ def linear(*, num_classes: int, **_: object) -> nn.Module:
 
 
 def clips_for(spec: ModelSpec, batch: int = 2) -> torch.Tensor:
-    shape = (batch, 3, spec.num_frames, spec.crop_size, spec.crop_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return torch.randn((batch, *spec.input_shape), generator=torch.Generator().manual_seed(0))
 
 
 def training_step(model: nn.Module, spec: ModelSpec) -> torch.Tensor:

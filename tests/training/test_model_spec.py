@@ -1,4 +1,4 @@
-"""The seven models as they are built."""
+"""The models as they are built."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from tests.training.small_models import MILLIONS, NUM_CLASSES, ONE_OF_EACH_FAMIL
 
 @pytest.mark.parametrize("name", MODEL_SPECS)
 def test_every_model_learns_a_step_and_answers_the_same_after_saving(name: str, tmp_path: Path) -> None:
-    spec = model_spec(name, num_frames=4, crop_size=64)
+    spec = model_spec(name, num_frames=4, crop_size=64 if MODEL_SPECS[name].content == "pixels" else None)
     model = channels_last(build_model(spec, NUM_CLASSES)).train()
     assert training_step(model, spec).shape == (2, NUM_CLASSES)
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -77,6 +77,8 @@ def test_models_are_built_for_the_frames_and_crop_in_use(name: str, num_frames: 
         ("efficient_x3d_s", {"dropout_rate": 1.0}, r"dropout rate of 1\.0.*0 <= rate < 1"),
         ("mvit_base_16x4", {"crop_size": 112, "pretrained": True}, "16 frames of 224 pixels only, not 16 of 112"),
         ("mymodels:small", {"pretrained": True}, "no Kinetics-400 weights for a model of one's own"),
+        ("landmark_conv", {"crop_size": 112}, "reads landmarks, which have no size in pixels: leave out --size"),
+        ("landmark_conv", {"pretrained": True}, "no Kinetics-400 weights for landmarks"),
         ("mymodels:", {}, r"expected package\.module:factory"),
         ("my models:small", {}, r"expected package\.module:factory"),
     ],

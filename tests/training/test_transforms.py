@@ -9,8 +9,6 @@ from torch.nn import functional
 from signprep.training.config import NO_AUGMENTATION, Augmentation
 from signprep.training.model_spec import ModelSpec
 from signprep.training.transforms import (
-    ERASE,
-    FLIP,
     ClipTransform,
     erased_boxes,
     frame_positions,
@@ -19,6 +17,7 @@ from signprep.training.transforms import (
     num_draws,
     sampling_matrices,
 )
+from signprep.training.transforms.draws import ERASE, FLIP
 
 SPEC = ModelSpec(name="efficient_x3d_xs", num_frames=2, crop_size=64)
 
@@ -148,14 +147,14 @@ def test_tones_change_as_their_names_say() -> None:
         draws[1, column] = 1.0
         return pictures(ClipTransform(SPEC, Augmentation(**(asdict(NO_AUGMENTATION) | limits)))(clips, draws))
 
-    from signprep.training import transforms
+    from signprep.training.transforms import draws as columns
 
-    before, after = changed(transforms.BRIGHTNESS, brightness=0.1)
+    before, after = changed(columns.BRIGHTNESS, brightness=0.1)
     inside = (before > 30) & (before < 220)
     assert np.allclose(after[inside] - before[inside], 25.5, atol=0.1)
-    before, after = changed(transforms.CONTRAST, contrast=0.2)
+    before, after = changed(columns.CONTRAST, contrast=0.2)
     assert np.allclose(after, np.clip((before - 127.5) * 1.2 + 127.5, 0, 255), atol=0.1)
-    before, after = changed(transforms.SATURATION, saturation=1.0)
+    before, after = changed(columns.SATURATION, saturation=1.0)
     grey = before @ np.array([0.299, 0.587, 0.114])
     assert np.allclose(after, np.clip(grey[..., None] + 2 * (before - grey[..., None]), 0, 255), atol=0.1)
 

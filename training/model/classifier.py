@@ -23,7 +23,7 @@ from signprep.training.config import TrainConfig
 from signprep.training.loader import Batch
 from signprep.training.model.checkpoint import CHECKPOINT_KEY, ModelMetadata
 from signprep.training.model.pretrained import keep_frozen_in_eval
-from signprep.training.transforms import AugmentFunction, ClipTransform, flipped, mix
+from signprep.training.transforms import AugmentFunction, flipped, mix, transform_of
 
 _RANDOM_STATE = "random_state"
 _COLUMNS = ("positions", "labels", "predicted", "confidence", "ranks", "losses")
@@ -134,7 +134,7 @@ class SignClassifier(LightningModule):
         self.config = config
         self.model = model
         self.total_steps = total_steps
-        self.transform = ClipTransform(metadata.model_spec, config.augmentation, augment)
+        self.transform = transform_of(metadata.model_spec, config.augmentation, augment)
         num_classes = len(metadata.vocabulary)
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("flip_labels", flip_labels(metadata.vocabulary, config.flip_map or {}), persistent=False)
@@ -144,7 +144,7 @@ class SignClassifier(LightningModule):
         """Result of the last validation."""
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Return logits [B, classes] of stored clips, uint8 [B, T, ...]."""
+        """Return logits [B, classes] of clips as they are stored, [B, T, ...]."""
         logits: Tensor = self.model(self.transform(clips))
         return logits
 

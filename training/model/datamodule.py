@@ -18,7 +18,7 @@ from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.runtime.text import counted, first_of
 from signprep.training.config import TrainConfig
 from signprep.training.loader import ClipLoader
-from signprep.training.model_spec import ModelSpec
+from signprep.training.model_spec import MODEL_SPECS, ModelSpec
 from signprep.training.transforms import num_draws
 
 
@@ -113,8 +113,14 @@ def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[n
     return train, val
 
 
-def require_frames(cache: Cache, spec: ModelSpec) -> None:
-    """Raise TrainingError if the cache stores fewer frames than the model needs."""
+def require_clips_for(cache: Cache, spec: ModelSpec) -> None:
+    """Raise TrainingError if the cache stores fewer frames than the model needs, or clips of another content."""
+    if cache.clip_spec.content != spec.content:
+        names = ", ".join(name for name, other in MODEL_SPECS.items() if other.content == cache.clip_spec.content)
+        raise TrainingError(
+            f"{cache}: stores {cache.clip_spec.content} but {spec.name} reads {spec.content}; train another model "
+            f"(--model-name, one of {names}), or on another cache"
+        )
     if cache.clip_spec.num_frames < spec.num_frames:
         raise TrainingError(
             f"{cache}: stores {cache.clip_spec.num_frames} frames a clip but {spec.name} needs {spec.num_frames}; "

@@ -1,4 +1,4 @@
-"""A generated data set in AIHub's shape: `video/*.mp4` and `label/*_morpheme.json`.
+"""A generated data set in AIHub's shape: `video/*.mp4`, `label/*_morpheme.json` and, if asked for, `keypoint/*/*.json`.
 
 In: a `SampleSpec`. Out: files, and a `SampleSummary`. The same spec gives the same bytes on any number of workers:
 each video draws from its own generator, seeded by item, signer and view. A label is written before its video, and both
@@ -6,6 +6,7 @@ by rename, so that a video in the folder is complete and known to be generated: 
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,6 +18,7 @@ import av
 import numpy as np
 from joblib import Parallel, delayed
 
+from signprep.pipeline.datasets.synthetic.keypoints import keypoint_documents, keypoints_of
 from signprep.pipeline.datasets.synthetic.motion import (
     FRAMES_PER_SECOND,
     MOTIONS,
@@ -79,6 +81,11 @@ class VideoTask:
         return self.out / "video" / f"{self.base_name}.mp4"
 
     @property
+    def keypoints(self) -> Path:
+        """Path of the folder of its keypoints, a file a frame."""
+        return self.out / "keypoint" / self.base_name
+
+    @property
     def label(self) -> Path:
         """Path of its label."""
         return self.out / "label" / f"{self.base_name}_morpheme.json"
@@ -139,6 +146,8 @@ def render_task(task: VideoTask) -> int:
     try:
         label_beside.write_text(json_text(label_document(task, performance)) + "\n", encoding="utf-8")
         label_beside.replace(task.label)
+        if task.spec.keypoints:
+            _write_keypoints(task, performance, signer)
         _encode(beside, _pictures(task, performance, signer), task.spec.frame_size)
         beside.replace(task.video)
         return task.video.stat().st_size + task.label.stat().st_size
@@ -147,6 +156,17 @@ def render_task(task: VideoTask) -> int:
             f"{task.video}: cannot be written ({error.strerror or error}); "
             "free some space or choose another folder, and run make-sample again"
         ) from error
+
+
+def _write_keypoints(task: VideoTask, performance: Performance, signer: Signer) -> None:
+    beside = task.keypoints.with_name(f".{task.base_name}.part")
+    for folder in (beside, task.keypoints):
+        shutil.rmtree(folder, ignore_errors=True)
+    beside.mkdir(parents=True)
+    keypoints = keypoints_of(film(performance, signer, task.view), signer, task.spec.frame_size)
+    for number, document in enumerate(keypoint_documents(keypoints)):
+        (beside / f"{task.base_name}_{number:012d}_keypoints.json").write_text(document, encoding="utf-8")
+    beside.replace(task.keypoints)
 
 
 def _perform(task: VideoTask, signer: Signer) -> Performance:
@@ -230,13 +250,14 @@ def label_document(task: VideoTask, performance: Performance) -> dict[str, Any]:
 def _prepare_folder(out: Path, tasks: list[VideoTask]) -> None:
     """Make `video` and `label` below `out`; refuse a folder where anything else would be mixed in or overwritten."""
     advice = "choose an empty or new folder for make-sample"
-    planned = {path.name for task in tasks for path in (task.video, task.label)}
+    planned = {path.name for task in tasks for path in (task.video, task.label, task.keypoints)}
+    folders = ("video", "label", *(("keypoint",) if tasks[0].spec.keypoints else ()))
     try:
         for entry in sorted(out.iterdir()) if out.exists() else ():
             # Caches may lie beside their data, and desktops leave hidden files.
-            if entry.name not in ("video", "label") and entry.suffix != ".zarr" and not entry.name.startswith("."):
+            if entry.name not in folders and entry.suffix != ".zarr" and not entry.name.startswith("."):
                 raise AnnotationError(f"{entry}: is not part of a generated data set; {advice}")
-        for folder in (out / "video", out / "label"):
+        for folder in (out / name for name in folders):
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(folder.iterdir()):
                 if path.name not in planned and not path.name.startswith("."):

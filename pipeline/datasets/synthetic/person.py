@@ -6,6 +6,7 @@ shape's coverage comes from signed distances inside its bounding box; chroma tak
 trade-off: numpy only, about 1 ms for a figure at 640 x 360, without any drawing library.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -132,12 +133,12 @@ def _blend(plane: Plane, level: Distances | float, coverage: Distances) -> None:
     plane[...] = change  # truncates, hence the half
 
 
-# Fingers of a hand: (sideways, length) of each tip about the middle finger's, thumb's side positive.
-_FINGERS = {
-    "flat": ((-0.5, 0.82), (-0.16, 0.97), (0.18, 1.0), (0.52, 0.88), (0.95, 0.35)),
-    "point": ((0.3, 1.05), (0.8, 0.2)),
+FINGERS = {
+    "flat": ((0.95, 0.35), (0.52, 0.88), (0.18, 1.0), (-0.16, 0.97), (-0.5, 0.82)),
+    "point": ((0.8, 0.2), (0.3, 1.05)),
     "fist": ((0.5, 0.25),),
 }
+"""(sideways, length) of each stretched finger's tip about the middle finger's, from the thumb, its side positive."""
 
 
 def studio(background: Colour, frame_size: tuple[int, int], rng: np.random.Generator) -> Canvas:
@@ -171,7 +172,7 @@ def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> N
     side = min(width, height)
     size = side * signer.body_scale
 
-    def at(points: Floats) -> Points:
+    def at(points: Floats) -> Floats:
         return points * side + (width / 2, height / 2)
 
     trunk = {name: at(points[frame]) for name, points in joints.trunk.items()}
@@ -181,7 +182,7 @@ def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> N
         shoulder, elbow, palm, tip = (
             at(points[frame, arm]) for points in (joints.shoulders, joints.elbows, joints.palms, joints.fingers)
         )
-        wrist = palm + (elbow - palm) * (0.045 * size / max(float(np.linalg.norm(elbow - palm)), 0.045 * size))
+        wrist = wrist_of(palm, elbow, size)
         # Each part of the sleeve on its own, so that the rim shows the elbow.
         for start, end, radii in ((shoulder, elbow, (0.043, 0.039)), (elbow, wrist, (0.039, 0.027))):
             sleeve = Paint(signer.clothes, 16, 0.022 * size)
@@ -189,7 +190,7 @@ def draw_figure(canvas: Canvas, joints: Joints, frame: int, signer: Signer) -> N
         _draw_hand(canvas, _Hand(wrist, palm, tip, joints.shapes[frame][arm], arm), signer.skin, size)
 
 
-def _draw_trunk(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: float) -> None:
+def _draw_trunk(canvas: Canvas, trunk: dict[str, Floats], signer: Signer, size: float) -> None:
     if signer.long_hair:
         skull = trunk["skull"]
         starts = np.stack([skull + (trunk[lock] - skull) * (0.9, 0.1) for lock in ("lock_0", "lock_1")])
@@ -203,7 +204,7 @@ def _draw_trunk(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: 
     canvas.capsules(trunk["neck_top"][None], trunk["neck_base"][None], np.array([[0.042, 0.048]]) * size, shadow)
 
 
-def _draw_head(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: float) -> None:
+def _draw_head(canvas: Canvas, trunk: dict[str, Floats], signer: Signer, size: float) -> None:
     canvas.ellipse(trunk["skull"], (0.092 * size, 0.11 * size), Paint(signer.hair, 8, 0.02 * size))
     canvas.ellipse(trunk["head"], (0.075 * size, 0.096 * size), Paint(signer.skin, 18, 0.025 * size))
     canvas.ellipse(trunk["fringe"], (0.064 * size, 0.03 * size), Paint(signer.hair))
@@ -222,29 +223,39 @@ def _draw_head(canvas: Canvas, trunk: dict[str, Points], signer: Signer, size: f
 class _Hand(NamedTuple):
     """One hand: points in pixels, its shape, and its arm, 0 at the picture's left."""
 
-    wrist: Points
-    palm: Points
-    tip: Points
+    wrist: Floats
+    palm: Floats
+    tip: Floats
     shape: str
     arm: int
 
 
-def _draw_hand(canvas: Canvas, hand: _Hand, skin: Colour, size: float) -> None:
-    wrist, palm, tip, shape, arm = hand
+def wrist_of(palm: Floats, elbow: Floats, size: float) -> Floats:
+    """Return the wrist [..., 2] between a palm and an elbow, in pixels; `size` is the body's scale in pixels."""
+    distance = np.linalg.norm(elbow - palm, axis=-1, keepdims=True)
+    return palm + (elbow - palm) * (0.045 * size / np.maximum(distance, 0.045 * size))
+
+
+def stretched_fingers(
+    palm: Floats, tip: Floats, fingers: Sequence[tuple[float, float]], arm: int, size: float
+) -> tuple[list[Floats], list[Floats]]:
+    """Return bases and tips of fingers of one hand, in pixels; `tip` is that of the middle finger."""
     along = tip - palm
     # A hand pointing at the camera still shows its fingers.
     length = max(float(np.linalg.norm(along)), 0.05 * size)
     along = along / max(float(np.linalg.norm(along)), 1e-6)
     inwards = np.array([-along[1], along[0]]) * (1 - 2 * arm)
-    starts, ends, radii = (
-        [wrist, palm - 0.012 * size * along],
-        [palm, palm + 0.014 * size * along],
-        [(0.021, 0.03)],
-    )
-    radii.append((0.034, 0.034) if shape != "fist" else (0.039, 0.037))
-    for sideways, reach in _FINGERS[shape]:
-        starts.append(palm + inwards * sideways * 0.03 * size)
-        ends.append(palm + inwards * sideways * 0.052 * size + along * reach * length)
-        radii.append((0.0115, 0.0095))
+    bases = [palm + inwards * sideways * 0.03 * size for sideways, _ in fingers]
+    tips = [palm + inwards * sideways * 0.052 * size + along * reach * length for sideways, reach in fingers]
+    return bases, tips
+
+
+def _draw_hand(canvas: Canvas, hand: _Hand, skin: Colour, size: float) -> None:
+    wrist, palm, tip, shape, arm = hand
+    along = (tip - palm) / max(float(np.linalg.norm(tip - palm)), 1e-6)
+    bases, tips = stretched_fingers(palm, tip, FINGERS[shape], arm, size)
+    starts = [wrist, palm - 0.012 * size * along, *bases]
+    ends = [palm, palm + 0.014 * size * along, *tips]
+    radii = [(0.021, 0.03), (0.034, 0.034) if shape != "fist" else (0.039, 0.037), *[(0.0115, 0.0095)] * len(bases)]
     bright = Paint((min(skin[0] + 10, 225.0), skin[1], skin[2]), 42, 0.011 * size)
     canvas.capsules(np.stack(starts), np.stack(ends), np.array(radii) * size, bright)

@@ -37,11 +37,15 @@ class BitWriter:
         return int(text, 2).to_bytes(len(text) // 8, "big")
 
 
-def fields_of(number: int, width: int, height: int) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
-    image = numbered_frame(number, width, height)
+def planes_of(number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    image = numbered_frame(number, WIDTH, HEIGHT)
+    luma, chroma = image[:HEIGHT], image[HEIGHT:].reshape(2, HEIGHT // 2, WIDTH // 2)
+    return luma, chroma[0], chroma[1]
+
+
+def fields_of(number: int) -> Iterator[tuple[int, tuple[np.ndarray, ...]]]:
     for parity in (0, 1):
-        planes = image[:height], *image[height:].reshape(2, height // 2, width // 2)
-        yield parity, tuple(plane[parity::2] for plane in planes)
+        yield parity, tuple(plane[parity::2] for plane in planes_of(number))
 
 
 def _unit(header: int, writer: BitWriter) -> bytes:
@@ -124,70 +128,11 @@ def h264_pictures(num_frames: int, *, reordered: bool) -> list[tuple[int, list[b
         fields = [
             h264_field(planes, parity=parity, order=2 * number + parity, frame_number=frame_number,
                        is_idr=not place and not parity, ref=is_ref)
-            for parity, planes in fields_of(number, WIDTH, HEIGHT)
+            for parity, planes in fields_of(number)
         ]  # fmt: skip
         frame_number += is_ref
         if not place:
             fields[0] = h264_parameters() + fields[0]
-        found.append((number, fields))
-    return found
-
-
-MPEG2_WIDTH, MPEG2_HEIGHT = 320, 192
-"""So large that the number can be read from means of 8x8 pixels."""
-DC_SIZES = (
-    ("100", "00", "01", "101", "110", "1110", "11110", "111110", "1111110"),
-    ("00", "01", "10", "110", "1110", "11110", "111110", "1111110", "11111110"),
-)
-"""Codes of the number of bits of a difference, for luma and chroma. Source: ITU-T H.262, tables B.12 and B.13."""
-
-
-def _mpeg2_unit(code: int, *fields: tuple[int, int], more: BitWriter | None = None) -> bytes:
-    out = BitWriter()
-    for value, count in fields:
-        out.u(value, count)
-    out.bits += more.bits if more is not None else []
-    out.align()
-    return b"\x00\x00\x01" + bytes([code]) + out.data()
-
-
-def mpeg2_field(planes: Sequence[np.ndarray], *, parity: int, temporal_reference: int) -> bytes:
-    data = _mpeg2_unit(0x00, (temporal_reference, 10), (1, 3), (0xFFFF, 16), (0, 1))
-    data += _mpeg2_unit(0xB5, (8, 4), (0xFFFF, 16), (0, 2), (1 + parity, 2), (0, 12))
-    means = [
-        plane.reshape(plane.shape[0] // 8, 8, plane.shape[1] // 8, 8).mean((1, 3)).round().astype(int)
-        for plane in planes
-    ]
-    for row in range(means[1].shape[0]):
-        out, before = BitWriter(), [128, 128, 128]
-        for column in range(means[1].shape[1]):
-            out.u(0b11, 2)  # the next macroblock, intra
-            blocks = [(0, means[0][2 * row + y, 2 * column + x]) for y in (0, 1) for x in (0, 1)]
-            for plane, mean in [*blocks, (1, means[1][row, column]), (2, means[2][row, column])]:
-                step = int(mean) - before[plane]
-                before[plane], size = int(mean), abs(step).bit_length()
-                out.bits.append(DC_SIZES[plane > 0][size])
-                if size:
-                    out.u(step if step > 0 else step + (1 << size) - 1, size)
-                out.u(0b10, 2)  # nothing but the mean
-        data += _mpeg2_unit(1 + row, (1, 5), (0, 1), more=out)
-    return data
-
-
-def mpeg2_pictures(num_frames: int) -> list[tuple[int, list[bytes]]]:
-    """Return the number of each frame with its two fields."""
-    head = _mpeg2_unit(
-        0xB3, (MPEG2_WIDTH, 12), (MPEG2_HEIGHT, 12), (1, 4), (5, 4), (5000, 18), (1, 1), (100, 10), (0, 3)
-    )
-    head += _mpeg2_unit(0xB5, (1, 4), (0x48, 8), (0, 1), (1, 2), (0, 4), (0, 12), (1, 1), (0, 8), (0, 8))
-    found = []
-    for number in range(num_frames):
-        fields = [
-            mpeg2_field(planes, parity=parity, temporal_reference=number % 10)
-            for parity, planes in fields_of(number, MPEG2_WIDTH, MPEG2_HEIGHT)
-        ]
-        if number % 10 == 0:
-            fields[0] = head + _mpeg2_unit(0xB8, (0, 12), (1, 1), (0, 12), (1, 1), (0, 1)) + fields[0]
         found.append((number, fields))
     return found
 
@@ -197,7 +142,7 @@ def write_fields(path: Path, codec: str, pictures: list[tuple[int, list[bytes]]]
     plain = path if form == "mpegts" else path.with_suffix(".plain.ts")
     with av.open(str(plain), "w", format="mpegts") as container:
         stream = container.add_stream(codec, rate=RATE)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"  # of the packets is what counts
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         _mux(container, stream, pictures, joined=joined)
     if form != "mpegts":  # whose parameters are those of the stream, not of an encoder that was asked for none
         with av.open(str(plain)) as template, av.open(str(path), "w", format=form) as container:

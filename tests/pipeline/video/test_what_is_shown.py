@@ -20,7 +20,7 @@ from signprep.pipeline.video.packets import LOOKAHEAD_PACKETS
 from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
 from signprep.pipeline.video.pyav_reader import DECODERS, PyAVReader, open_video
 from tests.generated_videos import number_of, numbered_frame, write_video
-from tests.pipeline.video.field_coded import h264_pictures, mpeg2_pictures, write_fields
+from tests.pipeline.video.field_coded import h264_pictures, write_fields
 
 SPEC = ClipSpec(num_frames=8, size=64)
 EACH_SECOND_A_KEY_FRAME = {"x264-params": "keyint=30:min-keyint=30:scenecut=0:bframes=2", "crf": "18"}
@@ -370,17 +370,3 @@ def test_frames_whose_fields_are_coded_one_by_one_are_shown_whole(
     assert (facts.num_frames, facts.variable_rate) == (31, None)
     assert facts.seconds == pytest.approx(31 / 30, abs=0.002)
     assert not [kind for kind, _ in facts.problems if kind != "edit-list"]
-
-
-@pytest.mark.parametrize("form", ["mpegts", "mpeg", "matroska"])
-@pytest.mark.parametrize("joined", [False, True])
-def test_mpeg2_in_single_fields_is_refused_with_the_reason_by_scan_too(tmp_path: Path, form: str, joined: bool) -> None:
-    path = write_fields(tmp_path / f"a.{form}", "mpeg2video", mpeg2_pictures(20), joined=joined, form=form)
-    clips = extract_clips(path, [Span(0.1, 0.5), Span(0.0, 9.0)], SPEC)
-    assert all(isinstance(clip, DecodeError) and "MPEG-2 in single fields" in str(clip) for clip in clips)
-    problems = dict(video_facts(tmp_path, path.name, path.stat().st_size, deep=False).problems)
-    assert "MPEG-2 in single fields" in problems["video-unreadable"]
-    plain = write_video(
-        tmp_path / "plain.mpg", 40, codec="mpeg2video", options={"bf": "2", "b": "2M", "flags": "ildct"}
-    )
-    assert every_number(plain, 40) == list(range(40))

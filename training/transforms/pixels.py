@@ -8,21 +8,27 @@ the model's own size. The costly steps see the fewest pixels: about a millisecon
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
 from signprep.training.config import Augmentation
-from signprep.training.model_spec import ModelSpec
+from signprep.training.model_spec.spec import ModelSpec
+from signprep.training.transforms.draws import (
+    BRIGHTNESS,
+    CONTRAST,
+    ERASE,
+    ERASED,
+    SATURATION,
+    sampling_matrices,
+    shown_frames,
+    signed,
+)
 
 AugmentFunction = Callable[[Tensor, Generator], Tensor]
 """A custom augmentation: RGB clips in 0..1, float [B, 3, t, C, C], and a seeded generator -> clips of that shape."""
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""Function of logits [B, classes] and labels [B] that returns the mean loss."""
 
 # ITU-R BT.601, in the limited range of 8 bits.
 LUMA = (0.299, 0.587, 0.114)
@@ -33,63 +39,15 @@ CHROMA = ((0.0, 1.402), (-0.344136, -0.714136), (1.772, 0.0))
 
 LUMA_BLACK, LUMA_RANGE, CHROMA_ZERO, CHROMA_RANGE = 16.0, 219.0, 128.0, 224.0
 
-TEMPO, START, SCALE, ASPECT, TOP, LEFT, ANGLE, BRIGHTNESS, CONTRAST, SATURATION, FLIP, ERASE, *ERASED = range(16)
-"""Columns of the draws; a column for each frame of the model follows."""
-
-NUM_FIXED_DRAWS = 16
-
-
-def num_draws(num_frames: int) -> int:
-    """Return how many random numbers a clip needs for a model of `num_frames`."""
-    return NUM_FIXED_DRAWS + num_frames
-
-
-def frame_positions(num_stored: int, num_frames: int) -> list[int]:
-    """Return the stored frames that a model of fewer frames sees: the middles of equal stretches.
-
-    >>> frame_positions(16, 4)
-    [2, 6, 10, 14]
-    """
-    return [(2 * k + 1) * num_stored // (2 * num_frames) for k in range(num_frames)]
-
-
-def jittered_frame_positions(draws: Tensor, num_stored: int, num_frames: int, tempo: float) -> Tensor:
-    """Return the stored frames that are shown, int64 [B, t]: a random one from each equal part of a random stretch."""
-    stretch = 1 - (1 - tempo) * draws[:, TEMPO]
-    start = (1 - stretch) * draws[:, START]
-    jitter = draws[:, NUM_FIXED_DRAWS : NUM_FIXED_DRAWS + num_frames]
-    parts = (torch.arange(num_frames) + jitter) / num_frames
-    fractions = start[:, None] + stretch[:, None] * parts
-    return (fractions * num_stored).long().clamp(max=num_stored - 1)
-
-
-def sampling_matrices(draws: Tensor, limits: Augmentation) -> Tensor:
-    """Return affine maps from output to stored frame, float32 [B, 2, 3], in torch's coordinates of -1 to 1."""
-    scale = limits.crop_scale + (1 - limits.crop_scale) * draws[:, SCALE]
-    stretch = torch.exp(_signed(draws[:, ASPECT]) * (math.log(limits.aspect) / 2))
-    width, height = (scale * stretch).clamp(max=1), (scale / stretch).clamp(max=1)
-    # The crop stays within the stored frame: its centre moves by no more than the margin that is left.
-    centre_x, centre_y = (1 - width) * _signed(draws[:, LEFT]), (1 - height) * _signed(draws[:, TOP])
-    angle = _signed(draws[:, ANGLE]) * math.radians(limits.rotation_degrees)
-    mirrored = torch.where(flipped(draws, limits), -1.0, 1.0)
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    rows = [cos * width * mirrored, -sin * height, centre_x, sin * width * mirrored, cos * height, centre_y]
-    return torch.stack(rows, dim=1).reshape(-1, 2, 3)
-
-
-def flipped(draws: Tensor, limits: Augmentation) -> Tensor:
-    """Return True for the clips that are mirrored, bool [B]."""
-    return draws[:, FLIP] < limits.flip_probability
-
 
 def tones(draws: Tensor, limits: Augmentation) -> Tensor:
     """Return each clip's contrast, saturation and brightness, float32 [3, B].
 
     They turn rgb in 0..1 into contrast * (grey + saturation * (rgb - grey) - 1/2) + 1/2 + brightness.
     """
-    contrast = 1 + limits.contrast * _signed(draws[:, CONTRAST])
-    saturation = 1 + limits.saturation * _signed(draws[:, SATURATION])
-    return torch.stack([contrast, saturation, limits.brightness * _signed(draws[:, BRIGHTNESS])])
+    contrast = 1 + limits.contrast * signed(draws[:, CONTRAST])
+    saturation = 1 + limits.saturation * signed(draws[:, SATURATION])
+    return torch.stack([contrast, saturation, limits.brightness * signed(draws[:, BRIGHTNESS])])
 
 
 def erased_boxes(draws: Tensor, limits: Augmentation, size: int) -> list[tuple[int, slice, slice]]:
@@ -103,11 +61,6 @@ def erased_boxes(draws: Tensor, limits: Augmentation, size: int) -> list[tuple[i
         row, column = round(top * (size - height)), round(left * (size - width))
         boxes.append((place, slice(row, row + height), slice(column, column + width)))
     return boxes
-
-
-def _signed(draw: Tensor) -> Tensor:
-    """Return numbers in -1 to 1 of numbers in 0 to 1."""
-    return 2 * draw - 1
 
 
 def i420_planes(clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,7 +122,7 @@ class ClipTransform:
         augment = self._augment if draws is not None else None
         # A custom augmentation takes RGB in 0..1 and is normalised after it.
         mean, std = (0.0, 1.0) if augment else (spec.mean, spec.std)
-        frames = self._frames(clips, draws)
+        frames = shown_frames(clips, draws, spec.num_frames, self._limits.tempo)
         all_tones = None if draws is None else tones(draws, self._limits).to(clips.device, non_blocking=True)
         grids = self._grids(clips, draws)
         shape = (len(clips), *spec.input_shape)
@@ -189,15 +142,6 @@ class ClipTransform:
         if augment:
             batch = augment(batch, Generator(clips.device).manual_seed(seed)).sub(spec.mean).div(spec.std)
         return batch
-
-    def _frames(self, clips: Tensor, draws: Tensor | None) -> Tensor:
-        num_stored, num_frames = clips.shape[1], self._spec.num_frames
-        if draws is None:
-            positions = frame_positions(num_stored, num_frames)
-            return clips if positions == list(range(num_stored)) else clips[:, positions]
-        chosen = jittered_frame_positions(draws, num_stored, num_frames, self._limits.tempo)
-        places = torch.arange(len(clips), device=clips.device)[:, None]
-        return clips[places, chosen.to(clips.device, non_blocking=True)]
 
     def _grids(self, clips: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the sampling grids of full planes and of chroma planes, [B, C, C, 2]."""
@@ -253,47 +197,3 @@ def _fill_from_rgb(
     shared = offset + strength * (1 - saturation) * grey
     for channel in range(3):
         torch.addcmul(shared, planes[:, :, channel], strength * saturation, out=batch[:, channel])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mixed:
-    """Clips, each mixed with its neighbour in the batch."""
-
-    clips: Tensor
-    """float [B, 3, t, C, C]."""
-    own_fraction: float = 1.0
-    """Share of the clip that gave the label; the rest is the neighbour's."""
-
-    def loss(self, function: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss against both labels, weighted by their shares."""
-        if self.own_fraction == 1.0:
-            return function(logits, labels)
-        own, other = function(logits, labels), function(logits, labels.roll(1))
-        return self.own_fraction * own + (1 - self.own_fraction) * other
-
-
-def mix(clips: Tensor, *, mixup: float, cutmix: float, seed: int) -> Mixed:
-    """Mix each clip with its neighbour in the batch, whose order is random already.
-
-    With both kinds asked for, each batch takes one of them by chance. Sources: Zhang et al., "mixup: Beyond Empirical
-    Risk Minimization" (2018); Yun et al., "CutMix" (2019).
-
-    Args:
-        clips: float [B, 3, t, C, C].
-        mixup: both parameters of the beta distribution of a clip's own share; 0 for none.
-        cutmix: the same for the area that stays a clip's own.
-        seed: differs from batch to batch.
-    """
-    if len(clips) < 2 or not (mixup or cutmix):
-        return Mixed(clips=clips)
-    generator = np.random.default_rng(seed)
-    if mixup and (not cutmix or generator.random() < 0.5):
-        own_fraction = float(generator.beta(mixup, mixup))
-        return Mixed(clips=torch.lerp(clips.roll(1, 0), clips, own_fraction), own_fraction=own_fraction)
-    size = clips.shape[-1]
-    side = round(size * math.sqrt(1 - generator.beta(cutmix, cutmix)))
-    top, left = (int(generator.integers(size - side + 1)) for _ in range(2))
-    box = (..., slice(top, top + side), slice(left, left + side))
-    mixed = clips.clone()
-    mixed[box] = clips.roll(1, 0)[box]
-    return Mixed(clips=mixed, own_fraction=1 - (side / size) ** 2)

@@ -1,0 +1,270 @@
+"""Files that are one a frame, `NAME_000000000012_keypoints.json`: the files of a clip as one, in a folder or in a zip.
+
+In: a data root. Out: `FrameFiles` of a clip, by a name with a star in place of the number. A zip may list a million of
+them and more: its directory is read once, into a few numbers a file. The trade-off: for a clip's identity the zip's own
+CRC-32s are believed, so that data that have not changed are recognised without being read.
+"""
+
+import hashlib
+import os
+import re
+import struct
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from signprep.pipeline.datasets.pieces import JoinedFile, pieces_of
+from signprep.pipeline.errors import AnnotationError
+
+KEYPOINT_SUFFIX = "_keypoints.json"
+SEQUENCE_SUFFIX = f"_*{KEYPOINT_SUFFIX}"
+MAX_FRAME_BYTES = 2**22
+"""A frame of AIHub has 10 to 30 kB; larger files are refused before they are read."""
+_NAME = re.compile(rf"(?P<base>.+)_(?P<frame>\d{{12}}){re.escape(KEYPOINT_SUFFIX)}", re.DOTALL)
+_NUMBERED_BYTES = len(f"_000000000000{KEYPOINT_SUFFIX}")
+
+
+class Frames(NamedTuple):
+    """The files of one clip, in the order of their frames; where they lie in their zip, -1 in a folder."""
+
+    numbers: "array[int]"
+    num_bytes: "array[int]"
+    crc32: "array[int]"
+    offset: "array[int]"
+    packed_bytes: "array[int]"
+    is_packed: "array[int]"
+    """1 if the file is packed by Deflate."""
+
+
+class FrameFiles:
+    """The files of one clip, a file a frame."""
+
+    def __init__(self, path: Path, prefix: str, frames: Frames) -> None:
+        self.path = path
+        """The zip or the folder that they lie in."""
+        self._prefix = prefix
+        self.frames = frames
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all files without compression."""
+        return sum(self.frames.num_bytes)
+
+    def content_hash(self) -> str:
+        """Return the identity of the files, 32 hexadecimal digits, by their numbers, sizes and CRC-32s."""
+        digest = hashlib.blake2b(digest_size=16)
+        for column in self.frames[:3]:
+            digest.update(column.tobytes())
+        return digest.hexdigest()
+
+    def name(self, place: int) -> str:
+        """Return the name of the file at a place in `frames`."""
+        return f"{self._prefix}_{self.frames.numbers[place]:012d}{KEYPOINT_SUFFIX}"
+
+    def read(self, place: int) -> bytes:
+        """Return the bytes of the file at a place in `frames`. Raises AnnotationError if it cannot be read."""
+        if self.frames.num_bytes[place] > MAX_FRAME_BYTES:
+            raise AnnotationError(f"{self.name(place)}: has over {MAX_FRAME_BYTES} bytes")
+        try:
+            if self.frames.offset[place] < 0:
+                return (self.path / self.name(place)).read_bytes()
+            return _member(self.path, self.frames, place)
+        except (OSError, zlib.error, struct.error) as error:
+            raise AnnotationError(f"{self.path}: its {self.name(place)} cannot be read ({error})") from error
+
+
+def is_sequence(name: str) -> bool:
+    """Return True for the name of a clip's files, with a star for the number."""
+    return name.endswith(SEQUENCE_SUFFIX)
+
+
+def base_name(name: str) -> str:
+    """Return the name of the video whose frames they are, without its suffix, by the name of a clip's files.
+
+    >>> base_name("01/F_WORD0001/NIA_SL_WORD0001_REAL01_F_*_keypoints.json")
+    'NIA_SL_WORD0001_REAL01_F'
+    """
+    return name.rpartition("/")[2].removesuffix(SEQUENCE_SUFFIX)
+
+
+def with_sequences(names: Iterable[str]) -> list[str]:
+    """Return the names of a folder's files in order, with one name for all frames of a clip.
+
+    >>> with_sequences(["b.mp4", "a_000000000000_keypoints.json", "a_000000000001_keypoints.json"])
+    ['a_*_keypoints.json', 'b.mp4']
+    """
+    return sorted({_sequence_of(name) or name for name in names})
+
+
+def _sequence_of(name: str) -> str | None:
+    match = _NAME.fullmatch(name) if name.endswith(KEYPOINT_SUFFIX) else None
+    return f"{match['base']}{SEQUENCE_SUFFIX}" if match else None
+
+
+def open_frames(path: Path, member: str | None) -> FrameFiles:
+    """Open the files of a clip.
+
+    Args:
+        path: the folder's path joined with the files' name, with a star for the number; or a zip.
+        member: the name in the zip.
+
+    Raises AnnotationError if there are none, or a zip is damaged.
+    """
+    if member is not None:
+        prefix = member.removesuffix(SEQUENCE_SUFFIX)
+        frames = frames_in_zip(path).get(prefix)
+        where = path
+    else:
+        where, prefix = path.parent, path.name.removesuffix(SEQUENCE_SUFFIX)
+        frames = _frames_in_folder(where, prefix)
+    if frames is None:
+        raise AnnotationError(f"{path}{'!/' + member if member else ''}: there are no such files")
+    return FrameFiles(where, prefix, frames)
+
+
+def _frames_in_folder(folder: Path, prefix: str) -> Frames | None:
+    """Return the files of one clip in a folder; they are read for their checksums."""
+    rows: list[tuple[int, ...]] = []
+    try:
+        for entry in os.scandir(folder):
+            match = _NAME.fullmatch(entry.name)
+            if match and match["base"] == prefix:
+                data = Path(entry.path).read_bytes()
+                rows.append((int(match["frame"]), len(data), zlib.crc32(data), -1, len(data), 0))
+    except OSError as error:
+        raise AnnotationError(f"{folder}: cannot be read ({error.strerror})") from error
+    return _frames(list(zip(*rows, strict=True))) if rows else None
+
+
+def _frames(columns: Sequence[Sequence[int]]) -> Frames:
+    """Return columns in the order of the first one, the numbers."""
+    order = sorted(range(len(columns[0])), key=columns[0].__getitem__)
+    return Frames(*(array("q", (column[place] for place in order)) for column in columns))
+
+
+_END = struct.Struct("<4s4xHHLLH")
+_END64_LOCATOR = struct.Struct("<4s4xQ4x")
+_END64 = struct.Struct("<4s20xQQQQ")
+_ENTRY = struct.Struct("<4s4xHH4xLLLHHH8xL")
+_LOCAL = struct.Struct("<4s22xHH")
+_STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
+_IN_EXTRA = 2**32 - 1
+"""A number of 32 bits that stands in the entry's zip64 field instead."""
+
+
+def frames_in_zip(path: Path) -> dict[str, Frames]:
+    """Return the frames that a zip, or its pieces, holds, by the names of their files up to the number.
+
+    It is empty if there are other files in it than frames: such a zip is read as any other.
+
+    Raises AnnotationError if the archive cannot be read, or is no zip.
+    """
+    try:
+        return _directory(pieces_of(path))
+    except (OSError, ValueError, struct.error) as error:
+        raise AnnotationError(f"{path}: is no readable zip ({error})") from error
+
+
+@lru_cache(maxsize=8)
+def _directory(pieces: tuple[Path, ...]) -> dict[str, Frames]:
+    rows: dict[bytes, tuple[array[int], ...]] = {}
+    for name, entry in _entries(JoinedFile(pieces)):
+        number = name[-_NUMBERED_BYTES + 1 : -len(KEYPOINT_SUFFIX)]
+        if not name.endswith(KEYPOINT_SUFFIX.encode()) or not number.isdigit() or len(number) < 12:
+            if name.endswith((b"/", b"\\")):
+                continue
+            return {}
+        columns = rows.setdefault(name[:-_NUMBERED_BYTES], tuple(array("q") for _ in range(6)))
+        for column, value in zip(columns, (int(number), *entry), strict=True):
+            column.append(value)
+    return {_decoded(prefix): _frames(columns) for prefix, columns in rows.items()}
+
+
+def _decoded(name: bytes) -> str:
+    try:
+        return name.decode().replace("\\", "/")
+    except UnicodeDecodeError:
+        return name.decode("cp949", "replace").replace("\\", "/")
+
+
+def _entries(file: JoinedFile) -> Iterator[tuple[bytes, tuple[int, int, int, int, int]]]:
+    """Yield each member's name with its size, CRC-32, offset, packed size and 1 if it is packed.
+
+    Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16.
+    """
+    tail_bytes = min(file.num_bytes, 2**16 + _END.size)
+    tail = _read_at(file, file.num_bytes - tail_bytes, tail_bytes)
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0:
+        raise ValueError("it has no directory: it is cut off")
+    _, _, count, num_bytes, start, _ = _END.unpack_from(tail, end)
+    if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
+        _, end64 = _END64_LOCATOR.unpack_from(tail, end - 20)
+        _, _, count, num_bytes, start = _END64.unpack(_read_at(file, end64, _END64.size))
+    data = _read_at(file, start, num_bytes)
+    position = 0
+    for _ in range(count):
+        magic, flags, method, checksum, packed, size, len_name, len_extra, len_comment, offset = _ENTRY.unpack_from(
+            data, position
+        )
+        if magic != b"PK\x01\x02":
+            raise ValueError("its directory is damaged")
+        begin = position + _ENTRY.size
+        name = data[begin : begin + len_name]
+        if _IN_EXTRA in (size, packed, offset):
+            extra = data[begin + len_name : begin + len_name + len_extra]
+            size, packed, offset = _zip64(extra, size, packed, offset)
+        position = begin + len_name + len_extra + len_comment
+        if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
+            raise ValueError("it is encrypted, or compressed in another way than by Deflate")
+        yield name, (size, checksum, offset, packed, int(method == _DEFLATED))
+
+
+def _read_at(file: JoinedFile, start: int, num_bytes: int) -> bytes:
+    """Return bytes of a file; fewer at its end."""
+    file.seek(start)
+    parts = []
+    while num_bytes and (part := file.read(num_bytes)):
+        parts.append(part)
+        num_bytes -= len(part)
+    return b"".join(parts)
+
+
+def _zip64(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
+    """Return a member's size, packed size and offset with those that stand in its zip64 field, in this order."""
+    values, at = [size, packed, offset], 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            wide = iter(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))
+            size, packed, offset = (next(wide, value) if value == _IN_EXTRA else value for value in values)
+        at += 4 + length
+    return size, packed, offset
+
+
+@lru_cache(maxsize=8)
+def _opened(pieces: tuple[Path, ...]) -> JoinedFile:
+    return JoinedFile(pieces)
+
+
+def _member(path: Path, frames: Frames, place: int) -> bytes:
+    """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError or zlib.error."""
+    file = _opened(pieces_of(path))
+    offset, packed = frames.offset[place], frames.packed_bytes[place]
+    # The local header repeats the name; its length and that of the extra field follow from the header alone.
+    data = _read_at(file, offset, packed + _LOCAL.size + 512)
+    magic, len_name, len_extra = _LOCAL.unpack_from(data)
+    start = _LOCAL.size + len_name + len_extra
+    if magic != b"PK\x03\x04":
+        raise OSError("it has no local header where the directory says")
+    if start + packed > len(data):
+        data = _read_at(file, offset, start + packed)
+    content = data[start : start + packed]
+    if frames.is_packed[place]:
+        content = zlib.decompress(content, -15, frames.num_bytes[place])
+    if len(content) != frames.num_bytes[place] or zlib.crc32(content) != frames.crc32[place]:
+        raise OSError("its bytes are not those that its checksum tells")
+    return content

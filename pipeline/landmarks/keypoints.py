@@ -1,0 +1,102 @@
+"""Landmarks from keypoints as AIHub delivers them, a JSON file a frame, where they lie.
+
+In: the files of a clip. Out: clips of landmarks, whose frames are those that a video's clip would show, and whose
+points lie where they would lie in its pictures.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import Clip, Span
+from signprep.pipeline.datasets.frame_files import FrameFiles
+from signprep.pipeline.errors import AnnotationError, DecodeError
+from signprep.pipeline.landmarks.crop import in_crop
+from signprep.pipeline.landmarks.points import Points, from_openpose
+from signprep.pipeline.video.frame_times import sample_times, shown_frames
+
+FRAMES_PER_SECOND = 30
+"""Rate of AIHub's recordings: frame n was shown from n / 30 s on."""
+_NUM_POINTS = {"pose": 25, "hand_left": 21, "hand_right": 21, "face": 70}
+"""Points of each part in OpenPose's order."""
+_BOUNDS = np.cumsum(list(_NUM_POINTS.values()))[:-1]
+
+
+def clips_of_keypoints(files: FrameFiles, spans: Sequence[Span], spec: ClipSpec, name: str) -> list[Clip | DecodeError]:
+    """Return for each span its clip of landmarks, or the DecodeError that tells why there is none.
+
+    Args:
+        files: the keypoints of a video.
+        spans: in any order.
+        spec: with `landmarks`, and the size of the pictures that the keypoints were found in.
+        name: what errors call the keypoints.
+    """
+    clips: list[Clip | DecodeError] = []
+    numbers = np.asarray(files.frames.numbers)
+    end_of_all = float(numbers[-1] + 1) / FRAMES_PER_SECOND
+    for span in spans:
+        start, end = max(0.0, span.start_seconds), min(end_of_all, span.end_seconds)
+        try:
+            if not start < end:
+                raise DecodeError(
+                    f"the span from {span.start_seconds:.3f} to {span.end_seconds:.3f} s lies outside the keypoints, "
+                    f"which end at {end_of_all:.3f} s"
+                )
+            places = shown_frames(numbers / FRAMES_PER_SECOND, sample_times(start, end, spec.num_frames))
+            if places[0] < 0:
+                raise DecodeError(f"there are no keypoints at {start:.3f} s; they begin with frame {numbers[0]}")
+            landmarks = in_crop(landmarks_of(files, places, spec.picture_size), spec.picture_size, spec)
+        except (DecodeError, AnnotationError) as error:
+            clips.append(DecodeError(f"{name}: {error}"))
+            continue
+        seconds = numbers[places] / FRAMES_PER_SECOND
+        clips.append(Clip(frames=landmarks.astype(np.float16), span=Span(start, end), sampled_seconds=seconds))
+    return clips
+
+
+def landmarks_of(files: FrameFiles, places: NDArray[np.int64], size: tuple[int, int]) -> Points:
+    """Return the landmarks of frames, float32 [n, 75, 3], x and y in parts of the picture.
+
+    Args:
+        files: the keypoints of a video.
+        places: of the frames in them.
+        size: width and height of the picture in pixels.
+
+    Raises AnnotationError if a file cannot be read, DecodeError if it is not of AIHub's form.
+    """
+    distinct, inverse = np.unique(places, return_inverse=True)
+    points = np.stack([points_of_frame(files.read(place), files.name(place)) for place in distinct.tolist()])
+    # A point at 0, 0 is one that was not found.
+    points[~(np.isfinite(points).all(axis=-1) & points[..., :2].any(axis=-1)), 2] = 0
+    body, left, right, face = np.split(points, _BOUNDS, axis=1)
+    return from_openpose(body, left, right, face, size=size)[inverse]
+
+
+def points_of_frame(data: bytes, name: str) -> Points:
+    """Return the points of a frame, float32 [137, 3]: x and y in pixels and confidence, of body, hands and face.
+
+    `people` is an object in AIHub's files and a list in OpenPose's; of several people the surest is taken.
+
+    Raises DecodeError if the file is not of that form; the message begins with `name`.
+    """
+    try:
+        people = json.loads(data)["people"]
+        found = [_points(person) for person in ([people] if isinstance(people, dict) else people)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DecodeError(f"{name}: is not of the form {{people: {{pose_keypoints_2d: [...]}}}} ({error!r})") from error
+    if not found:
+        return np.zeros((sum(_NUM_POINTS.values()), 3), np.float32)
+    return found[0] if len(found) == 1 else max(found, key=lambda points: float(np.nan_to_num(points[:, 2]).sum()))
+
+
+def _points(person: Mapping[str, list[float]]) -> Points:
+    numbers: list[float] = []
+    for part, count in _NUM_POINTS.items():
+        found = person.get(f"{part}_keypoints_2d") or [0.0] * (3 * count)
+        if len(found) != 3 * count:
+            raise ValueError(f"{part}_keypoints_2d has {len(found)} numbers, expected {3 * count}")
+        numbers += found
+    return np.array(numbers, np.float32).reshape(-1, 3)

@@ -1,0 +1,74 @@
+"""Random numbers of a clip and what they mean: which frames are shown, and where the picture is.
+
+Each training clip has its own, drawn by the loader, so that a clip changes in the same way on any number of devices.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from signprep.training.config import Augmentation
+
+TEMPO, START, SCALE, ASPECT, TOP, LEFT, ANGLE, BRIGHTNESS, CONTRAST, SATURATION, FLIP, ERASE, *ERASED = range(16)
+"""Columns of the draws; a column for each frame of the model follows."""
+
+NUM_FIXED_DRAWS = 16
+
+
+def num_draws(num_frames: int) -> int:
+    """Return how many random numbers a clip needs for a model of `num_frames`."""
+    return NUM_FIXED_DRAWS + num_frames
+
+
+def frame_positions(num_stored: int, num_frames: int) -> list[int]:
+    """Return the stored frames that a model of fewer frames sees: the middles of equal stretches.
+
+    >>> frame_positions(16, 4)
+    [2, 6, 10, 14]
+    """
+    return [(2 * k + 1) * num_stored // (2 * num_frames) for k in range(num_frames)]
+
+
+def jittered_frame_positions(draws: Tensor, num_stored: int, num_frames: int, tempo: float) -> Tensor:
+    """Return the stored frames that are shown, int64 [B, t]: a random one from each equal part of a random stretch."""
+    stretch = 1 - (1 - tempo) * draws[:, TEMPO]
+    start = (1 - stretch) * draws[:, START]
+    jitter = draws[:, NUM_FIXED_DRAWS : NUM_FIXED_DRAWS + num_frames]
+    parts = (torch.arange(num_frames) + jitter) / num_frames
+    fractions = start[:, None] + stretch[:, None] * parts
+    return (fractions * num_stored).long().clamp(max=num_stored - 1)
+
+
+def sampling_matrices(draws: Tensor, limits: Augmentation) -> Tensor:
+    """Return affine maps from output to stored frame, float32 [B, 2, 3], in torch's coordinates of -1 to 1."""
+    scale = limits.crop_scale + (1 - limits.crop_scale) * draws[:, SCALE]
+    stretch = torch.exp(signed(draws[:, ASPECT]) * (math.log(limits.aspect) / 2))
+    width, height = (scale * stretch).clamp(max=1), (scale / stretch).clamp(max=1)
+    # The crop stays within the stored frame: its centre moves by no more than the margin that is left.
+    centre_x, centre_y = (1 - width) * signed(draws[:, LEFT]), (1 - height) * signed(draws[:, TOP])
+    angle = signed(draws[:, ANGLE]) * math.radians(limits.rotation_degrees)
+    mirrored = torch.where(flipped(draws, limits), -1.0, 1.0)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [cos * width * mirrored, -sin * height, centre_x, sin * width * mirrored, cos * height, centre_y]
+    return torch.stack(rows, dim=1).reshape(-1, 2, 3)
+
+
+def flipped(draws: Tensor, limits: Augmentation) -> Tensor:
+    """Return True for the clips that are mirrored, bool [B]."""
+    return draws[:, FLIP] < limits.flip_probability
+
+
+def signed(draw: Tensor) -> Tensor:
+    """Return numbers in -1 to 1 of numbers in 0 to 1."""
+    return 2 * draw - 1
+
+
+def shown_frames(clips: Tensor, draws: Tensor | None, num_frames: int, tempo: float) -> Tensor:
+    """Return the frames of stored clips [B, T, ...] that a model sees, [B, t, ...]; with draws, random ones."""
+    if draws is None:
+        positions = frame_positions(clips.shape[1], num_frames)
+        return clips if positions == list(range(clips.shape[1])) else clips[:, positions]
+    chosen = jittered_frame_positions(draws, clips.shape[1], num_frames, tempo)
+    places = torch.arange(len(clips), device=clips.device)[:, None]
+    return clips[places, chosen.to(clips.device, non_blocking=True)]
