@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "signprep.inference.cli.first_steps:doctor",
     "make-sample": "signprep.pipeline.cli.scan:make_sample",
     "scan": "signprep.pipeline.cli.scan:scan",
+    "landmarks": "signprep.pipeline.cli.landmarks:landmarks",
     "build-cache": "signprep.cache_builder.cli.build:build_cache",
     "inspect": "signprep.cache_builder.cli.inspect:inspect",
     "play": "signprep.cache_builder.cli.inspect:play",
