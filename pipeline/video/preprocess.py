@@ -82,6 +82,14 @@ class FramePreprocessor:
         name = _matrix_name(frame)
         return pixels if name == "bt601" or self._spec.pixels != "yuv420p" else to_bt601(pixels, name)
 
+    def without_bars(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return the stored frame of a decoded one without its black bars, of pixels rgb24: uint8 [H, W, 3]."""
+        stored = self(frame)
+        upright = _upright_size(frame, orientation_filters(self._display_matrices(frame)), self._pixel_aspect)
+        _, (width, height) = crop_and_fit(*upright[:2], self._spec, upright[2])
+        left, top = _bars(self._spec, width, height)
+        return stored[top : top + height, left : left + width]
+
 
 class DisplayMatrices:
     """Callable that gives a frame's display matrix, looked up once for each angle of a video's frames."""
@@ -186,9 +194,7 @@ def crop_and_fit(
 
 def build_graph(frame: VideoFrame, orientation: list[str], spec: ClipSpec, pixel_aspect: Fraction = SQUARE) -> Graph:
     """Return a configured filter graph from frames like this one to stored frames."""
-    turned = any(step.startswith("transpose") for step in orientation)
-    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
-    upright_aspect = 1 / pixel_aspect if turned else pixel_aspect
+    width, height, upright_aspect = _upright_size(frame, orientation, pixel_aspect)
     (x, y, crop_width, crop_height), (fit_width, fit_height) = crop_and_fit(width, height, spec, upright_aspect)
     steps = [*orientation]
     if (crop_width, crop_height) != (width, height):
@@ -202,8 +208,7 @@ def build_graph(frame: VideoFrame, orientation: list[str], spec: ClipSpec, pixel
         steps.append(f"scale={fit_width}:{fit_height}:{_SCALING}:in_range={in_range}:in_color_matrix={in_matrix}:{out}")
     steps.append(f"format={spec.pixels}")
     if (fit_width, fit_height) != (spec.size, spec.size):
-        # Even offsets keep chroma where it belongs.
-        left, top = (spec.size - fit_width) // 4 * 2, (spec.size - fit_height) // 4 * 2
+        left, top = _bars(spec, fit_width, fit_height)
         steps.append(f"pad={spec.size}:{spec.size}:{left}:{top}:black")
     try:
         return filter_graph(frame, steps)
@@ -211,6 +216,18 @@ def build_graph(frame: VideoFrame, orientation: list[str], spec: ClipSpec, pixel
         raise DecodeError(
             f"frames of {frame.width}x{frame.height} {frame.format.name} cannot be cropped and scaled ({error})"
         ) from error
+
+
+def _upright_size(frame: VideoFrame, orientation: list[str], pixel_aspect: Fraction) -> tuple[int, int, Fraction]:
+    """Return width, height and a pixel's aspect of a frame once it is upright."""
+    if any(step.startswith("transpose") for step in orientation):
+        return frame.height, frame.width, 1 / pixel_aspect
+    return frame.width, frame.height, pixel_aspect
+
+
+def _bars(spec: ClipSpec, width: int, height: int) -> tuple[int, int]:
+    """Return the widths of the bars left of a picture and above it; even ones keep chroma where it belongs."""
+    return (spec.size - width) // 4 * 2, (spec.size - height) // 4 * 2
 
 
 def filter_graph(frame: VideoFrame, steps: Sequence[str]) -> Graph:
