@@ -31,6 +31,8 @@ GOALS = {
     "build.stored": Goal(benchmark="build", text="encoding and writing, of a build's CPU", bound=0.08),
     "decode.full": Goal(benchmark="decode", text="decoding that skips frames / decoding every frame", bound=0.80),
     "decode.decord": Goal(benchmark="decode", text="decoding that skips frames / decord", bound=0.75),
+    "landmarks.frame": Goal(benchmark="landmarks", text="milliseconds of one core a frame", bound=45),
+    "landmarks.models": Goal(benchmark="landmarks", text="a frame / the sum of its models", bound=1.15),
     "read.blosc": Goal(
         benchmark="read",
         text="clips/s of the default codec, one thread / Blosc alone",

@@ -17,7 +17,7 @@ from av import VideoFrame
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.landmarks.crops import Picture
+from signprep.pipeline.landmarks.crops import Cropper, Picture
 from signprep.pipeline.landmarks.models import (
     FACE_DETECTION,
     FACE_MESH,
@@ -90,12 +90,14 @@ class LandmarkExtractor:
 
         Raises SignprepError if they are not there, or LiteRT is not installed.
         """
-        paths = model_paths(folder)
-        detection = Network(paths[POSE_DETECTION], low=-1.0, black_outside=True)
-        self._body = _BodyModel(Detector(detection, (8, 16, 32, 32, 32)), Network(paths[POSE]))
-        self._hand = _HandModel(Network(paths[HAND_CROP]), Network(paths[HAND]))
-        detection = Network(paths[FACE_DETECTION], low=-1.0, black_outside=True)
-        self._face = _FaceModel(Detector(detection, (8, 16, 16, 16)), Network(paths[FACE_MESH]))
+        paths, crop = model_paths(folder), Cropper()
+        body = Network(paths[POSE_DETECTION], crop, low=-1.0, black_outside=True)
+        self._body = _BodyModel(Detector(body, (8, 16, 32, 32, 32)), Network(paths[POSE], crop))
+        # These two only say where to look more closely, in every frame.
+        hand = Network(paths[HAND_CROP], crop, nearest=True)
+        face = Network(paths[FACE_DETECTION], crop, low=-1.0, black_outside=True, nearest=True)
+        self._hand = _HandModel(hand, Network(paths[HAND], crop))
+        self._face = _FaceModel(Detector(face, (8, 16, 16, 16)), Network(paths[FACE_MESH], crop))
 
     def __call__(self, frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Floats:
         """Return the landmarks of a clip.
@@ -111,10 +113,9 @@ class LandmarkExtractor:
         body, left, right, face = (np.zeros((len(frames), count, 3), np.float32) for count in _NUM_POINTS)
         region: Region | None = None
         before: list[Floats | None] = [None, None, None]
-        size = (1, 1)
+        picture = Picture(*(frames[0].shape[:2] if len(frames) else (1, 1)))
         for number, frame in enumerate(frames):
-            picture = Picture(frame)
-            size = (picture.width, picture.height)
+            picture.show(frame)
             seen = self._body(picture, region)
             if seen is None:
                 region, before = None, [None, None, None]
@@ -126,7 +127,7 @@ class LandmarkExtractor:
                 self._hand(picture, pose, _RIGHT_HAND, before[1], right[number]),
                 self._face(picture, pose[:_NUM_FACE_OF_BODY, :2], before[2], face[number]),
             ]
-        return from_mediapipe(body, left, right, face, size=size)
+        return from_mediapipe(body, left, right, face, size=(picture.width, picture.height))
 
 
 class _BodyModel:

@@ -6,9 +6,10 @@ points relative to the centre. Boxes that overlap are averaged by their scores, 
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ _LEAST_OVERLAP = 0.3
 class Network:
     """One model and the way its input is made."""
 
-    def __init__(self, path: Path, *, low: float = 0.0, black_outside: bool = False) -> None:
+    def __init__(self, path: Path, crop: Cropper, **how: Any) -> None:
         """Open a model.
 
         Args:
             path: a .tflite file.
-            low: what black is in its input; white is 1.
-            black_outside: as in `Cropper`.
+            crop: makes its input.
+            how: the last arguments of `crop`.
         """
         require_extra("landmarks", "ai_edge_litert")
         from ai_edge_litert.interpreter import Interpreter
@@ -43,14 +44,17 @@ class Network:
         (given,) = self._interpreter.get_input_details()
         self.size = int(given["shape"][1])
         self._input = self._interpreter.tensor(given["index"])
-        self._outputs = [found["index"] for found in self._interpreter.get_output_details()]
-        self._crop = Cropper(self.size, low=low, black_outside=black_outside)
+        self._outputs = [self._interpreter.tensor(told["index"]) for told in self._interpreter.get_output_details()]
+        self._crop: Callable[..., None] = partial(crop, **how)
 
     def __call__(self, picture: Picture, region: Region, outputs: Sequence[int]) -> list[Floats]:
-        """Return some of the model's outputs, by number, each without its first dimension."""
-        self._crop(picture, region, self._input()[0])  # LiteRT refuses to run while somebody holds this array
+        """Return some of the model's outputs, by number, each without its first dimension.
+
+        They are the model's own memory, so they have to be let go before the next call: LiteRT refuses it otherwise.
+        """
+        self._crop(picture, region, self._input()[0])
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(self._outputs[number])[0] for number in outputs]
+        return [self._outputs[number]()[0] for number in outputs]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import build, decode, plan
+from benchmarks import build, decode, landmarks, plan
 from benchmarks.__main__ import find_benchmarks
 from benchmarks._size import Size
 from tests.waiting import HANG_SECONDS
@@ -40,3 +40,11 @@ def test_planning_resuming_and_refreshing_are_measured(capsys: pytest.CaptureFix
     plan.run(Size.TOY)
     printed = capsys.readouterr().out
     assert all(stage in printed for stage in ("plan", "resume", "refresh"))
+
+
+def test_landmarks_are_measured_beside_their_models(capsys: pytest.CaptureFixture[str]) -> None:
+    landmarks.run(Size.TOY)
+    told = capsys.readouterr().out
+    if "is missing" in told:
+        pytest.skip(told)
+    assert "all / its models" in told

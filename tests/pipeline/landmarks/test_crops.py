@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ def noise(height: int = 40, width: int = 60) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def crop(frame: np.ndarray, region: Region, **how: object) -> np.ndarray:
-    out = np.empty((SIZE, SIZE, 3), np.float32)
-    Cropper(SIZE, **how)(Picture(frame), region, out)
+def crop(frame: np.ndarray, region: Region, **how: Any) -> np.ndarray:
+    out, picture = np.empty((SIZE, SIZE, 3), np.float32), Picture(*frame.shape[:2])
+    picture.show(frame)
+    Cropper()(picture, region, out, **how)
     return out
 
 
@@ -50,6 +52,15 @@ def test_turned_crops_are_bilinear_to_the_nearest_value_and_go_on_beyond_the_edg
     assert np.abs(found - found.round()).max() < 1e-3
     # A position that lies half between two steps may be rounded to either.
     assert np.mean(np.abs(found - expected(frame, region)) <= 0.501) > 0.99
+
+
+def test_the_nearest_pixels_are_as_near_as_can_be() -> None:
+    frame, region = noise(), Region(30, 20, 30, 0.4)
+    places = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), axis=-1).reshape(-1, 2) / SIZE
+    x, y = region.project(places).round().astype(int).T
+    wanted = frame[y.clip(0, 39), x.clip(0, 59)].reshape(SIZE, SIZE, 3)
+    assert np.mean((crop(frame, region, nearest=True) * 255).round() == wanted) > 0.99
+    assert crop(frame, Region(-20, -20, 8, 0), nearest=True, black_outside=True).max() == 0
 
 
 def test_outside_is_black_where_a_model_asks_for_it() -> None:
