@@ -8,7 +8,9 @@ import pytest
 from signprep.pipeline.cli import main
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks import models
+from signprep.pipeline.landmarks.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.models import LandmarkModels, fetch_models, model_paths
+from signprep.pipeline.runtime import machine
 
 
 @pytest.fixture
@@ -110,3 +112,10 @@ def test_the_folder_is_the_option_the_variable_or_the_users_own(
 def test_a_wheel_goes_with_fetch(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--wheel", "a.whl") == 2
     assert "--wheel goes with --fetch" in capsys.readouterr().err
+
+
+def test_without_litert_the_extra_is_named(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch_models(tmp_path, wheel)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    with pytest.raises(SignprepError, match=r"needs ai_edge_litert, .*pip install 'signprep\[landmarks\]'"):
+        LandmarkExtractor(tmp_path)
