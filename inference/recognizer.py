@@ -60,22 +60,17 @@ class Recognizer:
         """Return logits, float32 [B, classes] on the model's device, of stored clips, uint8 [B, T, ...].
 
         Raises:
-            CheckpointError: a logit is no finite number: weights are damaged, or the precision is too low for them.
             SignprepError: there is no memory for so many clips.
         """
         try:
             with torch.inference_mode(), self._autocast():
-                logits = self.logits_of_inputs(self.transform(clips.to(self.device)))
+                return self.logits_of_inputs(self.transform(clips.to(self.device)))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise SignprepError(
                     f"a batch of {len(clips)} clips does not fit into memory; lower --batch-size"
                 ) from error
             raise
-        if not bool(torch.isfinite(logits).all()):
-            advice = "use another file" if self._precision == "32" else "try --precision 32"
-            raise CheckpointError(f"{self.label}: its answers are no finite numbers; {advice}")
-        return logits
 
     def logits_of_inputs(self, inputs: Tensor) -> Tensor:
         """Return logits, float32 [B, classes], of clips that are transformed already."""
@@ -88,13 +83,20 @@ class Recognizer:
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def softmax(self, logits: Tensor) -> NDArray[np.float32]:
-        """Return class probabilities, float32 [B, classes], at the checkpoint's temperature."""
-        return np.asarray(torch.softmax(logits / self.metadata.temperature, dim=1).cpu(), np.float32)
+        """Return class probabilities, float32 [B, classes], at the checkpoint's temperature.
+
+        Raises CheckpointError if they are no numbers: weights are damaged, or the precision is too low for them.
+        """
+        found = np.asarray(torch.softmax(logits / self.metadata.temperature, dim=1).cpu(), np.float32)
+        if not np.isfinite(found).all():
+            advice = "use another file" if self._precision == "32" else "try --precision 32"
+            raise CheckpointError(f"{self.label}: its answers are no numbers; {advice}")
+        return found
 
     def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return class probabilities, float32 [B, classes], of stored clips, uint8 [T, ...] each.
 
-        Raises ValueError for clips of another shape or type, and as `logits`.
+        Raises ValueError for clips of another shape or type, and as `logits` and `softmax`.
         """
         shape = self.metadata.clip_spec.clip_shape
         stacked = np.stack(clips) if len(clips) else np.empty((0, *shape), np.uint8)

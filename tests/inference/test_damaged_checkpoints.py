@@ -222,6 +222,13 @@ def test_damaged_bytes_are_found_or_change_no_answer(tmp_path: Path, expected: n
     assert refused > 75
 
 
+def test_an_answer_that_is_no_number_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    huge = torch.full_like(GOOD["state_dict"]["model.2.weight"], 3e38)
+    recognizer = opened(with_tensor("model.2.weight", huge), tmp_path)
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: its answers are no numbers; use another file"):
+        answers(recognizer)
+
+
 def test_no_run_begins_with_weights_that_are_no_numbers(tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
     torch.save(with_tensor("model.0.weight", torch.full([3], math.nan)), path)
