@@ -1,6 +1,7 @@
 """One training run: from a cache to the checkpoints, logs and record that callbacks/checkpoints.py lists."""
 
 import logging
+import threading
 import time
 import traceback
 import warnings
@@ -159,10 +160,26 @@ def train(
     return run.fit(resume, overwrite=overwrite)
 
 
+@contextmanager
+def _without_writers_tracebacks() -> Iterator[None]:
+    """Keep TensorBoard's thread from printing that a disk is full, which the run then ends with in one line."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def _unfinished_run(
     run_folder: Path, resume: Path | None, metadata: ModelMetadata, config: TrainConfig
 ) -> tuple[Path | None, bool]:
-    """Return from where the run of a folder goes on that has failed or was killed, and whether it begins anew.
+    """Return from where the run of a folder goes on that has not ended, and whether it begins anew.
 
     The same command goes on, with `resume` or without it; where no checkpoint was saved, it begins anew. Another
     command finds an earlier run, as ever.
@@ -250,7 +267,7 @@ class _Run:
 
     def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         """Train to the end, or to where it is stopped."""
-        with held(self.folder) if self._trainer.is_global_zero else nullcontext():
+        with _without_writers_tracebacks(), held(self.folder) if self._trainer.is_global_zero else nullcontext():
             return self._fit(resume, overwrite=overwrite)
 
     def _fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:

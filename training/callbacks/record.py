@@ -79,9 +79,9 @@ class EpochTable(Callback):
 
 
 def did_not_end(run_folder: Path) -> bool:
-    """Return True if the run of a folder has failed, or its process was killed, or still runs."""
+    """Return True if the run of a folder was stopped or has failed, or its process was killed, or still runs."""
     try:
-        return json.loads((run_folder / RUN).read_bytes())["status"] in ("running", "failed")
+        return json.loads((run_folder / RUN).read_bytes())["status"] in ("running", "stopped", "failed")
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
