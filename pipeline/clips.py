@@ -106,11 +106,7 @@ def read_clips(reader: VideoReader, spans: Sequence[Span], spec: ClipSpec) -> li
 
 
 def iterate_clips(
-    reader: VideoReader,
-    spans: Sequence[Span],
-    spec: ClipSpec | Sequence[ClipSpec],
-    *,
-    hold_last_frame: bool = False,
+    reader: VideoReader, spans: Sequence[Span], spec: ClipSpec, *, hold_last_frame: bool = False
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
     """Yield the number of each span with its clip, or why there is none, as soon as its last frame was decoded.
 
@@ -119,12 +115,11 @@ def iterate_clips(
     Args:
         reader: an open video.
         spans: in any order.
-        spec: the shape of the clips and the way to cut and scale them; one for all, or one for each span.
+        spec: the shape of the clips and the way to cut and scale them.
         hold_last_frame: show the last frame for times after the video's end, instead of clipping spans to it.
 
     Raises DecodeError with `hold_last_frame` if the end of the video is not known.
     """
-    specs = [spec] * len(spans) if isinstance(spec, ClipSpec) else spec
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
         try:
@@ -134,29 +129,22 @@ def iterate_clips(
     if clipped:
         latest = reader.duration_seconds - _BEFORE_THE_END_SECONDS if hold_last_frame else np.inf
         shown = {number: Span(span.start_seconds, spans[number].end_seconds) for number, span in clipped.items()}
-        yield from _sampled(reader, clipped, specs, shown if hold_last_frame else clipped, latest)
+        yield from _sampled(reader, clipped, spec, shown if hold_last_frame else clipped, latest)
 
 
 def _sampled(
-    reader: VideoReader,
-    spans: dict[int, Span],
-    specs: Sequence[ClipSpec],
-    shown_spans: dict[int, Span],
-    latest: float,
+    reader: VideoReader, spans: dict[int, Span], spec: ClipSpec, shown_spans: dict[int, Span], latest: float
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
     """Yield the clips of spans from one pass over the video; times after `latest` show the frame that it shows."""
-    counts = [specs[number].num_frames for number in spans]
-    sampled = [sample_times(*span, count) for span, count in zip(shown_spans.values(), counts, strict=True)]
-    times = np.concatenate(sampled).clip(max=latest)
-    owners = np.repeat(list(spans), counts)
-    frame_numbers = np.concatenate([np.arange(count) for count in counts])
+    times = np.concatenate([sample_times(*span, spec.num_frames) for span in shown_spans.values()]).clip(max=latest)
+    owners = np.repeat(list(spans), spec.num_frames)
+    frame_numbers = np.tile(np.arange(spec.num_frames), len(spans))
     order = np.argsort(times, kind="stable")
     waiting = dict(spans)
     begun: dict[int, _UnfinishedClip] = {}
     failed: set[int] = set()
-    preprocessors = {spec: FramePreprocessor(spec, reader.pixel_aspect) for spec in set(specs)}
-    frame: object = None
-    stored: dict[ClipSpec, NDArray[np.uint8]] = {}
+    preprocess = FramePreprocessor(spec, reader.pixel_aspect)
+    last: tuple[object, NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
     failure: DecodeError | None = None
     try:
         for shown in reader.answers_at(times[order]):
@@ -171,15 +159,12 @@ def _sampled(
                 yield number, shown.error
                 continue
             # Neighbouring times often show the same frame, which is preprocessed once.
-            if shown.frame is not frame:
-                frame, stored = shown.frame, {}
-            spec = specs[number]
-            if spec not in stored:
-                stored[spec] = preprocessors[spec](shown.frame)
+            if shown.frame is not last[0]:
+                last = (shown.frame, preprocess(shown.frame))
             if number not in begun:
                 begun[number] = _UnfinishedClip(spec)
             clip = begun[number]
-            clip.frames[frame_number] = stored[spec]
+            clip.frames[frame_number] = last[1]
             clip.seconds[frame_number] = shown.timestamp_seconds
             clip.num_missing -= 1
             if not clip.num_missing:
