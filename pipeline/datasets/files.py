@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 from signprep.pipeline.datasets.archives import open_archive
 from signprep.pipeline.datasets.frame_files import (
+    KEYPOINT_SUFFIX,
     SEQUENCE_SUFFIX,
     FrameFiles,
     Frames,
@@ -141,11 +142,18 @@ def walk_archive(
     path: Path, relative: str, on_problem: OnProblem, wanted: Callable[[str], bool]
 ) -> Iterator[FoundFile]:
     """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
+    frames, unread = {}, None
     try:
-        if frames := frames_in_zip(path):
-            yield from _found_sequences(frames, relative, wanted)
-            return
+        frames = frames_in_zip(path)
+    except AnnotationError as error:  # a damaged directory, for one, which `open_archive` knows more about
+        unread = str(error)
+    if frames:
+        yield from _found_sequences(frames, relative, wanted)
+        return
+    try:
         archive = open_archive(path)
+        if unread is not None and all(name.endswith(KEYPOINT_SUFFIX) for name in archive.members):
+            raise AnnotationError(unread)
     except AnnotationError as error:
         kind, lies = "unreadable", relative
         if isinstance(error, IncompleteArchiveError):
@@ -155,8 +163,7 @@ def walk_archive(
     for name in sorted(archive.members):
         parts = name.split("/")
         is_archive = name.lower().endswith(".zip") or _OTHER_ARCHIVE.search(name) is not None
-        is_passed_over = parts[-1].startswith(_APPLE_DOUBLE) or any(map(_is_hidden, parts[:-1]))
-        if is_passed_over or not (is_archive or wanted(parts[-1])):
+        if _is_passed_over(parts[:-1], parts[-1]) or not (is_archive or wanted(parts[-1])):
             continue
         if is_archive:
             message = f"{path}: its member {name} is an archive, which is not looked into; unpack it"
@@ -171,7 +178,8 @@ def walk_archive(
 def _found_sequences(frames: Mapping[str, Frames], relative: str, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield the wanted clips of a zip of frames, each as one file."""
     for prefix in sorted(frames):
-        if wanted(f"{prefix}{SEQUENCE_SUFFIX}"):
+        *folders, name = prefix.split("/")
+        if not _is_passed_over(folders, name) and wanted(f"{prefix}{SEQUENCE_SUFFIX}"):
             num_bytes = sum(frames[prefix].num_bytes)
             yield FoundFile(name=f"{relative}!/{prefix}{SEQUENCE_SUFFIX}", num_bytes=num_bytes)
 
@@ -366,6 +374,11 @@ def hash_possible_duplicates(roots: DataRoots, videos: Iterable[str]) -> dict[st
 def _is_broken_link(path: Path) -> bool:
     """Return True for a link to nothing, which may mean a folder; editors' locks are such links with a dot."""
     return path.is_symlink() and not path.exists() and not path.name.startswith(".")
+
+
+def _is_passed_over(folders: list[str], name: str) -> bool:
+    """Return True for members that systems write beside those that people put into a zip."""
+    return name.startswith(_APPLE_DOUBLE) or any(map(_is_hidden, folders))
 
 
 def _is_hidden(folder: str) -> bool:

@@ -163,20 +163,28 @@ def frames_in_zip(path: Path) -> dict[str, Frames]:
     Raises AnnotationError if the archive cannot be read, or is no zip.
     """
     try:
-        return _directory(pieces_of(path))
+        return _directory(*_lies_in(path))
     except (OSError, ValueError, struct.error) as error:
         raise AnnotationError(f"{path}: is no readable zip ({error})") from error
 
 
+def _lies_in(path: Path) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...]]:
+    """Return the pieces of a zip, and their sizes and times: a zip that was replaced is another one. Raises OSError."""
+    pieces = pieces_of(path)
+    return pieces, tuple((status.st_size, status.st_mtime_ns) for status in map(Path.stat, pieces))
+
+
 @lru_cache(maxsize=8)
-def _directory(pieces: tuple[Path, ...]) -> dict[str, Frames]:
+def _directory(pieces: tuple[Path, ...], stamps: object) -> dict[str, Frames]:
     rows: dict[bytes, tuple[array[int], ...]] = {}
-    for name, entry in _entries(JoinedFile(pieces)):
+    for name, is_readable, entry in _entries(JoinedFile(pieces)):
         number = name[-_NUMBERED_BYTES + 1 : -len(KEYPOINT_SUFFIX)]
         if not name.endswith(KEYPOINT_SUFFIX.encode()) or not number.isdigit() or len(number) < 12:
             if name.endswith((b"/", b"\\")):
                 continue
             return {}
+        if not is_readable:
+            raise ValueError("it is encrypted, or compressed in another way than by Deflate")
         columns = rows.setdefault(name[:-_NUMBERED_BYTES], tuple(array("q") for _ in range(6)))
         for column, value in zip(columns, (int(number), *entry), strict=True):
             column.append(value)
@@ -190,8 +198,8 @@ def _decoded(name: bytes) -> str:
         return name.decode("cp949", "replace").replace("\\", "/")
 
 
-def _entries(file: JoinedFile) -> Iterator[tuple[bytes, tuple[int, int, int, int, int]]]:
-    """Yield each member's name with its size, CRC-32, offset, packed size and 1 if it is packed.
+def _entries(file: JoinedFile) -> Iterator[tuple[bytes, bool, tuple[int, int, int, int, int]]]:
+    """Yield each member's name, if it can be read, and its size, CRC-32, offset, packed size and 1 if it is packed.
 
     Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16.
     """
@@ -218,14 +226,14 @@ def _entries(file: JoinedFile) -> Iterator[tuple[bytes, tuple[int, int, int, int
             extra = data[begin + len_name : begin + len_name + len_extra]
             size, packed, offset = _zip64(extra, size, packed, offset)
         position = begin + len_name + len_extra + len_comment
-        if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
-            raise ValueError("it is encrypted, or compressed in another way than by Deflate")
-        yield name, (size, checksum, offset, packed, int(method == _DEFLATED))
+        is_readable = not flags & _ENCRYPTED and method in (_STORED, _DEFLATED)
+        yield name, is_readable, (size, checksum, offset, packed, int(method == _DEFLATED))
 
 
 def _read_at(file: JoinedFile, start: int, num_bytes: int) -> bytes:
     """Return bytes of a file; fewer at its end."""
     file.seek(start)
+    num_bytes = max(0, min(num_bytes, file.num_bytes - start))  # damaged numbers may ask for more than memory holds
     parts = []
     while num_bytes and (part := file.read(num_bytes)):
         parts.append(part)
@@ -246,13 +254,13 @@ def _zip64(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int,
 
 
 @lru_cache(maxsize=8)
-def _opened(pieces: tuple[Path, ...]) -> JoinedFile:
+def _opened(pieces: tuple[Path, ...], stamps: object) -> JoinedFile:
     return JoinedFile(pieces)
 
 
 def _member(path: Path, frames: Frames, place: int) -> bytes:
     """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError or zlib.error."""
-    file = _opened(pieces_of(path))
+    file = _opened(*_lies_in(path))
     offset, packed = frames.offset[place], frames.packed_bytes[place]
     # The local header repeats the name; its length and that of the extra field follow from the header alone.
     data = _read_at(file, offset, packed + _LOCAL.size + 512)
@@ -264,7 +272,7 @@ def _member(path: Path, frames: Frames, place: int) -> bytes:
         data = _read_at(file, offset, start + packed)
     content = data[start : start + packed]
     if frames.is_packed[place]:
-        content = zlib.decompress(content, -15, frames.num_bytes[place])
+        content = zlib.decompressobj(-15).decompress(content, frames.num_bytes[place] + 1)  # no more of a bomb
     if len(content) != frames.num_bytes[place] or zlib.crc32(content) != frames.crc32[place]:
         raise OSError("its bytes are not those that its checksum tells")
     return content

@@ -285,3 +285,41 @@ def test_zips_and_their_pieces_give_what_pythons_zipfile_wrote(
         with stream:
             stream.seek(3)
             assert stream.read() == read[file.name][3:]
+
+
+FRAME = "01/NIA_SL_WORD0001_REAL01_F/NIA_SL_WORD0001_REAL01_F_{:012d}_keypoints.json"
+
+
+def write_frames(path: Path, num_frames: int) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__MACOSX/01/._NIA_SL_WORD0001_REAL01_F_000000000000_keypoints.json", b"?")
+        for number in range(num_frames):
+            archive.writestr(FRAME.format(number), b"%02d" % number * 100)
+
+
+def test_a_zip_of_frames_is_read_in_pieces_and_again_where_it_was_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "keypoint.zip"
+    for num_frames in (30, 20):
+        write_frames(path, num_frames)
+        for piece in [*tmp_path.glob("*.part*")]:
+            piece.unlink()
+        cut(path, 11)
+        [name], problems = walk(tmp_path)
+        frames = DataRoots.single(tmp_path).frame_files(name)
+        assert problems == [] and list(frames.frames.numbers) == list(range(num_frames))
+        assert frames.read(num_frames - 1) == b"%02d" % (num_frames - 1) * 100
+    (tmp_path / "keypoint.zip.part4").unlink()
+    names, [problem] = walk(tmp_path)
+    assert names == [] and problem.endswith("keypoint.zip.part4: missing; download it again")
+
+
+@pytest.mark.parametrize(("place", "name"), [(8, "encrypted"), (10, "compressed")])
+def test_frames_that_cannot_be_read_are_one_problem(tmp_path: Path, place: int, name: str) -> None:
+    path = tmp_path / "keypoint.zip"
+    write_frames(path, 30)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + place] = 9
+    path.write_bytes(data)
+    names, [problem] = walk(tmp_path)
+    assert names == [] and name in problem

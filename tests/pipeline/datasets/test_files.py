@@ -30,7 +30,7 @@ def write_zip(path: Path, members: dict[str, bytes], *, compress: bool = False, 
 def walk(root: Path) -> tuple[list[str], list[str]]:
     problems: list[str] = []
     found = walk_files(
-        root, lambda problem: problems.append(problem.message), wanted=lambda name: name.endswith(".txt")
+        root, lambda problem: problems.append(problem.message), wanted=lambda name: name.endswith((".txt", ".json"))
     )
     return [file.name for file in found], problems
 
