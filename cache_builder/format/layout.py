@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from signprep.cache_builder.format.codec import CODECS, ClipCodec, codec_of
-from signprep.cache_builder.format.shard import MIXED
+from signprep.cache_builder.format.shard import MISSING, MIXED
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
@@ -169,6 +169,8 @@ def require_object(path: Path, entry: CacheObject) -> None:
     """Raise CacheCorruptError if a file is not the object of a manifest, by all its bytes."""
     try:
         is_object = CacheObject.of_file(path) == entry
+    except FileNotFoundError as error:
+        raise CacheCorruptError(f"{path}: {MISSING}") from error
     except OSError as error:
         raise CacheCorruptError(f"{path}: cannot be read ({error.strerror}); {MIXED}") from error
     if not is_object:

@@ -19,6 +19,7 @@ from signprep.pipeline.errors import CacheCorruptError
 ABSENT = 2**64 - 1
 INDEX_ENTRY_BYTES = 16
 CHECKSUM_BYTES = 4
+MISSING = "this shard is missing; `signprep verify CACHE --repair --data-root DATA` makes it again"
 MIXED = (
     "it is damaged, or of another state of the cache, as after a copy that was stopped; copy the whole cache again, or "
     "`signprep verify CACHE --repair --data-root DATA` makes it again"
@@ -57,8 +58,7 @@ class ShardFile:
                     raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except FileNotFoundError as error:
-            message = f"{path}: this shard is missing; `signprep verify CACHE --repair --data-root DATA` makes it again"
-            raise CacheCorruptError(message) from error
+            raise CacheCorruptError(f"{path}: {MISSING}") from error
         except OSError as error:
             raise CacheCorruptError(f"{path}: this shard cannot be read ({error.strerror})") from error
         self._bytes = np.frombuffer(mapped, np.uint8)
