@@ -7,6 +7,7 @@ is unpickled but tensors and plain data.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,16 +94,16 @@ class Recognizer:
             raise CheckpointError(f"{self.label}: its answers are no numbers; {advice}")
         return found
 
-    def probabilities(self, clips: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return class probabilities, float32 [B, classes], of stored clips, uint8 [T, ...] each.
+    def probabilities(self, clips: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Return class probabilities, float32 [B, classes], of clips as they are stored, [T, ...] each.
 
         Raises ValueError for clips of another shape or type, and as `logits` and `softmax`.
         """
-        shape = self.metadata.clip_spec.clip_shape
-        stacked = np.stack(clips) if len(clips) else np.empty((0, *shape), np.uint8)
-        if stacked.dtype != np.uint8 or stacked.shape[1:] != shape:
+        shape, dtype = self.metadata.clip_spec.clip_shape, self.metadata.clip_spec.dtype
+        stacked = np.stack(clips) if len(clips) else np.empty((0, *shape), dtype)
+        if stacked.dtype != dtype or stacked.shape[1:] != shape:
             raise ValueError(
-                f"clips are {stacked.dtype} {list(stacked.shape)}; expected uint8 [B, {', '.join(map(str, shape))}], "
+                f"clips are {stacked.dtype} {list(stacked.shape)}; expected {dtype} [B, {', '.join(map(str, shape))}], "
                 "as `Cache.read` and `extract_clips` give them"
             )
         if not len(stacked):

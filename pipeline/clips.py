@@ -4,11 +4,13 @@ In: a video and spans of it, overlapping or not. Out: for each span its clip, or
 frame of the video is decoded and scaled at most once, however many spans show it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple
+from fractions import Fraction
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
+from av import VideoFrame
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
@@ -35,12 +37,42 @@ class Span(NamedTuple):
 class Clip:
     """A fixed-length sample of a video."""
 
-    frames: NDArray[np.uint8]
-    """uint8 of shape `ClipSpec.clip_shape`."""
+    frames: NDArray[Any]
+    """Of shape `ClipSpec.clip_shape` and type `ClipSpec.dtype`."""
     span: Span
     """The sampled span, after clipping to the video."""
     sampled_seconds: NDArray[np.float64]
     """Timestamps of the T frames, float64."""
+
+
+class ClipMaker(Protocol):
+    """Makes clips of one video's frames."""
+
+    def frame(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return what is kept of a decoded frame until its clip is whole."""
+
+    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[Any]:
+        """Return a clip, of shape `ClipSpec.clip_shape` and type `ClipSpec.dtype`, of what was kept of its frames."""
+
+
+MakeClips = Callable[[ClipSpec, Fraction], ClipMaker]
+"""Makes a `ClipMaker` for a video, by its spec and its pixels' width by their height."""
+
+
+class PixelClips:
+    """Clips of pixels: see `ClipMaker`."""
+
+    def __init__(self, spec: ClipSpec, pixel_aspect: Fraction) -> None:
+        """Prepare for the frames of one video. Raises ValueError for a spec of another content."""
+        if spec.content != "pixels":
+            raise ValueError(
+                f"clips of {spec.content} need a maker: make=signprep.pipeline.landmarks.maker.LandmarkClips"
+            )
+        self.frame = FramePreprocessor(spec, pixel_aspect)
+
+    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return the frames as one array."""
+        return np.stack(frames)
 
 
 def _clipped_span(span: Span, reader: VideoReader) -> Span:
@@ -64,6 +96,7 @@ def extract_clips(
     *,
     name: str | None = None,
     decoder: str = "pyav",
+    make: MakeClips = PixelClips,
 ) -> list[Clip | DecodeError]:
     """Return for each span of the video its clip, or the DecodeError that tells why there is none.
 
@@ -75,6 +108,7 @@ def extract_clips(
         spec: the shape of the clips and the way to cut and scale them.
         name: the video's name in errors; the path by default.
         decoder: as in `open_video`.
+        make: makes clips of frames; `landmarks.maker.makes_clips(spec)` gives the one of any spec.
 
     Raises TypeError if an argument is something else.
     """
@@ -85,7 +119,7 @@ def extract_clips(
     except DecodeError as error:
         return [error] * len(named)
     with reader:
-        return read_clips(reader, named, spec)
+        return read_clips(reader, named, spec, make=make)
 
 
 def _span(given: Any) -> Span:
@@ -99,14 +133,21 @@ def _span(given: Any) -> Span:
     raise TypeError(f"{given!r:.60} is no span; expected (start_seconds, end_seconds) for each clip")
 
 
-def read_clips(reader: VideoReader, spans: Sequence[Span], spec: ClipSpec) -> list[Clip | DecodeError]:
+def read_clips(
+    reader: VideoReader, spans: Sequence[Span], spec: ClipSpec, *, make: MakeClips = PixelClips
+) -> list[Clip | DecodeError]:
     """Do as `extract_clips` on an open video."""
-    results = dict(iterate_clips(reader, spans, spec))
+    results = dict(iterate_clips(reader, spans, spec, make=make))
     return [results[number] for number in range(len(spans))]
 
 
 def iterate_clips(
-    reader: VideoReader, spans: Sequence[Span], spec: ClipSpec, *, hold_last_frame: bool = False
+    reader: VideoReader,
+    spans: Sequence[Span],
+    spec: ClipSpec,
+    *,
+    hold_last_frame: bool = False,
+    make: MakeClips = PixelClips,
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
     """Yield the number of each span with its clip, or why there is none, as soon as its last frame was decoded.
 
@@ -117,6 +158,7 @@ def iterate_clips(
         spans: in any order.
         spec: the shape of the clips and the way to cut and scale them.
         hold_last_frame: show the last frame for times after the video's end, instead of clipping spans to it.
+        make: as in `extract_clips`.
 
     Raises DecodeError with `hold_last_frame` if the end of the video is not known.
     """
@@ -129,21 +171,32 @@ def iterate_clips(
     if clipped:
         latest = reader.duration_seconds - _BEFORE_THE_END_SECONDS if hold_last_frame else np.inf
         shown = {number: Span(span.start_seconds, spans[number].end_seconds) for number, span in clipped.items()}
-        yield from _sampled(reader, clipped, spec, shown if hold_last_frame else clipped, latest)
+        yield from _sampled(
+            reader,
+            clipped,
+            make(spec, reader.pixel_aspect),
+            shown if hold_last_frame else clipped,
+            spec.num_frames,
+            latest,
+        )
 
 
 def _sampled(
-    reader: VideoReader, spans: dict[int, Span], spec: ClipSpec, shown_spans: dict[int, Span], latest: float
+    reader: VideoReader,
+    spans: dict[int, Span],
+    maker: ClipMaker,
+    shown_spans: dict[int, Span],
+    num_frames: int,
+    latest: float,
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
     """Yield the clips of spans from one pass over the video; times after `latest` show the frame that it shows."""
-    times = np.concatenate([sample_times(*span, spec.num_frames) for span in shown_spans.values()]).clip(max=latest)
-    owners = np.repeat(list(spans), spec.num_frames)
-    frame_numbers = np.tile(np.arange(spec.num_frames), len(spans))
+    times = np.concatenate([sample_times(*span, num_frames) for span in shown_spans.values()]).clip(max=latest)
+    owners = np.repeat(list(spans), num_frames)
+    frame_numbers = np.tile(np.arange(num_frames), len(spans))
     order = np.argsort(times, kind="stable")
     waiting = dict(spans)
     begun: dict[int, _UnfinishedClip] = {}
     failed: set[int] = set()
-    preprocess = FramePreprocessor(spec, reader.pixel_aspect)
     last: tuple[object, NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
     failure: DecodeError | None = None
     try:
@@ -160,9 +213,9 @@ def _sampled(
                 continue
             # Neighbouring times often show the same frame, which is preprocessed once.
             if shown.frame is not last[0]:
-                last = (shown.frame, preprocess(shown.frame))
+                last = (shown.frame, maker.frame(shown.frame))
             if number not in begun:
-                begun[number] = _UnfinishedClip(spec)
+                begun[number] = _UnfinishedClip(num_frames)
             clip = begun[number]
             clip.frames[frame_number] = last[1]
             clip.seconds[frame_number] = shown.timestamp_seconds
@@ -170,7 +223,7 @@ def _sampled(
             if not clip.num_missing:
                 del begun[number]
                 span = waiting.pop(number)
-                yield number, Clip(frames=clip.frames, span=span, sampled_seconds=clip.seconds)
+                yield number, Clip(frames=maker.clip(clip.frames), span=span, sampled_seconds=clip.seconds)
     except DecodeError as error:
         failure = error if reader.name in str(error) else DecodeError(f"{reader.name}: {error}")
     if waiting:
@@ -181,6 +234,7 @@ def _sampled(
 class _UnfinishedClip:
     """A clip of which some frames are still missing."""
 
-    def __init__(self, spec: ClipSpec) -> None:
-        self.frames, self.seconds = np.empty(spec.clip_shape, np.uint8), np.empty(spec.num_frames, np.float64)
-        self.num_missing = spec.num_frames
+    def __init__(self, num_frames: int) -> None:
+        self.frames: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * num_frames
+        self.seconds = np.empty(num_frames, np.float64)
+        self.num_missing = num_frames

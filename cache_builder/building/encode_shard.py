@@ -38,6 +38,7 @@ from signprep.pipeline.datasets.files import DataRoots, content_hash
 from signprep.pipeline.datasets.frame_files import is_sequence
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
 from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
+from signprep.pipeline.landmarks.maker import makes_clips
 from signprep.pipeline.video.frame_times import span_of_segment
 from signprep.pipeline.video.preprocess import preprocessing_version_of
 
@@ -321,7 +322,8 @@ def clips_of_video(
             return clips_of_keypoints(files, spans, spec, name), files.content_hash()
         with roots.opened(video) as file:
             video_hash = content_hash(file)
-            return extract_clips(file, spans, spec, name=name, decoder=info.provenance["decoder"]), video_hash
+            decoder, make = info.provenance["decoder"], makes_clips(spec)
+            return extract_clips(file, spans, spec, name=name, decoder=decoder, make=make), video_hash
     except FileNotFoundError:
         reason = f"{name}: there is no such video file"
     except AnnotationError as error:

@@ -15,6 +15,7 @@ from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.files import DataRoots
+from signprep.pipeline.landmarks.maker import require_models
 
 MAX_CLIPS_PER_SHARD = 128
 """About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""
@@ -86,10 +87,15 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
 
     Labels follow the order in which glosses first appear. Positions are ordered by split, then by video, so that a
     split can be fetched alone and a video's segments share one pass.
+
+    Raises SignprepError if landmarks are to be found in videos, and the models or LiteRT are not there.
     """
     ordered = sorted(segments, key=lambda s: (SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
     size = options.clips_per_shard or clips_per_shard(len(ordered))
-    packages = ("signprep", options.decoder.replace("pyav", "av"), "numcodecs", "zarr")
+    packages = ["signprep", options.decoder.replace("pyav", "av"), "numcodecs", "zarr"]
+    if options.clip_spec.landmarks == "mediapipe":
+        require_models()
+        packages.append("ai-edge-litert")
     info = CacheInfo(
         clip_spec=options.clip_spec,
         codec=options.codec,

@@ -28,6 +28,7 @@ from signprep.inference.videos.results import Prediction
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.datasets.files import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
+from signprep.pipeline.landmarks.maker import makes_clips
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
@@ -150,7 +151,9 @@ class _Collector:
         try:
             with video.opened() as source, open_video(source, name=video.path) as reader:
                 spans = window_spans(windows, reader)
-                for window, clip in iterate_clips(reader, spans, clip_spec, hold_last_frame=windows.pad):
+                for window, clip in iterate_clips(
+                    reader, spans, clip_spec, hold_last_frame=windows.pad, make=makes_clips(clip_spec)
+                ):
                     put(partial(self._add, number, window, spans[window], clip))
             put(partial(self._end, number, None))
         except BaseException as error:

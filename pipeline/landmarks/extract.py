@@ -78,6 +78,10 @@ class PictureFrames:
         """Return the picture, uint8 [H, W, 3]. Raises DecodeError as `FramePreprocessor` does."""
         return self._preprocess.without_bars(frame)
 
+    def upright_size(self, frame: VideoFrame) -> tuple[int, int, Fraction]:
+        """Return width, height and a pixel's aspect of a decoded frame once it is upright."""
+        return self._preprocess.upright_size(frame)
+
 
 class LandmarkExtractor:
     """Callable from a clip's frames to its landmarks. One belongs to one thread; it keeps its models open."""

@@ -84,11 +84,14 @@ class FramePreprocessor:
 
     def without_bars(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Return the stored frame of a decoded one without its black bars, of pixels rgb24: uint8 [H, W, 3]."""
-        stored = self(frame)
-        upright = _upright_size(frame, orientation_filters(self._display_matrices(frame)), self._pixel_aspect)
+        stored, upright = self(frame), self.upright_size(frame)
         _, (width, height) = crop_and_fit(*upright[:2], self._spec, upright[2])
         left, top = _bars(self._spec, width, height)
         return stored[top : top + height, left : left + width]
+
+    def upright_size(self, frame: VideoFrame) -> tuple[int, int, Fraction]:
+        """Return width, height and a pixel's aspect of a decoded frame once it is upright."""
+        return _upright_size(frame, orientation_filters(self._display_matrices(frame)), self._pixel_aspect)
 
 
 class DisplayMatrices:

@@ -1,0 +1,64 @@
+"""Clips of landmarks out of the frames of a video, by MediaPipe's models."""
+
+import os
+import threading
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+from av import VideoFrame
+from numpy.typing import NDArray
+
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import MakeClips, PixelClips
+from signprep.pipeline.landmarks.crop import in_crop
+from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
+from signprep.pipeline.landmarks.models import model_paths
+from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.video.preprocess import SQUARE
+
+
+class LandmarkClips:
+    """What a video's frames become on the way to clips of landmarks: see `ClipMaker`.
+
+    The points of a clip are found in its own frames alone, so that a clip is the same whatever else is cut.
+    """
+
+    def __init__(self, spec: ClipSpec, pixel_aspect: Fraction = SQUARE) -> None:
+        """Prepare for the frames of one video. Raises SignprepError if the models or LiteRT are not there."""
+        self._spec = spec
+        self._pictures = PictureFrames(pixel_aspect)
+        self._extract = _extractor()
+        self._upright: tuple[int, int, Fraction] = (1, 1, SQUARE)
+
+    def frame(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Return the picture that the models look at, uint8 [H, W, 3]."""
+        self._upright = self._pictures.upright_size(frame)
+        return self._pictures(frame)
+
+    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float16]:
+        """Return the landmarks of pictures, float16 [T, 75, 3]."""
+        width, height, pixel_aspect = self._upright
+        return in_crop(self._extract(frames), (width, height), self._spec, pixel_aspect).astype(np.float16)
+
+
+def require_models() -> None:
+    """Raise SignprepError, with what to do, unless landmarks can be found in videos here."""
+    require_extra("landmarks", "ai_edge_litert")
+    model_paths()
+
+
+_LOCAL = threading.local()
+
+
+def _extractor() -> LandmarkExtractor:
+    """Return the extractor of this thread, which keeps its models open."""
+    if getattr(_LOCAL, "process", None) != os.getpid():
+        _LOCAL.extractor, _LOCAL.process = LandmarkExtractor(), os.getpid()
+    extractor: LandmarkExtractor = _LOCAL.extractor
+    return extractor
+
+
+def makes_clips(spec: ClipSpec) -> MakeClips:
+    """Return what makes clips of this content out of frames: `make` of `extract_clips`."""
+    return LandmarkClips if spec.content == "landmarks" else PixelClips
