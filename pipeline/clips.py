@@ -48,10 +48,10 @@ class Clip:
 class ClipMaker(Protocol):
     """Makes clips of one video's frames."""
 
-    def frame(self, frame: VideoFrame) -> NDArray[np.uint8]:
+    def frame(self, frame: VideoFrame) -> Any:
         """Return what is kept of a decoded frame until its clip is whole."""
 
-    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[Any]:
+    def clip(self, frames: Sequence[Any]) -> Any:
         """Return a clip, of shape `ClipSpec.clip_shape` and type `ClipSpec.dtype`, of what was kept of its frames."""
 
 
@@ -197,7 +197,7 @@ def _sampled(
     waiting = dict(spans)
     begun: dict[int, _UnfinishedClip] = {}
     failed: set[int] = set()
-    last: tuple[object, NDArray[np.uint8]] = (None, np.empty(0, np.uint8))
+    last: tuple[object, Any] = (None, None)
     failure: DecodeError | None = None
     try:
         for shown in reader.answers_at(times[order]):
@@ -235,6 +235,6 @@ class _UnfinishedClip:
     """A clip of which some frames are still missing."""
 
     def __init__(self, num_frames: int) -> None:
-        self.frames: list[NDArray[np.uint8]] = [np.empty(0, np.uint8)] * num_frames
+        self.frames: list[Any] = [None] * num_frames
         self.seconds = np.empty(num_frames, np.float64)
         self.num_missing = num_frames

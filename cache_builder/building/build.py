@@ -168,6 +168,10 @@ def _build_shards(
     pool = None
     if run.pool is not None and change.shards:
         pool = ClipPool.open(run.pool.location, info, target.scratch / "shelf.sqlite")
+    twin = None
+    if run.twin is not None and change.shards:
+        twin_info = replace(info, clip_spec=run.twin.clip_spec)
+        twin = ClipPool.open(run.twin.location, twin_info, target.scratch / "twin.sqlite")
     tasks = {
         part_name(shard.number): ShardTask(
             plan=shard,
@@ -177,6 +181,7 @@ def _build_shards(
             store=store,
             kept=objects.get(shard_path(info, shard.number)) if shard.num_kept else None,
             pool=pool,
+            twin=twin,
         )
         for shard in change.shards
     }

@@ -8,10 +8,11 @@ shard's compressed bytes.
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +39,7 @@ from signprep.pipeline.datasets.files import DataRoots, content_hash
 from signprep.pipeline.datasets.frame_files import is_sequence
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
 from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
-from signprep.pipeline.landmarks.maker import makes_clips
+from signprep.pipeline.landmarks.maker import TwinClips, TwinFrames, makes_clips
 from signprep.pipeline.video.frame_times import span_of_segment
 from signprep.pipeline.video.preprocess import preprocessing_version_of
 
@@ -149,6 +150,8 @@ class ShardTask:
     """The shard behind whose clips the new ones go; None if there is no file of it."""
     pool: ClipPool | None = None
     """Clips that others have cut; those that are cut here are put there."""
+    twin: ClipPool | None = None
+    """Landmarks of the clips that are cut here are put there, found in the same decoded frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,8 +218,9 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         wanted = (_identity(segment, pool_hashes[segment.video]) for segment in task.plan.segments)
         pooled = task.pool.get([identity for identity in wanted if identity is not None])
     cut: dict[ClipIdentity, PooledClip] = {}
+    twins: dict[ClipIdentity, PooledClip] = {}
     num_pooled = 0
-    for segment, row, chunk in _encoded_clips(task, pooled, hashes, pool_hashes):
+    for segment, row, chunk in _encoded_clips(task, pooled, hashes, pool_hashes, twins):
         rows.append(row)
         chunks.append(chunk)
         count()
@@ -235,6 +239,8 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         stored = {"path": path, "num_bytes": str(entry.num_bytes), "hash": entry.hash}
     part = parquet_bytes(index_table(rows).replace_schema_metadata(stored))
     num_ok = sum(row["status"] == OK for row in rows)
+    if task.twin is not None:
+        task.twin.put(twins)
     result = ShardResult(
         number=task.plan.number,
         num_ok=num_ok,
@@ -276,8 +282,12 @@ def _encoded_clips(
     pooled: Mapping[ClipIdentity, PooledClip],
     hashes: Mapping[str, str | None],
     pool_hashes: Mapping[str, str | None],
+    twins: dict[ClipIdentity, PooledClip],
 ) -> Iterator[tuple[Segment, dict[str, Any], bytes | None]]:
-    """Yield each of the shard's segments with its index row and its inner chunk, in order of position."""
+    """Yield each of the shard's segments with its index row and its inner chunk, in order of position.
+
+    `twins` takes the landmarks of the clips that are cut, if the task has a place for them.
+    """
     codec, labels = task.info.clip_codec, task.info.vocabulary.labels()
     position = itertools.count(task.plan.first_position)
     for video, group in itertools.groupby(task.plan.segments, key=lambda segment: segment.video):
@@ -289,7 +299,10 @@ def _encoded_clips(
         missing = [segment for segment in segments if segment not in found]
         clips: list[Clip | DecodeError] = []
         if missing:
-            clips, video_hash = clips_of_video(task.roots, task.info, video, missing)
+            twin = None if task.twin is None else task.twin.info
+            clips, video_hash = clips_of_video(task.roots, task.info, video, missing, twin)
+            if task.twin is not None and video_hash is not None:
+                clips = _parted(task, video, missing, clips, _pool_hash(task.roots, video, video_hash), twins)
         cut = dict(zip(missing, clips, strict=True))
         for segment in segments:
             label = labels[segment.gloss]
@@ -310,10 +323,35 @@ def _encoded_clips(
                 yield segment, row | _clip_columns(clip) | _stored_columns(chunk), chunk
 
 
+def _parted(
+    task: ShardTask,
+    video: str,
+    segments: Sequence[Segment],
+    clips: Sequence[Clip | DecodeError],
+    pool_hash: str | None,
+    twins: dict[ClipIdentity, PooledClip],
+) -> list[Clip | DecodeError]:
+    """Return the clips of pixels of twins; their landmarks go to `twins`, encoded."""
+    assert task.twin is not None
+    codec, pixels = task.twin.info.clip_codec, []
+    for segment, clip in zip(segments, clips, strict=True):
+        identity = _identity(segment, pool_hash)
+        if isinstance(clip, Clip):
+            frames = cast(TwinFrames, clip.frames)
+            if identity is not None:
+                twins[identity] = PooledClip(codec.encode(frames.landmarks), _clip_columns(clip))
+            clip = replace(clip, frames=frames.pixels)
+        pixels.append(clip)
+    return pixels
+
+
 def clips_of_video(
-    roots: DataRoots, info: CacheInfo, video: str, segments: Sequence[Segment]
+    roots: DataRoots, info: CacheInfo, video: str, segments: Sequence[Segment], twin: CacheInfo | None = None
 ) -> tuple[list[Clip | DecodeError], str | None]:
-    """Return the clip of each segment of a video, and the video's content hash, None where it cannot be read."""
+    """Return the clip of each segment of a video, and the video's content hash, None where it cannot be read.
+
+    With the info of a `twin`, a cache of landmarks of the same clips, the frames of a clip are `TwinFrames`.
+    """
     spec, name = info.clip_spec, roots.display_name(video)
     spans = [Span(*span_of_segment(s.start_seconds, s.end_seconds, spec)) for s in segments]
     try:
@@ -322,7 +360,8 @@ def clips_of_video(
             return clips_of_keypoints(files, spans, spec, name), files.content_hash()
         with roots.opened(video) as file:
             video_hash = content_hash(file)
-            decoder, make = info.provenance["decoder"], makes_clips(spec)
+            decoder = info.provenance["decoder"]
+            make = makes_clips(spec) if twin is None else partial(TwinClips, twin.clip_spec)
             return extract_clips(file, spans, spec, name=name, decoder=decoder, make=make), video_hash
     except FileNotFoundError:
         reason = f"{name}: there is no such video file"

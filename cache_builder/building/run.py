@@ -4,19 +4,21 @@ A dry run says before what it will take: a handful of videos, spread evenly over
 this process, and scaled up. That is a few seconds for an answer within some 20 %.
 """
 
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from signprep.cache_builder.building.build import BuildResult, build
 from signprep.cache_builder.building.clip_pool import check_pool
 from signprep.cache_builder.building.encode_shard import clips_of_video
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.remote_target import check_url
-from signprep.cache_builder.building.workers import PoolUse, RunOptions
+from signprep.cache_builder.building.workers import PoolUse, RunOptions, TwinTarget
 from signprep.cache_builder.folder.transaction import free_bytes
 from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, location_of, shown
@@ -26,6 +28,7 @@ from signprep.pipeline.datasets.files import UNREAD_ARCHIVE, Problem, hash_possi
 from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError, CacheError
+from signprep.pipeline.landmarks.maker import require_models
 from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.progress import progress_bar
@@ -93,6 +96,36 @@ def build_from_annotations(
     lines = _build_summary(plan, result, out, time.monotonic() - started)
     lines += _problem_lines(annotations.problems, found)
     return "\n".join(lines if run.pool is None else lines + _pool_lines(run.pool))
+
+
+def build_both(
+    annotations: Annotations,
+    out: Location,
+    landmarks_out: Path,
+    options: BuildOptions,
+    *,
+    splits: SplitOptions = SplitOptions(),
+    run: RunOptions = RunOptions(),  # noqa: B008  (frozen)
+    overwrite: bool = False,
+    confirm: Callable[[str], None] | None = None,
+) -> str:
+    """Build the cache of a data set's pixels, and one of the same clips' landmarks, from one decoding.
+
+    Landmarks are put beside their cache, into a clip pool of their own, as pixels are cut; the second build takes them
+    from there, and cuts what is missing. So both builds go on where they were stopped.
+
+    Args and errors are those of `build_from_annotations`; `landmarks_out` is the folder of the second cache.
+    """
+    landmarks = replace(options, clip_spec=replace(options.clip_spec, landmarks="mediapipe"))
+    beside = landmarks_out.with_name(f".{landmarks_out.name}.clips")
+    twin = TwinTarget(location=beside, clip_spec=landmarks.clip_spec)
+    first, second = replace(run, twin=twin), replace(run, pool=PoolUse(location=beside))
+    more: dict[str, Any] = {"splits": splits, "overwrite": overwrite, "confirm": confirm}
+    require_models()
+    lines = [build_from_annotations(annotations, out, options, run=first, **more)]
+    lines.append(build_from_annotations(annotations, landmarks_out, landmarks, run=second, **more))
+    shutil.rmtree(beside, ignore_errors=True)
+    return "\n".join(lines)
 
 
 def check_space(plan: BuildPlan, out: Path) -> None:

@@ -19,6 +19,7 @@ from signprep.cache_builder.building.cluster import Cluster, WorkerDiedError, Wo
 from signprep.cache_builder.building.encode_shard import ShardResult, ShardTask
 from signprep.cache_builder.building.plan import BuildPlan
 from signprep.cache_builder.options import Location
+from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.machine import start_workers
 
@@ -48,6 +49,14 @@ class PoolUse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TwinTarget:
+    """The clip pool that landmarks go to while pixels are cut, and their spec."""
+
+    location: Location
+    clip_spec: ClipSpec
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """The workers of a build, and who is told of it; nothing here decides a byte of the cache."""
 
@@ -59,6 +68,8 @@ class RunOptions:
     strict: bool = False
     progress: BuildProgress | None = None
     pool: PoolUse | None = None
+    twin: TwinTarget | None = None
+    """Where landmarks of the same clips go, found in the frames that are decoded for their pixels."""
 
 
 def worker_requirements(plan: BuildPlan, *paths: Path) -> WorkerRequirements:

@@ -1,6 +1,8 @@
 """The command `build-cache`."""
 
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import click
 
@@ -41,6 +43,12 @@ class BuildRun:
         metavar="DIR",
         aliases=("--shelf",),
         group="Data",
+    )
+    also_landmarks: Path | None = option(
+        None,
+        "Also build this cache, of the same clips' landmarks by MediaPipe's models, from the same decoding.",
+        metavar="NAME.zarr",
+        group="Clips",
     )
     strict: bool = option(False, "Stop at the first problem instead of reporting all of them at the end.")
     dry_run: bool = option(False, "Only say what the build would give and take; a few clips are tried.")
@@ -91,6 +99,8 @@ def build_cache(
     cluster = None if run.scheduler is None else Cluster(backend=run.backend, scheduler=run.scheduler)
     if cluster is not None:
         cluster.check()  # before the work begins
+    if run.also_landmarks is not None and options.clip_spec.landmarks is not None:
+        raise click.UsageError("--also-landmarks goes with a cache of pixels, without --landmarks")
     if options.clip_spec.landmarks == "aihub":
         source = replace(source, keypoints=True)
     annotations = read_roots(roots, source, idle_class=run.idle_class)
@@ -102,10 +112,13 @@ def build_cache(
         return
     try:
         with told_if_stopped(shown(run.out)):
-            summary = building.build_from_annotations(
+            build = building.build_from_annotations
+            if run.also_landmarks is not None:
+                build = partial(building.build_both, landmarks_out=run.also_landmarks)
+            summary = build(
                 annotations,
                 run.out,
-                options,
+                options=options,
                 splits=splits,
                 run=RunOptions(workers=run.workers, strict=run.strict, cluster=cluster, pool=pool),
                 overwrite=run.overwrite,

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from av import VideoFrame
@@ -40,6 +41,30 @@ class LandmarkClips:
         """Return the landmarks of pictures, float16 [T, 75, 3]."""
         width, height, pixel_aspect = self._upright
         return in_crop(self._extract(frames), (width, height), self._spec, pixel_aspect).astype(np.float16)
+
+
+class TwinFrames(NamedTuple):
+    """One clip twice: as `Clip.frames` of a `TwinClips`."""
+
+    pixels: NDArray[np.uint8]
+    landmarks: NDArray[np.float16]
+
+
+class TwinClips:
+    """Clips of pixels and of landmarks out of the same decoded frames: see `ClipMaker`."""
+
+    def __init__(self, landmark_spec: ClipSpec, spec: ClipSpec, pixel_aspect: Fraction) -> None:
+        """Prepare for the frames of one video, by the specs of both."""
+        self._pixels, self._landmarks = PixelClips(spec, pixel_aspect), LandmarkClips(landmark_spec, pixel_aspect)
+
+    def frame(self, frame: VideoFrame) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return what both keep of a frame."""
+        return self._pixels.frame(frame), self._landmarks.frame(frame)
+
+    def clip(self, frames: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> TwinFrames:
+        """Return both clips."""
+        pixels, pictures = zip(*frames, strict=True)
+        return TwinFrames(self._pixels.clip(pixels), self._landmarks.clip(pictures))
 
 
 def require_models() -> None:

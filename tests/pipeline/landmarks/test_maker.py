@@ -16,6 +16,7 @@ from signprep.pipeline.landmarks.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.maker import makes_clips
 from signprep.pipeline.landmarks.points import PARTS
 from signprep.pipeline.options import SampleSpec
+from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 from tests.generated_videos import write_video
 from tests.mutations.command import run_command
 
@@ -95,6 +96,34 @@ def test_a_checkpoint_of_landmarks_answers_about_videos_as_about_the_cache(
     video = str(data / row["video"])
     code, answer, errors = run_command("infer", video, "--checkpoint", str(checkpoint), "--timeline", *window)
     assert code == 0 and "predicted_class_name" in answer, errors
+
+
+def test_one_decoding_gives_both_caches(extractor: LandmarkExtractor, data: Path, tmp_path: Path) -> None:
+    build = ["build-cache", "--data-root", str(data), "--num-frames", "4", "--size", "64", "--workers", "1", "--out"]
+    assert run_command(*build, str(tmp_path / "p.zarr"))[0] == 0
+    assert run_command(*build, str(tmp_path / "l.zarr"), "--landmarks", "mediapipe")[0] == 0
+    both = run_command(*build, str(tmp_path / "p2.zarr"), "--also-landmarks", str(tmp_path / "l2.zarr"))
+    assert both[0] == 0, both
+    for one, other in (("p", "p2"), ("l", "l2")):
+        assert open_cache(tmp_path / f"{one}.zarr").fingerprint == open_cache(tmp_path / f"{other}.zarr").fingerprint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["l.zarr", "l2.zarr", "p.zarr", "p2.zarr"]
+    code, _, errors = run_command(*build, str(tmp_path / "x"), "--also-landmarks", "y", "--landmarks", "aihub")
+    assert code == 2 and "--also-landmarks goes with a cache of pixels" in errors
+
+
+def test_while_both_caches_are_built_no_video_is_opened_twice(
+    extractor: LandmarkExtractor, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def noted(source: object, *, name: str | None = None, decoder: str = "pyav") -> VideoReader:
+        opened.append(name)
+        return open_video(source, name=name, decoder=decoder)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("signprep.pipeline.clips.open_video", noted)
+    build = ["build-cache", "--data-root", str(data), "--num-frames", "4", "--size", "64", "--workers", "1"]
+    assert run_command(*build, "--out", str(tmp_path / "p"), "--also-landmarks", str(tmp_path / "l"))[0] == 0
+    assert len(opened) == len(set(opened)) == 6
 
 
 def test_without_models_a_build_says_so_before_it_begins(
