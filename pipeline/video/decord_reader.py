@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError, SignprepError
+from signprep.pipeline.video.clean_start import stands_alone
 from signprep.pipeline.video.demux import open_stream, packet_times, pixel_aspect_of, video_name, whole_duration_seconds
 from signprep.pipeline.video.frame_times import nanoseconds
 from signprep.pipeline.video.packets import READ_ERRORS, reason_of
@@ -101,6 +102,8 @@ class DecordReader:
                 raise DecodeError(f"{self.name}: its first frame is damaged ({reason_of(error)})") from error
             if first is None:
                 raise DecodeError(f"{self.name}: its video stream gives no frame")
+            if not stands_alone(first, stream.codec_context):
+                raise DecodeError(f"{self.name}: its first frame needs others, which are missing; use the decoder pyav")
             matrix = display_matrix(first)
             if matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0:
                 raise DecodeError(f"{self.name}: decord does not mirror frames as its display matrix asks; use pyav")

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.clean_start import clean_start
-from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, number_of, reason_of
+from signprep.pipeline.video.packets import READ_ERRORS, CleanStart, PacketQueue, number_of, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
@@ -204,13 +204,16 @@ def pixel_aspect_of(stream: VideoStream) -> Fraction:
     return aspect if aspect and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else SQUARE
 
 
-def packet_times(source: Path | BinaryIO, name: str) -> PacketTimes:
-    """Read all packets of a video. Raises DecodeError if there are none."""
+def packet_times(source: Path | BinaryIO, name: str, start: CleanStart | None = None) -> PacketTimes:
+    """Read all packets of a video. Raises DecodeError if there are none, or none to begin with.
+
+    `start` is where it begins, if that is known from its frames.
+    """
     container, stream = open_stream(source, name, decodes=False)
     with container:
         packets = PacketQueue(container, stream, source)
-        if packets.is_start_in_doubt:
-            packets.begin_at(clean_start(partial(open_stream, source, name)))
+        if start is not None or packets.is_start_in_doubt:
+            packets.begin_at(start or clean_start(partial(open_stream, source, name), name))
         starts: list[int] = []
         last_pts, last_duration = None, 0
         while packets:

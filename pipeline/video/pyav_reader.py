@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.runtime.paths import StrPath, as_source
 from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_disposable
-from signprep.pipeline.video.clean_start import clean_start
+from signprep.pipeline.video.clean_start import clean_start, stands_alone
 from signprep.pipeline.video.demux import (
     PacketTimes,
     open_stream,
@@ -111,6 +111,8 @@ class PyAVReader:
         self._start: CleanStart | None = None
         self._times: PacketTimes | None = None
         self._started = False
+        self._is_fresh = True
+        """True until a frame has come out from where decoding begins, or goes on behind damage."""
         self._open()
 
     def _open(self) -> None:
@@ -156,7 +158,7 @@ class PyAVReader:
 
     def _packet_times(self) -> PacketTimes:
         if self._times is None:
-            self._times = packet_times(self._source, self.name)
+            self._times = packet_times(self._source, self.name, self._start)
         return self._times
 
     def frames_at(self, times: Sequence[float] | NDArray[np.float64]) -> Iterator[ShownFrame]:
@@ -183,6 +185,12 @@ class PyAVReader:
         self._started = True
         try:
             yield from self._answers_in_one_pass(times_ns)
+        except _LaterStartError:
+            self._start = clean_start(partial(open_stream, self._source, self.name), self.name)
+            self._times = self._first_pts = None
+            self.close()
+            self._open()
+            yield from self._answers_in_one_pass(times_ns)
         except _OriginMovedError as moved:
             # Leading packets gave no frame, and no answer yet: time 0 is the first frame that did come out.
             if self._first_pts is not None and self._stream.time_base is not None:
@@ -197,8 +205,8 @@ class PyAVReader:
         codec = self._stream.codec_context
         codec.copy_opaque = True
         packets = PacketQueue(self._container, self._stream, self._source)
-        if packets.is_start_in_doubt:
-            self._start = self._start or clean_start(partial(open_stream, self._source, self.name))
+        if self._start is not None or packets.is_start_in_doubt:
+            self._start = self._start or clean_start(partial(open_stream, self._source, self.name), self.name)
             packets.begin_at(self._start)
         packets.first_pts = self._first_pts = packets.first_pts if self._first_pts is None else self._first_pts
         may_skip = codec.name in NONREF_SKIP_IS_EXACT and has_whole_frames_only(codec.extradata)
@@ -211,6 +219,7 @@ class PyAVReader:
             ticks_to_ns=float(base * 10**9) if base is not None and packets.tells_presentation else 0.0,
         )
         last_ns = int(times_ns[-1])
+        self._is_fresh = True
         while True:
             while packets and not presentation.done and not presentation.damage_found and not packets.is_past(last_ns):
                 yield from self._next_packet(packets, presentation, times_ns, may_skip=may_skip)
@@ -225,6 +234,7 @@ class PyAVReader:
             if start_ns is None:
                 break
             codec.flush_buffers()
+            self._is_fresh = True
             yield from presentation.resumed(start_ns)
         yield from presentation.rest(packets.ends_early)
 
@@ -268,6 +278,14 @@ class PyAVReader:
             assert isinstance(frame.opaque, PacketNumber)
             if frame.opaque.is_before_start:
                 continue
+            if self._is_fresh and not stands_alone(frame, self._stream.codec_context):
+                # What the file calls a key frame is none.
+                if self._start is None and self.counts.frames_decoded == 1:
+                    raise _LaterStartError
+                reason = "what is called a key frame needs others, which are missing"
+                presentation.damaged(reason, packets.starts_ns(), decode_index=frame.opaque.number)
+                return
+            self._is_fresh = False
             if frame.opaque.has_second_field:
                 frame.duration *= 2  # which is that of the packet
             pts = packets.pts_of_frame(frame)
@@ -279,6 +297,10 @@ class PyAVReader:
             if self.counts.frames_decoded == 1 and self._first_pts is not None and pts > self._first_pts:
                 raise _OriginMovedError(pts)
             yield from presentation.came_out(packets.to_ns(pts), frame, frame.opaque.number, packets.starts_ns())
+
+
+class _LaterStartError(Exception):
+    """The first frame that came out needs others, which are missing."""
 
 
 class _OriginMovedError(Exception):

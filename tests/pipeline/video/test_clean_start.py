@@ -8,10 +8,12 @@ import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video.demux import open_stream
 from signprep.pipeline.video.packets import PacketQueue
 from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
+from signprep.pipeline.video.presentation_order import MissingFrame
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import number_of, write_video
 
@@ -37,12 +39,15 @@ MADE = [
 ]
 
 
-def without_first_packets(path: Path, out: Path, num_packets: int) -> Path:
+def without_first_packets(path: Path, out: Path, num_packets: int, *, flagged: frozenset[int] | None = None) -> Path:
+    """Leave packets out at the start; with `flagged` say that those of these numbers are key frames, and no others."""
     with av.open(str(path)) as source, av.open(str(out), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for number, packet in enumerate(source.demux(source.streams.video[0])):
             if packet.size and number >= num_packets:
                 packet.stream = stream
+                if flagged is not None:
+                    packet.is_keyframe = number in flagged
                 target.mux(packet)
     return out
 
@@ -107,3 +112,58 @@ def test_a_first_frame_that_a_file_forgot_to_call_a_key_frame_is_shown(tmp_path:
     with av.open(str(path)) as container:
         assert not next(container.demux(video=0)).is_keyframe
     assert shown_numbers(path) == list(range(40))
+
+
+PREDICT_FROM_GREY = [
+    (".avi", "mpeg4", {}),
+    (".mkv", "mpeg4", {"bf": "2"}),
+    (".mp4", "mpeg4", {}),
+    (".avi", "msmpeg4v2", {}),
+    (".asf", "wmv2", {}),
+    (".flv", "flv", {}),
+]
+"""Containers and encoders whose decoders predict frames that are missing from grey, without an error."""
+
+
+@pytest.mark.parametrize(("container", "codec", "options"), PREDICT_FROM_GREY)
+def test_nothing_is_predicted_from_grey_whatever_the_file_calls_a_key_frame(
+    tmp_path: Path, container: str, codec: str, options: dict[str, str]
+) -> None:
+    for group in (300, 15):
+        whole = write_video(
+            tmp_path / f"whole{container}", 60, codec=codec, options={"b": "2M"} | options | {"g": f"{group}"}
+        )
+        for flagged in (None, frozenset({5}), frozenset[int]()):
+            path = without_first_packets(whole, tmp_path / f"cut{container}", 5, flagged=flagged)
+            with open_video(path) as reader:
+                preprocess = FramePreprocessor(ClipSpec(size=96), reader.pixel_aspect)
+                shown = reader.frames_at((np.arange(35) + 0.5) / 30)
+                if group == 15:
+                    assert [number_of(preprocess(frame.frame)) for frame in shown] == list(range(15, 50)), flagged
+                    continue
+                with pytest.raises(DecodeError, match="has no key frame to begin with"):
+                    next(shown)
+
+
+def test_a_picture_that_is_renewed_bit_by_bit_is_served_once_it_is_whole(tmp_path: Path) -> None:
+    options = {"x264-params": "intra-refresh=1:keyint=20:bframes=0", "crf": "18"}
+    path = write_video(tmp_path / "whole.ts", 60, options=options)
+    assert shown_numbers(path) == list(range(60))
+    shown = shown_numbers(without_first_packets(path, tmp_path / "cut.ts", 5))
+    assert shown[0] <= 40 and shown == list(range(shown[0], 60))
+
+
+def test_damage_behind_the_first_key_frame_is_not_taken_for_frames_that_lead_it(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", 60, codec="mpeg4", options={"b": "2M", "g": "20"})
+    path = without_first_packets(whole, tmp_path / "cut.avi", 5)
+    data = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        key = next(number for number, packet in enumerate(packets) if packet.is_keyframe)
+        hit = packets[key + 4]
+    assert hit.pos is not None
+    data[hit.pos + 8 : hit.pos + hit.size] = bytes(hit.size - 8)
+    path.write_bytes(data)
+    with open_video(path) as reader:
+        answers = list(reader.answers_at((np.arange(30) + 0.5) / 30))
+    assert [isinstance(answer, MissingFrame) for answer in answers] == [False] * 4 + [True] * 26
