@@ -23,9 +23,9 @@ from signprep.pipeline.datasets.frame_files import (
     KEYPOINT_SUFFIX,
     SEQUENCE_SUFFIX,
     FrameFiles,
-    Frames,
     frames_in_zip,
     is_sequence,
+    num_bytes_in_zip,
     open_frames,
     with_sequences,
 )
@@ -142,7 +142,8 @@ def walk_archive(
     path: Path, relative: str, on_problem: OnProblem, wanted: Callable[[str], bool]
 ) -> Iterator[FoundFile]:
     """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
-    frames, unread = {}, None
+    frames: Mapping[str, int] = {}
+    unread = None
     try:
         frames = frames_in_zip(path)
     except AnnotationError as error:  # a damaged directory, for one, which `open_archive` knows more about
@@ -175,13 +176,12 @@ def walk_archive(
         yield FoundFile(name=f"{relative}!/{name}", num_bytes=archive.members[name].file_size)
 
 
-def _found_sequences(frames: Mapping[str, Frames], relative: str, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
+def _found_sequences(frames: Mapping[str, int], relative: str, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield the wanted clips of a zip of frames, each as one file."""
     for prefix in sorted(frames):
         *folders, name = prefix.split("/")
         if not _is_passed_over(folders, name) and wanted(f"{prefix}{SEQUENCE_SUFFIX}"):
-            num_bytes = sum(frames[prefix].num_bytes)
-            yield FoundFile(name=f"{relative}!/{prefix}{SEQUENCE_SUFFIX}", num_bytes=num_bytes)
+            yield FoundFile(name=f"{relative}!/{prefix}{SEQUENCE_SUFFIX}", num_bytes=frames[prefix])
 
 
 def split_member(name: str) -> tuple[str, str | None]:
@@ -322,7 +322,7 @@ class DataRoots:
         path, member = path_on_disk(*self.locate(video))
         if member is not None:
             times = [file.stat().st_mtime_ns for file in pieces_of(path)]
-            return FileStamp(self.frame_files(video).num_bytes, min(max(times), _LARGEST_TIME_NS))
+            return FileStamp(num_bytes_in_zip(path, member), min(max(times), _LARGEST_TIME_NS))
         prefix = path.name.removesuffix(SEQUENCE_SUFFIX)
         files = [entry.stat() for entry in os.scandir(path.parent) if entry.name.startswith(f"{prefix}_")]
         if not files:

@@ -1,8 +1,9 @@
 """Files that are one a frame, `NAME_000000000012_keypoints.json`: the files of a clip as one, in a folder or in a zip.
 
 In: a data root. Out: `FrameFiles` of a clip, by a name with a star in place of the number. A zip may list a million of
-them and more: its directory is read once, into a few numbers a file. The trade-off: for a clip's identity the zip's own
-CRC-32s are believed, so that data that have not changed are recognised without being read.
+them and more: its directory is read once, and what stays in memory is where a clip's files stand in it, a few numbers a
+clip. The trade-off: for a clip's identity the zip's own CRC-32s are believed, so that data that have not changed are
+recognised without being read.
 """
 
 import hashlib
@@ -11,8 +12,10 @@ import re
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,45 +107,41 @@ def _sequence_of(name: str) -> str | None:
     return f"{match['base']}{SEQUENCE_SUFFIX}" if match else None
 
 
-def open_frames(path: Path, member: str | None) -> FrameFiles:
+def open_frames(path: Path, member: str | None, *, checksums: bool = True) -> FrameFiles:
     """Open the files of a clip.
 
     Args:
         path: the folder's path joined with the files' name, with a star for the number; or a zip.
         member: the name in the zip.
+        checksums: False leaves the files of a folder unread: their CRC-32s are 0, and `content_hash` means nothing.
 
     Raises AnnotationError if there are none, or a zip is damaged.
     """
     if member is not None:
-        prefix = member.removesuffix(SEQUENCE_SUFFIX)
-        frames = frames_in_zip(path).get(prefix)
-        where = path
+        where, prefix = path, member.removesuffix(SEQUENCE_SUFFIX)
+        rows = _rows_in_zip(path, prefix)
     else:
         where, prefix = path.parent, path.name.removesuffix(SEQUENCE_SUFFIX)
-        frames = _frames_in_folder(where, prefix)
-    if frames is None:
+        rows = _rows_in_folder(where, prefix, checksums)
+    if not rows:
         raise AnnotationError(f"{path}{'!/' + member if member else ''}: there are no such files")
-    return FrameFiles(where, prefix, frames)
+    rows.sort()
+    return FrameFiles(where, prefix, Frames(*(array("q", column) for column in zip(*rows, strict=True))))
 
 
-def _frames_in_folder(folder: Path, prefix: str) -> Frames | None:
-    """Return the files of one clip in a folder; they are read for their checksums."""
+def _rows_in_folder(folder: Path, prefix: str, checksums: bool) -> list[tuple[int, ...]]:
+    """Return a row of `Frames` for each file of one clip in a folder; they are read for their checksums."""
     rows: list[tuple[int, ...]] = []
     try:
         for entry in os.scandir(folder):
             match = _NAME.fullmatch(entry.name)
             if match and match["base"] == prefix:
-                data = Path(entry.path).read_bytes()
-                rows.append((int(match["frame"]), len(data), zlib.crc32(data), -1, len(data), 0))
+                data = Path(entry.path).read_bytes() if checksums else b""
+                num_bytes = len(data) if checksums else entry.stat().st_size
+                rows.append((int(match["frame"]), num_bytes, zlib.crc32(data), -1, num_bytes, 0))
     except OSError as error:
         raise AnnotationError(f"{folder}: cannot be read ({error.strerror})") from error
-    return _frames(list(zip(*rows, strict=True))) if rows else None
-
-
-def _frames(columns: Sequence[Sequence[int]]) -> Frames:
-    """Return columns in the order of the first one, the numbers."""
-    order = sorted(range(len(columns[0])), key=columns[0].__getitem__)
-    return Frames(*(array("q", (column[place] for place in order)) for column in columns))
+    return rows
 
 
 _END = struct.Struct("<4s4xHHLLH")
@@ -155,15 +154,44 @@ _IN_EXTRA = 2**32 - 1
 """A number of 32 bits that stands in the entry's zip64 field instead."""
 
 
-def frames_in_zip(path: Path) -> dict[str, Frames]:
-    """Return the frames that a zip, or its pieces, holds, by the names of their files up to the number.
+_MOST_ENTRY_BYTES = _ENTRY.size + 3 * (2**16 - 1)
+_BLOCK_BYTES = 2**20
+
+
+def frames_in_zip(path: Path) -> Mapping[str, int]:
+    """Return the clips that a zip, or its pieces, holds: the names of their files up to the number, and their bytes.
 
     It is empty if there are other files in it than frames: such a zip is read as any other.
 
     Raises AnnotationError if the archive cannot be read, or is no zip.
     """
+    with _told(path):
+        return {prefix: places[0] for prefix, places in _directory(*_lies_in(path)).items()}
+
+
+def num_bytes_in_zip(path: Path, member: str) -> int:
+    """Return the size of a clip's files in a zip. Raises AnnotationError as `frames_in_zip`, or if there are none."""
+    with _told(path):
+        places = _directory(*_lies_in(path)).get(member.removesuffix(SEQUENCE_SUFFIX))
+    if places is None:
+        raise AnnotationError(f"{path}!/{member}: there are no such files")
+    return places[0]
+
+
+def _rows_in_zip(path: Path, prefix: str) -> list[tuple[int, ...]]:
+    """Return a row of `Frames` for each file of one clip in a zip."""
+    with _told(path):
+        lies_in = _lies_in(path)
+        places = _directory(*lies_in).get(prefix, array("q", [0]))
+        runs = zip(places[1::2], places[2::2], strict=True)
+        entries = (entry for start, end in runs for entry in _entries(_opened(*lies_in), start, end))
+        return [(int(_number(name)), *values) for _, _, name, values in entries if values is not None]
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        return _directory(*_lies_in(path))
+        yield
     except (OSError, ValueError, struct.error) as error:
         raise AnnotationError(f"{path}: is no readable zip ({error})") from error
 
@@ -174,21 +202,37 @@ def _lies_in(path: Path) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...]]
     return pieces, tuple((status.st_size, status.st_mtime_ns) for status in map(Path.stat, pieces))
 
 
-@lru_cache(maxsize=8)
-def _directory(pieces: tuple[Path, ...], stamps: object) -> dict[str, Frames]:
-    rows: dict[bytes, tuple[array[int], ...]] = {}
-    for name, is_readable, entry in _entries(JoinedFile(pieces)):
-        number = name[-_NUMBERED_BYTES + 1 : -len(KEYPOINT_SUFFIX)]
+@lru_cache(maxsize=64)
+def _directory(pieces: tuple[Path, ...], stamps: object) -> Mapping[str, "array[int]"]:
+    """Return for each clip its bytes, and where its files stand in the zip's directory: the start and end of each run.
+
+    A clip's files usually follow each other, and are one run. AIHub has 18 zips with two million files each.
+    """
+    file = JoinedFile(pieces)
+    clips: dict[bytes, array[int]] = {}
+    last: bytes | None = None
+    places = array("q", [0])
+    begin_of_all, end_of_all, count = _bounds(file)
+    for start, end, name, values in islice(_entries(file, begin_of_all, end_of_all), count):
+        number = _number(name)
         if not name.endswith(KEYPOINT_SUFFIX.encode()) or not number.isdigit() or len(number) < 12:
             if name.endswith((b"/", b"\\")):
+                last = None
                 continue
             return {}
-        if not is_readable:
+        if values is None:
             raise ValueError("it is encrypted, or compressed in another way than by Deflate")
-        columns = rows.setdefault(name[:-_NUMBERED_BYTES], tuple(array("q") for _ in range(6)))
-        for column, value in zip(columns, (int(number), *entry), strict=True):
-            column.append(value)
-    return {_decoded(prefix): _frames(columns) for prefix, columns in rows.items()}
+        if (prefix := name[:-_NUMBERED_BYTES]) == last:
+            places[-1] = end
+        else:
+            places, last = clips.setdefault(prefix, array("q", [0])), prefix
+            places.extend((start, end))
+        places[0] += values[0]
+    return {_decoded(prefix): places for prefix, places in clips.items()}
+
+
+def _number(name: bytes) -> bytes:
+    return name[-_NUMBERED_BYTES + 1 : -len(KEYPOINT_SUFFIX)]
 
 
 def _decoded(name: bytes) -> str:
@@ -198,11 +242,8 @@ def _decoded(name: bytes) -> str:
         return name.decode("cp949", "replace").replace("\\", "/")
 
 
-def _entries(file: JoinedFile) -> Iterator[tuple[bytes, bool, tuple[int, int, int, int, int]]]:
-    """Yield each member's name, if it can be read, and its size, CRC-32, offset, packed size and 1 if it is packed.
-
-    Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16.
-    """
+def _bounds(file: JoinedFile) -> tuple[int, int, int]:
+    """Return where the directory of a zip starts and ends, and how many files it lists."""
     tail_bytes = min(file.num_bytes, 2**16 + _END.size)
     tail = _read_at(file, file.num_bytes - tail_bytes, tail_bytes)
     end = tail.rfind(b"PK\x05\x06")
@@ -212,9 +253,23 @@ def _entries(file: JoinedFile) -> Iterator[tuple[bytes, bool, tuple[int, int, in
     if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
         _, end64 = _END64_LOCATOR.unpack_from(tail, end - 20)
         _, _, count, num_bytes, start = _END64.unpack(_read_at(file, end64, _END64.size))
-    data = _read_at(file, start, num_bytes)
-    position = 0
-    for _ in range(count):
+    return start, start + num_bytes, count
+
+
+_Values = tuple[int, int, int, int, int]
+
+
+def _entries(file: JoinedFile, start: int, end: int) -> Iterator[tuple[int, int, bytes, _Values | None]]:
+    """Yield the members that a part of a zip's directory lists.
+
+    Each is its start and end in the directory, its name, and its size, CRC-32, offset, packed size and 1 if it is
+    packed, or None if it cannot be read. Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16.
+    """
+    data, position = b"", 0
+    while start + position < end:
+        if position + _MOST_ENTRY_BYTES > len(data) and start + len(data) < end:
+            start, position = start + position, 0
+            data = _read_at(file, start, min(_BLOCK_BYTES, end - start))
         magic, flags, method, checksum, packed, size, len_name, len_extra, len_comment, offset = _ENTRY.unpack_from(
             data, position
         )
@@ -225,9 +280,11 @@ def _entries(file: JoinedFile) -> Iterator[tuple[bytes, bool, tuple[int, int, in
         if _IN_EXTRA in (size, packed, offset):
             extra = data[begin + len_name : begin + len_name + len_extra]
             size, packed, offset = _zip64(extra, size, packed, offset)
-        position = begin + len_name + len_extra + len_comment
         is_readable = not flags & _ENCRYPTED and method in (_STORED, _DEFLATED)
-        yield name, is_readable, (size, checksum, offset, packed, int(method == _DEFLATED))
+        values = size, checksum, offset, packed, int(method == _DEFLATED)
+        after = begin + len_name + len_extra + len_comment
+        yield start + position, start + after, name, values if is_readable else None
+        position = after
 
 
 def _read_at(file: JoinedFile, start: int, num_bytes: int) -> bytes:

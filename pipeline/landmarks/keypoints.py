@@ -85,7 +85,7 @@ def points_of_frame(data: bytes, name: str) -> Points:
     try:
         people = json.loads(data)["people"]
         found = [_points(person) for person in ([people] if isinstance(people, dict) else people)]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DecodeError(f"{name}: is not of the form {{people: {{pose_keypoints_2d: [...]}}}} ({error!r})") from error
     if not found:
         return np.zeros((sum(_NUM_POINTS.values()), 3), np.float32)

@@ -34,12 +34,32 @@ _QUERIES_OF_NAMES = {
 }
 """Problems of AIHub's pairs of files, whose names tell item, signer and view."""
 
+_QUERIES_OF_KEYPOINTS = {
+    "label-without-keypoints": """
+        SELECT name AS path, 'there are no keypoints named ' || base AS message FROM labels
+        WHERE readable AND keypoints_id IS NULL""",
+    "keypoints-without-label": """
+        SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM keypoints
+        WHERE used AND base NOT IN (SELECT base FROM labels)
+            AND id NOT IN (SELECT keypoints_id FROM labels WHERE keypoints_id IS NOT NULL)""",
+}
+"""Problems of pairs of labels and keypoints, where a data set has any."""
+
 _SPAN = "printf('segment %d runs from %.3f to %.3f s', number, start_seconds, end_seconds)"
 _GOOD = f"place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds AND end_seconds < {WHOLE_VIDEO_END}"
 # The label's own statement of the duration is the next best if the video was not opened.
 _END = "COALESCE(video_seconds, label_seconds)"
 _BOTH = f"""{_SPAN} || printf(', %s %.3f s',
     CASE WHEN video_seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END, {_END})"""
+
+for _kind, _condition in (
+    ("outside", "start_seconds >= k.seconds"),
+    ("past", f"start_seconds < k.seconds AND end_seconds > k.seconds + {PAST_END_FRAMES} / 30"),
+):
+    _QUERIES_OF_KEYPOINTS[f"segment-{_kind}-keypoints"] = f"""
+        SELECT l.name AS path, {_SPAN} || printf(', the keypoints end at %.3f s', k.seconds) AS message
+        FROM segments s JOIN labels l ON l.id = s.label_id JOIN keypoints k ON k.id = l.keypoints_id
+        WHERE {_GOOD} AND {_condition}"""
 
 # A frame that begins before the end is shown, hence the half.
 _FRAMES = "CAST((MIN(end_seconds, video_seconds) - start_seconds) * rate + 0.5 AS INTEGER)"
@@ -92,6 +112,11 @@ def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss:
     `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes.
     """
     queries = _QUERIES | (_QUERIES_OF_NAMES if layout == "aihub" else {})
+    if database.value("SELECT COUNT(*) FROM keypoints"):
+        queries |= _QUERIES_OF_KEYPOINTS
+        if database.value("SELECT COUNT(*) FROM videos WHERE NOT of_keypoints") == 0:
+            for kind in ("label-without-video", "video-without-label"):
+                del queries[kind]
     queries |= {"homonym": _QUERY_OF_HOMONYMS} if by_gloss else {}
     for kind, query in queries.items():
         database.find(kind, query, {"num_frames": num_frames})

@@ -106,6 +106,12 @@ segment-empty: Segments that end where they start
 segment-outside: Segments that start after their video's end
     They have no frames. Often the label belongs to another take.
     Check that label and video belong together.
+keypoints-unreadable: Keypoints with frames that cannot be read
+    A file is damaged, no JSON, or not of AIHub's form: clips that show the frame cannot be made.
+    Download the file again.
+segment-outside-keypoints: Segments that start after their keypoints
+    They have no frames in a cache of landmarks. Often the times are those of another signer.
+    Check that label and keypoints belong together.
 """
 
 _WARNINGS = """
@@ -142,6 +148,21 @@ missing-words: Signers without words that other signers have
 segment-past-end: Segments that end after their video
     The clip is made from the part that is there.
     Check that label and video belong together.
+label-without-keypoints: Labels without keypoints
+    No keypoints have the label's base name, or the name in its metaData: a cache of landmarks lacks its clips.
+    Download the missing keypoints, or fix the names.
+keypoints-without-label: Keypoints without a label
+    No label file has their base name: they are in no cache.
+    Download the missing labels, or fix the names.
+keypoints-missing-frames: Keypoints with missing frames
+    Numbers have a gap: the frame before it is shown instead. Often a download or an extraction was broken off.
+    Extract or download the files again.
+keypoints-empty: Keypoints with frames that show nobody
+    All points are 0, or the list of people is empty: the landmarks of these frames are NaN.
+    Look at the video; leave the clip out if it is so where somebody signs.
+segment-past-keypoints: Segments that end after their keypoints
+    The clip is made from the part that is there. Often the times are those of another signer.
+    Check that label and keypoints belong together.
 segment-overlap: Segments that overlap the one before
     Frames are in two clips, perhaps under two glosses.
     Correct the times in the label.

@@ -25,11 +25,12 @@ COVERAGE = """
 WITH labelled AS (SELECT l.video_id, COUNT(DISTINCT l.id) AS num_labels FROM labels l WHERE l.readable GROUP BY 1),
      cut AS (SELECT video_id, COUNT(*) AS num_segments FROM segments GROUP BY 1)
 SELECT v.kind, v.source, COUNT(DISTINCT v.item) AS items, COUNT(DISTINCT v.signer) AS signers,
-       GROUP_CONCAT(DISTINCT v.view) AS views, COUNT(DISTINCT v.take) AS takes, COUNT(*) AS videos,
+       GROUP_CONCAT(DISTINCT v.view) AS views, COUNT(DISTINCT v.take) AS takes,
+       SUM(NOT v.of_keypoints) AS videos, SUM(v.base IN (SELECT base FROM keypoints)) AS keypoints,
        COALESCE(SUM(labelled.num_labels), 0) AS labels, COALESCE(SUM(cut.num_segments), 0) AS segments,
        SUM(v.seconds) / 3600 AS hours, COALESCE(SUM(v.num_bytes), 0) AS bytes
 FROM videos v LEFT JOIN labelled ON labelled.video_id = v.id LEFT JOIN cut ON cut.video_id = v.id
-WHERE v.used GROUP BY v.kind, v.source ORDER BY videos DESC
+WHERE v.used GROUP BY v.kind, v.source ORDER BY COUNT(*) DESC
 """
 
 FORMATS = """
@@ -71,10 +72,14 @@ FROM cuts WHERE side IS NOT NULL GROUP BY side ORDER BY side
 """
 
 COUNTS = {
-    "videos": "SELECT COUNT(*) FROM videos",
+    "videos": "SELECT COUNT(*) FROM videos WHERE NOT of_keypoints",
+    "keypoints": "SELECT COUNT(*) FROM keypoints",
     "labels": "SELECT COUNT(*) FROM labels",
     "segments": "SELECT COUNT(*) FROM segments",
     "segments_without_video": "SELECT COUNT(*) FROM segments WHERE video_id IS NULL",
+    "labels_with_keypoints": "SELECT COUNT(*) FROM labels WHERE keypoints_id IS NOT NULL",
+    "segments_with_keypoints": """SELECT COUNT(*) FROM segments s JOIN labels l ON l.id = s.label_id
+        WHERE l.keypoints_id IS NOT NULL""",
     "glosses": "SELECT COUNT(DISTINCT gloss) FROM segments",
     "items": "SELECT COUNT(DISTINCT item) FROM videos",
     "signers": "SELECT COUNT(DISTINCT signer) FROM videos",
@@ -83,6 +88,7 @@ COUNTS = {
     "hours": "SELECT SUM(seconds) / 3600 FROM videos",
     "bytes": "SELECT COALESCE(SUM(num_bytes), 0) FROM videos",
     "probed_videos": "SELECT COUNT(*) FROM videos WHERE probed",
+    "probed_keypoints": "SELECT COUNT(*) FROM keypoints WHERE probed",
 }
 
 
@@ -218,14 +224,18 @@ def _print_overview(scan: Scan, console: Console) -> None:
     console.print(line, soft_wrap=True)
     labels = f"{counted(totals['labels'], 'label')}, " if scan.layout == "aihub" else ""
     segments, glosses = counted(totals["segments"], "segment"), counted(totals["glosses"], "gloss", "glosses")
-    if totals["segments_without_video"]:
+    if totals["segments_without_video"] and (totals["videos"] or not totals["keypoints"]):
         segments += f" ({totals['segments_without_video']:,} without a video)"
     console.print(
         f"{counted(totals['videos'], 'video')} ({time}{byte_size(totals['bytes'])}), {labels}{segments} of {glosses}, "
         f"{counted(totals['signers'], 'signer')}"
     )
+    if totals["keypoints"]:
+        _print_keypoints(totals, scan.options.probe, console)
     if not totals["videos"] and scan.layout == "table":
         console.print("None of its rows makes a segment.")
+    elif not totals["videos"] and totals["keypoints"]:
+        console.print("There is no video in it: build-cache --landmarks aihub makes a cache of its keypoints.")
     elif not totals["videos"]:
         console.print("There is no video in it: is it the folder that holds video/ and label/, or a part of it?")
     probed = totals["probed_videos"]
@@ -235,12 +245,25 @@ def _print_overview(scan: Scan, console: Console) -> None:
         console.print(f"{probed:,} videos were opened (--probe sample): times and formats are those of the sample.")
 
 
+def _print_keypoints(totals: Row, probe: str, console: Console) -> None:
+    """Tell how many clips have keypoints."""
+    line = (
+        f"Keypoints of {counted(totals['keypoints'], 'video')}: {totals['labels_with_keypoints']:,} of "
+        f"{counted(totals['labels'], 'label')} and {totals['segments_with_keypoints']:,} of "
+        f"{counted(totals['segments'], 'segment')} have them"
+    )
+    if totals["probed_keypoints"] < totals["keypoints"]:
+        line += f"; {totals['probed_keypoints']:,} were opened (--probe {probe})"
+    console.print(line)
+
+
 def _print_coverage(scan: Scan, console: Console) -> None:
+    has_keypoints = ("keypoints",) if scan.database.value("SELECT COUNT(*) FROM keypoints") else ()
     columns: Columns = {
         "data": lambda row: " ".join(name for name in (row["kind"], row["source"]) if name) or "-",
         **_numbers("items", "signers"),
         "views": _word("views"),
-        **_numbers("takes", "videos", "labels", "segments"),
+        **_numbers("takes", "videos", *has_keypoints, "labels", "segments"),
         **_TIME_AND_SIZE,
         **_numbers("words missing", "views missing"),
     }

@@ -30,6 +30,8 @@ from signprep.pipeline.datasets.annotations import (
     parse_name,
 )
 from signprep.pipeline.datasets.files import DataRoots, Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.frame_files import base_name as base_name_of_frames
+from signprep.pipeline.datasets.frame_files import is_sequence
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
@@ -39,6 +41,7 @@ from signprep.pipeline.runtime.progress import progress_bar, progress_without_to
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_database, without_name
 from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
+from signprep.pipeline.scan.keypoints import collect_keypoint_facts
 from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
 
 LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
@@ -95,6 +98,7 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
             _collect_files(data_root, dataset, database)
             _pair_files(database)
             _collect_labels(data_root, dataset, options.workers, database)
+            collect_keypoint_facts(data_root, options, database)
         else:
             _collect_segments(data_root, videos_root, dataset, database)
         _collect_video_facts(videos_root, options, database)
@@ -126,12 +130,20 @@ def split_of_path(name: str) -> str | None:
 
 
 def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
-    """Note the videos and labels of an AIHub root. Raises AnnotationError as `build-cache` does if there are none."""
+    """Note the videos, keypoints and labels of an AIHub root.
+
+    Raises AnnotationError as `build-cache` does if there are none.
+    """
 
     def wanted(name: str) -> bool:
-        return name.endswith(LABEL_SUFFIX) or is_video(name) or PARTIAL_DOWNLOAD.search(name) is not None
+        return (
+            name.endswith(LABEL_SUFFIX)
+            or is_video(name)
+            or is_sequence(name)
+            or PARTIAL_DOWNLOAD.search(name) is not None
+        )
 
-    num_labels = num_named = num_videos = 0
+    num_labels = num_named = num_videos = num_keypoints = 0
     files = walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted)
     for file in progress_without_total("Finding files", files):
         if file.file_name.endswith(LABEL_SUFFIX):
@@ -142,6 +154,12 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
             if parts.item is None or is_selected(parts, options):
                 row = (file.name, base_name, file.num_bytes)
                 database.execute("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
+        elif is_sequence(file.file_name):
+            base_name = base_name_of_frames(file.file_name)
+            parts = parse_name(base_name, options.pattern)
+            num_keypoints, num_named = num_keypoints + 1, num_named + (parts.item is not None)
+            if is_selected(parts, options):
+                _add_video(file.name, base_name, file.num_bytes or None, parts, database, table="keypoints")
         elif is_video(file.file_name):
             base_name = Path(file.file_name).stem
             parts = parse_name(base_name, options.pattern)
@@ -153,7 +171,7 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
     first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
     reason = f"; the first problem: {first}" if first else ""
     # Videos with names of AIHub's are worth a scan before their labels are there.
-    require_files(root, num_videos, num_labels or num_named, reason)
+    require_files(root, num_videos or num_keypoints, num_labels or num_named, reason)
 
 
 def _add_problem(problem: Problem, root: Path, database: ScanDatabase) -> None:
@@ -161,32 +179,43 @@ def _add_problem(problem: Problem, root: Path, database: ScanDatabase) -> None:
 
 
 def _add_video(
-    name: str, base_name: str, num_bytes: int | None, parts: NameParts | Segment, database: ScanDatabase
+    name: str,
+    base_name: str,
+    num_bytes: int | None,
+    parts: NameParts | Segment,
+    database: ScanDatabase,
+    table: str = "videos",
 ) -> int | None:
-    """Add a video's row and return its id."""
+    """Add a row of `videos` or `keypoints` and return its id."""
     kind = parse_kind(parts.item)
     # Takes and words are compared by AIHub's kinds; other names have none.
     names = (parts.item, kind if kind in ("WORD", "SEN", "FS") else None, parts.source, parts.signer, parts.view)
     return database.execute(
-        """INSERT INTO videos (name, base, num_bytes, item, kind, source, signer, view, take, split, further)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        f"INSERT INTO {table} ({_NAMED}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (name, base_name, num_bytes, *names, parts.take, split_of_path(name), is_further_video(name)),
     ).lastrowid
 
 
+_NAMED = "name, base, num_bytes, item, kind, source, signer, view, take, split, further"
+"""Columns that a file's name tells."""
+
+
 def _pair_files(database: ScanDatabase) -> None:
-    """Keep the first file of each base name, as `build-cache` does."""
+    """Keep the first file of each base name, as `build-cache` does; keypoints are as videos where there are none."""
     database.index()
-    for table, rank in (("videos", "further, id"), ("labels", "id")):
+    for table, rank in (("keypoints", "id"), ("videos", "further, id"), ("labels", "id")):
         first = f"(SELECT id FROM {table} WHERE base = this.base ORDER BY {rank} LIMIT 1)"
         database.find(
             "same-name",
             f"""SELECT name AS path, 'has the base name of ' || (SELECT name FROM {table} WHERE id = {first})
                 || ', which is taken' AS message FROM {table} AS this WHERE id <> {first}""",
         )
-        if table == "videos":
-            database.execute(f"UPDATE videos AS this SET used = id = {first}")
+        if table != "labels":
+            database.execute(f"UPDATE {table} AS this SET used = id = {first}")
     database.execute("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
+    if not database.value("SELECT COUNT(*) FROM videos"):
+        query = f"INSERT INTO videos ({_NAMED}, of_keypoints) SELECT {_NAMED}, 1 FROM keypoints WHERE used ORDER BY id"
+        database.execute(query)
 
 
 def _collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
@@ -203,10 +232,11 @@ def _collect_labels(root: Path, options: DatasetOptions, workers: int, database:
             database.add_problems(problems)
             progress(done := done + len(labels))
     for name in ("base", "named_base"):
-        database.execute(
-            f"UPDATE labels SET video_id = (SELECT id FROM videos WHERE used AND base = labels.{name})"
-            " WHERE video_id IS NULL AND readable"
-        )
+        for table, column in (("videos", "video_id"), ("keypoints", "keypoints_id")):
+            database.execute(
+                f"UPDATE labels SET {column} = (SELECT id FROM {table} WHERE used AND base = labels.{name})"
+                f" WHERE {column} IS NULL AND readable"
+            )
     database.execute("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")
     _keep_glosses(options, database)
 
@@ -248,7 +278,8 @@ def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     database.execute("CREATE TEMP TABLE wanted (gloss TEXT PRIMARY KEY)")
     database.executemany("INSERT INTO wanted VALUES (?)", ((gloss,) for gloss in options.glosses))
     unwanted = "SELECT label_id FROM segments GROUP BY label_id HAVING SUM(gloss IN (SELECT gloss FROM wanted)) = 0"
-    database.execute(f"DELETE FROM videos WHERE id IN (SELECT video_id FROM labels WHERE id IN ({unwanted}))")
+    for table, column in (("videos", "video_id"), ("keypoints", "keypoints_id")):
+        database.execute(f"DELETE FROM {table} WHERE id IN (SELECT {column} FROM labels WHERE id IN ({unwanted}))")
     database.execute(f"DELETE FROM labels WHERE id IN ({unwanted})")
     database.execute("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
@@ -272,9 +303,12 @@ def _collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabas
     """Open the videos, all of them or a sample, and note what they tell."""
     if options.probe == "none":
         return
-    total = database.value("SELECT COUNT(*) FROM videos")
+    total = database.value("SELECT COUNT(*) FROM videos WHERE NOT of_keypoints")
     step = max(1, total // SAMPLED_VIDEOS) if options.probe == "sample" else 1
-    query = f"SELECT id, name, num_bytes FROM videos WHERE id > :after AND id % {step} = 0 ORDER BY id LIMIT :size"
+    query = (
+        "SELECT id, name, num_bytes FROM videos WHERE NOT of_keypoints"
+        f" AND id > :after AND id % {step} = 0 ORDER BY id LIMIT :size"
+    )
     size = DEEP_VIDEOS_A_CHUNK if options.deep else VIDEOS_A_CHUNK
     calls = ((root, rows, options.deep) for rows in database.chunks(query, size))
     update = f"UPDATE videos SET probed = 1, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
