@@ -150,7 +150,11 @@ class ExportOptions(Options, group="Export"):
 
     format: str = TORCHSCRIPT
     int8: bool = option(False, "Quantize the model to 8 bits; this needs --cache.")
-    with_preprocessing: bool = option(False, "Take uint8 RGB frames [1, T, H, W, 3] and normalise them in the file.")
+    with_preprocessing: bool = option(
+        False,
+        "Take clips as they are, uint8 RGB frames [1, T, H, W, 3] or float16 landmarks [1, T, 75, 3], and do in the "
+        "file what comes before the model.",
+    )
     max_drop: float | None = option(
         None,
         f"Refuse a file that loses more accuracy than this by int8, by default {INT8_DROP:g}, or changes a "

@@ -7,13 +7,13 @@ is unpickled but tensors and plain data.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
@@ -58,7 +58,7 @@ class Recognizer:
         return self.metadata.vocabulary.glosses
 
     def logits(self, clips: Tensor) -> Tensor:
-        """Return logits, float32 [B, classes] on the model's device, of stored clips, uint8 [B, T, ...].
+        """Return logits, float32 [B, classes] on the model's device, of clips as they are stored, [B, T, ...].
 
         Raises:
             SignprepError: there is no memory for so many clips.
@@ -94,7 +94,7 @@ class Recognizer:
             raise CheckpointError(f"{self.label}: its answers are no numbers; {advice}")
         return found
 
-    def probabilities(self, clips: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+    def probabilities(self, clips: Sequence[StoredClip]) -> NDArray[np.float32]:
         """Return class probabilities, float32 [B, classes], of clips as they are stored, [T, ...] each.
 
         Raises ValueError for clips of another shape or type, and as `logits` and `softmax`.

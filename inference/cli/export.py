@@ -41,9 +41,9 @@ class ExportArguments(Options, group="Export"):
 def export(arguments: ExportArguments, options: ExportOptions) -> None:
     """Write a model as one file that answers without signprep.
 
-    It takes float clips [B, 3, T, H, W], normalised as in training, and gives logits. Glosses, frames, crop and
-    normalisation are in the file, as signprep.json. What it is worth beside its checkpoint is printed, and written to
-    FILE.report.json.
+    It takes float clips [B, 3, T, H, W], normalised as in training, or landmarks [B, T, 75, 3], and gives logits.
+    Glosses, frames, crop and normalisation are in the file, as signprep.json. What it is worth beside its
+    checkpoint is printed, and written to FILE.report.json.
 
     \b
     Examples:
@@ -51,6 +51,7 @@ def export(arguments: ExportArguments, options: ExportOptions) -> None:
       signprep export --checkpoint best.ckpt --out sign_int8.onnx --int8 --cache NAME.zarr
       signprep export --checkpoint best.ckpt --out sign.onnx --cache NAME.zarr --with-preprocessing
       signprep export --checkpoint best.ckpt --out sign.pte --cache s3://team/NAME.zarr
+      signprep export --checkpoint landmarks.ckpt --out landmarks.onnx --int8 --cache LANDMARKS.zarr
     """
     if options.int8 and arguments.cache is None:
         raise click.UsageError("--int8 needs --cache: the cache that the model was trained on")

@@ -8,7 +8,7 @@ the range of every activation over real clips.
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +26,7 @@ from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
 from signprep.training.config import EXECUTORCH, TORCHSCRIPT
 from signprep.training.model_spec import ModelSpec
-from signprep.training.transforms import ClipTransform
+from signprep.training.transforms import ClipTransform, LandmarkTransform
 
 MOBILE_FAMILY = "efficient_x3d"
 CALIBRATION_CLIPS = 64
@@ -43,21 +43,21 @@ def is_mobile(model_name: str) -> bool:
     return model_name.startswith(MOBILE_FAMILY)
 
 
-def check_supported(checkpoint: Path, model_name: str, options: ExportOptions) -> None:
+def check_supported(checkpoint: Path, model: ModelSpec, options: ExportOptions) -> None:
     """Raise CheckpointError unless a checkpoint's model can be written in a format.
 
     ONNX takes every model, in int8 too: the comparison decides whether its predictions are good enough.
     """
-    if is_mobile(model_name):
+    if is_mobile(model.name):
         return
     if options.format == EXECUTORCH:
-        raise CheckpointError(
-            f"{checkpoint}: is of model {model_name}; ExecuTorch's XNNPACK has no 3-D convolutions, and only "
-            f"{MOBILE_FAMILY} models have a form without them; give --format onnx"
-        )
+        why = f"XNNPACK has no 3-D convolutions, and only {MOBILE_FAMILY} models have a form without them"
+        if model.content == "landmarks":
+            why = "files are of models of pixels only"
+        raise CheckpointError(f"{checkpoint}: is of model {model.name}; ExecuTorch's {why}; give --format onnx")
     if options.format == TORCHSCRIPT and options.int8:
         raise CheckpointError(
-            f"{checkpoint}: is of model {model_name}; in TorchScript only {MOBILE_FAMILY} models have an int8 form; "
+            f"{checkpoint}: is of model {model.name}; in TorchScript only {MOBILE_FAMILY} models have an int8 form; "
             "give --format onnx"
         )
 
@@ -84,20 +84,20 @@ class ExportInputs:
 
     @property
     def example(self) -> Tensor:
-        """Return a synthetic input of the model, float [1, 3, T, H, W]."""
-        spec = self.recognizer.metadata.model_spec
-        shape = (1, 3, spec.num_frames, spec.crop_size, spec.crop_size)
+        """Return a synthetic input of the model, float [1, 3, T, H, W] or [1, T, 75, 3]."""
+        shape = (1, *self.recognizer.metadata.model_spec.input_shape)
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
     def with_preprocessing(self, form: nn.Module, example: Tensor) -> tuple[nn.Module, Tensor]:
         """Return the module that goes into the file, and its example input: with preprocessing before it if asked."""
         if not self.metadata.with_preprocessing:
             return form, example
-        module = nn.Sequential(Preprocessing(self.recognizer.metadata.model_spec), form).eval()
-        return module, torch.zeros([size or 1 for size in self.metadata.input_shape], dtype=torch.uint8)
+        module = nn.Sequential(preprocessing(self.recognizer.metadata.model_spec), form).eval()
+        shape = [size or 1 for size in self.metadata.input_shape]
+        return module, torch.zeros(shape, dtype=getattr(torch, self.metadata.dtype))
 
     def calibration_clips(self) -> Iterator[Tensor]:
-        """Yield the clips that calibrate int8 as inputs of the model, float [1, 3, T, H, W]."""
+        """Yield the clips that calibrate int8 as inputs of the model, [1, ...]."""
         for position in self.calibration:
             assert self.cache is not None
             clip = torch.from_numpy(self.cache.read([int(position)]))
@@ -115,7 +115,27 @@ def sample_positions(positions: NDArray[np.int64], at_most: int) -> NDArray[np.i
     return positions[np.sort(chosen)]
 
 
-class Preprocessing(nn.Module):
+def preprocessing(spec: ModelSpec) -> nn.Module:
+    """Return what runs in a file before the model, if it is asked for."""
+    return _AsFloat() if spec.content == "landmarks" else _Normalisation(spec)
+
+
+def file_frames(spec: ModelSpec) -> Callable[[Tensor], Tensor]:
+    """Return what runs before a file with preprocessing: from stored clips [B, T, ...] to its input."""
+    if spec.content == "pixels":
+        return _RgbFrames(spec)
+    landmarks = LandmarkTransform(spec)
+    return lambda clips: landmarks(clips).half()  # the stored numbers again
+
+
+class _AsFloat(nn.Module):
+    """Runs in the file: landmarks as they are stored, float16 [B, T, 75, 3], -> float32."""
+
+    def forward(self, landmarks: Tensor) -> Tensor:
+        return landmarks.float()
+
+
+class _Normalisation(nn.Module):
     """Runs in the file: uint8 RGB [B, T, H, W, 3] -> float [B, 3, T, H, W], normalised as in training.
 
     The layout is that of pictures one after the other, so that a program appends the bytes of its frames.
@@ -127,18 +147,17 @@ class Preprocessing(nn.Module):
         self.offset = spec.mean / spec.std
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return the clips."""
         return frames.permute(0, 4, 1, 2, 3).float() * self.scale - self.offset
 
 
-class RgbFrames:
-    """Runs before the file: turns stored clips into such frames; colours are rounded to whole numbers."""
+class _RgbFrames:
+    """Turns stored clips into frames for such a file; colours are rounded to whole numbers."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._rgb = ClipTransform(replace(spec, mean=0.0, std=1.0))
 
     def __call__(self, clips: Tensor) -> Tensor:
-        """Return uint8 [B, t, C, C, 3] of stored clips, uint8 [B, T, ...]."""
+        """Return uint8 [B, t, C, C, 3] of stored clips of pixels, uint8 [B, T, ...]."""
         rgb = self._rgb(clips).mul_(255).round_()
         return rgb.to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()
 
@@ -147,7 +166,7 @@ def deployable(model: nn.Module, example: Tensor) -> nn.Module:
     """Return a copy of a trained model that can be traced and saved; an EfficientX3D in its deployable form.
 
     Args:
-        model: float [B, 3, T, H, W] -> logits [B, classes], on the CPU.
+        model: float [B, ...] -> logits [B, classes], on the CPU.
         example: an input; its shape becomes the only one that an EfficientX3D takes.
     """
     from pytorchvideo.layers.swish import Swish

@@ -46,7 +46,8 @@ class ExportMetadata:
     """One of `EXPORT_FORMATS`."""
     int8: bool
     with_preprocessing: bool
-    """The file takes uint8 RGB frames [B, T, H, W, 3] in place of normalised floats [B, 3, T, H, W]."""
+    """The file takes uint8 RGB frames [B, T, H, W, 3] in place of normalised floats [B, 3, T, H, W]; of landmarks,
+    [B, T, 75, 3] in either case, float16 in place of float32."""
     any_batch: bool
     """B may be anything; it is 1 otherwise."""
     int8_engine: str | None = None
@@ -54,10 +55,15 @@ class ExportMetadata:
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """Return [B, 3, T, H, W], or [B, T, H, W, 3] with preprocessing; B is None where it may be anything."""
-        spec = self.model.model_spec
-        batch, frames, side = (None if self.any_batch else 1), spec.num_frames, spec.crop_size
-        return (batch, frames, side, side, 3) if self.with_preprocessing else (batch, 3, frames, side, side)
+        """Return [B, 3, T, H, W], [B, T, H, W, 3] with preprocessing, or [B, T, 75, 3]; B is None where it may vary."""
+        batch, inner = None if self.any_batch else 1, self.model.model_spec.input_shape
+        is_turned = self.with_preprocessing and self.model.model_spec.content == "pixels"
+        return (batch, *inner[1:], 3) if is_turned else (batch, *inner)
+
+    @property
+    def dtype(self) -> str:
+        """Return the type of the input's numbers; with preprocessing, that of stored clips."""
+        return self.model.clip_spec.dtype if self.with_preprocessing else "float32"
 
     @property
     def frame_fractions(self) -> list[float]:
@@ -67,18 +73,19 @@ class ExportMetadata:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; docs/export.md explains each key."""
-        spec = self.model.model_spec
-        inside = self.with_preprocessing
+        spec, inside = self.model.model_spec, self.with_preprocessing
+        is_normalised = spec.content == "pixels" and not inside
+        layout = "NTPC" if spec.content == "landmarks" else "NTHWC" if inside else "NCTHW"
         return self.model.to_dict() | {
             "export_version": EXPORT_VERSION,
             "format": self.format,
             "precision": "int8" if self.int8 else "fp32",
             "input": {
                 "shape": list(self.input_shape),
-                "layout": "NTHWC" if inside else "NCTHW",
-                "dtype": "uint8" if inside else "float32",
-                "mean": None if inside else spec.mean,
-                "std": None if inside else spec.std,
+                "layout": layout,
+                "dtype": self.dtype,
+                "mean": spec.mean if is_normalised else None,
+                "std": spec.std if is_normalised else None,
                 "frame_fractions": self.frame_fractions,
             },
             "output": "logits",
@@ -90,8 +97,8 @@ class ExportMetadata:
         """Inverse of `to_dict`. Raises one of `NOT_A_CARD` on anything else, and on values that contradict another."""
         model = ModelMetadata.from_dict(fields)
         dtype, engine, precision = fields["input"]["dtype"], fields["int8_engine"], fields["precision"]
-        if fields["format"] not in EXPORT_FORMATS or dtype not in ("uint8", "float32"):
-            raise ValueError(f"format {fields['format']!r} with {dtype!r}")
+        if fields["format"] not in EXPORT_FORMATS:
+            raise ValueError(f"format {fields['format']!r}")
         if precision not in ("int8", "fp32") or fields["output"] != "logits":
             raise ValueError(f"precision {precision!r} and output {fields['output']!r}")
         if engine is not None and not isinstance(engine, str):
@@ -100,12 +107,14 @@ class ExportMetadata:
             model=model,
             format=fields["format"],
             int8=precision == "int8",
-            with_preprocessing=dtype == "uint8",
+            with_preprocessing=dtype != "float32",
             any_batch=fields["input"]["shape"][0] is None,
             int8_engine=engine,
         )
         expected = found.to_dict()["input"]
-        different = [name for name in ("shape", "layout", "mean", "std") if fields["input"][name] != expected[name]]
+        different = [
+            name for name in ("shape", "layout", "dtype", "mean", "std") if fields["input"][name] != expected[name]
+        ]
         if different:
             raise ValueError(f"its input has another {' and '.join(different)} than its model")
         return found

@@ -21,7 +21,6 @@ from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, 
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.config import ONNX, require_installed
-from signprep.training.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -44,7 +43,7 @@ def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
             clips = ({INPUT: clip.numpy()} for clip in inputs.calibration_clips())
             graph = quantized(graph, clips, Path(folder))
     if inputs.metadata.with_preprocessing:
-        _put_before(graph, inputs.recognizer.metadata.model_spec)
+        _put_before(graph, inputs.metadata)
     onnx.helper.set_model_props(graph, {KEY: inputs.metadata.to_text()})
     data = graph.SerializeToString()
     path.write_bytes(data + _checksum(data))
@@ -70,7 +69,7 @@ def _require_whole(data: bytes, path: Path) -> None:
 
 
 def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
-    """Return a model's graph, float clips [B, 3, T, H, W] -> logits [B, classes] in fp32, for any B.
+    """Return a model's graph, float clips [B, ...] -> logits [B, classes] in fp32, for any B.
 
     Raises SignprepError if PyTorch cannot write this model.
     """
@@ -98,26 +97,31 @@ def exported_graph(model: nn.Module, example: Tensor) -> "onnx.ModelProto":
     return graph
 
 
-def _put_before(graph: "onnx.ModelProto", spec: ModelSpec) -> None:
-    """Let a graph take uint8 RGB frames [B, T, H, W, 3] in place of normalised clips."""
+def _put_before(graph: "onnx.ModelProto", metadata: ExportMetadata) -> None:
+    """Let a graph take uint8 RGB frames [B, T, H, W, 3] in place of normalised clips, or float16 landmarks."""
     from onnx import TensorProto, helper
+
+    spec = metadata.model.model_spec
 
     for node in graph.graph.node:
         for place, name in enumerate(node.input):
             if name == INPUT:
                 node.input[place] = "normalised"
-    for name, value in {"scale": 1 / (255 * spec.std), "offset": spec.mean / spec.std}.items():
-        graph.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
-    nodes = [
-        helper.make_node("Transpose", [INPUT], ["channels_first"], perm=[0, 4, 1, 2, 3]),
-        helper.make_node("Cast", ["channels_first"], ["as_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["as_float", "scale"], ["scaled"]),
-        helper.make_node("Sub", ["scaled", "offset"], ["normalised"]),
-    ]
+    nodes = [helper.make_node("Cast", [INPUT], ["normalised"], to=TensorProto.FLOAT)]
+    if spec.content == "pixels":
+        for name, value in {"scale": 1 / (255 * spec.std), "offset": spec.mean / spec.std}.items():
+            graph.graph.initializer.append(helper.make_tensor(name, TensorProto.FLOAT, [], [value]))
+        nodes = [
+            helper.make_node("Transpose", [INPUT], ["channels_first"], perm=[0, 4, 1, 2, 3]),
+            helper.make_node("Cast", ["channels_first"], ["as_float"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["as_float", "scale"], ["scaled"]),
+            helper.make_node("Sub", ["scaled", "offset"], ["normalised"]),
+        ]
     for node in reversed(nodes):  # nodes must come in the order in which they run
         graph.graph.node.insert(0, node)
-    shape: list[str | int | None] = ["batch", spec.num_frames, spec.crop_size, spec.crop_size, 3]
-    graph.graph.input[0].CopyFrom(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
+    shape = ["batch", *metadata.input_shape[1:]]
+    kind = TensorProto.UINT8 if metadata.dtype == "uint8" else TensorProto.FLOAT16
+    graph.graph.input[0].CopyFrom(helper.make_tensor_value_info(INPUT, kind, shape))
 
 
 def is_onnx(path: Path) -> bool:

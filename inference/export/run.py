@@ -173,7 +173,7 @@ def export_model(
     output = as_path(output)
     _check_request(checkpoint, output, options, cache)
     recognizer = load_checkpoint(checkpoint, own_model=options.own_model)
-    check_supported(checkpoint, recognizer.metadata.model_spec.name, options)
+    check_supported(checkpoint, recognizer.metadata.model_spec, options)
     if cache is not None:
         check_cache_compatible(cache, recognizer.metadata.clip_spec)
     engines = int8_engines() if options.int8 and options.format == TORCHSCRIPT else (None,)

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from signprep.inference.export.deployable import RgbFrames
+from signprep.inference.export.deployable import file_frames
 from signprep.inference.export.executorch import is_executorch, open_executorch
 from signprep.inference.export.metadata import ExportMetadata, RunModel
 from signprep.inference.export.onnx import is_onnx, open_onnx
@@ -44,7 +44,7 @@ def open_exported(path: StrPath, format_: str, *, engine: str | None = None, thr
     recognizer = Recognizer(metadata.model, _FileModel(path, metadata, run), torch.device("cpu"))
     recognizer.is_exported, recognizer.label = True, str(path)
     if metadata.with_preprocessing:
-        recognizer.transform = RgbFrames(metadata.model.model_spec)
+        recognizer.transform = file_frames(metadata.model.model_spec)
     return recognizer
 
 

@@ -69,8 +69,9 @@ def is_torchscript(path: Path) -> bool:
 def open_torchscript(path: Path, engine: str | None, threads: int | None) -> tuple[ExportMetadata, RunModel]:
     """Return a file's metadata, and a function from the input of one clip to its logits, [1, classes].
 
-    Weights of int8 are packed for `engine`, the fastest if None. A mobile model runs on one thread unless `threads`
-    says otherwise, any other on torch's own number. Raises CheckpointError if the file does not open.
+    Weights of int8 are packed for `engine`, the fastest if None. A mobile model, or one of landmarks, runs on one
+    thread unless `threads` says otherwise, any other on torch's own number. Raises CheckpointError if the file does not
+    open.
     """
     try:
         require_whole(path)
@@ -78,7 +79,8 @@ def open_torchscript(path: Path, engine: str | None, threads: int | None) -> tup
         raise CheckpointError(f"{path}: its archive is damaged ({first_line(error)}); copy it again") from error
     metadata = ExportMetadata.from_text(path, _text(path))
     used = (engine or fast_int8_engine()) if metadata.int8 else None
-    mobile = is_mobile(metadata.model.model_spec.name)
+    spec = metadata.model.model_spec
+    is_small = is_mobile(spec.name) or spec.content == "landmarks"
     try:
         with int8_engine(used), quiet():
             module = torch.jit.load(str(path), map_location="cpu").eval()
@@ -89,7 +91,7 @@ def open_torchscript(path: Path, engine: str | None, threads: int | None) -> tup
     require_numbers(path, (value for value in weights if value.is_floating_point()))
 
     def run(clip: Tensor) -> Tensor:
-        with int8_engine(used), torch_threads(threads or (1 if mobile else torch.get_num_threads())):
+        with int8_engine(used), torch_threads(threads or (1 if is_small else torch.get_num_threads())):
             logits: Tensor = module(clip)
             return logits
 

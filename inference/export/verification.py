@@ -21,7 +21,7 @@ from torch.nn import functional
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.logits import predict_logits, split_clips
 from signprep.inference.evaluation.metrics import probabilities
-from signprep.inference.export.deployable import Preprocessing, RgbFrames, sample_positions
+from signprep.inference.export.deployable import file_frames, preprocessing, sample_positions
 from signprep.inference.export.metadata import ExportMetadata
 from signprep.inference.export.runtime import open_exported
 from signprep.inference.recognizer import Recognizer, torch_threads
@@ -114,6 +114,8 @@ class ComparisonClips:
 def _synthetic_inputs(metadata: ExportMetadata) -> Tensor:
     """Return inputs of a file's kind, [NUM_SYNTHETIC, ...]."""
     spec = metadata.model.model_spec
+    if spec.content == "landmarks":
+        return _synthetic_landmarks(spec.input_shape).to(getattr(torch, metadata.dtype))
     frames, side = spec.num_frames, spec.crop_size
     # Patches of colour: on noise a model is sure of anything.
     patches = torch.randn([NUM_SYNTHETIC, 3, frames, 5, 5], generator=torch.Generator().manual_seed(0))
@@ -122,6 +124,14 @@ def _synthetic_inputs(metadata: ExportMetadata) -> Tensor:
         return clips
     rgb = (clips * spec.std + spec.mean).mul(255).clamp(0, 255)
     return rgb.to(torch.uint8).permute(0, 2, 3, 4, 1).contiguous()
+
+
+def _synthetic_landmarks(shape: tuple[int, ...]) -> Tensor:
+    """Return landmarks [NUM_SYNTHETIC, T, 75, 3] of points that wander, of which one in four is not seen."""
+    drawn = torch.rand((NUM_SYNTHETIC, *shape), generator=torch.Generator().manual_seed(0))
+    places = (0.5 + (drawn[..., :2] - 0.5).cumsum(dim=1) / shape[0]).clamp(0, 1)
+    is_seen = drawn[..., 2:] > 0.25
+    return torch.cat([places.masked_fill(~is_seen, torch.nan), drawn[..., 2:] * is_seen], dim=-1)
 
 
 def compare_with_checkpoint(
@@ -175,8 +185,8 @@ def _reference(recognizer: Recognizer, *, with_preprocessing: bool) -> Recognize
     if not with_preprocessing:
         return recognizer
     spec = recognizer.metadata.model_spec
-    found = Recognizer(recognizer.metadata, nn.Sequential(Preprocessing(spec), recognizer.model), torch.device("cpu"))
-    found.transform = RgbFrames(spec)
+    found = Recognizer(recognizer.metadata, nn.Sequential(preprocessing(spec), recognizer.model), torch.device("cpu"))
+    found.transform = file_frames(spec)
     return found
 
 

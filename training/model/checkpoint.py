@@ -71,6 +71,8 @@ class ModelMetadata:
             check_types(values)
         # Refuses sizes that no model has, and that would take all memory.
         model_spec(spec.name, num_frames=spec.num_frames, crop_size=spec.crop_size, dropout_rate=spec.dropout_rate)
+        if clips.content != spec.content:
+            raise ValueError(f"clips are of {clips.content}, and the model reads {spec.content}")
         if clips.num_frames < spec.num_frames:
             raise ValueError(f"clips have {clips.num_frames} frames, and the model takes {spec.num_frames}")
         numbers = {"mean": spec.mean, "std": spec.std, "temperature": found.temperature}

@@ -44,6 +44,16 @@ def hardly_timed() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def exported(checkpoint: Path, cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportReport]:
     folder = tmp_path_factory.mktemp("수어 모델")
+    reports = export_all(checkpoint, folder, EXPORTS, cache)
+    expected = sorted([*EXPORTS, *(f"{name}.report.json" for name in EXPORTS)])
+    assert sorted(path.name for path in folder.iterdir()) == expected
+    return reports
+
+
+def export_all(
+    checkpoint: Path, folder: Path, exports: dict[str, ExportOptions], cache: Cache
+) -> dict[str, ExportReport]:
+    """Export a checkpoint under these names; its ONNX graph is made once."""
     written: list[bytes] = []
 
     def once(model: nn.Module, example: torch.Tensor) -> onnx.ModelProto:  # which takes most of the time
@@ -53,10 +63,7 @@ def exported(checkpoint: Path, cache: Cache, tmp_path_factory: pytest.TempPathFa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export_onnx, "exported_graph", once)
-        reports = {name: export_model(checkpoint, folder / name, options, cache) for name, options in EXPORTS.items()}
-    expected = sorted([*EXPORTS, *(f"{name}.report.json" for name in EXPORTS)])
-    assert sorted(path.name for path in folder.iterdir()) == expected
-    return reports
+        return {name: export_model(checkpoint, folder / name, options, cache) for name, options in exports.items()}
 
 
 def untrained_checkpoint(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.deployable import RgbFrames
+from signprep.inference.export.deployable import file_frames
 from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.inference.export.runtime import exported_format
 from signprep.inference.open_model import open_model
@@ -51,7 +51,7 @@ def test_a_fresh_process_without_signprep_answers_the_same(
     stored = torch.from_numpy(cache.read(cache.positions("val")))
     inputs = {
         "float32": recognizer.transform(stored).contiguous(),
-        "uint8": RgbFrames(recognizer.metadata.model_spec)(stored),
+        "uint8": file_frames(recognizer.metadata.model_spec)(stored),
     }
     floats, frames = answers_alone(ANSWER, inputs, [report.output for report in reports], tmp_path)
     trained = torch.from_numpy(recognizer.probabilities(list(stored.numpy())))

@@ -11,7 +11,7 @@ import torch
 from onnx import TensorProto, helper
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.deployable import RgbFrames
+from signprep.inference.export.deployable import file_frames
 from signprep.inference.export.metadata import KEY
 from signprep.inference.export.onnx import read_onnx
 from signprep.inference.export.run import ExportOptions, ExportReport, export_model
@@ -29,7 +29,7 @@ def test_a_fresh_process_without_signprep_answers_the_same(
     stored = torch.from_numpy(cache.read(cache.positions("val")))
     inputs = {
         "float32": recognizer.transform(stored).contiguous(),
-        "uint8": RgbFrames(recognizer.metadata.model_spec)(stored),
+        "uint8": file_frames(recognizer.metadata.model_spec)(stored),
     }
     files = [exported[name].output for name in ("fp32.onnx", "int8.onnx")]
     fp32, int8 = answers_alone(ONNX_ANSWER, inputs, files, tmp_path)

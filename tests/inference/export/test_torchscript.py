@@ -11,7 +11,7 @@ import torch.backends.xnnpack
 import torch.utils.mobile_optimizer
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.export.deployable import RgbFrames, deployable, int8_engine, quantized, quiet
+from signprep.inference.export.deployable import deployable, file_frames, int8_engine, quantized, quiet
 from signprep.inference.export.metadata import KEY
 from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.inference.recognizer import load_checkpoint
@@ -36,7 +36,7 @@ def test_a_fresh_process_without_signprep_answers_the_same(
     recognizer = load_checkpoint(checkpoint)
     stored = torch.from_numpy(cache.read(cache.positions("val")))
     floats = recognizer.transform(stored).contiguous()
-    frames = RgbFrames(recognizer.metadata.model_spec)(stored)
+    frames = file_frames(recognizer.metadata.model_spec)(stored)
     files = [exported[name].output for name in ("fp32.pt", "int8.pt")]
     fp32, int8 = answers_alone(TORCHSCRIPT_ANSWER, {"float32": floats, "uint8": frames}, files, tmp_path)
     trained = torch.from_numpy(recognizer.probabilities(list(stored.numpy())))
