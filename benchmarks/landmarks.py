@@ -26,7 +26,7 @@ from signprep.pipeline.video.pyav_reader import open_video
 
 
 def run(size: Size) -> None:
-    print_machine(["ai-edge-litert", "numpy"])
+    print_machine(["ai-edge-litert", "opencv-python-headless"])
     try:
         extractor = LandmarkExtractor()
     except SignprepError as error:

@@ -8,7 +8,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib.metadata import version
 
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import BuildOptions
@@ -16,6 +15,7 @@ from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.files import DataRoots
 from signprep.pipeline.landmarks.maker import require_models
+from signprep.pipeline.runtime.machine import package_version
 
 MAX_CLIPS_PER_SHARD = 128
 """About 50 MB of 16 x 256 x 256 clips: large enough for few files, small enough to lose to a crash."""
@@ -95,7 +95,7 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
     packages = ["signprep", options.decoder.replace("pyav", "av"), "numcodecs", "zarr"]
     if options.clip_spec.landmarks == "mediapipe":
         require_models()
-        packages.append("ai-edge-litert")
+        packages += ["ai-edge-litert", "opencv-python-headless"]
     info = CacheInfo(
         clip_spec=options.clip_spec,
         codec=options.codec,
@@ -104,7 +104,7 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
         provenance={
             "preprocessing_version": PREPROCESSING_VERSION,
             "decoder": options.decoder,
-            "versions": {name: version(name) for name in packages},
+            "versions": {name: found for name in packages if (found := package_version(name))},
         },
         vocabulary=Vocabulary.of(segment.gloss for segment in segments),
     )

@@ -17,7 +17,6 @@ from av import VideoFrame
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.landmarks.crops import Cropper, Picture
 from signprep.pipeline.landmarks.models import (
     FACE_DETECTION,
     FACE_MESH,
@@ -27,7 +26,7 @@ from signprep.pipeline.landmarks.models import (
     POSE_DETECTION,
     model_paths,
 )
-from signprep.pipeline.landmarks.networks import Detector, Network, sigmoid
+from signprep.pipeline.landmarks.networks import Detector, Network, require_packages, sigmoid
 from signprep.pipeline.landmarks.points import from_mediapipe
 from signprep.pipeline.landmarks.regions import (
     Floats,
@@ -38,6 +37,7 @@ from signprep.pipeline.landmarks.regions import (
     hand_region_of_pose,
     region_around,
     region_of_box,
+    whole,
 )
 from signprep.pipeline.video.preprocess import SQUARE, FramePreprocessor
 
@@ -92,16 +92,17 @@ class LandmarkExtractor:
         Args:
             folder: where they lie; the user's own folder by default.
 
-        Raises SignprepError if they are not there, or LiteRT is not installed.
+        Raises SignprepError if they are not there, or the extra's packages are not installed.
         """
-        paths, crop = model_paths(folder), Cropper()
-        body = Network(paths[POSE_DETECTION], crop, low=-1.0, black_outside=True)
-        self._body = _BodyModel(Detector(body, (8, 16, 32, 32, 32)), Network(paths[POSE], crop))
+        require_packages()
+        paths = model_paths(folder)
+        body = Network(paths[POSE_DETECTION], low=-1.0, black_outside=True)
         # These two only say where to look more closely, in every frame.
-        hand = Network(paths[HAND_CROP], crop, nearest=True)
-        face = Network(paths[FACE_DETECTION], crop, low=-1.0, black_outside=True, nearest=True)
-        self._hand = _HandModel(hand, Network(paths[HAND], crop))
-        self._face = _FaceModel(Detector(face, (8, 16, 16, 16)), Network(paths[FACE_MESH], crop))
+        hand = Network(paths[HAND_CROP], nearest=True)
+        face = Network(paths[FACE_DETECTION], low=-1.0, black_outside=True, nearest=True)
+        self._body = _BodyModel(Detector(body, (8, 16, 32, 32, 32)), Network(paths[POSE]))
+        self._hand = _HandModel(hand, Network(paths[HAND]))
+        self._face = _FaceModel(Detector(face, (8, 16, 16, 16)), Network(paths[FACE_MESH]))
 
     def __call__(self, frames: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Floats:
         """Return the landmarks of a clip.
@@ -117,9 +118,8 @@ class LandmarkExtractor:
         body, left, right, face = (np.zeros((len(frames), count, 3), np.float32) for count in _NUM_POINTS)
         region: Region | None = None
         before: list[Floats | None] = [None, None, None]
-        picture = Picture(*(frames[0].shape[:2] if len(frames) else (1, 1)))
-        for number, frame in enumerate(frames):
-            picture.show(frame)
+        height, width = frames[0].shape[:2] if len(frames) else (1, 1)
+        for number, picture in enumerate(frames):
             seen = self._body(picture, region)
             if seen is None:
                 region, before = None, [None, None, None]
@@ -131,7 +131,7 @@ class LandmarkExtractor:
                 self._hand(picture, pose, _RIGHT_HAND, before[1], right[number]),
                 self._face(picture, pose[:_NUM_FACE_OF_BODY, :2], before[2], face[number]),
             ]
-        return from_mediapipe(body, left, right, face, size=(picture.width, picture.height))
+        return from_mediapipe(body, left, right, face, size=(width, height))
 
 
 class _BodyModel:
@@ -141,7 +141,7 @@ class _BodyModel:
         self._detect, self._landmarks = detector, landmarks
         self._steady = Steady()
 
-    def __call__(self, picture: Picture, region: Region | None) -> tuple[Floats, Region] | None:
+    def __call__(self, picture: NDArray[np.uint8], region: Region | None) -> tuple[Floats, Region] | None:
         """Return x, y in pixels and visibility of the points, [33, 3], and the region for the next frame.
 
         Args:
@@ -153,13 +153,13 @@ class _BodyModel:
             self._steady = Steady()
             around = [
                 region_around(*one.points[:2].tolist()).scaled(_SCALE_BODY)
-                for one in self._detect(picture, picture.whole)
+                for one in self._detect(picture, whole(picture))
             ]
             if around:
                 found = self._in_region(picture, max(around, key=lambda one: one.size))
         return found
 
-    def _in_region(self, picture: Picture, region: Region) -> tuple[Floats, Region] | None:
+    def _in_region(self, picture: NDArray[np.uint8], region: Region) -> tuple[Floats, Region] | None:
         if not region.usable:
             return None
         numbers, presence, heatmap = self._landmarks(picture, region, (0, 1, 3))
@@ -201,7 +201,7 @@ class _HandModel:
         self._crop, self._landmarks = crop, landmarks
 
     def __call__(
-        self, picture: Picture, pose: Floats, which: Sequence[int], before: Floats | None, out: Floats
+        self, picture: NDArray[np.uint8], pose: Floats, which: Sequence[int], before: Floats | None, out: Floats
     ) -> Floats | None:
         """Write x, y in pixels and confidence of the hand to `out`, [21, 3], and return x and y; None if none is seen.
 
@@ -237,7 +237,7 @@ class _FaceModel:
     def __init__(self, detector: Detector, landmarks: Network) -> None:
         self._detect, self._landmarks = detector, landmarks
 
-    def __call__(self, picture: Picture, pose: Floats, before: Floats | None, out: Floats) -> Floats | None:
+    def __call__(self, picture: NDArray[np.uint8], pose: Floats, before: Floats | None, out: Floats) -> Floats | None:
         """Write x, y in pixels and confidence of the face to `out`, [468, 3], and return x and y; None if none is seen.
 
         Args:

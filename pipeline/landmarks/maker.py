@@ -15,7 +15,7 @@ from signprep.pipeline.clips import MakeClips, PixelClips
 from signprep.pipeline.landmarks.crop import in_crop
 from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
 from signprep.pipeline.landmarks.models import model_paths
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.landmarks.networks import require_packages
 from signprep.pipeline.video.preprocess import SQUARE
 
 
@@ -69,7 +69,7 @@ class TwinClips:
 
 def require_models() -> None:
     """Raise SignprepError, with what to do, unless landmarks can be found in videos here."""
-    require_extra("landmarks", "ai_edge_litert")
+    require_packages()
     model_paths()
 
 

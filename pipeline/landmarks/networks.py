@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.pipeline.landmarks.crops import Cropper, Picture
+from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.landmarks.crops import crop
 from signprep.pipeline.landmarks.regions import Floats, Region
 from signprep.pipeline.runtime.machine import require_extra
 
@@ -24,18 +25,29 @@ _LEAST_SCORE = 0.5
 _LEAST_OVERLAP = 0.3
 
 
+def require_packages() -> None:
+    """Raise SignprepError, with what to do, unless LiteRT and an OpenCV with MediaPipe's warp are installed."""
+    require_extra("landmarks", "ai_edge_litert", "cv2")
+    import cv2
+
+    # From 5 on its warp does not round positions, and points of the body differ from MediaPipe's by a tenth.
+    if int(cv2.__version__.split(".")[0]) > 4:
+        raise SignprepError(
+            f"OpenCV {cv2.__version__} makes other pixels than MediaPipe's models expect, which are those of OpenCV 4: "
+            "pip install 'opencv-python-headless<5'"
+        )
+
+
 class Network:
     """One model and the way its input is made."""
 
-    def __init__(self, path: Path, crop: Cropper, **how: Any) -> None:
+    def __init__(self, path: Path, **how: Any) -> None:
         """Open a model.
 
         Args:
             path: a .tflite file.
-            crop: makes its input.
-            how: the last arguments of `crop`.
+            how: the last arguments of `crop`, which makes its input.
         """
-        require_extra("landmarks", "ai_edge_litert")
         from ai_edge_litert.interpreter import Interpreter
 
         with _without_notes():
@@ -47,7 +59,7 @@ class Network:
         self._outputs = [self._interpreter.tensor(told["index"]) for told in self._interpreter.get_output_details()]
         self._crop: Callable[..., None] = partial(crop, **how)
 
-    def __call__(self, picture: Picture, region: Region, outputs: Sequence[int]) -> list[Floats]:
+    def __call__(self, picture: NDArray[np.uint8], region: Region, outputs: Sequence[int]) -> list[Floats]:
         """Return some of the model's outputs, by number, each without its first dimension.
 
         They are the model's own memory, so they have to be let go before the next call: LiteRT refuses it otherwise.
@@ -74,7 +86,7 @@ class Detector:
         self._network = network
         self._anchors = anchors(network.size, strides)
 
-    def __call__(self, picture: Picture, region: Region) -> list[Detection]:
+    def __call__(self, picture: NDArray[np.uint8], region: Region) -> list[Detection]:
         """Return what is in the region, the likeliest first."""
         boxes, logits = self._network(picture, region, (0, 1))
         scores = sigmoid(logits[:, 0])

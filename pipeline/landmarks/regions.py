@@ -65,6 +65,12 @@ def region_around(centre: Sequence[float], rim: Sequence[float], degrees: float 
     return Region(centre[0], centre[1], size, turn(centre, rim, degrees))
 
 
+def whole(picture: NDArray[Any]) -> Region:
+    """Return the smallest square around a picture, [H, W, ...]."""
+    height, width = picture.shape[:2]
+    return Region(width / 2, height / 2, max(width, height), 0.0)
+
+
 def region_of_box(points: Floats, start: int, end: int, scale: float, shift: float = 0.0) -> Region:
     """Return the region of the points' upright bounding box, turned so that the eyes are level (DetectionsToRects).
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from signprep.pipeline.landmarks.crops import Cropper, Picture
+from signprep.pipeline.landmarks import crops
 from signprep.pipeline.landmarks.regions import Region, Tracking, region_around, turn
 
 SIZE = 32
@@ -15,20 +15,20 @@ def noise(height: int = 40, width: int = 60) -> np.ndarray:
 
 
 def crop(frame: np.ndarray, region: Region, **how: Any) -> np.ndarray:
-    out, picture = np.empty((SIZE, SIZE, 3), np.float32), Picture(*frame.shape[:2])
-    picture.show(frame)
-    Cropper()(picture, region, out, **how)
+    out = np.empty((SIZE, SIZE, 3), np.float32)
+    crops.crop(frame, region, out, **how)
     return out
 
 
 def expected(frame: np.ndarray, region: Region) -> np.ndarray:
-    """The same crop, position by position, with positions rounded to 1/32."""
+    """The same crop, position by position, as OpenCV 4 rounds: rows and columns to 1/1024, their sums to 1/32."""
     out = np.empty((SIZE, SIZE, 3))
     height, width = frame.shape[:2]
+    start, across, down = region.project(np.array([[0, 0], [1 / SIZE, 0], [0, 1 / SIZE]], np.float64)).astype(float)
     for row in range(SIZE):
         for column in range(SIZE):
-            (x, y), *_ = region.project(np.array([[column / SIZE, row / SIZE]], np.float64)).tolist()
-            x, y = (min(max(round(at * 32) / 32, 0), last - 1) for at, last in ((x, width), (y, height)))
+            fine = np.rint((across - start) * column * 1024) + np.rint(((down - start) * row + start) * 1024)
+            x, y = np.clip((fine + 16) // 32 / 32, 0, (width - 1, height - 1)).tolist()
             left, top = int(x), int(y)
             lines = [
                 frame[line, left] * (1 - x + left) + frame[line, min(left + 1, width - 1)] * (x - left)

@@ -130,7 +130,7 @@ def test_without_models_a_build_says_so_before_it_begins(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNPREP_LANDMARK_MODELS", str(tmp_path / "none"))
-    monkeypatch.setattr(maker, "require_extra", lambda *_: None)
+    monkeypatch.setattr(maker, "require_packages", lambda: None)
     out = tmp_path / "a.zarr"
     code, _, errors = run_command(
         "build-cache", "--data-root", str(data), "--out", str(out), "--landmarks", "mediapipe"

@@ -10,6 +10,7 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks import models
 from signprep.pipeline.landmarks.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.models import LandmarkModels, fetch_models, model_paths
+from signprep.pipeline.landmarks.networks import require_packages
 from signprep.pipeline.runtime import machine
 
 
@@ -117,5 +118,13 @@ def test_a_wheel_goes_with_fetch(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_litert_the_extra_is_named(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch_models(tmp_path, wheel)
     monkeypatch.setattr(machine, "find_spec", lambda name: None)
-    with pytest.raises(SignprepError, match=r"needs ai_edge_litert, .*pip install 'signprep\[landmarks\]'"):
+    with pytest.raises(SignprepError, match=r"needs ai_edge_litert, cv2, .*pip install 'signprep\[landmarks\]'"):
         LandmarkExtractor(tmp_path)
+
+
+def test_an_opencv_that_warps_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = pytest.importorskip("cv2")
+    pytest.importorskip("ai_edge_litert")
+    monkeypatch.setattr(cv2, "__version__", "5.0.0")
+    with pytest.raises(SignprepError, match=r"OpenCV 5\.0\.0 .*pip install 'opencv-python-headless<5'"):
+        require_packages()
