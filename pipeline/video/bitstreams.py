@@ -6,6 +6,8 @@ read, and whatever is odd gets the answer that costs time rather than a frame.
 """
 
 import os
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
@@ -145,6 +147,21 @@ def num_mpeg4_frames(packet: av.Packet) -> int:
     """
     count = bytes(packet).count(_VOP_START)
     return 0 if count == 1 and packet.size <= _LARGEST_NOT_CODED_BYTES else count
+
+
+def only_numbers(packets: Iterable[av.Packet]) -> bool:
+    """Return True if timestamps of MPEG-4 packets number them in decode order, as those of an AVI that was copied do.
+
+    A frame is decoded before the B-frames that are shown before it; where it has the smaller time, times mean nothing.
+    """
+    pairs = [(before, after) for before, after in pairwise(packets) if _is_b_frame(after)]
+    times = [(before.pts, after.pts) for before, after in pairs if before.pts is not None and after.pts is not None]
+    return len(times) > 0 and all(before < after for before, after in times)
+
+
+def _is_b_frame(packet: av.Packet) -> bool:
+    _, _, frame = bytes(packet).partition(_VOP_START)
+    return frame[:1] != b"" and frame[0] >> 6 == 2
 
 
 def is_whole(source: Path | BinaryIO) -> bool | None:

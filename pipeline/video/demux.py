@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.clean_start import clean_start
-from signprep.pipeline.video.packets import READ_ERRORS, CleanStart, PacketQueue, number_of, reason_of
+from signprep.pipeline.video.frame_times import CleanStart
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, number_of, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""

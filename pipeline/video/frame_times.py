@@ -5,6 +5,7 @@ off. Times are compared in whole nanoseconds, so that 45/30 s and 1.5 s are the 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -13,6 +14,17 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
+
+
+class CleanStart(NamedTuple):
+    """Where a video begins whose first packets cannot all be decoded."""
+
+    packet_number: int
+    """Of the first packet that is decoded, in decode order, from 0."""
+    pts: int | None
+    """Of the first frame that is shown; None where frames have no timestamps."""
+    lost: frozenset[int] = frozenset()
+    """Numbers of packets behind the first that give no frame, among the next few."""
 
 
 def span_of_segment(start_seconds: float, end_seconds: float, spec: ClipSpec) -> tuple[float, float]:

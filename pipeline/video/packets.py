@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 import av
 import numpy as np
@@ -17,9 +17,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_whole, num_mpeg4_frames
+from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_whole, num_mpeg4_frames, only_numbers
 from signprep.pipeline.video.display_numbers import DisplayNumbers, FieldPairs
-from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds_of
+from signprep.pipeline.video.frame_times import CleanStart, declared_seconds, nanoseconds_of
 
 LOOKAHEAD_PACKETS: Final = 16
 """Packets read before one is decoded: the most frames that H.264 and HEVC may hold back for reordering."""
@@ -74,17 +74,6 @@ class PacketNumber:
         return not (self.is_before_start or self.is_second_field)
 
 
-class CleanStart(NamedTuple):
-    """Where a video begins whose first packets cannot all be decoded."""
-
-    packet_number: int
-    """Of the first packet that is decoded, in decode order, from 0."""
-    pts: int | None
-    """Of the first frame that is shown; None where frames have no timestamps."""
-    lost: frozenset[int] = frozenset()
-    """Numbers of packets behind the first that give no frame, among the next few."""
-
-
 class PacketQueue:
     """The packets of a stream that hold something, in decode order, each with its number in `opaque`.
 
@@ -107,6 +96,7 @@ class PacketQueue:
         self._latest_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._places: list[int] = []
+        self._numbers_pts = False
         # Containers with a list of frames, or a length in their head, tell by it what is missing.
         counts = container.format.name in WITHOUT_LIST
         codec = stream.codec_context
@@ -127,8 +117,11 @@ class PacketQueue:
         self.tells_presentation = container.format.name not in DECODE_TIMES_ONLY
         """True if timestamps say when frames are shown, and not only in which order they are decoded."""
         self._fill()
-        if any(map(self._is_packed, self._queue)):
+        is_mpeg4 = codec.name == "mpeg4" and self.tells_presentation
+        self._numbers_pts = is_mpeg4 and only_numbers(self._queue)
+        if self._numbers_pts or any(map(self._is_packed, self._queue)):
             self.tells_presentation = False
+            self._append_again()
         self.first_pts = min(self._known_pts(), default=0)
         """Timestamp of the first presented frame, as far as the packets tell."""
 
@@ -147,14 +140,17 @@ class PacketQueue:
     def begin_at(self, start: CleanStart) -> None:
         """Show nothing that cannot be decoded at the start; the first frame that can is shown at time 0."""
         self._start = start
+        self._append_again()
+        self._fill()
+        first_pts = start.pts if self.tells_presentation else None
+        self.first_pts = min(self._known_pts(), default=0) if first_pts is None else first_pts
+
+    def _append_again(self) -> None:
         packets, self._num_spare_frames = list(self._queue), 0
         for known in (self._queue, self._latest_pts, self._shown_pts, self._places):
             known.clear()
         for packet in packets:
             self._append(packet)
-        self._fill()
-        first_pts = start.pts if self.tells_presentation else None
-        self.first_pts = min(self._known_pts(), default=0) if first_pts is None else first_pts
 
     def popleft(self) -> av.Packet:
         """Take the next packet."""
@@ -301,8 +297,9 @@ class PacketQueue:
         self._queue.append(packet)
         if number.is_second_field:
             return
-        if packet.dts is not None and self._has_place(packet):
-            self._places.append(packet.dts)
+        place = packet.pts if self._numbers_pts else packet.dts
+        if place is not None and self._has_place(packet):
+            self._places.append(place)
         if packet.pts is not None and number.has_own_frame:
             self._latest_pts.append(packet.pts)
             if not packet.is_discard:

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.clean_start import stands_alone
 from signprep.pipeline.video.demux import SQUARE, open_stream, pixel_aspect_of
-from signprep.pipeline.video.packets import DECODE_TIMES_ONLY, READ_ERRORS, PacketQueue
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue
 
 _FULL_RANGE = 2
 _RGB_MATRIX = 0
@@ -249,9 +250,9 @@ def filter_graph(frame: VideoFrame, steps: Sequence[str]) -> Graph:
 def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
     """Return the first version of the preprocessing that cuts a video's clips as the present one does.
 
-    Version 2 made pixels square, kept greys of all colour matrices, shows reordered frames of AVI at their times, and
-    nothing from before the first clean frame; all other videos are cut as by version 1. None for a video that gives no
-    frame.
+    Version 2 made pixels square, kept greys of all colour matrices, shows reordered frames at their times where packets
+    are only numbered, as in AVI, and nothing from before the first clean frame; all other videos are cut as by version
+    1. None for a video that gives no frame.
 
     Args:
         source: the video.
@@ -270,7 +271,8 @@ def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
             if first is None:
                 return None
             as_before = (
-                container.format.name not in DECODE_TIMES_ONLY
+                packets.tells_presentation
+                and stands_alone(first, stream.codec_context)
                 and pixel_aspect_of(stream) == SQUARE
                 and _matrix_name(first) == "bt601"
             )

@@ -30,11 +30,10 @@ from signprep.pipeline.video.demux import (
     video_name,
     whole_duration_seconds,
 )
-from signprep.pipeline.video.frame_times import declared_seconds, nanoseconds, nanoseconds_of
+from signprep.pipeline.video.frame_times import CleanStart, declared_seconds, nanoseconds, nanoseconds_of
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
-    CleanStart,
     PacketNumber,
     PacketQueue,
     number_of,

@@ -85,6 +85,24 @@ def test_reordered_frames_of_an_avi_are_shown_in_order(tmp_path: Path, codec: st
     assert every_number(write_video(tmp_path / "a.avi", 45, codec=codec, options=options), 45) == list(range(45))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("b_frames", ["1", "2"])
+def test_reordered_frames_that_were_copied_from_an_avi_are_shown_in_order(
+    tmp_path: Path, suffix: str, b_frames: str
+) -> None:
+    """Whoever copies the packets takes their numbers for times of presentation."""
+
+    def numbered(_: int, packet: av.Packet) -> Iterator[av.Packet]:
+        packet.pts = packet.dts
+        yield packet
+
+    plain = write_video(tmp_path / "a.avi", 40, codec="mpeg4", options={"bf": b_frames, "b": "2M"})
+    path = remuxed(plain, tmp_path / f"a{suffix}", numbered)
+    assert every_number(path, 40) == list(range(40))
+    with path.open("rb") as file:
+        assert preprocessing_version_of(file, path.name) == 2
+
+
 @pytest.mark.parametrize("suffix", [".mpg", ".vob", ".flv", ".ts", ".mts"])
 def test_a_container_without_a_list_of_streams_is_read(tmp_path: Path, suffix: str) -> None:
     codec, form = {".mpg": ("mpeg2video", "mpeg"), ".vob": ("mpeg2video", "vob"), ".flv": ("libx264", "flv")}.get(
