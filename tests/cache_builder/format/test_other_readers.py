@@ -100,16 +100,16 @@ def test_tensorstore_reads_a_plain_cache(plain_cache: Cache) -> None:
 def make_newer(root: Path) -> None:
     """Turn a cache into one of a format that nobody knows yet."""
     document = json.loads((root / "zarr.json").read_text())
-    document["attributes"]["signprep"] = {"format_version": 2, "clips": "elsewhere"}
+    document["attributes"]["signprep"] = {"format_version": 3, "clips": "elsewhere"}
     (root / "zarr.json").write_text(json.dumps(document))
-    (root / "manifest.json").write_text(json.dumps({"format_version": 2, "tree": []}))
+    (root / "manifest.json").write_text(json.dumps({"format_version": 3, "tree": []}))
 
 
 def test_a_cache_of_a_newer_format_is_refused_and_left_alone(cache: Cache, data_root: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(cache.path, tmp_path / "newer.zarr"))
     make_newer(root)
     before = {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-    asks_for_newer = r"newer\.zarr: is a cache of format 2; this signprep reads format 1: install a newer"
+    asks_for_newer = r"newer\.zarr: is a cache of format 3; this signprep reads formats 1 and 2: install a newer"
     for refuses in (open_cache, verify_cache):
         with pytest.raises(CacheVersionError, match=asks_for_newer):
             refuses(root)
