@@ -54,16 +54,16 @@ class ClipSpec(Options, group="Clips"):
 
     landmarks: str | None = option(
         None,
-        "Store the signer's landmarks instead of pixels: the keypoints that AIHub delivers (aihub), or those that "
-        "MediaPipe's models find in the frames (mediapipe).",
-        choices=("aihub", "mediapipe"),
+        "Store the signer's landmarks instead of pixels: the keypoints that AIHub delivers (aihub), those that "
+        "MediaPipe's models find in the frames (mediapipe), or those of .pose, .npz or .parquet files (files).",
+        choices=("aihub", "mediapipe", "files"),
     )
     """The landmarks' origin. A clip is then float16 [T, 75, 3]: x and y in sides of the picture that a clip of pixels
     would show, and confidence; `size` and `pixels` decide nothing."""
 
     keypoint_size: str = option(
         "1920x1080",
-        "Take AIHub's keypoints for those of pictures of this width and height in pixels.",
+        "Take AIHub's keypoints, and files that do not say it, for those of pictures of this size in pixels.",
         metavar="WIDTHxHEIGHT",
     )
 
@@ -139,7 +139,7 @@ class ClipSpec(Options, group="Clips"):
         fields = asdict(self)
         if self.landmarks is None:
             return {name: value for name, value in fields.items() if name not in ("landmarks", "keypoint_size")}
-        unused = {"size", "pixels"} | (set() if self.landmarks == "aihub" else {"keypoint_size"})
+        unused = {"size", "pixels"} | (set() if self.landmarks in ("aihub", "files") else {"keypoint_size"})
         return {name: value for name, value in fields.items() if name not in unused}
 
     @classmethod

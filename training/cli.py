@@ -245,7 +245,7 @@ def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Loc
     if os.environ.get("LOCAL_RANK", "0") == "0":
         splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
         with told_if_stopped(out):
-            annotations = read_roots(data.roots, replace(data.source, keypoints=keypoints))
+            annotations = read_roots(data.roots, replace(data.source, landmarks=clips.landmarks))
             out.parent.mkdir(parents=True, exist_ok=True)
             workers = BuildRun(command="train")
             options = BuildOptions(clip_spec=clips)

@@ -34,10 +34,11 @@ from signprep.cache_builder.format.shard import chunk_checksum, shard_bytes, sto
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clips import Clip, Span, extract_clips
-from signprep.pipeline.datasets.annotations import Segment
+from signprep.pipeline.datasets.annotations import Segment, is_landmark_file
 from signprep.pipeline.datasets.files import DataRoots, content_hash
 from signprep.pipeline.datasets.frame_files import is_sequence
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
+from signprep.pipeline.landmarks.files import clips_of_landmark_file
 from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
 from signprep.pipeline.landmarks.maker import TwinClips, TwinFrames, makes_clips
 from signprep.pipeline.video.frame_times import span_of_segment
@@ -266,7 +267,7 @@ def _pool_hash(roots: DataRoots, video: str, video_hash: str | None) -> str | No
 
     So pools of version 1 stay of use, but for the videos that it cut in another way.
     """
-    if video_hash is None or is_sequence(video):
+    if video_hash is None or is_sequence(video) or is_landmark_file(video):
         return video_hash
     with roots.opened(video) as source:
         version = preprocessing_version_of(source, video) or 1
@@ -360,6 +361,8 @@ def clips_of_video(
             return clips_of_keypoints(files, spans, spec, name), files.content_hash()
         with roots.opened(video) as file:
             video_hash = content_hash(file)
+            if is_landmark_file(video):
+                return clips_of_landmark_file(file, spans, spec, name), video_hash
             decoder = info.provenance["decoder"]
             make = makes_clips(spec) if twin is None else partial(TwinClips, twin.clip_spec)
             return extract_clips(file, spans, spec, name=name, decoder=decoder, make=make), video_hash

@@ -101,8 +101,7 @@ def build_cache(
         cluster.check()  # before the work begins
     if run.also_landmarks is not None and options.clip_spec.landmarks is not None:
         raise click.UsageError("--also-landmarks goes with a cache of pixels, without --landmarks")
-    if options.clip_spec.landmarks == "aihub":
-        source = replace(source, keypoints=True)
+    source = replace(source, landmarks=options.clip_spec.landmarks)
     annotations = read_roots(roots, source, idle_class=run.idle_class)
     if "" not in roots.by_split:
         splits = replace(splits, by="column")

@@ -17,6 +17,7 @@ from signprep.pipeline.datasets.annotations import (
     decoded,
     finite_number,
     is_further_video,
+    is_landmark_file,
     is_text,
     is_video,
     normal_gloss,
@@ -73,10 +74,9 @@ class LabelFile:
 def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield the segments of all labels below a folder. Raises AnnotationError if it holds no video or no label.
 
-    With `options.keypoints` a label's keypoints stand in its video's place, and no video is needed.
+    With `options.landmarks` a label's keypoints or landmark file stand in its video's place, and no video is needed.
     """
-    is_source = is_sequence if options.keypoints else is_video
-    what = "are no keypoints named" if options.keypoints else "is no video named"
+    is_source, what = _SOURCES.get(options.landmarks or "", (is_video, "is no video named"))
 
     def problem(kind: str, path: str, message: str) -> None:
         on_problem(Problem(kind=kind, path=path, message=f"{root / path}: {message}"))
@@ -122,6 +122,13 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
                 problem("segment-inverted", file.name, message)
     for base_name in sorted(videos.keys() - labelled):
         problem("video-without-label", videos[base_name].name, f"has no label *{LABEL_SUFFIX}")
+
+
+_SOURCES = {
+    "aihub": (is_sequence, "are no keypoints named"),
+    "files": (is_landmark_file, "is no landmark file (.pose, .npz, .parquet) named"),
+}
+"""By the landmarks' origin, what stands in a video's place, and words for one that is missing."""
 
 
 def _base_name(file_name: str) -> str:

@@ -19,6 +19,8 @@ FURTHER_VIDEO_SUFFIXES = frozenset({
     ".divx", ".dv", ".qt", ".m4p", ".mpe", ".mp4v",
 })  # fmt: skip
 """Videos too. Beside one of `VIDEO_SUFFIXES` with the same base name they are passed over: it was made from them."""
+LANDMARK_SUFFIXES = (".pose", ".npz", ".parquet")
+"""Files of landmarks, one a video. Beside a table's video the first in this order is taken."""
 
 AIHUB_NAME = re.compile(
     r"NIA_SL_(?P<item>(?:WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
@@ -92,6 +94,11 @@ class Vocabulary:
 def is_video(name: str) -> bool:
     """Return True for the name of a video file, by its suffix."""
     return Path(name).suffix.lower() in VIDEO_SUFFIXES or is_further_video(name)
+
+
+def is_landmark_file(name: str) -> bool:
+    """Return True for the name of a file that holds the landmarks of a video, by its suffix."""
+    return Path(name).suffix.lower() in LANDMARK_SUFFIXES
 
 
 def is_further_video(name: str) -> bool:
@@ -230,8 +237,9 @@ class DatasetOptions(Options, group="Data"):
         frozenset(), "Take only this signer, such as REAL01; repeat it for several.", name="--signer", metavar="SIGNER"
     )
     glosses: frozenset[str] = gloss_file_option()
-    keypoints: bool = False
-    """Pair labels with keypoints, files that are one a frame, instead of videos."""
+    landmarks: str | None = None
+    """Pair labels with landmarks instead of videos: keypoints, files that are one a frame (aihub), or `files` of
+    `LANDMARK_SUFFIXES`. `mediapipe` finds them in videos."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

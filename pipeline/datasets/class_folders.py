@@ -11,6 +11,7 @@ from signprep.pipeline.datasets.annotations import (
     DatasetOptions,
     Segment,
     is_further_video,
+    is_landmark_file,
     is_video,
     normal_gloss,
     parse_name,
@@ -20,9 +21,13 @@ from signprep.pipeline.errors import AnnotationError
 
 
 def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
-    """Yield a segment for each video below a folder named by its gloss. Raises AnnotationError if there is none."""
+    """Yield a segment for each video, or landmark file, below a folder named by its gloss.
+
+    Raises AnnotationError if there is none.
+    """
     empty = True
-    for file in _one_of_each_name(walk_files(root, on_problem, wanted=is_video), root, on_problem):
+    wanted = is_landmark_file if options.landmarks == "files" else is_video
+    for file in _one_of_each_name(walk_files(root, on_problem, wanted=wanted), root, on_problem):
         name = PurePosixPath(file.name)
         folder = re.sub(r"\.zip!$", "", name.parent.name, flags=re.IGNORECASE)
         if not (gloss := normal_gloss(folder)):
@@ -43,23 +48,28 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
             **asdict(names),
         )
     if empty:
-        raise AnnotationError(f"{root}: holds no video in a class folder; expected GLOSS/clip.mp4")
+        what, clip = ("landmark file", "clip.npz") if options.landmarks == "files" else ("video", "clip.mp4")
+        raise AnnotationError(f"{root}: holds no {what} in a class folder; expected GLOSS/{clip}")
 
 
 def _one_of_each_name(files: Iterator[FoundFile], root: Path, on_problem: OnProblem) -> Iterator[FoundFile]:
-    """Yield all files but those of `FURTHER_VIDEO_SUFFIXES` that another one beside them was made from."""
+    """Yield all files but those of `FURTHER_VIDEO_SUFFIXES` that another one beside them was made from.
+
+    Landmark files of one name are taken once, too.
+    """
     further: list[FoundFile] = []
     paths: set[PurePosixPath] = set()
     for file in files:
-        if is_further_video(file.name):
+        path = PurePosixPath(file.name).with_suffix("")
+        if is_further_video(file.name) or (is_landmark_file(file.name) and path in paths):
             further.append(file)
             continue
-        paths.add(PurePosixPath(file.name).with_suffix(""))
+        paths.add(path)
         yield file
     for file in further:
         path = PurePosixPath(file.name).with_suffix("")
         if path in paths:
-            message = f"{root / file.name}: has the name of another video beside it, which is taken"
+            message = f"{root / file.name}: has the name of another file beside it, which is taken"
             on_problem(Problem(kind="same-name", path=file.name, message=message))
             continue
         paths.add(path)

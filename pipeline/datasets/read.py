@@ -66,8 +66,13 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
     """
     root = as_path(root)
     layout = layout_of(root, options)
+    if options.landmarks == "aihub" and layout != "aihub":
+        raise AnnotationError(
+            f"{root}: keypoints are paired with AIHub's labels; for a table or class folders make landmark files of "
+            "them (--landmarks files), or find landmarks in the videos (--landmarks mediapipe)"
+        )
     if layout == "table":
-        found = table_segments(root, on_problem)
+        found = table_segments(root, on_problem, landmark_files=options.landmarks == "files")
     elif layout == "classes":
         found = class_folder_segments(root, options, on_problem)
     else:

@@ -20,10 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signprep.pipeline.datasets.annotations import (
+    LANDMARK_SUFFIXES,
     WHOLE_VIDEO_END,
     Segment,
     decoded,
     finite_number,
+    is_landmark_file,
     is_text,
     is_video,
     normal_gloss,
@@ -51,8 +53,10 @@ Row = tuple[int, str, dict[str, Any] | str]
 """A row's number from 1, the words that name it, and its values by column, or what is wrong with it."""
 
 
-def table_segments(path: Path, on_problem: OnProblem) -> Iterator[Segment]:
+def table_segments(path: Path, on_problem: OnProblem, *, landmark_files: bool = False) -> Iterator[Segment]:
     """Yield the segments of a table; a row that makes no segment is a problem that tells its number.
+
+    With `landmark_files` a row means the landmark file beside its video, or in its place, and no video is needed.
 
     Raises AnnotationError if the table cannot be read, lacks a column or has one twice.
     """
@@ -62,7 +66,7 @@ def table_segments(path: Path, on_problem: OnProblem) -> Iterator[Segment]:
             try:
                 if isinstance(row, str):
                     raise ValueError(row)
-                yield _segment(row, number, path.parent)
+                yield _segment(row, number, path.parent, landmark_files)
             except ValueError as error:
                 message = f"{path}: {name}: {error}"
                 on_problem(Problem(kind="row-unusable", path=path.name, message=message))
@@ -211,13 +215,18 @@ def _text(column: str, value: Any) -> str:
     return text
 
 
-def _segment(row: dict[str, Any], number: int, root: Path) -> Segment:
+def _segment(row: dict[str, Any], number: int, root: Path, landmark_files: bool) -> Segment:
     """Return a row's segment. Raises ValueError if it makes none."""
     text = {name: found for name, value in row.items() if (found := _text(name, value))}
     video, gloss = text.get("video"), text.get("gloss")
     if not video or not gloss:
         raise ValueError("has no video or no gloss")
-    name = _existing(root, PurePosixPath(video.replace("\\", "/")))
+    name = PurePosixPath(video.replace("\\", "/"))
+    if landmark_files and not is_landmark_file(name.name):
+        names = [name.with_suffix(suffix) for suffix in LANDMARK_SUFFIXES if name.name]
+    else:
+        names = [name]
+    name = _existing(root, names)
     start_seconds, end_seconds = _seconds(text, "start", 0.0), _seconds(text, "end", WHOLE_VIDEO_END)
     if not 0 <= start_seconds < end_seconds:
         raise ValueError(f"runs from {start_seconds} to {end_seconds} s")
@@ -236,8 +245,19 @@ def _segment(row: dict[str, Any], number: int, root: Path) -> Segment:
     )
 
 
-def _existing(root: Path, name: PurePosixPath) -> PurePosixPath:
-    """Return the name of a row's video as it lies on disk: macOS decomposes letters. Raises ValueError without one."""
+def _existing(root: Path, names: Sequence[PurePosixPath]) -> PurePosixPath:
+    """Return the first of a row's files that is there, as it lies on disk: macOS decomposes letters.
+
+    Raises ValueError without one.
+    """
+    for name in names:
+        if (found := _on_disk(root, name)) is not None:
+            return found
+    what = "video" if not is_landmark_file(names[0].name) else "landmark file"
+    raise ValueError(f"there is no {what} {' or '.join(str(root / name) for name in names)}")
+
+
+def _on_disk(root: Path, name: PurePosixPath) -> PurePosixPath | None:
     if name.is_absolute() or ".." in name.parts:
         raise ValueError(f"its video {str(name)!r} leaves the table's folder")
     on_disk, member = split_member(str(name))
@@ -252,7 +272,7 @@ def _existing(root: Path, name: PurePosixPath) -> PurePosixPath:
         raise ValueError(str(error)) from None
     except OSError:  # too long for the disk
         pass
-    raise ValueError(f"there is no video {root / name}")
+    return None
 
 
 def _seconds(text: dict[str, str], column: str, otherwise: float) -> float:

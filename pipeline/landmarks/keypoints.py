@@ -5,7 +5,7 @@ points lie where they would lie in its pictures.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,25 +34,53 @@ def clips_of_keypoints(files: FrameFiles, spans: Sequence[Span], spec: ClipSpec,
         spec: with `landmarks`, and the size of the pictures that the keypoints were found in.
         name: what errors call the keypoints.
     """
-    clips: list[Clip | DecodeError] = []
     numbers = np.asarray(files.frames.numbers)
-    end_of_all = float(numbers[-1] + 1) / FRAMES_PER_SECOND
+
+    def read(places: NDArray[np.int64]) -> Points:
+        return landmarks_of(files, places, spec.picture_size)
+
+    end = float(numbers[-1] + 1) / FRAMES_PER_SECOND
+    return clips_of_landmarks(numbers / FRAMES_PER_SECOND, end, read, spec.picture_size, spans, spec, name)
+
+
+def clips_of_landmarks(
+    shown_seconds: NDArray[np.float64],
+    end_of_all: float,
+    read: Callable[[NDArray[np.int64]], Points],
+    size: tuple[int, int],
+    spans: Sequence[Span],
+    spec: ClipSpec,
+    name: str,
+) -> list[Clip | DecodeError]:
+    """Return for each span its clip of landmarks, or the DecodeError that tells why there is none.
+
+    Args:
+        shown_seconds: when each frame is shown, ascending.
+        end_of_all: when the last one ends.
+        read: returns the landmarks of frames by their places, float32 [n, 75, 3], x and y in parts of the picture; it
+            may raise AnnotationError and DecodeError.
+        size: width and height of the picture in pixels.
+        spans: in any order.
+        spec: with `landmarks`.
+        name: what errors call them.
+    """
+    clips: list[Clip | DecodeError] = []
     for span in spans:
         start, end = max(0.0, span.start_seconds), min(end_of_all, span.end_seconds)
         try:
             if not start < end:
                 raise DecodeError(
-                    f"the span from {span.start_seconds:.3f} to {span.end_seconds:.3f} s lies outside the keypoints, "
+                    f"the span from {span.start_seconds:.3f} to {span.end_seconds:.3f} s lies outside the landmarks, "
                     f"which end at {end_of_all:.3f} s"
                 )
-            places = shown_frames(numbers / FRAMES_PER_SECOND, sample_times(start, end, spec.num_frames))
+            places = shown_frames(shown_seconds, sample_times(start, end, spec.num_frames))
             if places[0] < 0:
-                raise DecodeError(f"there are no keypoints at {start:.3f} s; they begin with frame {numbers[0]}")
-            landmarks = in_crop(landmarks_of(files, places, spec.picture_size), spec.picture_size, spec)
+                raise DecodeError(f"there are no landmarks at {start:.3f} s; they begin at {shown_seconds[0]:.3f} s")
+            landmarks = in_crop(read(places), size, spec)
         except (DecodeError, AnnotationError) as error:
             clips.append(DecodeError(f"{name}: {error}"))
             continue
-        seconds = numbers[places] / FRAMES_PER_SECOND
+        seconds = shown_seconds[places]
         clips.append(Clip(frames=landmarks.astype(np.float16), span=Span(start, end), sampled_seconds=seconds))
     return clips
 

@@ -84,8 +84,17 @@ def _in_order(
         if part is not None:
             out[..., PARTS[name], :] = part[..., list(tables[name]), :]
     out[..., :2] /= np.array(size, np.float32)
-    place = out[..., :2]
-    unseen = ~(((place >= 0) & (place <= 1)).all(axis=-1) & (out[..., 2] > 0))
-    out[..., 2].clip(0, 1, out=out[..., 2])
-    out[unseen] = (np.nan, np.nan, 0)
-    return out
+    return mark_unseen(out)
+
+
+def mark_unseen(points: Points) -> Points:
+    """Set points without confidence or outside the picture to NaN with confidence 0, in place, and return them.
+
+    Args:
+        points: [..., 75, 3], x and y in parts of the picture, and confidence.
+    """
+    place = points[..., :2]
+    unseen = ~(((place >= 0) & (place <= 1)).all(axis=-1) & (points[..., 2] > 0))
+    points[..., 2].clip(0, 1, out=points[..., 2])
+    points[unseen] = (np.nan, np.nan, 0)
+    return points

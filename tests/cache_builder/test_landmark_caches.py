@@ -187,7 +187,7 @@ def test_one_is_streamed_and_shared_by_a_clip_pool(cache: Cache, data: Path, tmp
 
 
 def test_a_cluster_builds_what_a_build_here_gives(cache: Cache, data: Path, tmp_path: Path) -> None:
-    annotations = read_data_root(data, DatasetOptions(keypoints=True))
+    annotations = read_data_root(data, DatasetOptions(landmarks="aihub"))
     plan = plan_build(annotations.roots, assign_splits(annotations.segments), BuildOptions(clip_spec=SPEC))
     with dask_cluster() as cluster:
         build(plan, tmp_path / "b.zarr", RunOptions(cluster=Cluster(backend="dask", scheduler=cluster.address)))
