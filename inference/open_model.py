@@ -1,10 +1,29 @@
 """The door to models: open a checkpoint of `signprep train` or a file of `signprep export`, whichever it is."""
 
+from collections.abc import Sequence
+
+from signprep.inference.combination import CombinedRecognizer
 from signprep.inference.export.runtime import exported_format, open_exported
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.training.config import require_named_as
+
+
+def open_models(
+    paths: Sequence[StrPath],
+    device: str = "cpu",
+    *,
+    own_model: str | None = None,
+    precision: str = "32",
+    weights: Sequence[float] = (),
+) -> Recognizer:
+    """Open one model as `open_model` does, or several that answer together, with equal weights unless some are given.
+
+    Raises as `open_model`, and CheckpointError if they know different glosses.
+    """
+    opened = [open_model(path, device, own_model=own_model, precision=precision) for path in paths]
+    return opened[0] if len(opened) == 1 else CombinedRecognizer(opened, weights)
 
 
 def open_model(

@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that `--help` can be written from them at onc
 made: a ValueError names the field, what came and what was expected.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,44 @@ def _workers_option(help_: str) -> Any:
     return machine_option(2, help_, name="--workers", aliases=("--num-workers",), minimum=1)
 
 
+def _weights(typed: str) -> tuple[float, ...]:
+    weights = tuple(map(float, typed.split(",")))
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        raise ValueError(f"{typed} has to be numbers of 0 or more, not all 0, as in 1,2")
+    return weights
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """Choose the model that predicts, and what it runs on."""
 
-    checkpoint: Path = option(REQUIRED, "Use best.ckpt of a training run, or an exported file.")
+    checkpoints: tuple[Path, ...] = option(
+        REQUIRED,
+        "Use best.ckpt of a training run, or an exported file; several, of the same glosses, answer together.",
+        name="--checkpoint",
+    )
+    weights: tuple[float, ...] = option(
+        (),
+        "Let the checkpoints count so much beside each other, by default equally.",
+        type=str,
+        read=_weights,
+        show=lambda weights: ",".join(map(str, weights)) or None,
+        metavar="N,N",
+        group="Model",
+    )
     own_model: str | None = custom_model_option()
     device: str = machine_option("auto", "Run on this device (cpu, cuda, cuda:1); auto takes a GPU if there is one.")
+
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.checkpoints):
+            raise ValueError(
+                f"weights are {len(self.weights)} numbers; --checkpoint is given {len(self.checkpoints)} times"
+            )
+
+    @property
+    def shown(self) -> str:
+        """The checkpoints, as results name them."""
+        return ", ".join(map(str, self.checkpoints))
 
 
 @dataclass(frozen=True, kw_only=True)

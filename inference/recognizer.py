@@ -57,6 +57,11 @@ class Recognizer:
         """The names of the classes, in the order of their labels."""
         return self.metadata.vocabulary.glosses
 
+    @property
+    def clip_specs(self) -> tuple[ClipSpec, ...]:
+        """The different kinds of clips that are wanted of each window of a video."""
+        return (self.metadata.clip_spec,)
+
     def logits(self, clips: Tensor) -> Tensor:
         """Return logits, float32 [B, classes] on the model's device, of clips as they are stored, [B, T, ...].
 
@@ -99,6 +104,15 @@ class Recognizer:
 
         Raises ValueError for clips of another shape or type, and as `logits` and `softmax`.
         """
+        stacked = self.stacked(clips)
+        return self.softmax(self.logits(stacked)) if len(stacked) else np.empty((0, len(self.glosses)), np.float32)
+
+    def window_probabilities(self, windows: Sequence[Sequence[StoredClip]]) -> NDArray[np.float32]:
+        """Return class probabilities, float32 [B, classes], of windows that have a clip for each of `clip_specs`."""
+        return self.probabilities([clip for [clip] in windows])
+
+    def stacked(self, clips: Sequence[StoredClip]) -> Tensor:
+        """Return clips as they are stored as one tensor, [B, T, ...]. Raises ValueError for another shape or type."""
         shape, dtype = self.metadata.clip_spec.clip_shape, self.metadata.clip_spec.dtype
         stacked = np.stack(clips) if len(clips) else np.empty((0, *shape), dtype)
         if stacked.dtype != dtype or stacked.shape[1:] != shape:
@@ -106,9 +120,7 @@ class Recognizer:
                 f"clips are {stacked.dtype} {list(stacked.shape)}; expected {dtype} [B, {', '.join(map(str, shape))}], "
                 "as `Cache.read` and `extract_clips` give them"
             )
-        if not len(stacked):
-            return np.empty((0, len(self.glosses)), np.float32)
-        return self.softmax(self.logits(torch.from_numpy(stacked)))
+        return torch.from_numpy(stacked)
 
 
 def load_checkpoint(

@@ -4,7 +4,7 @@ In: a video and spans of it, overlapping or not. Out: for each span its clip, or
 frame of the video is decoded and scaled at most once, however many spans show it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -144,7 +144,7 @@ def read_clips(
 def iterate_clips(
     reader: VideoReader,
     spans: Sequence[Span],
-    spec: ClipSpec,
+    spec: ClipSpec | Sequence[ClipSpec],
     *,
     hold_last_frame: bool = False,
     make: MakeClips = PixelClips,
@@ -156,12 +156,13 @@ def iterate_clips(
     Args:
         reader: an open video.
         spans: in any order.
-        spec: the shape of the clips and the way to cut and scale them.
+        spec: the shape of the clips and the way to cut and scale them; one for all, or one for each span.
         hold_last_frame: show the last frame for times after the video's end, instead of clipping spans to it.
         make: as in `extract_clips`.
 
     Raises DecodeError with `hold_last_frame` if the end of the video is not known.
     """
+    specs = [spec] * len(spans) if isinstance(spec, ClipSpec) else spec
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
         try:
@@ -171,33 +172,30 @@ def iterate_clips(
     if clipped:
         latest = reader.duration_seconds - _BEFORE_THE_END_SECONDS if hold_last_frame else np.inf
         shown = {number: Span(span.start_seconds, spans[number].end_seconds) for number, span in clipped.items()}
-        yield from _sampled(
-            reader,
-            clipped,
-            make(spec, reader.pixel_aspect),
-            shown if hold_last_frame else clipped,
-            spec.num_frames,
-            latest,
-        )
+        makers = {one: make(one, reader.pixel_aspect) for one in set(specs)}
+        yield from _sampled(reader, clipped, specs, makers, shown if hold_last_frame else clipped, latest)
 
 
 def _sampled(
     reader: VideoReader,
     spans: dict[int, Span],
-    maker: ClipMaker,
+    specs: Sequence[ClipSpec],
+    makers: Mapping[ClipSpec, ClipMaker],
     shown_spans: dict[int, Span],
-    num_frames: int,
     latest: float,
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
     """Yield the clips of spans from one pass over the video; times after `latest` show the frame that it shows."""
-    times = np.concatenate([sample_times(*span, num_frames) for span in shown_spans.values()]).clip(max=latest)
-    owners = np.repeat(list(spans), num_frames)
-    frame_numbers = np.tile(np.arange(num_frames), len(spans))
+    counts = [specs[number].num_frames for number in spans]
+    sampled = [sample_times(*span, count) for span, count in zip(shown_spans.values(), counts, strict=True)]
+    times = np.concatenate(sampled).clip(max=latest)
+    owners = np.repeat(list(spans), counts)
+    frame_numbers = np.concatenate([np.arange(count) for count in counts])
     order = np.argsort(times, kind="stable")
     waiting = dict(spans)
     begun: dict[int, _UnfinishedClip] = {}
     failed: set[int] = set()
-    last: tuple[object, Any] = (None, None)
+    frame: object = None
+    made: dict[ClipSpec, Any] = {}
     failure: DecodeError | None = None
     try:
         for shown in reader.answers_at(times[order]):
@@ -212,18 +210,22 @@ def _sampled(
                 yield number, shown.error
                 continue
             # Neighbouring times often show the same frame, which is preprocessed once.
-            if shown.frame is not last[0]:
-                last = (shown.frame, maker.frame(shown.frame))
+            if shown.frame is not frame:
+                frame, made = shown.frame, {}
+            spec = specs[number]
+            if spec not in made:
+                made[spec] = makers[spec].frame(shown.frame)
             if number not in begun:
-                begun[number] = _UnfinishedClip(num_frames)
+                begun[number] = _UnfinishedClip(spec.num_frames)
             clip = begun[number]
-            clip.frames[frame_number] = last[1]
+            clip.frames[frame_number] = made[spec]
             clip.seconds[frame_number] = shown.timestamp_seconds
             clip.num_missing -= 1
             if not clip.num_missing:
                 del begun[number]
                 span = waiting.pop(number)
-                yield number, Clip(frames=maker.clip(clip.frames), span=span, sampled_seconds=clip.seconds)
+                frames = makers[spec].clip(clip.frames)
+                yield number, Clip(frames=frames, span=span, sampled_seconds=clip.seconds)
     except DecodeError as error:
         failure = error if reader.name in str(error) else DecodeError(f"{reader.name}: {error}")
     if waiting:

@@ -55,7 +55,8 @@ ROOMS = {
         "config", "runtime", "model_spec", "doctor", "data", "loader", "transforms", "model", "callbacks", "run", "cli",
     ],
     "inference": [
-        "options", "recognizer", "timeline", "videos", "prediction", "evaluation", "export", "open_model", "cli",
+        "options", "recognizer", "combination", "timeline", "videos", "prediction", "evaluation", "export",
+        "open_model", "cli",
     ],
 }  # fmt: skip
 """Rooms of each floor, lowest first: a room imports only from rooms before it."""

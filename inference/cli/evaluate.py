@@ -1,7 +1,7 @@
 """The command `evaluate`."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from signprep.cache_builder.options import CACHE_ARGUMENT, Location, StreamOptions, location_option
+from signprep.cache_builder.options import CACHE_ARGUMENT, StreamOptions, location_of
 from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
@@ -30,15 +30,18 @@ _SHOWN_LINES = 5
 class EvaluationData:
     """The clips or videos whose labels the predictions are compared with."""
 
-    cache: Location | None = location_option(
-        None, "Evaluate on a split of this cache (folder or URL).", **CACHE_ARGUMENT
+    caches: tuple[str, ...] = option(
+        (),
+        "Evaluate on a split of this cache (folder or URL); several checkpoints take the caches of all their clips.",
+        metavar="CACHE",
+        **CACHE_ARGUMENT,
     )
     stream: StreamOptions
     roots: DataRootOptions
     source: DatasetOptions
 
     def __post_init__(self) -> None:
-        if (self.cache is None) == (not self.roots.by_split):
+        if bool(self.caches) == bool(self.roots.by_split):
             raise ValueError("give CACHE or --data-root")
 
     def data_root(self, split: str) -> Path | None:
@@ -85,25 +88,28 @@ def evaluate(
       signprep evaluate NAME.zarr --checkpoint best.ckpt
       signprep evaluate NAME.zarr --checkpoint best.ckpt --html report.html --out report.json
       signprep evaluate NAME.zarr --checkpoint best.ckpt --calibrate
+      signprep evaluate PIXELS.zarr LANDMARKS.zarr --checkpoint pixels.ckpt --checkpoint landmarks.ckpt --weights 1,2
       signprep evaluate --checkpoint best.ckpt --data-root DATA --signer REAL17 --view F
       signprep evaluate --checkpoint best.ckpt --data-root DATA --kind SEN --timeline --idle-gloss '(쉼)'
     """
     if not output.with_timeline:
         reject_unused(WindowArguments, "--timeline")
         reject_unused(TimelineOptions, "--timeline")
-    elif data.cache is not None or output.html is not None or options.calibrate:
+    elif data.caches or output.html is not None or options.calibrate:
         raise click.UsageError("--timeline goes with --data-root, and not with --html or --calibrate")
+    if options.calibrate and len(model.checkpoints) > 1:
+        raise click.UsageError("--calibrate goes with one --checkpoint")
     data_root = data.data_root(options.split)
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    from signprep.inference.open_model import open_model
+    from signprep.inference.open_model import open_models
 
-    for path in (output.out, output.html, model.checkpoint if options.calibrate else None):
+    for path in (output.out, output.html, model.checkpoints[0] if options.calibrate else None):
         if path is not None:
             require_writable(path)
     annotations = _annotations(data_root, data.source) if data_root is not None else None
-    recognizer = open_model(model.checkpoint, model.device, own_model=model.own_model)
+    recognizer = open_models(model.checkpoints, model.device, own_model=model.own_model, weights=model.weights)
     if annotations is None or not output.with_timeline:
-        _evaluate_clips(recognizer, model.checkpoint, data, annotations, options, output)
+        _evaluate_clips(recognizer, model.checkpoints, data, annotations, options, output)
         return
     from signprep.inference.evaluation.document import EVALUATION_VERSION
     from signprep.inference.evaluation.run import evaluate_timelines
@@ -116,7 +122,7 @@ def evaluate(
     )
     document = {
         "evaluation_version": EVALUATION_VERSION,
-        "checkpoint": str(model.checkpoint),
+        "checkpoint": model.shown,
         "windows": {"clip_duration": asked.windows.clip_duration, "stride": asked.windows.stride},
         "timeline": (found := evaluate_timelines(recognizer, annotations, asked)),
     }
@@ -127,27 +133,33 @@ def evaluate(
 
 def _evaluate_clips(
     recognizer: "Recognizer",
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     data: EvaluationData,
     annotations: "Annotations | None",
     options: EvaluationOptions,
     output: EvaluationOutput,
 ) -> None:
+    from signprep.inference.combination import CombinedRecognizer
     from signprep.inference.evaluation.report import print_evaluation, write_html
     from signprep.inference.evaluation.run import SPLIT, evaluate_checkpoint, require_calibrated
+    from signprep.inference.evaluation.together import evaluate_together
     from signprep.pipeline.runtime.terminal import Terminal
 
     data_root = data.data_root(options.split)
     if annotations is not None:
         options = replace(options, split=SPLIT)
-    with _clips(recognizer, data, annotations) as cache:
-        document = evaluate_checkpoint(recognizer, checkpoint, cache, options)
+    with _clips(recognizer, data, annotations) as caches:
+        if isinstance(recognizer, CombinedRecognizer) or len(caches) > 1:
+            together = recognizer if isinstance(recognizer, CombinedRecognizer) else CombinedRecognizer([recognizer])
+            document = evaluate_together(together, checkpoints, caches, options)
+        else:
+            document = evaluate_checkpoint(recognizer, checkpoints[0], caches[0], options)
         if data_root is not None:
             document["cache"], document["data_root"] = None, str(data_root)
         if output.out is not None:
             write_json(output.out, document)
         if output.html is not None:
-            write_html(document, cache, output.html)
+            write_html(document, caches[0], output.html)
     if document["figures"]["top_k"] is None:
         note_unused(["top_k"], f"more than {options.top_k} classes; the model has {document['classes']}")
     if output.as_json:
@@ -172,8 +184,10 @@ def _annotations(data_root: Path, source: DatasetOptions) -> "Annotations":
 
 
 @contextmanager
-def _clips(recognizer: "Recognizer", data: EvaluationData, annotations: "Annotations | None") -> "Iterator[Cache]":
-    """Give the cache, or one of the annotated segments, which is gone afterwards."""
+def _clips(
+    recognizer: "Recognizer", data: EvaluationData, annotations: "Annotations | None"
+) -> "Iterator[list[Cache]]":
+    """Give the caches, or those of the annotated segments for each kind of clips, which are gone afterwards."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -182,15 +196,17 @@ def _clips(recognizer: "Recognizer", data: EvaluationData, annotations: "Annotat
     from signprep.inference.evaluation.run import SPLIT, cache_for_evaluation
 
     if annotations is None:
-        assert data.cache is not None
-        yield open_cache(data.cache, stream=data.stream)
+        yield [open_cache(location_of(text), stream=data.stream) for text in data.caches]
         return
     with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
-        cache = cache_for_evaluation(annotations, recognizer.metadata.clip_spec, Path(folder))
-        failed = cache.index.filter(pc.equal(cache.index["status"].cast(pa.string()), FAILED))
-        for reason in dict.fromkeys(failed["error"].to_pylist()):
-            echo(f"not evaluated: {reason.removeprefix(f'{SPLIT}/')}", err=True)  # as the data root names it
-        yield cache
+        caches = []
+        for number, spec in enumerate(recognizer.clip_specs):
+            cache = cache_for_evaluation(annotations, spec, Path(folder) / str(number))
+            failed = cache.index.filter(pc.equal(cache.index["status"].cast(pa.string()), FAILED))
+            for reason in dict.fromkeys(failed["error"].to_pylist()):
+                echo(f"not evaluated: {reason.removeprefix(f'{SPLIT}/')}", err=True)  # as the data root names it
+            caches.append(cache)
+        yield caches
 
 
 def _timeline_lines(found: dict[str, Any]) -> str:

@@ -86,6 +86,7 @@ def infer(
       signprep infer videos/ more.zip --checkpoint best.ckpt --out all.jsonl
       signprep infer talk.mp4 --checkpoint best.ckpt --timeline --subtitles talk.srt --render talk_signs.mp4
       signprep infer aihub.zarr --checkpoint best.ckpt --split val --out val.csv
+      signprep infer test.mp4 --checkpoint pixels.ckpt --checkpoint landmarks.ckpt --weights 1,2
     """
     cache = source.cache_location()
     with_timeline = output.with_timeline or options.outputs.wanted
@@ -93,11 +94,13 @@ def infer(
     if output.out is None or output.out.suffix.lower() != ".csv":
         reject_unused(["csv_bom"], "--out FILE.csv")
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    from signprep.inference.open_model import open_model
+    from signprep.inference.open_model import open_models
 
     _require_places(output, options)
     model = source.model
-    recognizer = open_model(model.checkpoint, model.device, own_model=model.own_model, precision=source.precision)
+    recognizer = open_models(
+        model.checkpoints, model.device, own_model=model.own_model, precision=source.precision, weights=model.weights
+    )
     if cache is not None:
         _infer_cache(recognizer, cache, source, options, output)
         return

@@ -105,6 +105,7 @@ def describe_evaluation(
         "mistaken": _mistaken(evaluated),
         "calibration": describe_calibration(logits, clips.labels, correct, metadata.temperature),
         "calibrated": None,
+        "combined": None,
     }
 
 

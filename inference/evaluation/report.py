@@ -20,7 +20,7 @@ from signprep.cache_builder.report.terminal import print_facts
 from signprep.pipeline.html.page import Chart, render_page
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.paths import StrPath, as_path
-from signprep.pipeline.runtime.text import counted, printable
+from signprep.pipeline.runtime.text import counted, first_of, printable
 
 SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 CONFUSED_COLUMNS = ("correct gloss", "predicted", "times", "of clips")
@@ -78,6 +78,8 @@ def remarks(document: dict[str, Any]) -> list[str]:
         more = f" and {counted(len(names) - 10, 'other')}" if len(names) > 10 else ""
         clips = counted(left_out["unknown_gloss"], "clip")
         found.append(f"{clips} of glosses that the model does not know, not evaluated: {', '.join(names[:10])}{more}")
+    for cache, names in (document["combined"] or {"missing": {}})["missing"].items():
+        found.append(f"{counted(len(names), 'clip')} not in {cache}, not evaluated: {first_of(names, 10)}")
     if document["split"] == "train":
         found.append("the split is one to train on: its accuracy does not tell of new people")
     if document["takes"] < document["clips"]:
@@ -95,8 +97,19 @@ def remarks(document: dict[str, Any]) -> list[str]:
 
 def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what was evaluated, as names and values."""
+    combined = document["combined"]
+    answering = [("checkpoint", f"{document['checkpoint']}, {document['model_name']}")]
+    if combined:
+        answering = [
+            (
+                "checkpoint",
+                f"{one['checkpoint']}, {one['model_name']}: weight {one['weight']:.2f}, alone "
+                f"{percent(one['accuracy'])}",
+            )
+            for one in combined["members"]
+        ]
     return [
-        ("checkpoint", f"{document['checkpoint']}, {document['model_name']}"),
+        *answering,
         ("cache", f"{document['cache']}, split {document['split']}")
         if document["cache"] is not None
         else ("data root", document["data_root"]),

@@ -172,7 +172,8 @@ def predict_cache(
         CheckpointError: the clips are not made as those that the model was trained on.
         CacheError: there are none in the split.
     """
-    check_cache_compatible(cache, recognizer.metadata.clip_spec)
+    for spec in recognizer.clip_specs:
+        check_cache_compatible(cache, spec)
     positions = cache.positions(split)
     if not len(positions):
         raise CacheError(f"{cache}: has no clips{f' in its split {split!r}' if split else ''}")

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.inference.videos.results import Prediction
+from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, iterate_clips
 from signprep.pipeline.datasets.files import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
-from signprep.pipeline.landmarks.maker import makes_clips
+from signprep.pipeline.landmarks.maker import clip_maker
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
@@ -142,28 +143,26 @@ class _Collector:
         self._recognizer, self._videos, self._options = recognizer, videos, options
         # By video and window; the reason why a whole video failed comes after its windows, at infinity.
         self._results: defaultdict[int, dict[float, _Result]] = defaultdict(dict)
-        self._waiting: list[tuple[int, int, Span, Clip]] = []
+        self._waiting: list[tuple[int, int, Span, Sequence[Clip]]] = []
         self._ended: set[int] = set()
 
     def decode(self, number: int, put: Callable[[Callable[[], None]], None]) -> None:
         """Put the windows and clips of a video, in one pass over it."""
-        video, windows, clip_spec = self._videos[number], self._options.windows, self._recognizer.metadata.clip_spec
+        video, windows, specs = self._videos[number], self._options.windows, self._recognizer.clip_specs
         try:
             with video.opened() as source, open_video(source, name=video.path) as reader:
                 spans = window_spans(windows, reader)
-                for window, clip in iterate_clips(
-                    reader, spans, clip_spec, hold_last_frame=windows.pad, make=makes_clips(clip_spec)
-                ):
-                    put(partial(self._add, number, window, spans[window], clip))
+                for window, clips in clips_of_windows(reader, spans, specs, hold_last_frame=windows.pad):
+                    put(partial(self._add, number, window, spans[window], clips))
             put(partial(self._end, number, None))
         except BaseException as error:
             put(partial(self._end, number, error))
 
-    def _add(self, video: int, window: int, asked: Span, clip: Clip | DecodeError) -> None:
-        if isinstance(clip, DecodeError):
-            self._results[video][window] = MissingWindow(span=asked, reason=str(clip))
+    def _add(self, video: int, window: int, asked: Span, clips: Sequence[Clip] | DecodeError) -> None:
+        if isinstance(clips, DecodeError):
+            self._results[video][window] = MissingWindow(span=asked, reason=str(clips))
             return
-        self._waiting.append((video, window, asked, clip))
+        self._waiting.append((video, window, asked, clips))
         if len(self._waiting) >= self._options.batch_size:
             self._predict_waiting()
 
@@ -178,15 +177,15 @@ class _Collector:
 
     def _predict_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
-        rows = self._recognizer.probabilities([clip.frames for *_, clip in batch])
-        for (video, window, asked, clip), row in zip(batch, rows, strict=True):
+        rows = self._recognizer.window_probabilities([[clip.frames for clip in clips] for *_, clips in batch])
+        for (video, window, asked, clips), row in zip(batch, rows, strict=True):
             prediction = Prediction.of(
                 row,
                 self._recognizer.glosses,
                 self._options,
                 video_path=self._videos[video].path,
                 start_seconds=asked.start_seconds,
-                end_seconds=min(asked.end_seconds, rounded(clip.span.end_seconds)),
+                end_seconds=min(asked.end_seconds, rounded(clips[0].span.end_seconds)),
                 clip_duration=self._options.windows.clip_duration,
             )
             self._results[video][window] = prediction, None if self._options.timeline is None else row.copy()
@@ -207,6 +206,22 @@ class _Collector:
             if row is not None:
                 found.probabilities.append(row)
         return found
+
+
+def clips_of_windows(
+    reader: VideoReader, windows: Sequence[Span], specs: Sequence[ClipSpec], *, hold_last_frame: bool
+) -> Iterator[tuple[int, Sequence[Clip] | DecodeError]]:
+    """Yield the number of each window with a clip for each spec, or why there is none, from one pass over the video."""
+    spans, spec_of_each = [window for window in windows for _ in specs], [*specs] * len(windows)
+    waiting: defaultdict[int, dict[int, Clip | DecodeError]] = defaultdict(dict)
+    found = iterate_clips(reader, spans, spec_of_each, hold_last_frame=hold_last_frame, make=clip_maker)
+    for number, clip in found:
+        window, place = divmod(number, len(specs))
+        waiting[window][place] = clip
+        if len(waiting[window]) == len(specs):
+            clips = [clip for _, clip in sorted(waiting.pop(window).items())]
+            error = next((clip for clip in clips if isinstance(clip, DecodeError)), None)
+            yield window, error or [clip for clip in clips if isinstance(clip, Clip)]
 
 
 def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:

@@ -268,7 +268,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     elif described.value_if_bare is not None:
         details = {"is_flag": False, "flag_value": described.value_if_bare}
     elif multiple:
-        details = {"multiple": True}
+        details = {"multiple": True, "required": required}
     elif required:
         details = {"required": True}
     else:

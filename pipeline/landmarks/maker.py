@@ -11,7 +11,7 @@ from av import VideoFrame
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import MakeClips, PixelClips
+from signprep.pipeline.clips import ClipMaker, MakeClips, PixelClips
 from signprep.pipeline.landmarks.crop import in_crop
 from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
 from signprep.pipeline.landmarks.models import model_paths
@@ -82,6 +82,11 @@ def _extractor() -> LandmarkExtractor:
         _LOCAL.extractor, _LOCAL.process = LandmarkExtractor(), os.getpid()
     extractor: LandmarkExtractor = _LOCAL.extractor
     return extractor
+
+
+def clip_maker(spec: ClipSpec, pixel_aspect: Fraction) -> ClipMaker:
+    """Return what makes clips of the spec's content: `make` of `iterate_clips` where specs are of both."""
+    return makes_clips(spec)(spec, pixel_aspect)
 
 
 def makes_clips(spec: ClipSpec) -> MakeClips:

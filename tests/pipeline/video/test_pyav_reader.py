@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import Clip, Span, extract_clips, read_clips
+from signprep.pipeline.clips import Clip, Span, extract_clips, iterate_clips, read_clips
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.frame_times import sample_times, shown_frames
 from signprep.pipeline.video.pyav_reader import open_video
@@ -58,6 +58,21 @@ def test_overlapping_spans_are_answered_from_one_pass(tmp_path: Path) -> None:
         assert reader.counts.frames_decoded <= 90
         assert reader.counts.packets_read <= 90
     assert [numbers(clip) for clip in clips] == [expected([k / 30 for k in range(90)], span) for span in spans]
+
+
+def test_clips_of_several_specs_come_from_one_pass_and_are_those_of_each_alone(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", 90)
+    spans = [Span(1.0, 2.0), Span(0.2, 1.2), Span(1.0, 2.0), Span(3.5, 4.0)]
+    specs = [SPEC, ClipSpec(num_frames=3, size=32, pixels="rgb24"), ClipSpec(num_frames=5, size=64, crop="full"), SPEC]
+    with open_video(video) as reader:
+        found = dict(iterate_clips(reader, spans, specs))
+        assert reader.counts.frames_decoded <= 60
+    for number, (span, spec) in enumerate(zip(spans[:3], specs[:3], strict=True)):
+        [alone], clip = extract_clips(video, [span], spec), found[number]
+        assert isinstance(alone, Clip) and isinstance(clip, Clip)
+        assert np.array_equal(clip.frames, alone.frames)
+        assert np.array_equal(clip.sampled_seconds, alone.sampled_seconds)
+    assert isinstance(found[3], DecodeError)
 
 
 def test_reading_stops_after_the_last_wanted_frame(tmp_path: Path) -> None:
