@@ -147,7 +147,9 @@ def test_paths_are_taken_as_text_and_as_objects(name: str, folder: Path, tmp_pat
     assert repr(answers[0]).replace("-0", "-2") == repr(answers[1]).replace("-1", "-2") == repr(answers[2])
 
 
-@pytest.mark.parametrize("wrong", [3, b"a.zarr", None, ["a.zarr"], io.StringIO("a")], ids=repr)
+@pytest.mark.parametrize(
+    "wrong", [3, b"a.zarr", None, ["a.zarr"], io.StringIO("a")], ids=lambda wrong: type(wrong).__name__
+)
 @pytest.mark.parametrize("name", sorted(DOORS.keys() - {"evaluate_checkpoint", "build", "write_results"}))
 def test_what_is_no_path_is_told_so(name: str, wrong: Any, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match=r"of type \w+; expected a path, as text or as pathlib\.Path"):

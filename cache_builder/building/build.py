@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -203,6 +203,10 @@ def _build_shards(
 
         requirements = worker_requirements(plan, *paths) if run.cluster is not None else None
         run_tasks(missing, left, _shard_or_error, done, run, requirements)
+    for used in (pool, twin):
+        if used is not None:
+            with suppress(CacheError):  # whoever cannot delete there can still read
+                used.clean()
     return num_reused
 
 

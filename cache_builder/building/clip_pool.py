@@ -30,7 +30,7 @@ from signprep.cache_builder.format.shard import chunk_checksum
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
-from signprep.cache_builder.remote.transfer import PARALLEL
+from signprep.cache_builder.remote.transfer import PARALLEL, torn_uploads
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.text import first_line
 
@@ -161,6 +161,12 @@ class ClipPool:
         part = parquet_bytes(table, compression="zstd", write_page_checksum=True)
         self.folder.upload(bundle, f"clips/{name}")
         self.folder.upload(part, f"parts/{name}.parquet")
+
+    def clean(self) -> None:
+        """Delete what killed builds have left of objects that are there whole, where objects appear by renaming."""
+        for folder in ("", "clips/", "parts/"):
+            present = self.folder.sizes(folder.rstrip("/"))
+            self.folder.delete(f"{folder}{name}" for name in torn_uploads(present, present))
 
 
 def _url_of(location: Location) -> str:

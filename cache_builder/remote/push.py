@@ -7,8 +7,7 @@ trade-off: what no version names any more stays there until `--prune`.
 """
 
 import json
-import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -28,7 +27,7 @@ from signprep.cache_builder.options import location_of
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
-from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
+from signprep.cache_builder.remote.transfer import TransferResult, torn_uploads, transfer_all
 from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.paths import StrPath, as_path
@@ -140,16 +139,8 @@ def publish(remote: RemoteFolder, manifest: CacheManifest) -> None:
     if remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES) != data:
         raise CacheError(f"{remote}: somebody else has published another cache there meanwhile; look, and try again")
     hashes = {entry.hash for entry in manifest.objects.values()}
-    remote.delete(f"{OBJECTS}/{name}" for name in _torn(present, hashes))
-    remote.delete(_torn(remote.sizes(""), {PUBLISHED, VIDEO_STAMPS}))
-
-
-_TORN = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
-
-
-def _torn(present: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """Return the parts that killed uploads have left, where objects appear by renaming, of objects that are there."""
-    return [name for name in present if (part := _TORN.fullmatch(name)) and part[1] in wanted]
+    remote.delete(f"{OBJECTS}/{name}" for name in torn_uploads(present, hashes))
+    remote.delete(torn_uploads(remote.sizes(""), {PUBLISHED, VIDEO_STAMPS}))
 
 
 def _is_there(present: dict[str, int], entry: CacheObject) -> bool:

@@ -1,7 +1,8 @@
 """Many objects on their way at once: threads, one byte count, and an end as soon as one fails or Ctrl-C is pressed."""
 
+import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
@@ -86,3 +87,11 @@ def transfer_all(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
         return [future.result() for future in futures]
+
+
+_TORN = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
+
+
+def torn_uploads(present: Iterable[str], wanted: Collection[str]) -> list[str]:
+    """Return the parts that killed uploads have left, where objects appear by renaming, of objects that are there."""
+    return [name for name in present if (part := _TORN.fullmatch(name)) and part[1] in wanted]
