@@ -152,7 +152,7 @@ def test_a_linked_folder_is_refused(hostile: Cache, tmp_path: Path) -> None:
         ({"clip_spec": {"num_frames": 1024, "size": 2048, "pixels": "rgb24"}}, "damaged"),
         ({"clip_spec": {"num_frames": 10**9}}, "damaged"),
         ({"glosses": 7}, "damaged"),
-        ({"format_version": 2}, "newer one"),
+        ({"format_version": 3}, "newer one"),
     ],
 )
 def test_absurd_metadata(hostile: Cache, tmp_path: Path, change: dict[str, Any], message: str) -> None:
