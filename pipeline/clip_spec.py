@@ -95,7 +95,7 @@ class ClipSpec(Options, group="Clips"):
     @property
     def picture_size(self) -> tuple[int, int]:
         """Width and height in pixels of the pictures that keypoints were found in."""
-        width, _, height = self.keypoint_size.lower().partition("x")
+        width, _, height = str(self.keypoint_size).lower().partition("x")
         if not (width.isdecimal() and height.isdecimal() and 0 < int(width) <= 32768 and 0 < int(height) <= 32768):
             raise ValueError(f"keypoint_size is {self.keypoint_size!r}; it must be WIDTHxHEIGHT, as in 1920x1080")
         return int(width), int(height)

@@ -134,7 +134,11 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
 
 def _clip_spec(fields: Mapping[str, Any]) -> ClipSpec:
     """Return the ClipSpec of all its fields. Raises KeyError, TypeError or ValueError on anything else."""
+    if not isinstance(fields, dict):
+        raise TypeError(f"clip_spec is {fields!r:.60}")
     expected = set(ClipSpec(landmarks=fields.get("landmarks")).to_dict())
+    if fields.keys() - expected:
+        raise TypeError(f"clip_spec holds {', '.join(sorted(fields.keys() - expected)):.60}, which means nothing")
     for field in dataclasses.fields(ClipSpec):
         if field.name not in expected:
             continue

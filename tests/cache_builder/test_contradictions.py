@@ -85,9 +85,21 @@ ATTRIBUTES: list[tuple[str, Any]] = [
     *(("pixels", value) for value in ("rgb24", "bgr24", "", None, 3)),
     *(("span", value) for value in ("clip", -1, 0, 10**6, True, None, [1])),
     *(("margin_seconds", value) for value in (-1, 61, "0", True, None)),
+    *(("landmarks", value) for value in ("", "aihub", "files", 1, True, [], {})),
+    *(("keypoint_size", value) for value in ("", "1920x1080", None, [1, 2])),
     *(("another", value) for value in (1,)),
 ]
-SPEC_FIELDS = ("num_frames", "size", "crop", "pixels", "span", "margin_seconds", "another")
+SPEC_FIELDS = (
+    "num_frames",
+    "size",
+    "crop",
+    "pixels",
+    "span",
+    "margin_seconds",
+    "landmarks",
+    "keypoint_size",
+    "another",
+)
 
 
 @pytest.mark.parametrize(("name", "value"), ATTRIBUTES)
