@@ -40,7 +40,7 @@ def signs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def landmark_cache(signs: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     out = tmp_path_factory.mktemp("landmarks") / "landmarks.zarr"
     spec = ClipSpec(num_frames=8, landmarks="aihub", keypoint_size="128x96")
-    build_from_annotations(read_data_root(signs, DatasetOptions(keypoints=True)), out, BuildOptions(clip_spec=spec))
+    build_from_annotations(read_data_root(signs, DatasetOptions(landmarks="aihub")), out, BuildOptions(clip_spec=spec))
     return open_cache(out)
 
 

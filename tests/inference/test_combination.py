@@ -240,7 +240,7 @@ def rebuilt(signs: Path, folder: Path, spec: ClipSpec, labels: Callable[[Path, s
         target.parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
             target.write_text(text, encoding="utf-8")
-    annotations = read_data_root(folder / "data", DatasetOptions(keypoints=True))
+    annotations = read_data_root(folder / "data", DatasetOptions(landmarks="aihub"))
     build_from_annotations(annotations, folder / "b.zarr", BuildOptions(clip_spec=spec))
     return open_cache(folder / "b.zarr")
 

@@ -30,7 +30,7 @@ def landmarks(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     folder = tmp_path_factory.mktemp("movement")
     render_dataset(SAMPLE, folder / "data", workers=1)
     clips = ClipSpec(landmarks="aihub", keypoint_size="64x64")
-    annotations = read_data_root(folder / "data", DatasetOptions(keypoints=True))
+    annotations = read_data_root(folder / "data", DatasetOptions(landmarks="aihub"))
     build_from_annotations(annotations, folder / "movement.zarr", BuildOptions(clip_spec=clips))
     return open_cache(folder / "movement.zarr")
 
