@@ -23,6 +23,7 @@ from signprep.pipeline.datasets.frame_files import (
     KEYPOINT_SUFFIX,
     SEQUENCE_SUFFIX,
     FrameFiles,
+    files_in_folder,
     frames_in_zip,
     is_sequence,
     num_bytes_in_zip,
@@ -324,7 +325,7 @@ class DataRoots:
             times = [file.stat().st_mtime_ns for file in pieces_of(path)]
             return FileStamp(num_bytes_in_zip(path, member), min(max(times), _LARGEST_TIME_NS))
         prefix = path.name.removesuffix(SEQUENCE_SUFFIX)
-        files = [entry.stat() for entry in os.scandir(path.parent) if entry.name.startswith(f"{prefix}_")]
+        files = [file.stat() for _, file in files_in_folder(path.parent, prefix)]
         if not files:
             raise AnnotationError(f"{path}: there are no such files")
         latest = max(status.st_mtime_ns for status in files)

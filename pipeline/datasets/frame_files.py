@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import struct
+import time
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -133,15 +134,36 @@ def _rows_in_folder(folder: Path, prefix: str, checksums: bool) -> list[tuple[in
     """Return a row of `Frames` for each file of one clip in a folder; they are read for their checksums."""
     rows: list[tuple[int, ...]] = []
     try:
-        for entry in os.scandir(folder):
-            match = _NAME.fullmatch(entry.name)
-            if match and match["base"] == prefix:
-                data = Path(entry.path).read_bytes() if checksums else b""
-                num_bytes = len(data) if checksums else entry.stat().st_size
-                rows.append((int(match["frame"]), num_bytes, zlib.crc32(data), -1, num_bytes, 0))
+        for number, path in files_in_folder(folder, prefix):
+            data = path.read_bytes() if checksums else b""
+            num_bytes = len(data) if checksums else path.stat().st_size
+            rows.append((number, num_bytes, zlib.crc32(data), -1, num_bytes, 0))
     except OSError as error:
         raise AnnotationError(f"{folder}: cannot be read ({error.strerror})") from error
     return rows
+
+
+_SURE_AFTER_NS = 2 * 10**9
+
+
+def files_in_folder(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    """Return the number and the path of each file of one clip in a folder. Raises OSError if it cannot be listed.
+
+    A folder of many clips is listed once; one that was changed just now each time, since clocks of disks are coarse.
+    """
+    changed_ns = folder.stat().st_mtime_ns
+    is_sure = time.time_ns() - changed_ns > _SURE_AFTER_NS
+    numbers = (_listed if is_sure else _listed.__wrapped__)(folder, changed_ns).get(prefix, ())
+    return [(number, folder / f"{prefix}_{number:012d}{KEYPOINT_SUFFIX}") for number in numbers]
+
+
+@lru_cache(maxsize=8)
+def _listed(folder: Path, changed_ns: int) -> Mapping[str, "array[int]"]:
+    clips: dict[str, array[int]] = {}
+    for entry in os.scandir(folder):
+        if entry.name.endswith(KEYPOINT_SUFFIX) and (match := _NAME.fullmatch(entry.name)):
+            clips.setdefault(match["base"], array("q")).append(int(match["frame"]))
+    return clips
 
 
 _END = struct.Struct("<4s4xHHLLH")

@@ -1,6 +1,7 @@
 """Keypoints of a data root: counted, paired with labels, and what is wrong with them named with its file."""
 
 import json
+import os
 import shutil
 import tracemalloc
 import zipfile
@@ -182,6 +183,22 @@ def test_a_zip_of_very_many_frames_is_listed_in_little_memory(tmp_path: Path) ->
     assert kept < 100_000  # some numbers for each of 30,000 files would be more than a million
     files = open_frames(path, f"01/{WORD1}01_F7/{WORD1}01_F7_*_keypoints.json")
     assert list(files.frames.numbers) == list(range(300)) and files.read(299) == b"{}"
+
+
+def test_a_folder_of_many_clips_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{clip}_{number:012d}_keypoints.json" for number in range(3) for clip in "abc"]
+    for name in names:
+        (tmp_path / name).write_text(name[0])
+    os.utime(tmp_path, (1, 1))
+    listings = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda folder: [*map(listings.append, [folder]), scandir(folder)][-1])
+    for clip in "abc":
+        files = open_frames(tmp_path / f"{clip}_*_keypoints.json", None)
+        assert [files.read(place) for place in range(3)] == [clip.encode()] * 3
+    assert listings == [tmp_path]
+    (tmp_path / names[0]).unlink()  # the folder has another time now
+    assert list(open_frames(tmp_path / "a_*_keypoints.json", None).frames.numbers) == [1, 2]
 
 
 def test_frames_of_clips_that_lie_mixed_in_a_zip_are_found(tmp_path: Path) -> None:
