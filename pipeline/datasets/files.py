@@ -144,13 +144,13 @@ def walk_archive(
 ) -> Iterator[FoundFile]:
     """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
     frames: Mapping[str, int] = {}
-    unread = None
+    unread, has_others = None, True
     try:
-        frames = frames_in_zip(path)
+        frames, has_others = frames_in_zip(path)
     except AnnotationError as error:  # a damaged directory, for one, which `open_archive` knows more about
         unread = str(error)
-    if frames:
-        yield from _found_sequences(frames, relative, wanted)
+    yield from _found_sequences(frames, relative, wanted)
+    if not has_others and frames:
         return
     try:
         archive = open_archive(path)

@@ -180,21 +180,22 @@ _MOST_ENTRY_BYTES = _ENTRY.size + 3 * (2**16 - 1)
 _BLOCK_BYTES = 2**20
 
 
-def frames_in_zip(path: Path) -> Mapping[str, int]:
+def frames_in_zip(path: Path) -> tuple[Mapping[str, int], bool]:
     """Return the clips that a zip, or its pieces, holds: the names of their files up to the number, and their bytes.
 
-    It is empty if there are other files in it than frames: such a zip is read as any other.
+    The second value is True if there are other files in it, too.
 
     Raises AnnotationError if the archive cannot be read, or is no zip.
     """
     with _told(path):
-        return {prefix: places[0] for prefix, places in _directory(*_lies_in(path)).items()}
+        clips, has_others = _directory(*_lies_in(path))
+        return {prefix: places[0] for prefix, places in clips.items()}, has_others
 
 
 def num_bytes_in_zip(path: Path, member: str) -> int:
     """Return the size of a clip's files in a zip. Raises AnnotationError as `frames_in_zip`, or if there are none."""
     with _told(path):
-        places = _directory(*_lies_in(path)).get(member.removesuffix(SEQUENCE_SUFFIX))
+        places = _directory(*_lies_in(path))[0].get(member.removesuffix(SEQUENCE_SUFFIX))
     if places is None:
         raise AnnotationError(f"{path}!/{member}: there are no such files")
     return places[0]
@@ -204,7 +205,7 @@ def _rows_in_zip(path: Path, prefix: str) -> list[tuple[int, ...]]:
     """Return a row of `Frames` for each file of one clip in a zip."""
     with _told(path):
         lies_in = _lies_in(path)
-        places = _directory(*lies_in).get(prefix, array("q", [0]))
+        places = _directory(*lies_in)[0].get(prefix, array("q", [0]))
         runs = zip(places[1::2], places[2::2], strict=True)
         entries = (entry for start, end in runs for entry in _entries(_opened(*lies_in), start, end))
         return [(int(_number(name)), *values) for _, _, name, values in entries if values is not None]
@@ -225,23 +226,24 @@ def _lies_in(path: Path) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...]]
 
 
 @lru_cache(maxsize=64)
-def _directory(pieces: tuple[Path, ...], stamps: object) -> Mapping[str, "array[int]"]:
+def _directory(pieces: tuple[Path, ...], stamps: object) -> tuple[Mapping[str, "array[int]"], bool]:
     """Return for each clip its bytes, and where its files stand in the zip's directory: the start and end of each run.
 
-    A clip's files usually follow each other, and are one run. AIHub has 18 zips with two million files each.
+    The second value is True if there are other files, too. A clip's files usually follow each other, and are one run.
+    AIHub has 18 zips with two million files each.
     """
     file = JoinedFile(pieces)
     clips: dict[bytes, array[int]] = {}
     last: bytes | None = None
+    has_others = False
     places = array("q", [0])
     begin_of_all, end_of_all, count = _bounds(file)
     for start, end, name, values in islice(_entries(file, begin_of_all, end_of_all), count):
         number = _number(name)
         if not name.endswith(KEYPOINT_SUFFIX.encode()) or not number.isdigit() or len(number) < 12:
-            if name.endswith((b"/", b"\\")):
-                last = None
-                continue
-            return {}
+            has_others = has_others or not name.endswith((b"/", b"\\"))
+            last = None
+            continue
         if values is None:
             raise ValueError("it is encrypted, or compressed in another way than by Deflate")
         if (prefix := name[:-_NUMBERED_BYTES]) == last:
@@ -250,7 +252,7 @@ def _directory(pieces: tuple[Path, ...], stamps: object) -> Mapping[str, "array[
             places, last = clips.setdefault(prefix, array("q", [0])), prefix
             places.extend((start, end))
         places[0] += values[0]
-    return {_decoded(prefix): places for prefix, places in clips.items()}
+    return {_decoded(prefix): places for prefix, places in clips.items()}, has_others
 
 
 def _number(name: bytes) -> bytes:

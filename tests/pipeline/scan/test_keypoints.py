@@ -167,6 +167,19 @@ def test_keypoints_in_a_zip_and_in_a_folder_are_one(with_keypoints: Path) -> Non
     assert list(scan(with_keypoints)) == ["segment-past-keypoints"]
 
 
+def test_keypoints_in_a_zip_with_other_files_are_found(with_keypoints: Path) -> None:
+    with zipfile.ZipFile(with_keypoints / "all.zip", "w") as archive:
+        for part in ("keypoint", "label", "video"):
+            for path in sorted((with_keypoints / part).rglob("*.*")):
+                archive.write(path, path.relative_to(with_keypoints))
+            shutil.rmtree(with_keypoints / part)
+        archive.writestr("__MACOSX/keypoint/._x_000000000000_keypoints.json", "")
+        archive.writestr("keypoint/readme.txt", "")
+    assert scan(with_keypoints) == {}
+    counts = json.loads(run(with_keypoints, "--json").stdout)["counts"]
+    assert (counts["videos"], counts["labels_with_keypoints"], counts["keypoints"]) == (8, 8, 8)
+
+
 def test_a_zip_of_very_many_frames_is_listed_in_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -176,7 +189,7 @@ def test_a_zip_of_very_many_frames_is_listed_in_little_memory(tmp_path: Path) ->
                 archive.writestr(info, b"{}")
     tracemalloc.start()
     try:
-        assert len(frames_in_zip(path)) == 100
+        assert len(frames_in_zip(path)[0]) == 100
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -207,6 +220,6 @@ def test_frames_of_clips_that_lie_mixed_in_a_zip_are_found(tmp_path: Path) -> No
         for number in (3, 1, 2, 0):
             for clip in "ab":
                 archive.writestr(f"{clip}_{number:012d}_keypoints.json", f"{clip}{number}")
-    assert frames_in_zip(path) == {"a": 8, "b": 8}
+    assert frames_in_zip(path) == ({"a": 8, "b": 8}, False)
     files = open_frames(path, "b_*_keypoints.json")
     assert [files.read(place) for place in range(4)] == [b"b0", b"b1", b"b2", b"b3"]
