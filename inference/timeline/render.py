@@ -1,9 +1,10 @@
 """A video with its timeline under it, as a new MP4.
 
 In: a video and the segments of its timeline. Out: an MP4 of the same frames at the same times, upright, with a strip
-under the picture that shows the running sign and a bar of all signs; the strip covers nothing of the signing. Sound is
-not copied. The trade-off: one pass, a frame at a time, so that hours of video need no more memory than seconds, and
-the encoder's fast settings: the file is for looking at, the original stays what it was.
+under the picture that shows the running sign and a bar of all signs; the strip covers nothing of the signing.
+Landmarks, where a model reads them, are drawn over the signer. Sound is not copied. The trade-off: one pass, a frame
+at a time, so that hours of video need no more memory than seconds, and the encoder's fast settings: the file is for
+looking at, the original stays what it was.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -22,6 +23,7 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from signprep.inference.timeline.overlay import LandmarkTrack, draw_landmarks
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.strip import TimelineStrip, split_planes
 from signprep.pipeline.errors import DecodeError, SignprepError
@@ -78,6 +80,7 @@ def render_timeline(
     *,
     name: str | None = None,
     font: Path | None = None,
+    landmarks: LandmarkTrack | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RenderedVideo:
     """Write a video with its timeline under it.
@@ -88,6 +91,7 @@ def render_timeline(
         out: path of the new .mp4, which is there whole or not at all.
         name: the video's name in errors; its path by default.
         font: a font file that has all characters of the glosses; without it a Korean font of the system.
+        landmarks: the signer's landmarks, to be drawn over the picture.
         progress: called with the number of frames done, and of all.
 
     Raises:
@@ -112,7 +116,7 @@ def render_timeline(
         )
         with (
             atomic_write(out) as beside,
-            closing(_Encoder(beside, original, first.frame, strip)) as encoder,
+            closing(_Encoder(beside, original, first.frame, strip, landmarks)) as encoder,
         ):
             for num_frames, shown in enumerate(chain([first], frames), start=1):
                 encoder.add(upright(shown.frame), shown)
@@ -196,9 +200,16 @@ class _UprightFrames:
 class _Encoder:
     """Writes pictures with a strip under them to an MP4 without sound."""
 
-    def __init__(self, path: Path, original: _Original, frame: av.VideoFrame, strip: TimelineStrip) -> None:
+    def __init__(
+        self,
+        path: Path,
+        original: _Original,
+        frame: av.VideoFrame,
+        strip: TimelineStrip,
+        landmarks: LandmarkTrack | None,
+    ) -> None:
         codec, options, finest = next(known for known in ENCODERS if known[0] in codecs_available)
-        self._name, self._strip = original.name, strip
+        self._name, self._strip, self._landmarks = original.name, strip, landmarks
         self._picture_height = strip.picture_height
         self._time_base = original.time_base if original.time_base.denominator <= finest else Fraction(1, finest)
         # The index in front lets a browser start at once.
@@ -224,6 +235,10 @@ class _Encoder:
         for plane, above, below in zip(split_planes(whole), split_planes(picture), strip, strict=True):
             plane[: above.shape[0]] = above
             plane[above.shape[0] :] = below
+        size = self._strip.width, self._picture_height
+        if self._landmarks is not None and (points := self._landmarks.at(shown.timestamp_seconds, size)) is not None:
+            pictures = zip(split_planes(whole), split_planes(picture), strict=True)
+            draw_landmarks([plane[: above.shape[0]] for plane, above in pictures], points)
         frame = av.VideoFrame.from_ndarray(whole, format="yuv420p")
         context = self._stream.codec_context
         # A frame whose colours are tagged otherwise would be converted.

@@ -111,7 +111,7 @@ def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOpt
         outcome.num_signs += len(segments)
         if found.predictions and not segments:
             outcome.notes.append(f"{found.video.path}: {why_no_sign(glosses, found, options.timeline)}")
-        _write_outputs(options.outputs, found.video, segments)
+        _write_outputs(options.outputs, found, segments)
     return document | ({"errors": errors} if errors else {})
 
 
@@ -140,23 +140,24 @@ def why_no_sign(glosses: Sequence[str], found: VideoPredictions, options: Timeli
     )
 
 
-def _write_outputs(outputs: Outputs, video: Video, segments: Sequence[TimelineSegment]) -> None:
+def _write_outputs(outputs: Outputs, found: VideoPredictions, segments: Sequence[TimelineSegment]) -> None:
     if outputs.subtitles is not None:
         from signprep.inference.timeline.subtitles import write_subtitles
 
-        write_subtitles(outputs.subtitles, segments, video.path)
+        write_subtitles(outputs.subtitles, segments, found.video.path)
     if outputs.render is not None:
         from signprep.inference.timeline.render import render_timeline
 
-        with video.opened() as source, ExitStack() as stack:
+        with found.video.opened() as source, ExitStack() as stack:
             # The bar begins with the first frame, when their number is known.
             bar = functools.cache(lambda total: stack.enter_context(progress_bar("Rendering", total, "frames")))
             made = render_timeline(
                 source,
                 segments,
                 outputs.render,
-                name=video.path,
+                name=found.video.path,
                 font=outputs.font,
+                landmarks=found.landmarks,
                 progress=lambda done, total: bar(total)(done),
             )
         if made.sound_was_dropped:

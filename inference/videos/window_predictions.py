@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer, torch_threads
+from signprep.inference.timeline.overlay import LandmarkTrack
 from signprep.inference.videos.results import Prediction
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, iterate_clips
@@ -81,6 +82,8 @@ class VideoPredictions:
     probabilities: list[NDArray[np.float32]] = field(default_factory=list)
     """Class probabilities of each predicted window, float32 [classes], where a timeline needs them."""
     missing: list[MissingWindow] = field(default_factory=list)
+    landmarks: LandmarkTrack | None = None
+    """Those of its clips, where they are to be drawn."""
 
 
 _Result = tuple[Prediction, NDArray[np.float32] | None] | MissingWindow
@@ -145,6 +148,10 @@ class _Collector:
         self._results: defaultdict[int, dict[float, _Result]] = defaultdict(dict)
         self._waiting: list[tuple[int, int, Span, Sequence[Clip]]] = []
         self._ended: set[int] = set()
+        specs = recognizer.clip_specs if options.outputs.render is not None else ()
+        places = [place for place, spec in enumerate(specs) if spec.content == "landmarks"]
+        self._place_of_landmarks = places[0] if places else 0
+        self._tracks = [LandmarkTrack(specs[places[0]]) if places else None for _ in videos]
 
     def decode(self, number: int, put: Callable[[Callable[[], None]], None]) -> None:
         """Put the windows and clips of a video, in one pass over it."""
@@ -179,6 +186,8 @@ class _Collector:
         batch, self._waiting = self._waiting, []
         rows = self._recognizer.window_probabilities([[clip.frames for clip in clips] for *_, clips in batch])
         for (video, window, asked, clips), row in zip(batch, rows, strict=True):
+            if (track := self._tracks[video]) is not None:
+                track.add(clips[self._place_of_landmarks])
             prediction = Prediction.of(
                 row,
                 self._recognizer.glosses,
@@ -196,7 +205,7 @@ class _Collector:
 
     def pop(self, video: int) -> VideoPredictions:
         """Return and forget the results of a video."""
-        found = VideoPredictions(video=self._videos[video])
+        found = VideoPredictions(video=self._videos[video], landmarks=self._tracks[video])
         for _, result in sorted(self._results.pop(video, {}).items()):
             if isinstance(result, MissingWindow):
                 found.missing.append(result)

@@ -20,10 +20,26 @@ def in_crop(landmarks: Points, size: tuple[int, int], spec: ClipSpec, pixel_aspe
         spec: says which part of the picture is kept, and if it is centred between bars.
         pixel_aspect: width of a pixel by its height.
     """
+    place, share = _place(size, spec, pixel_aspect)
+    moved = landmarks.copy()
+    moved[..., :2] = (landmarks[..., :2] - place) / share
+    return moved
+
+
+def in_picture(landmarks: Points, size: tuple[int, int], spec: ClipSpec, pixel_aspect: Fraction = SQUARE) -> Points:
+    """Return landmarks with x and y in parts of the picture's width and height again: what `in_crop` was given."""
+    place, share = _place(size, spec, pixel_aspect)
+    moved = landmarks.copy()
+    moved[..., :2] = landmarks[..., :2] * share + place
+    return moved
+
+
+def _place(size: tuple[int, int], spec: ClipSpec, pixel_aspect: Fraction) -> tuple[Points, Points]:
+    """Return the corner of a clip's square, bars included, and its sides, in parts of the picture; (x, y) each."""
     (left, top, width, height), _ = crop_and_fit(*size, spec, pixel_aspect)
     shown = np.array([float(width * pixel_aspect), float(height)], np.float32)
     fit = shown / shown.max()
-    moved = landmarks.copy()
-    moved[..., :2] = (landmarks[..., :2] * np.array(size, np.float32) - (left, top)) / (width, height)
-    moved[..., :2] = moved[..., :2] * fit + (1 - fit) / 2
-    return moved
+    sides = np.array([width, height], np.float32) / fit
+    corner = np.array([left, top], np.float32) - sides * (1 - fit) / 2
+    whole = np.array(size, np.float32)
+    return corner / whole, sides / whole

@@ -14,6 +14,7 @@ _BODY = (
 _FINGERS = tuple((0, first) for first in (1, 5, 9, 13, 17)) + tuple(
     (joint, joint + 1) for first in (1, 5, 9, 13, 17) for joint in range(first, first + 3)
 )
+_PALM = ((5, 9), (9, 13), (13, 17))
 _FACE = ((0, 1), (1, 2), (2, 3), (3, 4), (5, 6), (6, 7), (7, 8), (8, 9), *((n, n + 1) for n in range(10, 17)), (17, 10))
 """Brows, and the ring of the lips."""
 _COLOURS = {
@@ -23,21 +24,22 @@ _COLOURS = {
     "face": (150, 220, 150),
 }
 _BACKGROUND = 24
-_STEPS = 48
-"""Dots that make a line."""
+_LEAST_STEPS = 48
+"""Dots that make a line, or as many as half the picture is wide, so that none has gaps."""
 
 
 def _bones() -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Return the ends of all lines, [N, 2], and their colours, [N, 3]."""
     lines = {"body": [(SIGNER75.index(one), SIGNER75.index(other)) for one, other in _BODY]}
-    for part, pairs in (("left_hand", _FINGERS), ("right_hand", _FINGERS), ("face", _FACE)):
+    for part, pairs in (("left_hand", _FINGERS + _PALM), ("right_hand", _FINGERS + _PALM), ("face", _FACE)):
         lines[part] = [(PARTS[part].start + one, PARTS[part].start + other) for one, other in pairs]
     ends = np.array([line for part in lines.values() for line in part])
     colours = np.array([_COLOURS[part] for part, found in lines.items() for _ in found], np.uint8)
     return ends, colours
 
 
-_ENDS, _LINE_COLOURS = _bones()
+BONES, BONE_COLOURS = _bones()
+"""The ends of all lines among the points, [N, 2], and their colours in RGB, uint8 [N, 3]."""
 
 
 def drawn(landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
@@ -50,14 +52,14 @@ def drawn(landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
     clips = landmarks.reshape(-1, len(SIGNER75), 3).astype(np.float32)
     pictures = np.full((len(clips), size, size, 3), _BACKGROUND, np.uint8)
     seen: NDArray[np.bool_] = (clips[..., 2] > 0) & ~np.isnan(clips[..., 0] + clips[..., 1])
-    ends = clips[:, _ENDS, :2]
-    steps = np.linspace(0, 1, _STEPS, dtype=np.float32)[:, None]
+    ends = clips[:, BONES, :2]
+    steps = np.linspace(0, 1, max(_LEAST_STEPS, size // 2), dtype=np.float32)[:, None]
     dots = ends[:, :, 0, None] + (ends[:, :, 1] - ends[:, :, 0])[:, :, None] * steps
-    visible = np.broadcast_to(np.logical_and.reduce(seen[:, _ENDS], axis=2)[:, :, None], dots.shape[:3])
+    visible = np.broadcast_to(np.logical_and.reduce(seen[:, BONES], axis=2)[:, :, None], dots.shape[:3])
     frame, line, _ = np.nonzero(visible)
     pixels = np.floor(dots[visible] * size).astype(np.int64)
     for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)) if size >= 96 else ((0, 0),):
         x, y = pixels[:, 0] + right, pixels[:, 1] + down
         inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-        pictures[frame[inside], y[inside], x[inside]] = _LINE_COLOURS[line[inside]]
+        pictures[frame[inside], y[inside], x[inside]] = BONE_COLOURS[line[inside]]
     return pictures.reshape(*landmarks.shape[:-2], size, size, 3)

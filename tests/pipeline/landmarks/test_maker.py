@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -35,6 +36,13 @@ def cut(video: Path, *spans: Span, spec: ClipSpec = SPEC) -> list[np.ndarray]:
     clips = [clip for clip in found if isinstance(clip, Clip)]
     assert len(clips) == len(spans), found
     return [clip.frames for clip in clips]
+
+
+def num_orange(path: Path) -> list[int]:
+    """Return how many pixels of each picture have the colour in which left hands are drawn."""
+    with av.open(str(path)) as container:
+        pictures = [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+    return [int((np.abs(one - (255, 150, 60)).max(axis=-1) < 40).sum()) for one in pictures]
 
 
 def test_points_are_near_the_true_keypoints(extractor: LandmarkExtractor, data: Path, tmp_path: Path) -> None:
@@ -94,8 +102,12 @@ def test_a_checkpoint_of_landmarks_answers_about_videos_as_about_the_cache(
     assert np.abs(recognizer.probabilities(clips) - stored).max() < 1e-5
     window = ["--clip-duration", "0.8", "--stride", "0.8"]
     video = str(data / row["video"])
-    code, answer, errors = run_command("infer", video, "--checkpoint", str(checkpoint), "--timeline", *window)
+    # Without a sign no font is needed.
+    window += ["--timeline", "--min-confidence", "1", "--render", str(tmp_path / "drawn.mp4")]
+    code, answer, errors = run_command("infer", video, "--checkpoint", str(checkpoint), *window)
     assert code == 0 and "predicted_class_name" in answer, errors
+    orange = num_orange(tmp_path / "drawn.mp4")
+    assert max(num_orange(Path(video))) == 0 and np.mean(np.array(orange) > 20) > 0.8
 
 
 def test_one_decoding_gives_both_caches(extractor: LandmarkExtractor, data: Path, tmp_path: Path) -> None:
