@@ -54,6 +54,16 @@ GOALS = {
         at_least=True,
         earlier="0.61, missed",
     ),
+    "recognition.accuracy": Goal(
+        benchmark="recognition", text="unseen people's words that landmarks recognise", bound=0.95, at_least=True
+    ),
+    "recognition.seconds": Goal(benchmark="recognition", text="seconds of training on landmarks", bound=300),
+    "recognition.together": Goal(
+        benchmark="recognition", text="accuracy of landmarks and pixels together - the better", bound=0, at_least=True
+    ),
+    "recognition.live": Goal(
+        benchmark="recognition", text="live windows/s, with landmarks of the frames", bound=10, at_least=True
+    ),
     "scale.batch": Goal(benchmark="scale", text="a random batch of 5,000,000 rows / of 5,000", bound=1.2),
     "loader.reader": Goal(benchmark="loader", text="clips/s of the loader / of the reader, two threads", bound=None),
     "train.wait": Goal(benchmark="train", text="part of training's steps that waits for clips", bound=None),

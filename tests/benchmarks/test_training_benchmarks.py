@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import loader, shared_cores, train, transforms
+from benchmarks import loader, recognition, shared_cores, train, transforms
+from benchmarks._report import RECORDED
 from benchmarks._size import Size
 
 
@@ -41,3 +42,10 @@ def test_training_is_compared_with_memory(capsys: pytest.CaptureFixture[str]) ->
     train.run(Size.TOY)
     printed = capsys.readouterr().out
     assert "from the cache / from memory" in printed and "memory held after epoch 3" in printed
+
+
+def test_landmarks_pixels_and_both_are_held_against_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    recognition.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert all(part in printed for part in ("landmark_conv", "landmark_transformer and efficient_x3d_xs", "windows/s"))
+    assert RECORDED.figures["recognition.live"] > 0
