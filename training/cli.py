@@ -188,12 +188,13 @@ def train(
     from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
-    cache = None if data.cache is None else open_cache(data.cache, stream=data.stream)
-    name = model.name("pixels" if cache is None else cache.clip_spec.content)
-    exported.require_possible(name, run.output_dir)
     log = _log()
     devices = run.available_devices(log)
     config = _train_config(config, devices, log, no_augment=no_augment)
+    exported.require_possible(model.name("pixels"), run.output_dir)  # before a cache is opened, which may be far away
+    cache = None if data.cache is None else open_cache(data.cache, stream=data.stream)
+    name = model.name("pixels" if cache is None else cache.clip_spec.content)
+    exported.require_possible(name, run.output_dir)
     spec = model_spec(
         name,
         num_frames=model.num_frames,
