@@ -37,9 +37,8 @@ class CombinedRecognizer(Recognizer):
         first = members[0]
         self.members = tuple(members)
         self.weights = normalised_weights(weights, len(members))
-        super().__init__(
-            replace(first.metadata, temperature=1.0), nn.ModuleList(member.model for member in members), first.device
-        )
+        metadata, models = replace(first.metadata, temperature=1.0), nn.ModuleList(member.model for member in members)
+        super().__init__(metadata, models, first.device, first.precision)
         self.label = ", ".join(member.label for member in members)
         self._orders = [_order(member, first) for member in members]
 

@@ -42,7 +42,7 @@ class Recognizer:
             raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(_AUTOCAST)}")
         self.metadata = metadata
         self.device = device
-        self._precision = precision
+        self.precision = precision
         self.model: nn.Module = channels_last(model).to(device).eval()
         self.transform: Callable[[Tensor], Tensor] = transform_of(metadata.model_spec)
         """Turns clips as they are stored, [B, T, ...], into the model's input."""
@@ -85,7 +85,7 @@ class Recognizer:
             return logits.float()
 
     def _autocast(self) -> torch.autocast:
-        dtype = _AUTOCAST[self._precision]
+        dtype = _AUTOCAST[self.precision]
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def softmax(self, logits: Tensor) -> NDArray[np.float32]:
@@ -95,7 +95,7 @@ class Recognizer:
         """
         found = np.asarray(torch.softmax(logits / self.metadata.temperature, dim=1).cpu(), np.float32)
         if not np.isfinite(found).all():
-            advice = "use another file" if self._precision == "32" else "try --precision 32"
+            advice = "use another file" if self.precision == "32" else "try --precision 32"
             raise CheckpointError(f"{self.label}: its answers are no numbers; {advice}")
         return found
 

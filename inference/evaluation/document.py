@@ -105,7 +105,6 @@ def describe_evaluation(
         "mistaken": _mistaken(evaluated),
         "calibration": describe_calibration(logits, clips.labels, correct, metadata.temperature),
         "calibrated": None,
-        "combined": None,
     }
 
 

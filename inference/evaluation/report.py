@@ -78,7 +78,7 @@ def remarks(document: dict[str, Any]) -> list[str]:
         more = f" and {counted(len(names) - 10, 'other')}" if len(names) > 10 else ""
         clips = counted(left_out["unknown_gloss"], "clip")
         found.append(f"{clips} of glosses that the model does not know, not evaluated: {', '.join(names[:10])}{more}")
-    for cache, names in (document["combined"] or {"missing": {}})["missing"].items():
+    for cache, names in document.get("combined", {"missing": {}})["missing"].items():
         found.append(f"{counted(len(names), 'clip')} not in {cache}, not evaluated: {first_of(names, 10)}")
     if document["split"] == "train":
         found.append("the split is one to train on: its accuracy does not tell of new people")
@@ -97,7 +97,7 @@ def remarks(document: dict[str, Any]) -> list[str]:
 
 def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return what was evaluated, as names and values."""
-    combined = document["combined"]
+    combined = document.get("combined")
     answering = [("checkpoint", f"{document['checkpoint']}, {document['model_name']}")]
     if combined:
         answering = [

@@ -74,12 +74,14 @@ def require_models() -> None:
 
 
 _LOCAL = threading.local()
+_OPENING = threading.Lock()
 
 
 def _extractor() -> LandmarkExtractor:
     """Return the extractor of this thread, which keeps its models open."""
     if getattr(_LOCAL, "process", None) != os.getpid():
-        _LOCAL.extractor, _LOCAL.process = LandmarkExtractor(), os.getpid()
+        with _OPENING:  # two threads that import OpenCV at once see half of it
+            _LOCAL.extractor, _LOCAL.process = LandmarkExtractor(), os.getpid()
     extractor: LandmarkExtractor = _LOCAL.extractor
     return extractor
 

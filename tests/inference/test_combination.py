@@ -223,7 +223,7 @@ def test_pixels_and_landmarks_are_evaluated_together(
     assert [one["weight"] for one in document["combined"]["members"]] == [0.25, 0.75]
     alone = answered("evaluate", landmark_cache.path, "--checkpoint", landmark_checkpoint, "--json")
     assert document["combined"]["members"][1]["accuracy"] == alone["figures"]["top_1"]["accuracy"]
-    assert alone["combined"] is None and alone.keys() == document.keys()
+    assert alone.keys() == document.keys() - {"combined"}
     turned = answered("evaluate", "--cache", caches[1], "--cache", caches[0], *arguments, "--json")
     assert turned["figures"] == document["figures"]
     text = invoke("evaluate", *caches, *arguments, "--html", tmp_path / "page.html").stdout
