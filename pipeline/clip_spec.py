@@ -10,6 +10,11 @@ PREPROCESSING_VERSION = 2
 """Raised with every change that alters the bytes of a clip from the same video, span and ClipSpec."""
 
 SEGMENT_SPAN = "segment"
+SIGNER = "signer"
+"""`ClipSpec.crop` of clips that show the square around what the signer reaches, each clip its own."""
+
+CropBox = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in parts of the upright picture."""
 
 NUM_LANDMARKS = 75
 """Points of a frame of landmarks: see `pipeline.landmarks.points`."""
@@ -34,8 +39,8 @@ class ClipSpec(Options, group="Clips"):
     """Called S in shapes; a multiple of 4, so that the chroma rows of yuv420p fill up."""
     crop: str = option(
         "center",
-        "Keep the largest centred square (center), the whole frame with black bars (full), or the box "
-        "x0,y0,x1,y1 in fractions of the upright frame.",
+        "Keep the largest centred square (center), the square around what the signer reaches (signer), the whole frame "
+        "with black bars (full), or the box x0,y0,x1,y1 in fractions of the upright frame.",
     )
     pixels: str = option("yuv420p", "Store pixels as I420 or as RGB.", choices=("yuv420p", "rgb24"))
     """`yuv420p`: one I420 frame of shape (3S/2, S), BT.601 limited range. `rgb24`: (S, S, 3)."""
@@ -78,16 +83,19 @@ class ClipSpec(Options, group="Clips"):
         if self.raw_rgb_bytes > MAX_CLIP_BYTES:
             raise ValueError(f"{self.num_frames} frames of {self.size} x {self.size} are over {MAX_CLIP_BYTES} bytes")
 
-    def crop_box(self) -> tuple[float, float, float, float] | None:
-        """Return the box (x0, y0, x1, y1) in fractions of the upright frame, or None for the centred square."""
-        if self.crop == "center":
+    def crop_box(self) -> CropBox | None:
+        """Return the box (x0, y0, x1, y1) in fractions of the upright frame, or None for the centred square.
+
+        A clip of the signer has a box of its own; None stands for it until it is found.
+        """
+        if self.crop in ("center", SIGNER):
             return None
         if self.crop == "full":
             return 0.0, 0.0, 1.0, 1.0
         try:
             x0, y0, x1, y1 = (float(number) for number in self.crop.split(","))
         except ValueError:
-            raise ValueError(f"crop is {self.crop!r}; it must be center, full or x0,y0,x1,y1") from None
+            raise ValueError(f"crop is {self.crop!r}; it must be center, signer, full or x0,y0,x1,y1") from None
         if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
             raise ValueError(f"crop is {self.crop!r}; it must hold 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
         return x0, y0, x1, y1

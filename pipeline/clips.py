@@ -13,7 +13,7 @@ import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath
@@ -43,6 +43,15 @@ class Clip:
     """The sampled span, after clipping to the video."""
     sampled_seconds: NDArray[np.float64]
     """Timestamps of the T frames, float64."""
+    crop_box: CropBox | None = None
+    """What the clip shows, where each clip shows a part of its own: `ClipSpec.crop` is `signer`."""
+
+
+class MadeClip(NamedTuple):
+    """What a `ClipMaker` makes: `Clip.frames` and `Clip.crop_box`."""
+
+    frames: Any
+    crop_box: CropBox | None = None
 
 
 class ClipMaker(Protocol):
@@ -51,7 +60,7 @@ class ClipMaker(Protocol):
     def frame(self, frame: VideoFrame) -> Any:
         """Return what is kept of a decoded frame until its clip is whole."""
 
-    def clip(self, frames: Sequence[Any]) -> Any:
+    def clip(self, frames: Sequence[Any]) -> MadeClip:
         """Return a clip, of shape `ClipSpec.clip_shape` and type `ClipSpec.dtype`, of what was kept of its frames."""
 
 
@@ -63,16 +72,15 @@ class PixelClips:
     """Clips of pixels: see `ClipMaker`."""
 
     def __init__(self, spec: ClipSpec, pixel_aspect: Fraction) -> None:
-        """Prepare for the frames of one video. Raises ValueError for a spec of another content."""
-        if spec.content != "pixels":
-            raise ValueError(
-                f"clips of {spec.content} need a maker: make=signprep.pipeline.landmarks.maker.LandmarkClips"
-            )
+        """Prepare for the frames of one video. Raises ValueError for clips of landmarks or cropped to the signer."""
+        if spec.content != "pixels" or spec.crop == SIGNER:
+            what = "cropped to the signer" if spec.content == "pixels" else f"of {spec.content}"
+            raise ValueError(f"clips {what} need a maker: make=signprep.pipeline.landmarks.maker.makes_clips(spec)")
         self.frame = FramePreprocessor(spec, pixel_aspect)
 
-    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return the frames as one array."""
-        return np.stack(frames)
+    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> MadeClip:
+        """Return the frames as one array, uint8."""
+        return MadeClip(np.stack(frames))
 
 
 def _clipped_span(span: Span, reader: VideoReader) -> Span:
@@ -224,8 +232,9 @@ def _sampled(
             if not clip.num_missing:
                 del begun[number]
                 span = waiting.pop(number)
-                frames = makers[spec].clip(clip.frames)
-                yield number, Clip(frames=frames, span=span, sampled_seconds=clip.seconds)
+                made = makers[spec].clip(clip.frames)
+                seconds, box = clip.seconds, made.crop_box
+                yield number, Clip(frames=made.frames, span=span, sampled_seconds=seconds, crop_box=box)
     except DecodeError as error:
         failure = error if reader.name in str(error) else DecodeError(f"{reader.name}: {error}")
     if waiting:

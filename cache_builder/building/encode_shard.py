@@ -340,7 +340,8 @@ def _parted(
         if isinstance(clip, Clip):
             frames = cast(TwinFrames, clip.frames)
             if identity is not None:
-                twins[identity] = PooledClip(codec.encode(frames.landmarks), _clip_columns(clip))
+                landmarks = replace(clip, frames=frames.landmarks.frames, crop_box=frames.landmarks.crop_box)
+                twins[identity] = PooledClip(codec.encode(landmarks.frames), _clip_columns(landmarks))
             clip = replace(clip, frames=frames.pixels)
         pixels.append(clip)
     return pixels
@@ -384,4 +385,5 @@ def _clip_columns(clip: Clip) -> dict[str, Any]:
         "clip_start_seconds": clip.span.start_seconds,
         "clip_end_seconds": clip.span.end_seconds,
         "sampled_seconds": clip.sampled_seconds,
+        "crop_box": clip.crop_box,
     }

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from signprep.cache_builder.format.index import completed, parquet_bytes, with_checksums
+from signprep.cache_builder.format.index import completed, parquet_bytes, with_checksums, written_columns
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
     BUILD_FOLDER,
@@ -283,7 +283,7 @@ def _delete(root: Path, path: Path) -> None:
 
 def write_index(root: Path, index: pa.Table) -> dict[str, CacheObject]:
     """Write the index under a folder; return its object by path."""
-    data = parquet_bytes(index, compression="zstd", write_page_checksum=True)
+    data = parquet_bytes(written_columns(index), compression="zstd", write_page_checksum=True)
     write_atomically(root / INDEX, data)
     return {INDEX: CacheObject.of(data)}
 

@@ -228,7 +228,21 @@ def check_index(index: pa.Table, info: CacheInfo, manifest: CacheManifest, where
         is_wrong = is_ok[first : first + len(times)] & ~_are_times(times, info.clip_spec.num_frames)
         _refuse_rows(index.slice(first, len(times)), is_wrong, ("sampled_seconds",), told, where, first)
         first += len(times)
+    boxes, told = index["crop_box"].combine_chunks(), "a box is x0, y0, x1, y1 with 0 <= x0 < x1 <= 1, and y alike"
+    _refuse_rows(index, ~_are_boxes(boxes), ("crop_box",), told, where)
     _check_sizes(index, info, manifest, where)
+
+
+def _are_boxes(boxes: pa.ListArray) -> NDArray[np.bool_]:
+    """Return for each list whether it is null or a box inside the picture."""
+    is_right = pc.fill_null(pc.equal(pc.list_value_length(boxes), 4), True).to_numpy(zero_copy_only=False)
+    if is_right.all():
+        x0, y0, x1, y1 = boxes.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).T  # a null is NaN
+        is_right = is_right.copy()
+        is_right[boxes.is_valid().to_numpy(zero_copy_only=False)] = (
+            (x0 >= 0) & (x0 < x1) & (x1 <= 1) & (y0 >= 0) & (y0 < y1) & (y1 <= 1)
+        )
+    return is_right
 
 
 def _are_times(times: pa.ListArray, num_frames: int) -> NDArray[np.bool_]:

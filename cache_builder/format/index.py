@@ -44,13 +44,15 @@ SCHEMA = pa.schema(
         pa.field("sampled_seconds", pa.list_(pa.float64())),
         pa.field("stored_bytes", pa.int64(), nullable=False),
         pa.field("stored_crc32c", pa.uint32()),
+        pa.field("crop_box", pa.list_(pa.float64())),
     ]
 )
 """`start_seconds` and `end_seconds` are the label's; `clip_start_seconds` and `clip_end_seconds` are what was sampled,
 after margins and clipping to the video, null where the clip failed. `label` is null where the clip was removed.
-`stored_crc32c`, the last four bytes of the inner chunk, says for certain which clip a row means."""
+`stored_crc32c`, the last four bytes of the inner chunk, says for certain which clip a row means. `crop_box` is what a
+clip shows (x0, y0, x1, y1) where each shows a part of its own; a cache of other clips is written without it."""
 
-LATER_COLUMNS = ("stored_crc32c",)
+LATER_COLUMNS = ("stored_crc32c", "crop_box")
 """Columns that the first caches of format 1 do not have: null in all their rows."""
 
 
@@ -65,6 +67,12 @@ def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
     pq.write_table(table, sink, **options)
     contents: bytes = sink.getvalue().to_pybytes()
     return contents
+
+
+def written_columns(table: pa.Table) -> pa.Table:
+    """Return the columns of a table that are written: without `crop_box` where no row has one."""
+    is_told = "crop_box" not in table.column_names or table["crop_box"].null_count < table.num_rows
+    return table if is_told else table.drop_columns(["crop_box"])
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:

@@ -14,7 +14,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span
 from signprep.pipeline.datasets.frame_files import FrameFiles
 from signprep.pipeline.errors import AnnotationError, DecodeError
-from signprep.pipeline.landmarks.crop import in_crop
+from signprep.pipeline.landmarks.crop import made_clip
 from signprep.pipeline.landmarks.points import Points, from_openpose
 from signprep.pipeline.video.frame_times import sample_times, shown_frames
 
@@ -76,12 +76,12 @@ def clips_of_landmarks(
             places = shown_frames(shown_seconds, sample_times(start, end, spec.num_frames))
             if places[0] < 0:
                 raise DecodeError(f"there are no landmarks at {start:.3f} s; they begin at {shown_seconds[0]:.3f} s")
-            landmarks = in_crop(read(places), size, spec)
+            made = made_clip(read(places), size, spec)
         except (DecodeError, AnnotationError) as error:
             clips.append(DecodeError(f"{name}: {error}"))
             continue
-        seconds = shown_seconds[places]
-        clips.append(Clip(frames=landmarks.astype(np.float16), span=Span(start, end), sampled_seconds=seconds))
+        seconds, box = shown_seconds[places], made.crop_box
+        clips.append(Clip(frames=made.frames, span=Span(start, end), sampled_seconds=seconds, crop_box=box))
     return clips
 
 

@@ -1,18 +1,18 @@
-"""Clips of landmarks out of the frames of a video, by MediaPipe's models."""
+"""What makes clips of any spec out of the frames of a video; clips of landmarks, by MediaPipe's models."""
 
 import os
 import threading
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import ClipMaker, MakeClips, PixelClips
-from signprep.pipeline.landmarks.crop import in_crop
+from signprep.pipeline.clip_spec import SIGNER, ClipSpec
+from signprep.pipeline.clips import ClipMaker, MadeClip, MakeClips, PixelClips
+from signprep.pipeline.landmarks.crop import SignerClips, made_clip
 from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
 from signprep.pipeline.landmarks.models import model_paths
 from signprep.pipeline.landmarks.networks import require_packages
@@ -37,17 +37,17 @@ class LandmarkClips:
         self._upright = self._pictures.upright_size(frame)
         return self._pictures(frame)
 
-    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float16]:
+    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> MadeClip:
         """Return the landmarks of pictures, float16 [T, 75, 3]."""
         width, height, pixel_aspect = self._upright
-        return in_crop(self._extract(frames), (width, height), self._spec, pixel_aspect).astype(np.float16)
+        return made_clip(self._extract(frames), (width, height), self._spec, pixel_aspect)
 
 
 class TwinFrames(NamedTuple):
     """One clip twice: as `Clip.frames` of a `TwinClips`."""
 
     pixels: NDArray[np.uint8]
-    landmarks: NDArray[np.float16]
+    landmarks: MadeClip
 
 
 class TwinClips:
@@ -55,16 +55,18 @@ class TwinClips:
 
     def __init__(self, landmark_spec: ClipSpec, spec: ClipSpec, pixel_aspect: Fraction) -> None:
         """Prepare for the frames of one video, by the specs of both."""
-        self._pixels, self._landmarks = PixelClips(spec, pixel_aspect), LandmarkClips(landmark_spec, pixel_aspect)
+        self._pixels = clip_maker(spec, pixel_aspect)
+        self._landmarks = LandmarkClips(landmark_spec, pixel_aspect)
 
-    def frame(self, frame: VideoFrame) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def frame(self, frame: VideoFrame) -> tuple[Any, NDArray[np.uint8]]:
         """Return what both keep of a frame."""
         return self._pixels.frame(frame), self._landmarks.frame(frame)
 
-    def clip(self, frames: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> TwinFrames:
-        """Return both clips."""
+    def clip(self, frames: Sequence[tuple[Any, NDArray[np.uint8]]]) -> MadeClip:
+        """Return both clips, with the box of the pixels."""
         pixels, pictures = zip(*frames, strict=True)
-        return TwinFrames(self._pixels.clip(pixels), self._landmarks.clip(pictures))
+        made = self._pixels.clip(pixels)
+        return MadeClip(TwinFrames(made.frames, self._landmarks.clip(pictures)), made.crop_box)
 
 
 def require_models() -> None:
@@ -92,5 +94,7 @@ def clip_maker(spec: ClipSpec, pixel_aspect: Fraction) -> ClipMaker:
 
 
 def makes_clips(spec: ClipSpec) -> MakeClips:
-    """Return what makes clips of this content out of frames: `make` of `extract_clips`."""
-    return LandmarkClips if spec.content == "landmarks" else PixelClips
+    """Return what makes clips of this content and crop out of frames: `make` of `extract_clips`."""
+    if spec.content == "landmarks":
+        return LandmarkClips
+    return SignerClips if spec.crop == SIGNER else PixelClips
