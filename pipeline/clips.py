@@ -232,9 +232,9 @@ def _sampled(
             if not clip.num_missing:
                 del begun[number]
                 span = waiting.pop(number)
-                made = makers[spec].clip(clip.frames)
-                seconds, box = clip.seconds, made.crop_box
-                yield number, Clip(frames=made.frames, span=span, sampled_seconds=seconds, crop_box=box)
+                whole = makers[spec].clip(clip.frames)
+                seconds, box = clip.seconds, whole.crop_box
+                yield number, Clip(frames=whole.frames, span=span, sampled_seconds=seconds, crop_box=box)
     except DecodeError as error:
         failure = error if reader.name in str(error) else DecodeError(f"{reader.name}: {error}")
     if waiting:

@@ -241,6 +241,7 @@ WHOLE = [
     *(("sampled_seconds", [0.3, value, 0.4, 0.5]) for value in (float("nan"), float("-inf"))),
     *(("stored_bytes", value) for value in (0, -1, 4, 7, 2**40)),
     *(("status", value) for value in ("failed",)),
+    *(("crop_box", value) for value in ([], [0.1] * 4, [0.0, 0.0, 0.5], [0.0, 0.0, 0.5, 1.5], [0.0, None, 0.5, 1.0])),
 ]
 
 

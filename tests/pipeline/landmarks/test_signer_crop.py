@@ -85,11 +85,11 @@ class Recognizer(SimpleNamespace):
     """Keeps the clips that it is asked about."""
 
     def __init__(self) -> None:
-        super().__init__(metadata=SimpleNamespace(clip_spec=SPEC), glosses=("a", "b"), clips=[])
+        super().__init__(clip_specs=(SPEC,), glosses=("a", "b"), clips=[])
 
-    def probabilities(self, clips: list[np.ndarray]) -> np.ndarray:
-        self.clips += clips
-        return np.full((len(clips), 2), 0.5, np.float32)
+    def window_probabilities(self, windows: list[list[np.ndarray]]) -> np.ndarray:
+        self.clips += [clip for clips in windows for clip in clips]
+        return np.full((len(windows), 2), 0.5, np.float32)
 
 
 def cut(video: Path, *spans: Span, spec: ClipSpec = SPEC) -> list[Clip]:
