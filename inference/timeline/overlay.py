@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clip_spec import SIGNER, ClipSpec
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.landmarks.crop import in_picture
 from signprep.pipeline.landmarks.draw import BONE_COLOURS, BONES
@@ -42,7 +42,11 @@ class LandmarkTrack:
         """
         if not self._seconds or clip.sampled_seconds[0] > self._seconds[-1]:
             self._seconds += clip.sampled_seconds.tolist()
-            self._landmarks += list(clip.frames.astype(np.float32))
+            landmarks = clip.frames.astype(np.float32)
+            if clip.crop_box is not None:  # each clip has its own: points go back into the picture
+                corner, end = np.array(clip.crop_box, np.float32).reshape(2, 2)
+                landmarks[..., :2] = landmarks[..., :2] * (end - corner) + corner
+            self._landmarks += list(landmarks)
 
     def at(self, seconds: float, size: tuple[int, int]) -> Points | None:
         """Return the landmarks at a time of the video, float32 [75, 3]; None if no frame of a clip is near.
@@ -65,7 +69,7 @@ class LandmarkTrack:
             if place is None or abs(self._seconds[place] - seconds) > _NEAR_SECONDS:
                 return None
             found = self._landmarks[place]
-        found = in_picture(found, size, self._clip_spec)
+        found = found.copy() if self._clip_spec.crop == SIGNER else in_picture(found, size, self._clip_spec)
         found[:, :2] *= size
         return found
 

@@ -1,5 +1,6 @@
 """Landmarks over the pictures of a rendered video: where they are, when they are shown, and what stays as it was."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,6 +63,15 @@ def test_windows_that_overlap_are_not_mixed() -> None:
     made = track(clip(1.0, 1.2), clip(1.1, 1.3, y=0.7), clip(1.3, 1.5, y=0.6))
     assert shoulder(made, 1.15) == pytest.approx([120, 48], abs=0.1)
     assert shoulder(made, 1.4) == pytest.approx([120, 64], abs=0.1)
+
+
+def test_clips_that_show_boxes_of_their_own_meet_in_the_picture() -> None:
+    made = LandmarkTrack(replace(SPEC, crop="signer"))
+    made.add(replace(clip(1.0, 1.2), crop_box=(0.0, 0.0, 0.6, 1.0)))
+    made.add(replace(clip(1.3, 1.5), crop_box=(0.4, 0.5, 1.0, 1.0)))
+    assert shoulder(made, 1.2) == pytest.approx([0.45 * 160, 48], abs=0.1)
+    assert shoulder(made, 1.25) == pytest.approx([0.65 * 160, 60], abs=0.1)
+    assert shoulder(made, 1.3) == pytest.approx([0.85 * 160, 72], abs=0.1)
 
 
 def test_far_from_every_frame_nothing_is_shown() -> None:
