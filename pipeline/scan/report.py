@@ -134,13 +134,16 @@ FORMAT_VERSION = 1
 def json_report(scan: Scan) -> Iterator[str]:
     """Yield the document in pieces."""
     database, options = scan.database, scan.options
+    of_all = counts(database)
+    # A document of data without keypoints is what it was before there were any.
+    shown = (lambda row: row) if of_all["keypoints"] else _without_keypoints
     head = {
         "format_version": FORMAT_VERSION,
         "data_root": str(scan.data_root),
         "layout": scan.layout,
         "options": {"frames": options.num_frames, "probe": options.probe, "deep": options.deep},
         "seconds": round(scan.seconds, 3),
-        "counts": counts(database),
+        "counts": shown(of_all),
         "severities": scan.num_by_severity(),
         "split_rule": scan.split_rule,
     }
@@ -155,7 +158,7 @@ def json_report(scan: Scan) -> Iterator[str]:
     }
     for number, (name, rows) in enumerate(rows_of.items()):
         yield f'{"," if number else ""}\n"{name}": '
-        yield from _list(rows)
+        yield from _list(shown(row) for row in rows)
     yield '},\n"problems": ['
     for number, (finding, count) in enumerate(scan.found()):
         fields = asdict(finding)
@@ -164,6 +167,10 @@ def json_report(scan: Scan) -> Iterator[str]:
         yield from _list(files_of(database, finding.kind))
         yield "}"
     yield "\n]}\n"
+
+
+def _without_keypoints(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if "keypoints" not in name}
 
 
 def _list(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
