@@ -44,7 +44,7 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
     """Print the table of one device."""
     rows: list[tuple[str, ...]] = []
     bars = []
-    for name in MODEL_SPECS:
+    for name in (name for name, spec in MODEL_SPECS.items() if spec.content == "pixels"):
         spec = model_spec(name, num_frames=2, crop_size=32) if toy else MODEL_SPECS[name]
         model = build_model(spec, NUM_CLASSES)
         total, _ = parameter_counts(model)

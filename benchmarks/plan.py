@@ -21,7 +21,7 @@ from benchmarks._size import Size
 from signprep.cache_builder.building.encode_shard import part_name
 from signprep.cache_builder.building.plan import BuildPlan, plan_build
 from signprep.cache_builder.building.update import plan_update
-from signprep.cache_builder.format.index import SCHEMA
+from signprep.cache_builder.format.index import SCHEMA, completed
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Segment
@@ -122,7 +122,8 @@ def index_of(segments: list[Segment], build: BuildPlan) -> pa.Table:
         "sampled_seconds": pa.array([[0.0]] * num, pa.list_(pa.float64())),
         "stored_bytes": pa.array(np.full(num, 400_000)),
     }
-    return pa.table(columns, schema=SCHEMA)
+    schema = pa.schema([field for field in SCHEMA if field.name in columns])
+    return completed(pa.table(columns, schema=schema))
 
 
 STAGES = {"plan": plan, "resume": resume, "refresh": refresh}

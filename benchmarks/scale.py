@@ -38,6 +38,8 @@ from signprep.pipeline.datasets.annotations import Vocabulary
 
 BATCH, NUM_BATCHES, CLIPS_PER_SHARD, NUM_GLOSSES = 32, 20, 128, 3000
 ROWS_A_GROUP = 500_000
+STORED = pa.schema([field for field in SCHEMA if field.name != "crop_box"])
+"""The columns of a cache whose clips are cut by one crop."""
 
 
 def run(size: Size) -> None:
@@ -98,7 +100,7 @@ def write_simulated_cache(root: Path, num_rows: int) -> None:
         # One file under many names: the disk need not hold terabytes, and each is mapped by itself.
         path.hardlink_to(source) if source.exists() else path.write_bytes(shard)
         source = path
-    with pq.ParquetWriter(root / INDEX, SCHEMA, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(root / INDEX, STORED, compression="zstd", write_page_checksum=True) as writer:
         for first in range(0, num_rows, ROWS_A_GROUP):
             writer.write_table(index_rows(first, min(num_rows, first + ROWS_A_GROUP), chunk))
     for path in (GROUP_METADATA, ARRAY_METADATA, INDEX):
@@ -146,7 +148,7 @@ def index_rows(first: int, last: int, chunk: bytes) -> pa.Table:
         "stored_crc32c": np.full(count, chunk_checksum(chunk), np.uint32),
     }
     return pa.table(
-        {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}, schema=SCHEMA
+        {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}, schema=STORED
     )
 
 

@@ -22,6 +22,7 @@ from signprep.inference.recognizer import load_checkpoint
 from signprep.inference.videos import window_predictions
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.clips import MadeClip
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import CacheError, CheckpointError
@@ -177,9 +178,9 @@ def test_one_decode_of_a_video_feeds_pixels_and_landmarks(
 
         def frame(self, frame: object) -> None: ...
 
-        def clip(self, frames: list[None]) -> np.ndarray:
+        def clip(self, frames: list[None]) -> MadeClip:
             assert len(frames) == len(landmarks)
-            return landmarks
+            return MadeClip(landmarks)
 
     opened = []
 
