@@ -280,7 +280,8 @@ class DiskCache:
             beside = self._reserve(entry.hash, entry.num_bytes)
             try:
                 published.fetch(path, beside, progress)
-                beside.replace(target)
+                with _locked(self._locks / "room"):  # or whoever lists the folder for room might see neither name
+                    beside.replace(target)
             except BaseException:
                 beside.unlink(missing_ok=True)
                 raise
