@@ -155,8 +155,8 @@ class _Collector:
 
     def decode(self, number: int, put: Callable[[Callable[[], None]], None]) -> None:
         """Put the windows and clips of a video, in one pass over it."""
-        video, windows, specs = self._videos[number], self._options.windows, self._recognizer.clip_specs
         try:
+            video, windows, specs = self._videos[number], self._options.windows, self._recognizer.clip_specs
             with video.opened() as source, open_video(source, name=video.path) as reader:
                 spans = window_spans(windows, reader)
                 for window, clips in clips_of_windows(reader, spans, specs, hold_last_frame=windows.pad):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -185,7 +186,7 @@ def _contents(wheel: Path) -> dict[str, bytes]:
             for name, member in _MEMBERS.items():
                 if archive.getinfo(member.path).file_size == member.num_bytes:
                     contents[name] = archive.read(member.path)
-    except (OSError, zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
         raise SignprepError(f"{wheel}: this is no wheel of mediapipe {VERSION} ({error})") from error
     wrong = [name for name, member in _MEMBERS.items() if _sha256(contents.get(name, b"")) != member.sha256]
     if wrong:

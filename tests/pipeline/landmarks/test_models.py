@@ -128,3 +128,15 @@ def test_an_opencv_that_warps_otherwise_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
     with pytest.raises(SignprepError, match=r"OpenCV 5\.0\.0 .*pip install 'opencv-python-headless<5'"):
         require_packages()
+
+
+def test_a_wheel_whose_bytes_are_damaged_is_one_line(tmp_path: Path) -> None:
+    wheel = tmp_path / "mediapipe-damaged.whl"
+    name = "mediapipe/modules/pose_detection/pose_detection.tflite"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(2_959_046))
+    data = bytearray(wheel.read_bytes())
+    data[30 + len(name) : 130 + len(name)] = b"\xff" * 100
+    wheel.write_bytes(data)
+    with pytest.raises(SignprepError, match="no wheel of mediapipe"):
+        fetch_models(tmp_path / "models", wheel)
