@@ -19,8 +19,8 @@ from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos, rounded
 from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.annotations import is_video
-from signprep.pipeline.datasets.files import Problem, walk_archive, walk_files
-from signprep.pipeline.datasets.pieces import whole_name
+from signprep.pipeline.datasets.files.data_root import Problem, walk_archive, walk_files
+from signprep.pipeline.datasets.files.pieces import whole_name
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted

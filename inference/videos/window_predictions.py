@@ -28,7 +28,7 @@ from signprep.inference.timeline.overlay import LandmarkTrack
 from signprep.inference.videos.results import Prediction
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, iterate_clips
-from signprep.pipeline.datasets.files import open_file
+from signprep.pipeline.datasets.files.data_root import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.landmarks.maker import clip_maker
 from signprep.pipeline.runtime.paths import StrPath, as_path

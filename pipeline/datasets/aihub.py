@@ -23,9 +23,9 @@ from signprep.pipeline.datasets.annotations import (
     normal_gloss,
     parse_name,
 )
-from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, read_bytes, walk_files
-from signprep.pipeline.datasets.frame_files import base_name as base_name_of_frames
-from signprep.pipeline.datasets.frame_files import is_sequence
+from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
+from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.errors import AnnotationError
 
 LABEL_SUFFIX = "_morpheme.json"

@@ -16,7 +16,7 @@ from signprep.pipeline.datasets.annotations import (
     normal_gloss,
     parse_name,
 )
-from signprep.pipeline.datasets.files import FoundFile, OnProblem, Problem, walk_files
+from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, walk_files
 from signprep.pipeline.errors import AnnotationError
 
 

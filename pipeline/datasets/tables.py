@@ -30,8 +30,8 @@ from signprep.pipeline.datasets.annotations import (
     is_video,
     normal_gloss,
 )
-from signprep.pipeline.datasets.archives import open_archive
-from signprep.pipeline.datasets.files import OnProblem, Problem, split_member
+from signprep.pipeline.datasets.files.archives import open_archive
+from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, split_member
 from signprep.pipeline.errors import AnnotationError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})

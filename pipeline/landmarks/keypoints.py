@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span
-from signprep.pipeline.datasets.frame_files import FrameFiles
+from signprep.pipeline.datasets.files.frame_files import FrameFiles
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.landmarks.crop import made_clip
 from signprep.pipeline.landmarks.points import Points, from_openpose

@@ -7,8 +7,8 @@ single damaged frame between good ones is found by `deep` only.
 from collections.abc import Sequence
 from pathlib import Path
 
-from signprep.pipeline.datasets.files import path_on_disk
-from signprep.pipeline.datasets.frame_files import FrameFiles, open_frames
+from signprep.pipeline.datasets.files.data_root import path_on_disk
+from signprep.pipeline.datasets.files.frame_files import FrameFiles, open_frames
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.landmarks.keypoints import FRAMES_PER_SECOND, points_of_frame
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions

@@ -13,7 +13,7 @@ import pytest
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import main
-from signprep.pipeline.datasets.frame_files import open_frames
+from signprep.pipeline.datasets.files.frame_files import open_frames
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.landmarks.keypoints import landmarks_of, points_of_frame
 from signprep.pipeline.options import SampleSpec

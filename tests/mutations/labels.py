@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 from signprep.pipeline.datasets.annotations import DatasetOptions, Segment
-from signprep.pipeline.datasets.files import Problem
+from signprep.pipeline.datasets.files.data_root import Problem
 from signprep.pipeline.datasets.read import iterate_segments
 from signprep.pipeline.errors import SignprepError
 from tests.conftest import write_label

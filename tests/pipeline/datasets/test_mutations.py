@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.aihub import read_label
-from signprep.pipeline.datasets.files import Problem, open_file, walk_files
+from signprep.pipeline.datasets.files.data_root import Problem, open_file, walk_files
 from signprep.pipeline.datasets.read import DatasetOptions, iterate_segments, read_data_root
 from signprep.pipeline.errors import AnnotationError
 from tests.conftest import write_label

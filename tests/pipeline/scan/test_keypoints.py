@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from signprep.pipeline.datasets.annotations import DatasetOptions
-from signprep.pipeline.datasets.frame_files import frames_in_zip, open_frames
+from signprep.pipeline.datasets.files.frame_files import frames_in_zip, open_frames
 from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan
 
 PERSON = {"pose_keypoints_2d": [600.0, 400.0, 0.9] * 25}

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, Self
 
-from signprep.pipeline.datasets.archives import open_archive
-from signprep.pipeline.datasets.frame_files import (
+from signprep.pipeline.datasets.files.archives import open_archive
+from signprep.pipeline.datasets.files.frame_files import (
     KEYPOINT_SUFFIX,
     SEQUENCE_SUFFIX,
     FrameFiles,
@@ -30,7 +30,7 @@ from signprep.pipeline.datasets.frame_files import (
     open_frames,
     with_sequences,
 )
-from signprep.pipeline.datasets.pieces import IncompleteArchiveError, pieces_of, with_whole_names
+from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, with_whole_names
 from signprep.pipeline.errors import AnnotationError
 
 _APPLE_DOUBLE = "._"

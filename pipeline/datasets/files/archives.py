@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from signprep.pipeline.datasets.pieces import (
+from signprep.pipeline.datasets.files.pieces import (
     LOCAL_MAGIC,
     IncompleteArchiveError,
     JoinedFile,

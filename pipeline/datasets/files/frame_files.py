@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from signprep.pipeline.datasets.pieces import JoinedFile, pieces_of
+from signprep.pipeline.datasets.files.pieces import JoinedFile, pieces_of
 from signprep.pipeline.errors import AnnotationError
 
 KEYPOINT_SUFFIX = "_keypoints.json"
