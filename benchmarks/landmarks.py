@@ -17,7 +17,7 @@ from benchmarks._report import Bar, chart, figure, print_machine, print_missing,
 from benchmarks._signing import rendered
 from benchmarks._size import Size
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames
 from signprep.pipeline.landmarks.points import PARTS
 from signprep.pipeline.options import SampleSpec
 from signprep.pipeline.video.frame_times import sample_times

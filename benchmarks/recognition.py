@@ -35,7 +35,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.landmarks.extract import LandmarkExtractor
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor
 from signprep.pipeline.options import SampleSpec
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from signprep.pipeline.cli.options import command, echo, reject_unused
-from signprep.pipeline.landmarks.models import LICENCE, VERSION, LandmarkModels, fetch_models, model_paths
+from signprep.pipeline.landmarks.mediapipe.models import LICENCE, VERSION, LandmarkModels, fetch_models, model_paths
 from signprep.pipeline.options import option
 
 

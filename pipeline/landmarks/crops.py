@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.pipeline.landmarks.regions import Region
+from signprep.pipeline.landmarks.mediapipe.regions import Region
 
 
 def crop(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from signprep.pipeline.clip_spec import SIGNER, ClipSpec
 from signprep.pipeline.clips import ClipMaker, MadeClip, MakeClips, PixelClips
 from signprep.pipeline.landmarks.crop import SignerClips, made_clip
-from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
-from signprep.pipeline.landmarks.models import model_paths
-from signprep.pipeline.landmarks.networks import require_packages
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames
+from signprep.pipeline.landmarks.mediapipe.models import model_paths
+from signprep.pipeline.landmarks.mediapipe.networks import require_packages
 from signprep.pipeline.video.preprocess import SQUARE
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.landmarks.extract import LandmarkExtractor
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor
 
 
 @pytest.fixture(scope="package")

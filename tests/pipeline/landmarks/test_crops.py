@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from signprep.pipeline.landmarks import crops
-from signprep.pipeline.landmarks.regions import Region, Tracking, region_around, turn
+from signprep.pipeline.landmarks.mediapipe.regions import Region, Tracking, region_around, turn
 
 SIZE = 32
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from signprep.pipeline.landmarks.extract import LandmarkExtractor, PictureFrames
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames
 from signprep.pipeline.landmarks.points import MEDIAPIPE_BODY, PARTS
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import write_video

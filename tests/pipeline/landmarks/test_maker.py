@@ -13,8 +13,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.landmarks import maker
-from signprep.pipeline.landmarks.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.maker import makes_clips
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.points import PARTS
 from signprep.pipeline.options import SampleSpec
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video

@@ -7,10 +7,10 @@ import pytest
 
 from signprep.pipeline.cli import main
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.landmarks import models
-from signprep.pipeline.landmarks.extract import LandmarkExtractor
-from signprep.pipeline.landmarks.models import LandmarkModels, fetch_models, model_paths
-from signprep.pipeline.landmarks.networks import require_packages
+from signprep.pipeline.landmarks.mediapipe import models
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor
+from signprep.pipeline.landmarks.mediapipe.models import LandmarkModels, fetch_models, model_paths
+from signprep.pipeline.landmarks.mediapipe.networks import require_packages
 from signprep.pipeline.runtime import machine
 
 

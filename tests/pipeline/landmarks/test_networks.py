@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from signprep.pipeline.landmarks.extract import refined
-from signprep.pipeline.landmarks.networks import anchors, averaged
+from signprep.pipeline.landmarks.mediapipe.extract import refined
+from signprep.pipeline.landmarks.mediapipe.networks import anchors, averaged
 
 
 @pytest.mark.parametrize(("size", "strides", "count"), [(224, (8, 16, 32, 32, 32), 2254), (128, (8, 16, 16, 16), 896)])

@@ -17,7 +17,7 @@ from av import VideoFrame
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.landmarks.models import (
+from signprep.pipeline.landmarks.mediapipe.models import (
     FACE_DETECTION,
     FACE_MESH,
     HAND,
@@ -26,9 +26,8 @@ from signprep.pipeline.landmarks.models import (
     POSE_DETECTION,
     model_paths,
 )
-from signprep.pipeline.landmarks.networks import Detector, Network, require_packages, sigmoid
-from signprep.pipeline.landmarks.points import from_mediapipe
-from signprep.pipeline.landmarks.regions import (
+from signprep.pipeline.landmarks.mediapipe.networks import Detector, Network, require_packages, sigmoid
+from signprep.pipeline.landmarks.mediapipe.regions import (
     Floats,
     Region,
     Steady,
@@ -39,6 +38,7 @@ from signprep.pipeline.landmarks.regions import (
     region_of_box,
     whole,
 )
+from signprep.pipeline.landmarks.points import from_mediapipe
 from signprep.pipeline.video.preprocess import SQUARE, FramePreprocessor
 
 _LEAST_PRESENCE = 0.5

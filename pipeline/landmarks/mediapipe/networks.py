@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks.crops import crop
-from signprep.pipeline.landmarks.regions import Floats, Region
+from signprep.pipeline.landmarks.mediapipe.regions import Floats, Region
 from signprep.pipeline.runtime.machine import require_extra
 
 _LEAST_SCORE = 0.5
