@@ -120,7 +120,7 @@ _QUERY = re.compile(r"(?P<url>[a-z][a-z0-9+.-]+://[^\s?'\"]*)\?[^\s'\"]*", re.IG
 Location = Path | str
 
 
-def location_of(location: StrPath) -> Location:
+def location_of(value: StrPath) -> Location:
     """Return a path for what lies on this machine, and the URL, without a slash at its end, for anything else.
 
     >>> location_of("s3://team/aihub.zarr/"), location_of("file:///data/a.zarr").as_posix()
@@ -128,19 +128,19 @@ def location_of(location: StrPath) -> Location:
 
     Raises CacheError if the URL ends after its scheme.
     """
-    if not isinstance(location, str) or not is_url(location):
-        return as_path(location)
-    parts = urlsplit(location)
+    if not isinstance(value, str) or not is_url(value):
+        return as_path(value)
+    parts = urlsplit(value)
     if parts.scheme.lower() == "file":
         return Path(unquote(parts.path))
     if not (parts.netloc or parts.path.strip("/")):
-        raise CacheError(f"{location}: names no place; expected a URL such as {parts.scheme}://team/name.zarr")
-    return location.rstrip("/")
+        raise CacheError(f"{value}: names no place; expected a URL such as {parts.scheme}://team/name.zarr")
+    return value.rstrip("/")
 
 
-def is_url(location: str) -> bool:
+def is_url(value: str) -> bool:
     """Return True if a location is a URL, of whatever scheme."""
-    return _URL.fullmatch(location) is not None
+    return _URL.fullmatch(value) is not None
 
 
 def without_secrets(text: str) -> str:
@@ -152,9 +152,9 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\g<url>", _PASSWORD.sub(r"\g<user>@", text))
 
 
-def shown(location: Location) -> str:
+def shown(value: Location) -> str:
     """Return a location as people may see it."""
-    return str(location) if isinstance(location, Path) else without_secrets(location)
+    return str(value) if isinstance(value, Path) else without_secrets(value)
 
 
 def location_option(default: Any, help_: str, **description: Any) -> Any:

@@ -210,12 +210,12 @@ def given(options: type | Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def told_if_stopped(what: object) -> Iterator[None]:
-    """Turn Ctrl-C into StoppedError for work that the same command continues."""
+def told_if_stopped(out: object) -> Iterator[None]:
+    """Turn Ctrl-C into StoppedError for work on `out` that the same command continues."""
     try:
         yield
     except KeyboardInterrupt:
-        raise StoppedError(f"{what}: stopped; the same command goes on from here") from None
+        raise StoppedError(f"{out}: stopped; the same command goes on from here") from None
 
 
 def option_name(field: Field) -> str:
