@@ -20,8 +20,7 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames
 from signprep.pipeline.landmarks.points import PARTS
 from signprep.pipeline.options import SampleSpec
-from signprep.pipeline.video.frame_times import sample_times
-from signprep.pipeline.video.presentation_order import MissingFrame
+from signprep.pipeline.video.frame_times import MissingFrame, sample_times
 from signprep.pipeline.video.pyav_reader import open_video
 
 

@@ -17,9 +17,8 @@ from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath
-from signprep.pipeline.video.frame_times import sample_times
+from signprep.pipeline.video.frame_times import MissingFrame, sample_times
 from signprep.pipeline.video.preprocess import FramePreprocessor
-from signprep.pipeline.video.presentation_order import MissingFrame
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 _BEFORE_THE_END_SECONDS = 1e-6

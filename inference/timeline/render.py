@@ -36,13 +36,13 @@ from signprep.pipeline.video.demux import (
     video_name,
     whole_duration_seconds,
 )
+from signprep.pipeline.video.frame_times import ShownFrame
 from signprep.pipeline.video.preprocess import (
     DisplayMatrices,
     clear_unknown_tags,
     filter_graph,
     orientation_filters,
 )
-from signprep.pipeline.video.presentation_order import ShownFrame
 from signprep.pipeline.video.pyav_reader import open_video
 
 ENCODERS: tuple[tuple[str, dict[str, str], int], ...] = (

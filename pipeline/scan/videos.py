@@ -33,8 +33,8 @@ from signprep.pipeline.video.demux import (
     orientation_of,
     packet_times,
 )
-from signprep.pipeline.video.frame_times import declared_seconds
-from signprep.pipeline.video.packets import CUT_OFF_SECONDS, LOOKAHEAD_PACKETS, READ_ERRORS
+from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, declared_seconds
+from signprep.pipeline.video.packets import CUT_OFF_SECONDS, READ_ERRORS
 from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
 

@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.video.clean_start import stands_alone
 from signprep.pipeline.video.demux import open_stream, packet_times, pixel_aspect_of, video_name, whole_duration_seconds
-from signprep.pipeline.video.frame_times import nanoseconds
+from signprep.pipeline.video.frame_times import MissingFrame, ShownFrame, nanoseconds, shown_or_raised
 from signprep.pipeline.video.packets import READ_ERRORS, reason_of
 from signprep.pipeline.video.preprocess import display_matrix
-from signprep.pipeline.video.presentation_order import MissingFrame, ShownFrame, shown_or_raised
 
 WRONG_CONTAINERS = frozenset({"mpegts"})
 """Formats whose first frames decord loses, giving others in their place without an error."""

@@ -19,10 +19,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_whole, num_mpeg4_frames, only_numbers
 from signprep.pipeline.video.display_numbers import DisplayNumbers, FieldPairs
-from signprep.pipeline.video.frame_times import CleanStart, declared_seconds, nanoseconds_of
-
-LOOKAHEAD_PACKETS: Final = 16
-"""Packets read before one is decoded: the most frames that H.264 and HEVC may hold back for reordering."""
+from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, CleanStart, declared_seconds, nanoseconds_of
 
 MPEG4_B_FRAMES: Final = 3
 """No encoder of MPEG-4 is known to put more between two others."""

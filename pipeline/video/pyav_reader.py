@@ -30,7 +30,16 @@ from signprep.pipeline.video.demux import (
     video_name,
     whole_duration_seconds,
 )
-from signprep.pipeline.video.frame_times import CleanStart, declared_seconds, nanoseconds, nanoseconds_of
+from signprep.pipeline.video.frame_times import (
+    CleanStart,
+    MissingFrame,
+    PresentationOrder,
+    ShownFrame,
+    declared_seconds,
+    nanoseconds,
+    nanoseconds_of,
+    shown_or_raised,
+)
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
@@ -39,7 +48,6 @@ from signprep.pipeline.video.packets import (
     number_of,
     reason_of,
 )
-from signprep.pipeline.video.presentation_order import MissingFrame, PresentationOrder, ShownFrame, shown_or_raised
 
 DECODERS = ("pyav", "decord")
 """Readers that `open_video` offers, the default first."""

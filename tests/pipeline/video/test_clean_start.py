@@ -11,9 +11,9 @@ from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video.demux import open_stream
+from signprep.pipeline.video.frame_times import MissingFrame
 from signprep.pipeline.video.packets import PacketQueue
 from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
-from signprep.pipeline.video.presentation_order import MissingFrame
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import number_of, write_video
 

@@ -16,7 +16,7 @@ from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video import decord_reader
 from signprep.pipeline.video.bitstreams import has_whole_frames_only
-from signprep.pipeline.video.packets import LOOKAHEAD_PACKETS
+from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS
 from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
 from signprep.pipeline.video.pyav_reader import DECODERS, PyAVReader, open_video
 from tests.generated_videos import number_of, numbered_frame, write_video
