@@ -154,21 +154,36 @@ def _versions_of(roots: DataRoots, videos: Sequence[str]) -> list[int | None]:
 def _match(
     index: pa.Table, plan: BuildPlan, video_hashes: Mapping[str, str | None], recut: Set[str]
 ) -> tuple[dict[int, Segment], list[Segment]]:
-    """Return the segment of each position that stays, and the segments that have none."""
+    """Return the segment of each position that stays, and the segments that have none.
+
+    Where several segments are of one span, a position stays that of its own one, as long as that is there.
+    """
     free: dict[tuple[str, float, float], list[int]] = {}
-    names = ("video_hash", "video", "start_seconds", "end_seconds")
-    rows = zip(*(index[name].to_pylist() for name in names), strict=True)
+    names = index["segment_id"].to_pylist()
+    columns = ("video_hash", "video", "start_seconds", "end_seconds")
+    rows = zip(*(index[name].to_pylist() for name in columns), strict=True)
     for position, (video_hash, video, start, end) in enumerate(rows):
         free.setdefault((_content(video_hash, video), start, end), []).append(position)
-    for positions in free.values():
-        positions.reverse()  # the first one is taken first
-    stays: dict[int, Segment] = {}
-    new: list[Segment] = []
-    for segment in (segment for shard in plan.shards for segment in shard.segments):
+
+    def positions_of(segment: Segment) -> list[int]:
         content = _content(video_hashes.get(segment.video), segment.video)
-        positions = free.get((content, segment.start_seconds, segment.end_seconds), [])
-        if positions and segment.video not in recut:
-            stays[positions.pop()] = segment
+        found = free.get((content, segment.start_seconds, segment.end_seconds), [])
+        return found if segment.video not in recut else []
+
+    stays: dict[int, Segment] = {}
+    others: list[Segment] = []
+    for segment in (segment for shard in plan.shards for segment in shard.segments):
+        positions = positions_of(segment)
+        own = next((position for position in positions if names[position] == segment.segment_id), None)
+        if own is None:
+            others.append(segment)
+        else:
+            positions.remove(own)
+            stays[own] = segment
+    new: list[Segment] = []
+    for segment in others:
+        if positions := positions_of(segment):
+            stays[positions.pop(0)] = segment
         else:
             new.append(segment)
     return stays, new

@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from signprep.pipeline.datasets.annotations import (
+    SHARED_NAME,
     DatasetOptions,
+    NameParts,
     Segment,
     decoded,
     finite_number,
@@ -95,6 +97,7 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
             problem("same-name", spare.name, message)
     require_files(root, len(videos), len(labels))
     labelled = set()
+    taken: dict[str, str] = {}  # videos by base name, with the label whose segments have that name
     for base_name, file in sorted(labels.items()):
         labelled.add(base_name)
         try:
@@ -114,12 +117,21 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
             continue
         labelled.add(paired)
         for annotation in label.annotations:
-            start_seconds, end_seconds = annotation.start_seconds, annotation.end_seconds
-            if 0 <= start_seconds < end_seconds:
-                yield from _segments(annotation, paired, videos[paired].name, options)
-            else:
-                message = f"segment {annotation.number} runs from {start_seconds} to {end_seconds} s"
-                problem("segment-inverted", file.name, message)
+            if not _has_time(annotation):
+                span = f"{annotation.start_seconds} to {annotation.end_seconds}"
+                problem("segment-inverted", file.name, f"segment {annotation.number} runs from {span} s")
+        usable = [annotation for annotation in label.annotations if _has_time(annotation)]
+        if not usable:
+            continue
+        if paired != base_name and paired in labels and _is_usable(root, labels[paired]):
+            taken[paired] = labels[paired].name
+        name = paired
+        if taken.setdefault(paired, file.name) != file.name:
+            name = base_name
+            message = f"labels {videos[paired].name}, as {taken[paired]} does; its clips are named {name}#..."
+            problem(SHARED_NAME, file.name, message)
+        for annotation in usable:
+            yield from _segments(annotation, name, videos[paired].name, parse_name(paired, options.pattern), options)
     for base_name in sorted(videos.keys() - labelled):
         problem("video-without-label", videos[base_name].name, f"has no label *{LABEL_SUFFIX}")
 
@@ -146,16 +158,31 @@ def require_files(root: Path, num_videos: int, num_labels: int, reason: str = ""
         )
 
 
-def _segments(annotation: Annotation, base_name: str, video: str, options: DatasetOptions) -> Iterator[Segment]:
+def _has_time(annotation: Annotation) -> bool:
+    return 0 <= annotation.start_seconds < annotation.end_seconds
+
+
+def _is_usable(root: Path, file: FoundFile) -> bool:
+    """Return True if a label file makes segments of its video."""
+    try:
+        label = read_label(read_bytes(root, file.name, MAX_LABEL_BYTES), file.name)
+    except AnnotationError:
+        return False
+    return any(map(_has_time, label.annotations))
+
+
+def _segments(
+    annotation: Annotation, name: str, video: str, parts: NameParts, options: DatasetOptions
+) -> Iterator[Segment]:
     """Yield the segments of one annotation: one for each gloss that the options take."""
     for place, gloss in enumerate(taken_glosses(annotation.glosses, options.attributes)):
         yield Segment(
-            segment_id=f"{base_name}#{annotation.number}" + (f".{place}" if place else ""),
+            segment_id=f"{name}#{annotation.number}" + (f".{place}" if place else ""),
             video=video,
             start_seconds=annotation.start_seconds,
             end_seconds=annotation.end_seconds,
             gloss=gloss,
-            **asdict(parse_name(base_name, options.pattern)),
+            **asdict(parts),
         )
 
 

@@ -30,6 +30,9 @@ NAME_FIELDS = ("item", "source", "signer", "view")
 WHOLE_VIDEO_END = 86_400.0
 """End in seconds of a segment that is its whole video; the build clips every span to the video."""
 
+SHARED_NAME = "shared-name"
+"""The kind of problem that is a second label of a video, or a second video of a name: both count."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:

@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.annotations import (
+    SHARED_NAME,
     WHOLE_VIDEO_END,
     DatasetOptions,
     Segment,
@@ -25,7 +27,7 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
 
     Raises AnnotationError if there is none.
     """
-    empty = True
+    ids: set[str] = set()
     wanted = is_landmark_file if options.landmarks == "files" else is_video
     for file in _one_of_each_name(walk_files(root, on_problem, wanted=wanted), root, on_problem):
         name = PurePosixPath(file.name)
@@ -34,11 +36,17 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
             message = f"{root / file.name}: lies in no class folder"
             on_problem(Problem(kind="video-without-label", path=file.name, message=message))
             continue
-        empty = False
         names = parse_name(Path(file.file_name).stem, options.pattern)
         # Two folders may hold files of one name: the whole path makes ids and takes unique.
         path = unicodedata.normalize("NFC", name.with_suffix("").as_posix())
         names = names if names.signer else replace(names, take=path)
+        if path in ids:
+            path = _free(unicodedata.normalize("NFC", file.name), ids)
+            message = (
+                f"{root / file.name}: has the name of another file beside it; both are taken, this one as {path}#0"
+            )
+            on_problem(Problem(kind=SHARED_NAME, path=file.name, message=message))
+        ids.add(path)
         yield Segment(
             segment_id=f"{path}#0",
             video=file.name,
@@ -47,9 +55,13 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
             gloss=gloss,
             **asdict(names),
         )
-    if empty:
+    if not ids:
         what, clip = ("landmark file", "clip.npz") if options.landmarks == "files" else ("video", "clip.mp4")
         raise AnnotationError(f"{root}: holds no {what} in a class folder; expected GLOSS/{clip}")
+
+
+def _free(name: str, taken: Set[str]) -> str:
+    return next(free for number in count(1) if (free := name if number == 1 else f"{name}~{number}") not in taken)
 
 
 def _one_of_each_name(files: Iterator[FoundFile], root: Path, on_problem: OnProblem) -> Iterator[FoundFile]:

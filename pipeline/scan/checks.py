@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END
+from signprep.pipeline.datasets.annotations import SHARED_NAME, WHOLE_VIDEO_END
 from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
 from signprep.pipeline.scan.database import ScanDatabase
 
@@ -28,6 +28,15 @@ _QUERIES_OF_NAMES = {
         FROM labels l JOIN videos v ON v.id = l.video_id
         WHERE ABS(l.seconds - v.seconds) >
             CASE WHEN l.seconds = ROUND(l.seconds) THEN 1 ELSE {MAX_DURATION_DIFFERENCE_SECONDS} END""",
+    # As `build-cache` names them: the video's own label comes first, and one without a segment shares nothing.
+    SHARED_NAME: """
+        SELECT name AS path, 'labels ' || video || ', as ' || first || ' does' AS message
+        FROM (SELECT l.name, v.name AS video, FIRST_VALUE(l.name) OVER same AS first
+              FROM labels l JOIN videos v ON v.id = l.video_id
+              WHERE EXISTS (SELECT 1 FROM segments s WHERE s.label_id = l.id
+                            AND 0 <= s.start_seconds AND s.start_seconds < s.end_seconds)
+              WINDOW same AS (PARTITION BY l.video_id ORDER BY l.base <> v.base, l.base))
+        WHERE name <> first""",
     "unknown-name": """
         SELECT name AS path, base || ' does not match the name pattern' AS message FROM videos
         WHERE item IS NULL AND signer IS NULL""",

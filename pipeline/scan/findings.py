@@ -124,6 +124,9 @@ unread-archive: Archives that are not looked into
 same-name: Files with the base name of another
     Pairing is by base name: the first file is taken, this one is not.
     Remove one of them, or rename both video and label.
+shared-name: Labels of one video, or videos of a class folder that have one name
+    All are taken, and their clips have different ids. Where one is a copy, a performance counts twice.
+    Remove the one that is a copy, or correct the name in its metaData.
 duplicate-video: Videos with the same content as another
     A performance counts twice, or was labelled under a wrong name. Splits keep such twins together.
     Find out which name is right, and remove the other.
