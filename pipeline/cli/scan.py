@@ -1,6 +1,7 @@
 """The commands of this floor: `make-sample` and `scan`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -35,6 +36,13 @@ def scan(
     roots: DataRootOptions,
     source: DatasetOptions,
     options: ScanOptions,
+    landmarks: str | None = option(
+        None,
+        "Look at landmark files, which stand in videos' place (files), or miss AIHub's keypoints where there are none "
+        "(aihub); those that there are, are looked at anyway.",
+        choices=("aihub", "files"),
+        group="Data",
+    ),
     num_shown: int = option(5, "Show this many files of each problem.", name="--show", minimum=0, group="Output"),
     as_json: bool = json_option("Print one JSON document with all files."),
     strict: bool = option(False, "Exit with 1 if there is an error or a warning.", group="Output"),
@@ -47,6 +55,7 @@ def scan(
     Examples:
       signprep scan --data-root aihub
       signprep scan --data-root aihub --kind WORD --deep --json > scan.json
+      signprep scan --data-root poses --landmarks files
     """
     from signprep.pipeline.runtime.terminal import Terminal
     from signprep.pipeline.scan.report import json_report, print_report
@@ -54,6 +63,7 @@ def scan(
 
     if not roots.by_split:
         raise click.UsageError("Missing option '--data-root'.")
+    source = replace(source, landmarks=landmarks)
     failing = []
     for number, (split, root) in enumerate(roots.by_split.items()):
         if split and as_json:

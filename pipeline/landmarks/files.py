@@ -9,8 +9,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -58,7 +58,8 @@ class LandmarkFile(NamedTuple):
     size: tuple[int, int] | None
     """Width and height of the picture in pixels; None if the file does not say."""
     read: Callable[[NDArray[np.int64]], Points]
-    """From frames' places to their landmarks, float32 [n, 75, 3], x and y in parts of the picture."""
+    """From frames' places to their points as they are written, float32 [n, 75, 3]: x and y in parts of the picture, of
+    which some may lie outside, and confidence. Raises DecodeError if they cannot be read."""
 
 
 def clips_of_landmark_file(
@@ -72,21 +73,45 @@ def clips_of_landmark_file(
         spec: with `landmarks`, and the size of the picture for files that do not say it.
         name: the file's name, whose suffix tells its form; errors begin with it.
     """
-    with ExitStack() as stack, np.errstate(all="ignore"):  # numbers that are none are not seen
-        file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+    with np.errstate(all="ignore"):  # numbers that are none are not seen
         try:
-            opened = _OPENERS[PurePosixPath(name).suffix.lower()](file)
-            if not len(opened.seconds):
-                raise DecodeError("holds no frame")
-            if not (np.abs(opened.seconds) < MAX_SECONDS).all() or not (np.diff(opened.seconds) > 0).all():
-                raise DecodeError("its frames' times do not ascend, or are no seconds")
+            with open_landmark_file(source, name) as opened:
+
+                def read(frames: NDArray[np.int64]) -> Points:
+                    return mark_unseen(opened.read(frames))
+
+                size = opened.size or spec.picture_size
+                return clips_of_landmarks(opened.seconds, opened.end_seconds, read, size, spans, spec, name)
         except DecodeError as error:
             return [DecodeError(f"{name}: {error}")] * len(spans)
-        except _READ_ERRORS as error:
-            reason = f"cannot be read as landmarks ({first_line(error)})"
-            return [DecodeError(f"{name}: {reason}")] * len(spans)
-        size = opened.size or spec.picture_size
-        return clips_of_landmarks(opened.seconds, opened.end_seconds, opened.read, size, spans, spec, name)
+
+
+@contextmanager
+def open_landmark_file(source: Path | BinaryIO, name: str) -> Iterator[LandmarkFile]:
+    """Open a landmark file for the block. Raises DecodeError, whose message does not name the file, if it is damaged.
+
+    Args:
+        source: a path or a seekable binary file of one of `LANDMARK_SUFFIXES`.
+        name: the file's name, whose suffix tells its form.
+    """
+    with ExitStack() as stack:
+        with _told():
+            file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
+            opened = _OPENERS[PurePosixPath(name).suffix.lower()](file)
+        if not len(opened.seconds):
+            raise DecodeError("holds no frame")
+        if not (np.abs(opened.seconds) < MAX_SECONDS).all() or not (np.diff(opened.seconds) > 0).all():
+            raise DecodeError("its frames' times do not ascend, or are no seconds")
+        yield opened._replace(read=_told()(opened.read))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise DecodeError in the place of what readers of damaged files raise."""
+    try:
+        yield
+    except _READ_ERRORS as error:
+        raise DecodeError(f"cannot be read as landmarks ({first_line(error)})") from error
 
 
 _BODY_OF_OPENPOSE = (
@@ -171,7 +196,7 @@ def _open_pose(file: BinaryIO) -> LandmarkFile:
             person = int(np.nan_to_num(confidence).sum(axis=1).argmax())
             xy = array(0, frame, *shape, dims)[person, places[known], :2]
             out[number, known, :2], out[number, known, 2] = xy / np.array((width, height), "f4"), confidence[person]
-        return mark_unseen(out)[inverse]
+        return out[inverse]
 
     return LandmarkFile(np.arange(num_frames) / fps, num_frames / fps, (width, height), read)
 
@@ -299,7 +324,7 @@ def _in_memory(
     width_height = None if size is None else (round(size[0]), round(size[1]))
 
     def read(frames: NDArray[np.int64]) -> Points:
-        return mark_unseen(landmarks[frames].astype(np.float32))
+        return landmarks[frames].astype(np.float32)
 
     return LandmarkFile(seconds, end, width_height, read)
 

@@ -5,6 +5,7 @@ import unicodedata
 from signprep.pipeline.datasets.annotations import SHARED_NAME, WHOLE_VIDEO_END
 from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
 from signprep.pipeline.scan.database import ScanDatabase
+from signprep.pipeline.scan.landmarks import Origin
 
 MAX_DURATION_DIFFERENCE_SECONDS = 0.5
 """The largest difference between label and video that is no problem; 1 s for labels that state whole seconds."""
@@ -42,17 +43,7 @@ _QUERIES_OF_NAMES = {
         WHERE item IS NULL AND signer IS NULL""",
 }
 """Problems of AIHub's pairs of files, whose names tell item, signer and view."""
-
-_QUERIES_OF_KEYPOINTS = {
-    "label-without-keypoints": """
-        SELECT name AS path, 'there are no keypoints named ' || base AS message FROM labels
-        WHERE readable AND keypoints_id IS NULL""",
-    "keypoints-without-label": """
-        SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM keypoints
-        WHERE used AND base NOT IN (SELECT base FROM labels)
-            AND id NOT IN (SELECT keypoints_id FROM labels WHERE keypoints_id IS NOT NULL)""",
-}
-"""Problems of pairs of labels and keypoints, where a data set has any."""
+_PAIRS_WITH_VIDEOS = ("label-without-video", "video-without-label")
 
 _SPAN = "printf('segment %d runs from %.3f to %.3f s', number, start_seconds, end_seconds)"
 _GOOD = f"place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds AND end_seconds < {WHOLE_VIDEO_END}"
@@ -60,15 +51,6 @@ _GOOD = f"place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds AND e
 _END = "COALESCE(video_seconds, label_seconds)"
 _BOTH = f"""{_SPAN} || printf(', %s %.3f s',
     CASE WHEN video_seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END, {_END})"""
-
-for _kind, _condition in (
-    ("outside", "start_seconds >= k.seconds"),
-    ("past", f"start_seconds < k.seconds AND end_seconds > k.seconds + {PAST_END_FRAMES} / 30"),
-):
-    _QUERIES_OF_KEYPOINTS[f"segment-{_kind}-keypoints"] = f"""
-        SELECT l.name AS path, {_SPAN} || printf(', the keypoints end at %.3f s', k.seconds) AS message
-        FROM segments s JOIN labels l ON l.id = s.label_id JOIN keypoints k ON k.id = l.keypoints_id
-        WHERE {_GOOD} AND {_condition}"""
 
 # A frame that begins before the end is shown, hence the half.
 _FRAMES = "CAST((MIN(end_seconds, video_seconds) - start_seconds) * rate + 0.5 AS INTEGER)"
@@ -104,6 +86,19 @@ _QUERIES = {
 }
 """Problems of all data sets. Segments' times are compared within a label or, without labels, within a video."""
 
+_USUAL_RATES = "5 AND 240"
+_SHOULD = "COALESCE(v.seconds, l.seconds)"
+_QUERY_OF_RATES = f"""
+    SELECT k.name AS path, printf('%d frames at %.4g frames/s last %.3f s', k.num_frames, k.rate, k.seconds)
+        || CASE WHEN {_SHOULD} IS NULL THEN '' ELSE printf(', %s %.3f s',
+            CASE WHEN v.seconds IS NULL THEN 'the label states' ELSE 'the video lasts' END, {_SHOULD}) END AS message
+    FROM landmarks k LEFT JOIN labels l ON l.landmarks_id = k.id
+        LEFT JOIN videos v ON v.id = l.video_id AND NOT v.of_landmarks
+    WHERE k.rate NOT BETWEEN {_USUAL_RATES} OR ABS(k.seconds - {_SHOULD}) >
+        CASE WHEN v.seconds IS NULL AND l.seconds = ROUND(l.seconds) THEN 1 ELSE {MAX_DURATION_DIFFERENCE_SECONDS} END
+    GROUP BY k.id"""
+"""Landmark files whose frames are told to last as no video's do, or longer or shorter than the video."""
+
 _QUERY_OF_HOMONYMS = f"""
     WITH words AS (SELECT gloss, item, MIN(path) AS path FROM cuts
                    WHERE item IS NOT NULL AND kind IS NOT 'SEN' GROUP BY gloss, item),
@@ -115,17 +110,19 @@ _QUERY_OF_HOMONYMS = f"""
 """Glosses of words that have several ids."""
 
 
-def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool) -> str:
+def check_all(
+    database: ScanDatabase, *, num_frames: int, layout: str, by_gloss: bool, origin: Origin | None = None
+) -> str:
     """Run every check, and return the rule of the audited splits as `_assign_sides` does.
 
-    `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes.
+    `layout` is aihub, table or classes; `by_gloss` is True if glosses are the classes; `origin` is that of the
+    landmarks, if there are any.
     """
     queries = _QUERIES | (_QUERIES_OF_NAMES if layout == "aihub" else {})
-    if database.value("SELECT COUNT(*) FROM keypoints"):
-        queries |= _QUERIES_OF_KEYPOINTS
-        if database.value("SELECT COUNT(*) FROM videos WHERE NOT of_keypoints") == 0:
-            for kind in ("label-without-video", "video-without-label"):
-                del queries[kind]
+    if origin is not None:
+        if database.value("SELECT COUNT(*) FROM videos WHERE NOT of_landmarks") == 0:
+            queries = {kind: query for kind, query in queries.items() if kind not in _PAIRS_WITH_VIDEOS}
+        queries |= _queries_of_landmarks(origin, layout)
     queries |= {"homonym": _QUERY_OF_HOMONYMS} if by_gloss else {}
     for kind, query in queries.items():
         database.find(kind, query, {"num_frames": num_frames})
@@ -136,6 +133,36 @@ def check_all(database: ScanDatabase, *, num_frames: int, layout: str, by_gloss:
     split_rule = _assign_sides(database)
     _check_leaks(database)
     return split_rule
+
+
+def _queries_of_landmarks(origin: Origin, layout: str) -> dict[str, str]:
+    """Return the problems of landmarks beside labels or segments."""
+    what = origin.what
+    past_end = f"k.seconds + {PAST_END_FRAMES} / COALESCE(k.rate, 30)"
+    queries = {
+        f"segment-{kind}-{what}": f"""
+            SELECT COALESCE(l.name, k.name) AS path,
+                   {_SPAN} || printf(', the {what} end at %.3f s', k.seconds) AS message
+            FROM segments s JOIN landmarks k ON k.id = s.landmarks_id LEFT JOIN labels l ON l.id = s.label_id
+            WHERE {_GOOD} AND {condition}"""
+        for kind, condition in (
+            ("outside", "start_seconds >= k.seconds"),
+            ("past", f"start_seconds < k.seconds AND end_seconds > {past_end}"),
+        )
+    }
+    if layout == "aihub":
+        queries |= {
+            f"label-without-{what}": f"""
+                SELECT name AS path, '{origin.there_is_none}' || base AS message FROM labels
+                WHERE readable AND landmarks_id IS NULL""",
+            f"{what}-without-label": """
+                SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM landmarks
+                WHERE used AND base NOT IN (SELECT base FROM labels)
+                    AND id NOT IN (SELECT landmarks_id FROM labels WHERE landmarks_id IS NOT NULL)""",
+        }
+    if origin.option == "files":  # AIHub's keypoints have no rate of their own
+        queries["landmarks-rate"] = _QUERY_OF_RATES
+    return queries
 
 
 def _check_missing_views(database: ScanDatabase) -> None:

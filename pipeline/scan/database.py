@@ -25,7 +25,7 @@ CREATE TABLE videos (
     item TEXT, kind TEXT, source TEXT, signer TEXT, view TEXT, take TEXT NOT NULL,
     split TEXT,                      -- train, val, test: by folder or by AIHub's rule
     further INTEGER NOT NULL,        -- 1: passed over where another video has this base name
-    of_keypoints INTEGER NOT NULL DEFAULT 0, -- 1: keypoints in a video's place, in a root without videos
+    of_landmarks INTEGER NOT NULL DEFAULT 0, -- 1: landmarks in a video's place, in a root without videos
     used INTEGER NOT NULL DEFAULT 1, -- 0: another file with this base name is taken
     probed INTEGER NOT NULL DEFAULT 0,
     codec TEXT, width INTEGER, height INTEGER, orientation TEXT,
@@ -35,11 +35,12 @@ CREATE TABLE videos (
     num_frames INTEGER,
     head_hash TEXT, hash TEXT        -- only of files that may have a duplicate
 );
-CREATE TABLE keypoints (             -- a row for each clip, all of its frames
+CREATE TABLE landmarks (             -- keypoints, a row for all files of a video; or landmark files
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, base TEXT NOT NULL, num_bytes INTEGER,
     item TEXT, kind TEXT, source TEXT, signer TEXT, view TEXT, take TEXT NOT NULL, split TEXT,
     further INTEGER NOT NULL, used INTEGER NOT NULL DEFAULT 1, probed INTEGER NOT NULL DEFAULT 0,
     num_frames INTEGER,
+    rate REAL,                       -- frames per second, by the median interval
     seconds REAL                     -- the end of the last frame
 );
 CREATE TABLE labels (
@@ -47,10 +48,10 @@ CREATE TABLE labels (
     named_base TEXT,                 -- of metaData.name
     seconds REAL,                    -- metaData.duration
     readable INTEGER NOT NULL DEFAULT 1,
-    video_id INTEGER, keypoints_id INTEGER
+    video_id INTEGER, landmarks_id INTEGER
 );
 CREATE TABLE segments (
-    id INTEGER PRIMARY KEY, label_id INTEGER, video_id INTEGER, number INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, label_id INTEGER, video_id INTEGER, landmarks_id INTEGER, number INTEGER NOT NULL,
     place INTEGER NOT NULL,          -- among the glosses of its annotation
     start_seconds REAL NOT NULL, end_seconds REAL NOT NULL,
     gloss TEXT NOT NULL, raw_gloss TEXT, split TEXT
@@ -105,12 +106,12 @@ class ScanDatabase(sqlite3.Connection):
         """Make queries fast, once all files are known."""
         self.executescript("""
             CREATE INDEX videos_base ON videos (base);
-            CREATE INDEX keypoints_base ON keypoints (base);
+            CREATE INDEX landmarks_base ON landmarks (base);
             CREATE INDEX videos_take ON videos (take);
             CREATE INDEX videos_size ON videos (num_bytes);
             CREATE INDEX labels_base ON labels (base);
             CREATE INDEX labels_video ON labels (video_id);
-            CREATE INDEX labels_keypoints ON labels (keypoints_id);
+            CREATE INDEX labels_landmarks ON labels (landmarks_id);
             CREATE INDEX segments_label ON segments (label_id, number);
             CREATE INDEX segments_video ON segments (video_id);
             CREATE INDEX segments_gloss ON segments (gloss);

@@ -112,6 +112,12 @@ keypoints-unreadable: Keypoints with frames that cannot be read
 segment-outside-keypoints: Segments that start after their keypoints
     They have no frames in a cache of landmarks. Often the times are those of another signer.
     Check that label and keypoints belong together.
+landmarks-unreadable: Landmark files that cannot be read
+    A file is damaged, cut off, or of another form than docs/landmarks.md tells: its clips cannot be made.
+    Download or write the file again.
+segment-outside-landmarks: Segments that start after their landmark file ends
+    They have no frames in a cache of landmarks. Often the file is another take's.
+    Check that label and file belong together.
 """
 
 _WARNINGS = """
@@ -166,6 +172,27 @@ keypoints-empty: Keypoints with frames that show nobody
 segment-past-keypoints: Segments that end after their keypoints
     The clip is made from the part that is there. Often the times are those of another signer.
     Check that label and keypoints belong together.
+label-without-landmarks: Labels without a landmark file
+    No landmark file has the label's base name, or the name in its metaData: a cache of landmarks lacks its clips.
+    Make the missing files, or fix the names.
+landmarks-without-label: Landmark files without a label
+    No label file has their base name: they are in no cache.
+    Download the missing labels, or fix the names.
+landmarks-missing-frames: Landmark files with missing frames
+    Times have a gap: the frame before it is shown instead. Often frames without a person were left out.
+    Write a frame without landmarks for them, so that nobody is shown there, or find the landmarks again.
+landmarks-empty: Landmark files with frames that show nobody
+    All points are 0, NaN or without confidence: the landmarks of these frames are NaN.
+    Look at the video; leave the clip out if it is so where somebody signs.
+landmarks-outside-picture: Landmark files with many points outside the picture
+    Such points are not seen. Often they are in pixels where parts of the picture are expected, or were normalised.
+    Write x and y in the units that docs/landmarks.md tells, and the picture's true size.
+landmarks-rate: Landmark files whose frame rate seems wrong
+    Fewer than 5 or more than 240 frames/s, or a length over 0.5 s from that of video or label (1 s from a whole one).
+    Correct the file's fps or seconds: clips would show other moments.
+segment-past-landmarks: Segments that end after their landmark file
+    The clip is made from the part that is there. Often the file is another take's, or its frame rate is wrong.
+    Check that label and file belong together.
 segment-overlap: Segments that overlap the one before
     Frames are in two clips, perhaps under two glosses.
     Correct the times in the label.

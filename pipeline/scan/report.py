@@ -7,6 +7,7 @@ that miss most.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.text import Text
 from signprep.pipeline.runtime.text import byte_size, counted, json_text, printable, time_span
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.findings import print_finding
+from signprep.pipeline.scan.landmarks import Origin
 from signprep.pipeline.scan.run import Scan
 
 COVERAGE = """
@@ -26,7 +28,7 @@ WITH labelled AS (SELECT l.video_id, COUNT(DISTINCT l.id) AS num_labels FROM lab
      cut AS (SELECT video_id, COUNT(*) AS num_segments FROM segments GROUP BY 1)
 SELECT v.kind, v.source, COUNT(DISTINCT v.item) AS items, COUNT(DISTINCT v.signer) AS signers,
        GROUP_CONCAT(DISTINCT v.view) AS views, COUNT(DISTINCT v.take) AS takes,
-       SUM(NOT v.of_keypoints) AS videos, SUM(v.base IN (SELECT base FROM keypoints)) AS keypoints,
+       SUM(NOT v.of_landmarks) AS videos, SUM(v.base IN (SELECT base FROM landmarks)) AS keypoints,
        COALESCE(SUM(labelled.num_labels), 0) AS labels, COALESCE(SUM(cut.num_segments), 0) AS segments,
        SUM(v.seconds) / 3600 AS hours, COALESCE(SUM(v.num_bytes), 0) AS bytes
 FROM videos v LEFT JOIN labelled ON labelled.video_id = v.id LEFT JOIN cut ON cut.video_id = v.id
@@ -72,14 +74,13 @@ FROM cuts WHERE side IS NOT NULL GROUP BY side ORDER BY side
 """
 
 COUNTS = {
-    "videos": "SELECT COUNT(*) FROM videos WHERE NOT of_keypoints",
-    "keypoints": "SELECT COUNT(*) FROM keypoints",
+    "videos": "SELECT COUNT(*) FROM videos WHERE NOT of_landmarks",
+    "keypoints": "SELECT COUNT(*) FROM landmarks",
     "labels": "SELECT COUNT(*) FROM labels",
     "segments": "SELECT COUNT(*) FROM segments",
     "segments_without_video": "SELECT COUNT(*) FROM segments WHERE video_id IS NULL",
-    "labels_with_keypoints": "SELECT COUNT(*) FROM labels WHERE keypoints_id IS NOT NULL",
-    "segments_with_keypoints": """SELECT COUNT(*) FROM segments s JOIN labels l ON l.id = s.label_id
-        WHERE l.keypoints_id IS NOT NULL""",
+    "labels_with_keypoints": "SELECT COUNT(*) FROM labels WHERE landmarks_id IS NOT NULL",
+    "segments_with_keypoints": "SELECT COUNT(*) FROM segments WHERE landmarks_id IS NOT NULL",
     "glosses": "SELECT COUNT(DISTINCT gloss) FROM segments",
     "items": "SELECT COUNT(DISTINCT item) FROM videos",
     "signers": "SELECT COUNT(DISTINCT signer) FROM videos",
@@ -88,8 +89,9 @@ COUNTS = {
     "hours": "SELECT SUM(seconds) / 3600 FROM videos",
     "bytes": "SELECT COALESCE(SUM(num_bytes), 0) FROM videos",
     "probed_videos": "SELECT COUNT(*) FROM videos WHERE probed",
-    "probed_keypoints": "SELECT COUNT(*) FROM keypoints WHERE probed",
+    "probed_keypoints": "SELECT COUNT(*) FROM landmarks WHERE probed",
 }
+"""Names with `keypoints` have `landmark_files` instead where those are looked at."""
 
 
 def counts(database: ScanDatabase) -> dict[str, Any]:
@@ -135,8 +137,7 @@ def json_report(scan: Scan) -> Iterator[str]:
     """Yield the document in pieces."""
     database, options = scan.database, scan.options
     of_all = counts(database)
-    # A document of data without keypoints is what it was before there were any.
-    shown = (lambda row: row) if of_all["keypoints"] else _without_keypoints
+    shown = partial(_named_by_origin, scan.origin)
     head = {
         "format_version": FORMAT_VERSION,
         "data_root": str(scan.data_root),
@@ -169,8 +170,11 @@ def json_report(scan: Scan) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def _without_keypoints(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if "keypoints" not in name}
+def _named_by_origin(origin: Origin | None, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with the landmarks' own names; without landmarks it is what it was before there were any."""
+    if origin is None:
+        return {name: value for name, value in row.items() if "keypoints" not in name}
+    return {name.replace("keypoints", origin.key): value for name, value in row.items()}
 
 
 def _list(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -237,12 +241,15 @@ def _print_overview(scan: Scan, console: Console) -> None:
         f"{counted(totals['videos'], 'video')} ({time}{byte_size(totals['bytes'])}), {labels}{segments} of {glosses}, "
         f"{counted(totals['signers'], 'signer')}"
     )
-    if totals["keypoints"]:
-        _print_keypoints(totals, scan.options.probe, console)
-    if not totals["videos"] and scan.layout == "table":
+    if scan.origin is not None:
+        _print_landmarks(scan, scan.origin, totals, console)
+    if not totals["videos"] and scan.origin is not None and totals["keypoints"]:
+        what = scan.origin.title.lower()
+        console.print(
+            f"There is no video in it: build-cache --landmarks {scan.origin.option} makes a cache of its {what}."
+        )
+    elif not totals["videos"] and scan.layout == "table":
         console.print("None of its rows makes a segment.")
-    elif not totals["videos"] and totals["keypoints"]:
-        console.print("There is no video in it: build-cache --landmarks aihub makes a cache of its keypoints.")
     elif not totals["videos"]:
         console.print("There is no video in it: is it the folder that holds video/ and label/, or a part of it?")
     probed = totals["probed_videos"]
@@ -252,25 +259,27 @@ def _print_overview(scan: Scan, console: Console) -> None:
         console.print(f"{probed:,} videos were opened (--probe sample): times and formats are those of the sample.")
 
 
-def _print_keypoints(totals: Row, probe: str, console: Console) -> None:
-    """Tell how many clips have keypoints."""
+def _print_landmarks(scan: Scan, origin: Origin, totals: Row, console: Console) -> None:
+    """Tell how many clips have landmarks."""
+    labels = f"{totals['labels_with_keypoints']:,} of {counted(totals['labels'], 'label')} and "
     line = (
-        f"Keypoints of {counted(totals['keypoints'], 'video')}: {totals['labels_with_keypoints']:,} of "
-        f"{counted(totals['labels'], 'label')} and {totals['segments_with_keypoints']:,} of "
-        f"{counted(totals['segments'], 'segment')} have them"
+        f"{origin.title} of {counted(totals['keypoints'], 'video')}: {labels if scan.layout == 'aihub' else ''}"
+        f"{totals['segments_with_keypoints']:,} of {counted(totals['segments'], 'segment')} have them"
     )
     if totals["probed_keypoints"] < totals["keypoints"]:
-        line += f"; {totals['probed_keypoints']:,} were opened (--probe {probe})"
+        line += f"; {totals['probed_keypoints']:,} were opened (--probe {scan.options.probe})"
     console.print(line)
 
 
 def _print_coverage(scan: Scan, console: Console) -> None:
-    has_keypoints = ("keypoints",) if scan.database.value("SELECT COUNT(*) FROM keypoints") else ()
+    of_landmarks = {scan.origin.title.lower(): _number("keypoints")} if scan.origin is not None else {}
     columns: Columns = {
         "data": lambda row: " ".join(name for name in (row["kind"], row["source"]) if name) or "-",
         **_numbers("items", "signers"),
         "views": _word("views"),
-        **_numbers("takes", "videos", *has_keypoints, "labels", "segments"),
+        **_numbers("takes", "videos"),
+        **of_landmarks,
+        **_numbers("labels", "segments"),
         **_TIME_AND_SIZE,
         **_numbers("words missing", "views missing"),
     }

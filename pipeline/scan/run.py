@@ -41,7 +41,7 @@ from signprep.pipeline.runtime.progress import progress_bar, progress_without_to
 from signprep.pipeline.scan.checks import check_all
 from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_database, without_name
 from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
-from signprep.pipeline.scan.keypoints import collect_keypoint_facts
+from signprep.pipeline.scan.landmarks import ORIGINS, Origin, collect_landmark_facts
 from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
 
 LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
@@ -64,6 +64,8 @@ class Scan:
     seconds: float
     split_rule: str
     """The rule that tells the audited splits apart; `none` without splits."""
+    origin: Origin | None
+    """Where the landmarks come from; None if none were looked for or found."""
 
     def found(self) -> list[tuple[Finding, int]]:
         """Return the findings and how many files each concerns, worst first."""
@@ -88,6 +90,8 @@ class Scan:
 def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -> Iterator[Scan]:
     """Scan a data root, with progress on stderr.
 
+    AIHub's keypoints are looked at wherever there are any, or with `dataset.landmarks`; `files` are in their place.
+
     Raises AnnotationError if the root is missing or holds nothing of its layout.
     """
     data_root = as_path(data_root)
@@ -98,13 +102,16 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
             _collect_files(data_root, dataset, database)
             _pair_files(database)
             _collect_labels(data_root, dataset, options.workers, database)
-            collect_keypoint_facts(data_root, options, database)
         else:
             _collect_segments(data_root, videos_root, dataset, database)
+        origin = None
+        if dataset.landmarks is not None or database.value("SELECT COUNT(*) FROM landmarks"):
+            origin = ORIGINS[dataset.landmarks or "aihub"]
+            collect_landmark_facts(videos_root, origin, options, database)
         _collect_video_facts(videos_root, options, database)
         collect_hashes(videos_root, options.workers, database)
         by_gloss = dataset.class_by == "gloss"
-        split_rule = check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=by_gloss)
+        split_rule = check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=by_gloss, origin=origin)
         yield Scan(
             data_root=data_root,
             layout=layout,
@@ -112,6 +119,7 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
             database=database,
             seconds=time.monotonic() - started,
             split_rule=split_rule,
+            origin=origin,
         )
 
 
@@ -130,20 +138,22 @@ def split_of_path(name: str) -> str | None:
 
 
 def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
-    """Note the videos, keypoints and labels of an AIHub root.
+    """Note the videos, landmarks and labels of an AIHub root.
 
     Raises AnnotationError as `build-cache` does if there are none.
     """
+
+    is_of_landmarks = ORIGINS[options.landmarks or "aihub"].is_one
 
     def wanted(name: str) -> bool:
         return (
             name.endswith(LABEL_SUFFIX)
             or is_video(name)
-            or is_sequence(name)
+            or is_of_landmarks(name)
             or PARTIAL_DOWNLOAD.search(name) is not None
         )
 
-    num_labels = num_named = num_videos = num_keypoints = 0
+    num_labels = num_named = num_videos = num_landmarks = 0
     files = walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted)
     for file in progress_without_total("Finding files", files):
         if file.file_name.endswith(LABEL_SUFFIX):
@@ -154,12 +164,13 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
             if parts.item is None or is_selected(parts, options):
                 row = (file.name, base_name, file.num_bytes)
                 database.execute("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
-        elif is_sequence(file.file_name):
-            base_name = base_name_of_frames(file.file_name)
+        elif is_of_landmarks(file.file_name):
+            is_frames = is_sequence(file.file_name)
+            base_name = base_name_of_frames(file.file_name) if is_frames else Path(file.file_name).stem
             parts = parse_name(base_name, options.pattern)
-            num_keypoints, num_named = num_keypoints + 1, num_named + (parts.item is not None)
+            num_landmarks, num_named = num_landmarks + 1, num_named + (parts.item is not None)
             if is_selected(parts, options):
-                _add_video(file.name, base_name, file.num_bytes or None, parts, database, table="keypoints")
+                _add_video(file.name, base_name, file.num_bytes or None, parts, database, table="landmarks")
         elif is_video(file.file_name):
             base_name = Path(file.file_name).stem
             parts = parse_name(base_name, options.pattern)
@@ -171,7 +182,7 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
     first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
     reason = f"; the first problem: {first}" if first else ""
     # Videos with names of AIHub's are worth a scan before their labels are there.
-    require_files(root, num_videos or num_keypoints, num_labels or num_named, reason)
+    require_files(root, num_videos or num_landmarks, num_labels or num_named, reason)
 
 
 def _add_problem(problem: Problem, root: Path, database: ScanDatabase) -> None:
@@ -186,7 +197,7 @@ def _add_video(
     database: ScanDatabase,
     table: str = "videos",
 ) -> int | None:
-    """Add a row of `videos` or `keypoints` and return its id."""
+    """Add a row of `videos` or `landmarks` and return its id."""
     kind = parse_kind(parts.item)
     # Takes and words are compared by AIHub's kinds; other names have none.
     names = (parts.item, kind if kind in ("WORD", "SEN", "FS") else None, parts.source, parts.signer, parts.view)
@@ -201,9 +212,9 @@ _NAMED = "name, base, num_bytes, item, kind, source, signer, view, take, split, 
 
 
 def _pair_files(database: ScanDatabase) -> None:
-    """Keep the first file of each base name, as `build-cache` does; keypoints are as videos where there are none."""
+    """Keep the first file of each base name, as `build-cache` does; landmarks are as videos where there are none."""
     database.index()
-    for table, rank in (("keypoints", "id"), ("videos", "further, id"), ("labels", "id")):
+    for table, rank in (("landmarks", "id"), ("videos", "further, id"), ("labels", "id")):
         first = f"(SELECT id FROM {table} WHERE base = this.base ORDER BY {rank} LIMIT 1)"
         database.find(
             "same-name",
@@ -214,12 +225,12 @@ def _pair_files(database: ScanDatabase) -> None:
             database.execute(f"UPDATE {table} AS this SET used = id = {first}")
     database.execute("DELETE FROM labels AS this WHERE id > (SELECT MIN(id) FROM labels WHERE base = this.base)")
     if not database.value("SELECT COUNT(*) FROM videos"):
-        query = f"INSERT INTO videos ({_NAMED}, of_keypoints) SELECT {_NAMED}, 1 FROM keypoints WHERE used ORDER BY id"
+        query = f"INSERT INTO videos ({_NAMED}, of_landmarks) SELECT {_NAMED}, 1 FROM landmarks WHERE used ORDER BY id"
         database.execute(query)
 
 
 def _collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
-    """Read all labels and join them with their videos: by their own base name, else by the one in their metaData."""
+    """Read all labels and join them with videos and landmarks: by base name, else by the one in their metaData."""
     total = database.value("SELECT COUNT(*) FROM labels")
     query = "SELECT id, name FROM labels WHERE id > :after ORDER BY id LIMIT :size"
     calls = ((root, rows, options.attributes) for rows in database.chunks(query, LABELS_A_CHUNK))
@@ -232,12 +243,13 @@ def _collect_labels(root: Path, options: DatasetOptions, workers: int, database:
             database.add_problems(problems)
             progress(done := done + len(labels))
     for name in ("base", "named_base"):
-        for table, column in (("videos", "video_id"), ("keypoints", "keypoints_id")):
+        for table, column in (("videos", "video_id"), ("landmarks", "landmarks_id")):
             database.execute(
                 f"UPDATE labels SET {column} = (SELECT id FROM {table} WHERE used AND base = labels.{name})"
                 f" WHERE {column} IS NULL AND readable"
             )
-    database.execute("UPDATE segments SET video_id = (SELECT video_id FROM labels WHERE id = segments.label_id)")
+    for column in ("video_id", "landmarks_id") if database.value("SELECT MAX(id) FROM landmarks") else ("video_id",):
+        database.execute(f"UPDATE segments SET {column} = (SELECT {column} FROM labels WHERE id = segments.label_id)")
     _keep_glosses(options, database)
 
 
@@ -278,14 +290,14 @@ def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     database.execute("CREATE TEMP TABLE wanted (gloss TEXT PRIMARY KEY)")
     database.executemany("INSERT INTO wanted VALUES (?)", ((gloss,) for gloss in options.glosses))
     unwanted = "SELECT label_id FROM segments GROUP BY label_id HAVING SUM(gloss IN (SELECT gloss FROM wanted)) = 0"
-    for table, column in (("videos", "video_id"), ("keypoints", "keypoints_id")):
+    for table, column in (("videos", "video_id"), ("landmarks", "landmarks_id")):
         database.execute(f"DELETE FROM {table} WHERE id IN (SELECT {column} FROM labels WHERE id IN ({unwanted}))")
     database.execute(f"DELETE FROM labels WHERE id IN ({unwanted})")
     database.execute("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
 
 def _collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
-    """Note the segments and videos of a table or of class folders."""
+    """Note the segments and videos of a table or of class folders; landmark files stand in the videos' place."""
     database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
     segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
     for number, segment in enumerate(progress_without_total("Reading segments", segments)):
@@ -296,6 +308,10 @@ def _collect_segments(root: Path, videos_root: Path, options: DatasetOptions, da
         row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
         columns = "video_id, number, place, start_seconds, end_seconds, gloss, split"
         database.execute(f"INSERT INTO segments ({columns}) VALUES (?, ?, 0, ?, ?, ?, ?)", row)
+    if options.landmarks is not None:
+        database.execute(f"INSERT INTO landmarks (id, {_NAMED}) SELECT id, {_NAMED} FROM videos")
+        database.execute("UPDATE videos SET of_landmarks = 1")
+        database.execute("UPDATE segments SET landmarks_id = video_id")
     database.index()
 
 
@@ -303,10 +319,10 @@ def _collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabas
     """Open the videos, all of them or a sample, and note what they tell."""
     if options.probe == "none":
         return
-    total = database.value("SELECT COUNT(*) FROM videos WHERE NOT of_keypoints")
+    total = database.value("SELECT COUNT(*) FROM videos WHERE NOT of_landmarks")
     step = max(1, total // SAMPLED_VIDEOS) if options.probe == "sample" else 1
     query = (
-        "SELECT id, name, num_bytes FROM videos WHERE NOT of_keypoints"
+        "SELECT id, name, num_bytes FROM videos WHERE NOT of_landmarks"
         f" AND id > :after AND id % {step} = 0 ORDER BY id LIMIT :size"
     )
     size = DEEP_VIDEOS_A_CHUNK if options.deep else VIDEOS_A_CHUNK

@@ -265,7 +265,7 @@ HEAD_BYTES = 2**16
 def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
     """Hash the videos that may equal another one: equal sizes first, then equal heads, then whole files."""
     stages = (
-        ("head_hash", "num_bytes", "num_bytes > 0 AND NOT of_keypoints", HEAD_BYTES),
+        ("head_hash", "num_bytes", "num_bytes > 0 AND NOT of_landmarks", HEAD_BYTES),
         ("hash", "num_bytes, head_hash", f"num_bytes > {HEAD_BYTES}", None),
     )
     for column, same, condition, limit in stages:

@@ -151,7 +151,7 @@ def test_filters_choose_keypoints_too(with_keypoints: Path) -> None:
 def test_none_and_a_sample_open_less(with_keypoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_frames(with_keypoints / "keypoint", f"{WORD1}01_L", [0], [])
     assert scan(with_keypoints, probe="none") == {}
-    monkeypatch.setattr("signprep.pipeline.scan.keypoints.SAMPLED_VIDEOS", 2)
+    monkeypatch.setattr("signprep.pipeline.scan.landmarks.SAMPLED_VIDEOS", 2)
     text = run(with_keypoints, "--probe", "sample").stdout
     assert "; 2 were opened (--probe sample)" in text
 
