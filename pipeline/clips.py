@@ -18,6 +18,7 @@ from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.video.frame_times import MissingFrame, sample_times
+from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.preprocess import FramePreprocessor
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
@@ -97,12 +98,13 @@ def _clipped_span(span: Span, reader: VideoReader) -> Span:
 
 
 def extract_clips(
-    source: StrPath | BinaryIO,
+    source: StrPath | BinaryIO | ImageSequence,
     spans: Sequence[Span | tuple[float, float]],
     spec: ClipSpec,
     *,
     name: str | None = None,
     decoder: str = "pyav",
+    fps: float | None = None,
     make: MakeClips = PixelClips,
 ) -> list[Clip | DecodeError]:
     """Return for each span of the video its clip, or the DecodeError that tells why there is none.
@@ -110,11 +112,13 @@ def extract_clips(
     One bad span never costs a good one: spans outside the video fail alone, and damage fails the spans it reaches.
 
     Args:
-        source: a path, or a seekable binary file, which is read from its start and left there.
+        source: a path, of a folder of pictures, too, or a seekable binary file, which is read from its start and left
+            there.
         spans: in any order.
         spec: the shape of the clips and the way to cut and scale them.
         name: the video's name in errors; the path by default.
         decoder: as in `open_video`.
+        fps: pictures of a folder that are shown in a second.
         make: makes clips of frames; `landmarks.maker.makes_clips(spec)` gives the one of any spec.
 
     Raises TypeError if an argument is something else.
@@ -122,7 +126,7 @@ def extract_clips(
     require_type("spec", spec, ClipSpec)
     named = [_span(given) for given in spans]
     try:
-        reader = open_video(source, name=name, decoder=decoder)
+        reader = open_video(source, name=name, decoder=decoder, fps=fps)
     except DecodeError as error:
         return [error] * len(named)
     with reader:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -199,7 +200,7 @@ class PacketTimes:
         )
 
 
-def pixel_aspect_of(stream: VideoStream) -> Fraction:
+def pixel_aspect_of(stream: VideoStream | VideoCodecContext) -> Fraction:
     """Return the width of a pixel in parts of its height; square ones where the file tells nothing that can be."""
     aspect = stream.sample_aspect_ratio
     return aspect if aspect and 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else SQUARE

@@ -40,6 +40,7 @@ from signprep.pipeline.video.frame_times import (
     nanoseconds_of,
     shown_or_raised,
 )
+from signprep.pipeline.video.image_sequence import ImageSequence, ImageSequenceReader, required_fps
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
@@ -317,21 +318,33 @@ class _OriginMovedError(Exception):
         self.first_pts = first_pts
 
 
-def open_video(source: StrPath | BinaryIO, *, name: str | None = None, decoder: str = "pyav") -> VideoReader:
-    """Open a video: a path, or a seekable binary file such as a member of a zip file.
+def open_video(
+    source: StrPath | BinaryIO | ImageSequence,
+    *,
+    name: str | None = None,
+    decoder: str = "pyav",
+    fps: float | None = None,
+) -> VideoReader:
+    """Open a video: a path, a seekable binary file such as a member of a zip file, or pictures.
 
     Args:
-        source: where the video is.
+        source: where the video is; the path of a folder means the pictures in it, in the order of their numbers.
         name: what errors call it; the path by default.
-        decoder: one of `DECODERS`.
+        decoder: one of `DECODERS`; pictures are decoded by PyAV in any case.
+        fps: pictures of a folder that are shown in a second.
 
     Raises:
         DecodeError: it does not open; the error names the file and the reason.
-        ValueError: there is no such decoder.
+        ValueError: there is no such decoder or rate.
     """
-    source = as_source(source)
     if decoder not in DECODERS:
         raise ValueError(f"decoder is {decoder!r}; it must be one of {', '.join(DECODERS)}")
+    if isinstance(source, ImageSequence):
+        return ImageSequenceReader(source, name=name)
+    source = as_source(source)
+    if isinstance(source, Path) and source.is_dir():
+        name = video_name(source, name)
+        return ImageSequenceReader(ImageSequence.of_folder(source, required_fps(fps, name), name))
     if isinstance(source, Path) and not source.is_file():
         raise DecodeError(f"{video_name(source, name)}: there is no such video file")
     if decoder == "decord":
