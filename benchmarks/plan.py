@@ -25,7 +25,7 @@ from signprep.cache_builder.format.index import SCHEMA, completed
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Segment
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.splits import assign_splits
 
 

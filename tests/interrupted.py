@@ -256,7 +256,7 @@ def _watch(watch: _Watch) -> None:
 
 
 def _paths(work: Path) -> dict[str, str]:
-    from signprep.pipeline.datasets.files.data_root import content_hash
+    from signprep.pipeline.datasets.files.video_files import content_hash
 
     paths = sorted(work.rglob("*"))
     return {p.relative_to(work).as_posix(): content_hash(p) if p.is_file() else "" for p in paths}

@@ -13,7 +13,7 @@ from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import BuildOptions
 from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.landmarks.maker import require_models
 from signprep.pipeline.runtime.machine import package_version
 

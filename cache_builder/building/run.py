@@ -24,7 +24,8 @@ from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, location_of, shown
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Segment
-from signprep.pipeline.datasets.files.data_root import UNREAD_ARCHIVE, Problem, hash_possible_duplicates
+from signprep.pipeline.datasets.files.data_root import UNREAD_ARCHIVE, Problem
+from signprep.pipeline.datasets.files.video_files import hash_possible_duplicates
 from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
 from signprep.pipeline.errors import AnnotationError, CacheError

@@ -16,7 +16,7 @@ from signprep.cache_builder.building.plan import SEGMENT_FIELDS, BuildPlan, Shar
 from signprep.cache_builder.format.index import FAILED, OK, REMOVED, SCHEMA
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import AnnotationError, CacheError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar

@@ -43,7 +43,7 @@ from signprep.cache_builder.remote.transfer import transfer_all
 from signprep.cache_builder.remote.untrusted import validate_metadata
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Segment
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 

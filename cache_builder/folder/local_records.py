@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from signprep.cache_builder.format.index import parquet_bytes
 from signprep.cache_builder.format.layout import UNFINISHED_SUFFIX, write_atomically
-from signprep.pipeline.datasets.files.data_root import DataRoots, FileStamp
+from signprep.pipeline.datasets.files.video_files import DataRoots, FileStamp
 from signprep.pipeline.runtime.progress import progress_bar
 
 VIDEO_STAMPS, SYNCED = ".seen.parquet", ".synced.json"

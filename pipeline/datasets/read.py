@@ -22,7 +22,8 @@ from signprep.pipeline.datasets.annotations import (
     selected,
 )
 from signprep.pipeline.datasets.class_folders import class_folder_segments
-from signprep.pipeline.datasets.files.data_root import DataRoots, OnProblem, Problem
+from signprep.pipeline.datasets.files.data_root import OnProblem, Problem
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.tables import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.paths import StrPath, as_path

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.landmarks.files import LandmarkFile, open_landmark_file
 from signprep.pipeline.scan.database import Row, without_name

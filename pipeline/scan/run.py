@@ -29,9 +29,10 @@ from signprep.pipeline.datasets.annotations import (
     parse_kind,
     parse_name,
 )
-from signprep.pipeline.datasets.files.data_root import DataRoots, Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.files.data_root import Problem, read_bytes, walk_files
 from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
 from signprep.pipeline.datasets.files.frame_files import is_sequence
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions

@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar

@@ -21,7 +21,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.partial_pull import Selection, pull_selection
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from tests.cache_builder.changed_data import WORD1, add_video, update
 from tests.cache_builder.made_caches import as_older, clip_of, forget_rows, make_cache

@@ -19,7 +19,7 @@ from signprep.cache_builder.edit.compact import compact
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.format.layout import shard_path
 from signprep.cache_builder.report.statistics import describe
-from signprep.pipeline.datasets.files.data_root import DataRoots
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import CacheError, CacheIncompleteError, DecodeError
 from tests.cache_builder.changed_data import (
     WORD1,

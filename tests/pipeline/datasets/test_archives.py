@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.datasets.files.data_root import DataRoots, open_file, read_bytes, walk_files
+from signprep.pipeline.datasets.files.data_root import open_file, read_bytes, walk_files
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
 from tests.pipeline.datasets.test_files import walk, write_zip

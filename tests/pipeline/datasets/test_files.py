@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.files import archives
-from signprep.pipeline.datasets.files.data_root import DataRoots, open_file, read_bytes, walk_files
+from signprep.pipeline.datasets.files.data_root import open_file, read_bytes, walk_files
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import AnnotationError
 
 
