@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
+from signprep.pipeline.datasets.tables.options import TableOptions
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.paths import StrPath, as_path
@@ -240,6 +241,7 @@ class DatasetOptions(Options, group="Data"):
         frozenset(), "Take only this signer, such as REAL01; repeat it for several.", name="--signer", metavar="SIGNER"
     )
     glosses: frozenset[str] = gloss_file_option()
+    table: TableOptions = TableOptions()
     landmarks: str | None = None
     """Pair labels with landmarks instead of videos: keypoints, files that are one a frame (aihub), or `files` of
     `LANDMARK_SUFFIXES`. `mediapipe` finds them in videos."""

@@ -24,7 +24,7 @@ from signprep.pipeline.datasets.annotations import (
 from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem
 from signprep.pipeline.datasets.files.video_files import DataRoots
-from signprep.pipeline.datasets.tables import TABLE_SUFFIXES, table_segments
+from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_of
@@ -55,6 +55,11 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
         raise AnnotationError(
             f"{root}: is a file but no table; expected {', '.join(sorted(TABLE_SUFFIXES))} or a folder"
         )
+    if options.table.given:
+        raise AnnotationError(
+            f"{root}: is a folder, and {', '.join(options.table.given)} tells how to read a table; give the table, "
+            f"{', '.join(sorted(TABLE_SUFFIXES))}, as the data root"
+        )
     if options.layout == "table":
         raise AnnotationError(f"{root}: is a folder; --layout table takes a file {', '.join(sorted(TABLE_SUFFIXES))}")
     return "aihub" if options.layout == "auto" else options.layout
@@ -67,13 +72,17 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
     """
     root = as_path(root)
     layout = layout_of(root, options)
+    folder = video_root(root, options)
+    if not folder.is_dir():
+        raise AnnotationError(f"{folder}: there is no such folder of videos, which --video-root names")
     if options.landmarks == "aihub" and layout != "aihub":
         raise AnnotationError(
             f"{root}: keypoints are paired with AIHub's labels; for a table or class folders make landmark files of "
             "them (--landmarks files), or find landmarks in the videos (--landmarks mediapipe)"
         )
     if layout == "table":
-        found = table_segments(root, on_problem, landmark_files=options.landmarks == "files")
+        landmark_files = options.landmarks == "files"
+        found = table_segments(root, on_problem, landmark_files=landmark_files, options=options.table)
     elif layout == "classes":
         found = class_folder_segments(root, options, on_problem)
     else:
@@ -81,9 +90,9 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
     return selected(found, options)
 
 
-def video_root(root: Path) -> Path:
+def video_root(root: Path, options: DatasetOptions) -> Path:
     """Return the folder that the segments' videos are relative to: a table's folder, or the root itself."""
-    return root.parent if root.is_file() else root
+    return options.table.video_root or (root.parent if root.is_file() else root)
 
 
 def read_data_root(root: StrPath, options: DatasetOptions = DatasetOptions()) -> Annotations:
@@ -96,7 +105,7 @@ def read_data_root(root: StrPath, options: DatasetOptions = DatasetOptions()) ->
     segments = tuple(iterate_segments(root, options, problems.append))
     if not segments:
         raise AnnotationError(f"{root}: no usable segment; {_why_none(root, options, problems)}")
-    return Annotations(roots=DataRoots.single(video_root(root)), segments=segments, problems=tuple(problems))
+    return Annotations(roots=DataRoots.single(video_root(root, options)), segments=segments, problems=tuple(problems))
 
 
 def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = DatasetOptions()) -> Annotations:
@@ -114,7 +123,7 @@ def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = Da
             video, segment_id = f"{split}/{s.video}", f"{split}/{s.segment_id}"
             segments.append(replace(s, split=split, video=video, segment_id=segment_id, take=take))
         problems += found.problems
-    roots = DataRoots(folders=tuple((split, video_root(root)) for split, root in folders.items()))
+    roots = DataRoots(folders=tuple((split, video_root(root, options)) for split, root in folders.items()))
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
 
 
@@ -141,8 +150,9 @@ def read_roots(
 
 
 def videos_of(roots: DataRootOptions) -> DataRoots:
-    """Return the folders of the videos that `read_roots` names."""
-    return DataRoots(folders=tuple((split, video_root(root)) for split, root in roots.by_split.items()))
+    """Return the folders of the videos that `read_roots` names, if no option names another."""
+    options = DatasetOptions()
+    return DataRoots(folders=tuple((split, video_root(root, options)) for split, root in roots.by_split.items()))
 
 
 def _is_take_of_file_name(segment: Segment) -> bool:

@@ -97,7 +97,7 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
     """
     data_root = as_path(data_root)
     started = time.monotonic()
-    layout, videos_root = layout_of(data_root, dataset), video_root(data_root)
+    layout, videos_root = layout_of(data_root, dataset), video_root(data_root, dataset)
     with temporary_database() as database:
         if layout == "aihub":
             _collect_files(data_root, dataset, database)

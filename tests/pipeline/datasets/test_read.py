@@ -82,7 +82,7 @@ def test_parquet_and_missing_columns(tmp_path: Path) -> None:
     [segment] = read_data_root(tmp_path / "t.parquet").segments
     assert (segment.gloss, segment.end_seconds) == ("위", 0.25)
     pq.write_table(table.drop_columns(["gloss", "end"]), tmp_path / "t.parquet")
-    with pytest.raises(AnnotationError, match="no column end, gloss"):
+    with pytest.raises(AnnotationError, match="no column gloss; expected video, gloss"):
         read_data_root(tmp_path / "t.parquet")
     (tmp_path / "x.txt").write_text("")
     with pytest.raises(AnnotationError, match="no table"):
