@@ -242,6 +242,9 @@ class DatasetOptions(Options, group="Data"):
     )
     glosses: frozenset[str] = gloss_file_option()
     table: TableOptions = TableOptions()
+    fps: float | None = option(
+        None, "Make seconds of a table's frames by this rate, if it has no column fps.", above=0, maximum=1000
+    )
     landmarks: str | None = None
     """Pair labels with landmarks instead of videos: keypoints, files that are one a frame (aihub), or `files` of
     `LANDMARK_SUFFIXES`. `mediapipe` finds them in videos."""

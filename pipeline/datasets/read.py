@@ -82,7 +82,7 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
         )
     if layout == "table":
         landmark_files = options.landmarks == "files"
-        found = table_segments(root, on_problem, landmark_files=landmark_files, options=options.table)
+        found = table_segments(root, on_problem, landmark_files=landmark_files, options=options.table, fps=options.fps)
     elif layout == "classes":
         found = class_folder_segments(root, options, on_problem)
     else:

@@ -40,9 +40,6 @@ class TableOptions(Options, group="Data"):
         "from 1 with the end included.",
         choices=TIME_UNITS,
     )
-    fps: float | None = option(
-        None, "Make seconds of a table's frames by this frame rate, if it has no column fps.", above=0
-    )
     class_map: Path | None = option(
         None,
         "Take a table's glosses for codes, and what they mean from this second table (code and gloss), or from a text "
@@ -56,8 +53,6 @@ class TableOptions(Options, group="Data"):
             parse_columns(self.columns)
         except ValueError as error:
             raise ValueError(f"columns {error}") from error
-        if self.fps is not None and self.time_unit not in (FRAMES, FRAMES_FROM_1):
-            raise ValueError("fps goes with --time-unit frames or frames-from-1")
 
     @property
     def given(self) -> list[str]:

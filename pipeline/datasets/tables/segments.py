@@ -123,15 +123,21 @@ def read_class_map(path: Path) -> ClassMap:
 
 
 def table_segments(
-    path: Path, on_problem: OnProblem, *, landmark_files: bool = False, options: TableOptions = TableOptions()
+    path: Path,
+    on_problem: OnProblem,
+    *,
+    landmark_files: bool = False,
+    options: TableOptions = TableOptions(),
+    fps: float | None = None,
 ) -> Iterator[Segment]:
     """Yield the segments of a table; a row that makes no segment is a problem that tells its number.
 
     With `landmark_files` a row means the landmark file beside its video, or in its place, and no video is needed.
+    `fps` is the rate of frames where a row does not tell it.
 
     Raises AnnotationError if the table cannot be read, lacks a column or has one twice.
     """
-    meaning, by_name = _meaning(options), options.names
+    meaning, by_name = _meaning(options, fps), options.names
     places = partial(_places, path, by_name)
     try:
         if path.suffix.lower() == ".parquet":
@@ -154,10 +160,10 @@ def table_segments(
         raise AnnotationError(f"{path}: cannot be read as a table ({error})") from error
 
 
-def _meaning(options: TableOptions) -> RowMeaning:
+def _meaning(options: TableOptions, fps: float | None) -> RowMeaning:
     flag = _FLAGS.get(options.names["split"].lower())
     glosses = None if options.class_map is None else read_class_map(options.class_map)
-    return RowMeaning(time_unit=options.time_unit, fps=options.fps, split_flag=flag, glosses=glosses)
+    return RowMeaning(time_unit=options.time_unit, fps=fps, split_flag=flag, glosses=glosses)
 
 
 def _places(path: Path, by_name: Mapping[str, str], header: Sequence[str]) -> dict[str, int]:

@@ -27,11 +27,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(table: Path, text: str, *, encoding: str = "utf-8", **options: object) -> tuple[list[Segment], list[str]]:
+def read(
+    table: Path, text: str, *, encoding: str = "utf-8", fps: float | None = None, **options: object
+) -> tuple[list[Segment], list[str]]:
     """Return the segments of a table, and the messages without its path."""
     table.write_bytes(text.encode(encoding))
     told: list[str] = []
-    segments = list(table_segments(table, lambda p: told.append(p.message), options=TableOptions(**options)))  # type: ignore[arg-type]
+    options_ = TableOptions(**options)  # type: ignore[arg-type]
+    segments = list(table_segments(table, lambda p: told.append(p.message), options=options_, fps=fps))
     return segments, [message.removeprefix(f"{table}: ") for message in told]
 
 
@@ -206,8 +209,6 @@ def test_options_of_tables_are_refused_for_folders(folder: Path) -> None:
     result = CliRunner().invoke(cli, ["build-cache", "--data-root", str(folder), "--out", "x", "--columns", "gloss=G"])
     assert result.exit_code == 1 and isinstance(result.exception, AnnotationError)
     assert "is a folder, and --columns tells how to read a table" in str(result.exception)
-    result = CliRunner().invoke(cli, ["scan", "--data-root", str(folder), "--fps", "25"])
-    assert result.exit_code == 2 and "--fps goes with --time-unit" in result.output
 
 
 def test_a_table_of_others_becomes_a_cache_and_is_scanned(tmp_path: Path) -> None:
