@@ -16,13 +16,17 @@ import av
 _VOP_START = b"\x00\x00\x01\xb6"
 _LARGEST_NOT_CODED_BYTES = 8
 """A coded MPEG-4 frame is larger; one that is "not coded", and repeats the frame before it, has no more."""
+_SLICE_TYPE_BYTES = 12
 _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
-def is_disposable(packet: av.Packet, extradata: bytes | None) -> bool:
+def is_disposable(packet: av.Packet, extradata: bytes | None, *, is_latest: bool) -> bool:
     """Return True if no other frame refers to this H.264 packet's: all its slices have nal_ref_idc 0; False in doubt.
 
-    Source: ITU-T H.264, 7.4.1 (NAL units) and ISO/IEC 14496-15 (their length prefixes).
+    Where its time is later than all before (`is_latest`), a B-frame is in doubt: times may be those of decoding, which
+    the frames that come out tell only if none is skipped.
+
+    Source: ITU-T H.264, 7.3.3 (slices), 7.4.1 (NAL units) and ISO/IEC 14496-15 (their length prefixes).
     """
     data = memoryview(packet)
     if not extradata or extradata[0] != 1 or len(extradata) < 5:
@@ -36,11 +40,23 @@ def is_disposable(packet: av.Packet, extradata: bytes | None) -> bool:
             return False
         header = data[position]
         if header & 0x1F in (1, 5):
-            if header >> 5 & 3:
+            if header >> 5 & 3 or (
+                is_latest and _is_b_slice(bytes(data[position + 1 : position + 1 + _SLICE_TYPE_BYTES]))
+            ):
                 return False
             num_slices += 1
         position += length
     return num_slices > 0 and position == len(data)
+
+
+def _is_b_slice(data: bytes) -> bool:
+    """Return True if a slice of H.264, from behind its header byte on, may predict from two sides; or in doubt."""
+    bits = Bits(data)
+    try:
+        bits.exp_golomb()  # first_mb_in_slice
+        return bits.exp_golomb() % 5 == 1
+    except IndexError:
+        return True
 
 
 def has_whole_frames_only(extradata: bytes | None) -> bool:
@@ -154,12 +170,13 @@ def only_numbers(packets: Iterable[av.Packet]) -> bool:
 
     A frame is decoded before the B-frames that are shown before it; where it has the smaller time, times mean nothing.
     """
-    pairs = [(before, after) for before, after in pairwise(packets) if _is_b_frame(after)]
+    pairs = [(before, after) for before, after in pairwise(packets) if is_mpeg4_b_frame(after)]
     times = [(before.pts, after.pts) for before, after in pairs if before.pts is not None and after.pts is not None]
     return len(times) > 0 and all(before < after for before, after in times)
 
 
-def _is_b_frame(packet: av.Packet) -> bool:
+def is_mpeg4_b_frame(packet: av.Packet) -> bool:
+    """Return True if the first frame of an MPEG-4 packet is shown before the one that was decoded before it."""
     _, _, frame = bytes(packet).partition(_VOP_START)
     return frame[:1] != b"" and frame[0] >> 6 == 2
 

@@ -18,8 +18,8 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, CleanStart
-from signprep.pipeline.video.packets import READ_ERRORS, PacketNumber
+from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, CleanStart, PacketNumber
+from signprep.pipeline.video.packets import READ_ERRORS
 
 _SEARCHED_PACKETS = 3000
 """A key frame that comes later is none to wait for: half a minute at a hundred frames a second."""

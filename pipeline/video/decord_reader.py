@@ -101,12 +101,14 @@ class DecordReader:
                 raise DecodeError(f"{self.name}: its first frame is damaged ({reason_of(error)})") from error
             if first is None:
                 raise DecodeError(f"{self.name}: its video stream gives no frame")
-            if not stands_alone(first, stream.codec_context):
+            codec = stream.codec_context
+            if not stands_alone(first, codec):
                 raise DecodeError(f"{self.name}: its first frame needs others, which are missing; use the decoder pyav")
             matrix = display_matrix(first)
             if matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0:
                 raise DecodeError(f"{self.name}: decord does not mirror frames as its display matrix asks; use pyav")
-            self._may_skip = stream.codec_context.name == "h264"
+            # decord finds what it skips by times: they must not be those of decoding, as in AVI.
+            self._may_skip = codec.name == "h264" and (self._times.tell_order or not codec.has_b_frames)
             self.pixel_aspect = pixel_aspect_of(stream)
             return first.width, first.height
 

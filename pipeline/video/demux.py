@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.clean_start import clean_start
-from signprep.pipeline.video.frame_times import CleanStart
-from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, number_of, reason_of
+from signprep.pipeline.video.frame_times import CleanStart, number_of
+from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, reason_of
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Frames larger than this are refused before memory is taken for them."""
@@ -187,6 +187,8 @@ class PacketTimes:
     """The reason why packets that are there are not read, such as a clock that starts again; None for all others."""
     num_left_out: int
     """Frames before the first one that can be decoded."""
+    tell_order: bool
+    """True if a frame is decoded before one that is shown earlier: times are then not those of decoding."""
 
     def from_later(self, seconds: float) -> Self:
         """Return the times from a frame that starts so much later."""
@@ -213,15 +215,17 @@ def packet_times(source: Path | BinaryIO, name: str, start: CleanStart | None = 
     """
     container, stream = open_stream(source, name, decodes=False)
     with container:
-        packets = PacketQueue(container, stream, source)
+        packets = PacketQueue(container, stream, source, name)
         if start is not None or packets.is_start_in_doubt:
             packets.begin_at(start or clean_start(partial(open_stream, source, name), name))
         starts: list[int] = []
+        tell_order = False
         last_pts, last_duration = None, 0
         while packets:
             packet = packets.popleft()
             if packet.pts is None or packet.is_discard:
                 continue
+            tell_order |= not number_of(packet).is_latest
             if number_of(packet).has_own_frame:
                 starts.append(packet.pts)
                 if last_pts is None or packet.pts >= last_pts:
@@ -241,6 +245,7 @@ def packet_times(source: Path | BinaryIO, name: str, start: CleanStart | None = 
             cut_ns=packets.cut_ns(),
             ends_early=packets.ends_early,
             num_left_out=packets.num_left_out,
+            tell_order=tell_order,
         )
 
 

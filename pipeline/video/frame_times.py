@@ -27,6 +27,43 @@ LOOKAHEAD_PACKETS: Final = 16
 """Packets read before one is decoded: the most frames that H.264 and HEVC may hold back for reordering."""
 
 
+TIMES_OF_DECODING: Final = "its times of presentation are those of decoding"
+"""Why it is not known when frames are shown that are decoded in another order."""
+
+MAX_FRAME_RATE: Final = 1000
+"""A larger one is the time base, which FFmpeg gives where it knows no rate."""
+
+USUAL_FRAME_RATE: Final = 25
+"""Taken where a video is a single frame without a length."""
+
+
+class PacketNumber:
+    """The number of a packet in decode order, which FFmpeg hands on to its frame, and what is known of that.
+
+    An object of its own for each packet: PyAV finds what it hands on by its address, so equal integers would be one.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_second_field = self.has_second_field = False
+        """The two fields of a frame may be two packets: the frame has the number of the first."""
+        self.is_latest = True
+        """False for a packet whose time is earlier than that of one before it, as that of a B-frame must be."""
+        self.is_before_start = False
+        """True for a packet whose frame is not shown, and may fail: it lies before the first that can be decoded."""
+
+    @property
+    def has_own_frame(self) -> bool:
+        """True if this packet gives a frame that may be shown."""
+        return not (self.is_before_start or self.is_second_field)
+
+
+def number_of(packet: av.Packet) -> PacketNumber:
+    """Return the number of a packet that has one."""
+    assert isinstance(packet.opaque, PacketNumber)
+    return packet.opaque
+
+
 class CleanStart(NamedTuple):
     """Where a video begins whose first packets cannot all be decoded."""
 
@@ -92,6 +129,12 @@ def declared_seconds(container: InputContainer, stream: VideoStream) -> float:
         return 0.0
     # Matroska counts from 0, whenever the first frame is shown.
     return max(0.0, (container.duration - max(0, container.start_time or 0)) / av.time_base)
+
+
+def declared_ticks(stream: VideoStream) -> int:
+    """Return how long a frame is shown at the rate that a stream declares, in units of its time base."""
+    rate, base = stream.average_rate or stream.guessed_rate or 0, stream.time_base
+    return round(1 / ((rate if 0 < rate <= MAX_FRAME_RATE else USUAL_FRAME_RATE) * base)) if base else 0
 
 
 def nanoseconds_of(pts: int, stream: VideoStream) -> int:
@@ -178,6 +221,9 @@ class PresentationOrder:
         self._unknown: _Unknown | None = None
         self._past: _Unknown | None = None
         self._last_sent = -1
+        self._given_up: set[int] = set()
+        self.is_out_of_order = False
+        """True if frames come out in another order than that of their times."""
         self.damage_found = False
         """Return True if a packet was damaged, so that decoding on, before the next key frame, is of no use."""
 
@@ -236,6 +282,10 @@ class PresentationOrder:
     ) -> Iterator[ShownFrame | MissingFrame]:
         """Take the next frame; yield the answers that are certain with it."""
         self._outstanding.pop(decode_index, None)
+        if decode_index in self._given_up and self._unknown is not None:
+            # It was not lost: it is shown behind one whose time is later.
+            self.is_out_of_order = True
+            self._unknown = self._unknown._replace(reason=TIMES_OF_DECODING)
         if frame.interlaced_frame:
             self._take_other_field(decode_index, start_ns, frame)
         if self._last_out_ns is not None and start_ns < self._last_out_ns:
@@ -250,6 +300,7 @@ class PresentationOrder:
         if len(self._held) > _MAX_HELD_FRAMES:
             lost += self._outstanding
         if lost and self._every_packet_shows and not leading:
+            self._given_up.update(lost)
             self.damaged("a frame did not come out of the decoder", upcoming_ns, decode_index=min(lost))
         for number in lost:
             self._outstanding.pop(number, None)

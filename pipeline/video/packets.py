@@ -7,7 +7,7 @@ packets are read that may not be needed, since that many frames may be decoded b
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,9 +17,25 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_whole, num_mpeg4_frames, only_numbers
-from signprep.pipeline.video.display_numbers import DisplayNumbers, FieldPairs
-from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, CleanStart, declared_seconds, nanoseconds_of
+from signprep.pipeline.errors import DecodeError
+from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_mpeg4_b_frame, is_whole, num_mpeg4_frames
+from signprep.pipeline.video.display_numbers import (
+    DisplayNumbers,
+    FieldPairs,
+    OrderedTimes,
+    are_times_of_decoding,
+    has_gap_after,
+)
+from signprep.pipeline.video.frame_times import (
+    LOOKAHEAD_PACKETS,
+    TIMES_OF_DECODING,
+    CleanStart,
+    PacketNumber,
+    declared_seconds,
+    declared_ticks,
+    nanoseconds_of,
+    number_of,
+)
 
 MPEG4_B_FRAMES: Final = 3
 """No encoder of MPEG-4 is known to put more between two others."""
@@ -33,15 +49,6 @@ DECODE_TIMES_ONLY: Final = frozenset({"avi"})
 WITHOUT_LIST: Final = frozenset({"mpegts", "mpeg"})
 """Containers that tell nowhere which frames they hold."""
 
-MAX_LATE_PLACES: Final = 2
-"""More empty places behind the first frame are a frame that is held."""
-
-MAX_FRAME_RATE: Final = 1000
-"""A larger one is the time base, which FFmpeg gives where it knows no rate."""
-
-USUAL_FRAME_RATE: Final = 25
-"""Taken where a video is a single frame without a length."""
-
 CLOCK_STEP_NS: Final = 10**9
 """A clock that steps back by more has started again; less is disorder that decoders and muxers make."""
 
@@ -52,34 +59,15 @@ READ_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 """Errors that reading or decoding a damaged file may raise."""
 
 
-class PacketNumber:
-    """The number of a packet in decode order, which FFmpeg hands on to its frame, and what is known of that.
-
-    An object of its own for each packet: PyAV finds what it hands on by its address, so equal integers would be one.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.is_second_field = self.has_second_field = False
-        """The two fields of a frame may be two packets: the frame has the number of the first."""
-        self.is_before_start = False
-        """True for a packet whose frame is not shown, and may fail: it lies before the first that can be decoded."""
-
-    @property
-    def has_own_frame(self) -> bool:
-        """True if this packet gives a frame that may be shown."""
-        return not (self.is_before_start or self.is_second_field)
-
-
 class PacketQueue:
     """The packets of a stream that hold something, in decode order, each with its number in `opaque`.
 
     Frames come out of the decoder with the number of their packet, in the order in which they are shown. When they are
     shown is told by the container; or, where it knows decode times only, by their order: the n-th frame that comes out
-    takes the n-th place.
+    takes the n-th place. What wrote the file may also have copied the times of decoding to those of presentation.
     """
 
-    def __init__(self, container: InputContainer, stream: VideoStream, source: Path | BinaryIO) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, source: Path | BinaryIO, name: str) -> None:
         self._packets: Iterator[av.Packet] = container.demux(stream)
         self._stream = stream
         self._queue: deque[av.Packet] = deque()
@@ -88,15 +76,20 @@ class PacketQueue:
         self._earliest_ns: int | None = None
         self._end_ns = 0
         self._last_dts: int | None = None
-        self._container, self._source = container, source
+        self._container, self._source, self._name = container, source, name
         self._num_seen = self._num_spare_frames = self._num_frames_out = 0
         self._latest_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
         self._shown_pts: deque[int] = deque(maxlen=2 * LOOKAHEAD_PACKETS)
-        self._places: list[int] = []
+        self._places = OrderedTimes()
         self._numbers_pts = False
+        self._largest_pts: int | None = None
+        self._last_ticks: int | None = None
+        self._contradicted_pts: int | None = None
+        self._taken: av.Packet | None = None
         # Containers with a list of frames, or a length in their head, tell by it what is missing.
         counts = container.format.name in WITHOUT_LIST
         codec = stream.codec_context
+        self._is_mpeg4 = codec.name == "mpeg4"
         self._display = DisplayNumbers(codec.name, codec.extradata) if counts else None
         may_have_fields = codec.name == "h264" and not has_whole_frames_only(codec.extradata)
         self._fields = FieldPairs(codec.extradata) if may_have_fields else None
@@ -110,12 +103,13 @@ class PacketQueue:
         """The reason why the file ends too early, once that is known."""
         self.ends_early: str | None = None
         """The reason why packets that are there are not read: a clock that starts again, for one."""
+        self.hides_unknown_frames = False
+        """True if an edit list hides packets of a stream whose times do not tell when they are shown."""
         self.first_pts = 0
         self.tells_presentation = container.format.name not in DECODE_TIMES_ONLY
         """True if timestamps say when frames are shown, and not only in which order they are decoded."""
         self._fill()
-        is_mpeg4 = codec.name == "mpeg4" and self.tells_presentation
-        self._numbers_pts = is_mpeg4 and only_numbers(self._queue)
+        self._numbers_pts = self.tells_presentation and are_times_of_decoding(self._queue, codec)
         if self._numbers_pts or any(map(self._is_packed, self._queue)):
             self.tells_presentation = False
             self._append_again()
@@ -150,17 +144,24 @@ class PacketQueue:
             self._append(packet)
 
     def popleft(self) -> av.Packet:
-        """Take the next packet."""
-        packet = self._queue.popleft()
+        """Take the next packet. Raises DecodeError if an edit list hides frames, and it is not known which."""
+        if self.hides_unknown_frames:
+            raise DecodeError(
+                f"{self._name}: its edit list hides frames, but {TIMES_OF_DECODING}, so which ones is not known; "
+                "copy it without the list, for instance by ffmpeg -ignore_editlist 1 -i FILE -c copy NEW.mp4"
+            )
+        self._taken = packet = self._queue.popleft()
         self._fill()
         return packet
 
     def skip_to_key_frame(self) -> int | None:
-        """Drop packets before the next key frame; return when that one starts, in nanoseconds, None without one."""
+        """Drop packets before the next key frame; return when that one starts, in nanoseconds, None if not known."""
         while self._queue:
             packet = self._queue[0]
             if packet.is_keyframe and packet.pts is not None and not packet.is_discard:
-                return self.to_ns(packet.pts)
+                return (
+                    None if are_times_of_decoding(self._queue, self._stream.codec_context) else self.to_ns(packet.pts)
+                )
             self.popleft()
         return None
 
@@ -196,19 +197,21 @@ class PacketQueue:
         """
         if self.tells_presentation and len(set(self._latest_pts)) > 1:
             return int(np.median(np.diff(np.unique(np.array(self._latest_pts, np.int64)))))
+        if self._numbers_pts and self._last_ticks:
+            return self._last_ticks
         if not self.tells_presentation and len(self._places) > 1:
-            return min((after - before for before, after in pairwise(self._places) if after > before), default=1)
+            return self._places.shortest_step()
         if not self.tells_presentation and self._stream.duration:
             return int(self._stream.duration)
-        rate = self._stream.average_rate or self._stream.guessed_rate or 0
-        base = self._stream.time_base
-        return round(1 / ((rate if 0 < rate <= MAX_FRAME_RATE else USUAL_FRAME_RATE) * base)) if base else 0
+        return declared_ticks(self._stream)
 
     def cut_ns(self) -> int:
         """Return the time before which every frame is known, for a file that was cut off."""
         if not self.tells_presentation:
             held_back = LOOKAHEAD_PACKETS if self._stream.codec_context.has_b_frames else 0
             return self.to_ns(self._place(max(0, len(self._places) - held_back)))
+        if self._contradicted_pts is not None:
+            return self.to_ns(self._contradicted_pts)
         # A frame is never presented before it is decoded: what is missing starts after the last dts read.
         return self.to_ns(self._last_dts) + 1 if self._last_dts is not None else 0
 
@@ -219,7 +222,10 @@ class PacketQueue:
         if any(packet.pts is None or self.to_ns(packet.pts) <= last_ns for packet in self._queue):
             return False
         dts = self._queue[-1].dts
-        return dts is not None and self.to_ns(dts) >= last_ns
+        if dts is None or self.to_ns(dts) < last_ns:
+            return False
+        known = [*self._queue] if self._taken is None else [self._taken, *self._queue]
+        return not are_times_of_decoding(known, self._stream.codec_context)
 
     def is_wanted(self, packet: av.Packet, times_ns: NDArray[np.int64]) -> bool:
         """Return True if a time may fall on this packet's frame: no known later frame starts before any time does."""
@@ -234,19 +240,12 @@ class PacketQueue:
 
     def _known_pts(self) -> Iterator[int]:
         if not self.tells_presentation:
-            return iter(self._places[:1])
+            return iter([self._place(0)] if len(self._places) else [])
         shown = (packet for packet in self._queue if not packet.is_discard and number_of(packet).has_own_frame)
         return (packet.pts for packet in shown if packet.pts is not None)
 
     def _place(self, number: int) -> int:
-        """Return the timestamp of the n-th frame by the places of the packets; behind the last one they go on."""
-        known = len(self._places)
-        if not known:
-            return 0
-        place = self._places[number] if number < known else self._places[-1] + number - known + 1
-        # An encoder that reorders frames leaves as many places empty behind its first frame as it is late.
-        late = self._places[1] - self._places[0] - 1 if known > 1 and self._stream.codec_context.has_b_frames else 0
-        return place - late if number and 0 < late <= MAX_LATE_PLACES else place
+        return self._places.at(number, is_reordered=bool(self._stream.codec_context.has_b_frames))
 
     def _fill(self) -> None:
         while not self.ended and len(self._queue) < LOOKAHEAD_PACKETS:
@@ -274,11 +273,17 @@ class PacketQueue:
             if self._fields is not None and self._fields.is_second(packet) and self._last_number is not None:
                 number.is_second_field = self._last_number.has_second_field = True
             self._last_number = number
+            if self._is_mpeg4 and self._contradicts_times(packet):
+                self.ended, self.cut, self._contradicted_pts = True, TIMES_OF_DECODING, self._queue[-1].pts
+                return
             if packet.dts is not None:
                 self._last_dts = packet.dts
             if self._display is not None:
                 self._display.add(packet)
             if packet.pts is not None:
+                number.is_latest = self._largest_pts is None or packet.pts >= self._largest_pts
+                if number.is_latest:
+                    self._largest_pts = packet.pts
                 start_ns = nanoseconds_of(packet.pts, self._stream)
                 self._earliest_ns = start_ns if self._earliest_ns is None else min(self._earliest_ns, start_ns)
                 self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._stream))
@@ -294,13 +299,19 @@ class PacketQueue:
         self._queue.append(packet)
         if number.is_second_field:
             return
-        place = packet.pts if self._numbers_pts else packet.dts
-        if place is not None and self._has_place(packet):
-            self._places.append(place)
+        if not self.tells_presentation:
+            self._take_place(packet)
         if packet.pts is not None and number.has_own_frame:
             self._latest_pts.append(packet.pts)
             if not packet.is_discard:
                 self._shown_pts.append(packet.pts)
+
+    def _take_place(self, packet: av.Packet) -> None:
+        self.hides_unknown_frames |= packet.is_discard
+        place = packet.pts if self._numbers_pts else packet.dts
+        if place is not None and self._has_place(packet):
+            self._places.add(place)
+            self._last_ticks = packet.duration
 
     def _is_before(self, packet: av.Packet, start: CleanStart) -> bool:
         """Return True if a packet comes before the first one, or its frame refers back to such a one."""
@@ -312,12 +323,18 @@ class PacketQueue:
         is_leading = self._leading_before is not None and packet.pts is not None and packet.pts < self._leading_before
         return number < start.packet_number or (is_leading and not packet.is_discard)
 
+    def _contradicts_times(self, packet: av.Packet) -> bool:
+        """Return True if MPEG-4 gives a B-frame the latest time; of other codecs the frames that come out tell it."""
+        if self._taken is None or not self.tells_presentation or packet.pts is None or self._largest_pts is None:
+            return False
+        return packet.pts > self._largest_pts and bool(self._queue) and is_mpeg4_b_frame(packet)
+
     def _is_packed(self, packet: av.Packet) -> bool:
-        return self._stream.codec_context.name == "mpeg4" and num_mpeg4_frames(packet) > 1
+        return self._is_mpeg4 and num_mpeg4_frames(packet) > 1
 
     def _has_place(self, packet: av.Packet) -> bool:
         """Return True if a frame takes this packet's place: not where MPEG-4 repeats the frame before."""
-        if self._stream.codec_context.name != "mpeg4":
+        if not self._is_mpeg4:
             return True
         self._num_spare_frames += num_mpeg4_frames(packet) - 1
         if self._num_spare_frames < 0:
@@ -373,19 +390,8 @@ class PacketQueue:
         """
         if self._display is not None and (is_missing := self._display.lacks_one_after(last_dts)) is not None:
             return is_missing
-        starts = np.sort(np.array(self._latest_pts, np.int64))
-        if len(starts) < 3:
-            return False
-        gaps = np.diff(starts)
-        usual, late = np.median(gaps), gaps[starts[1:] > last_dts]
         most = MPEG4_B_FRAMES if self._stream.codec_context.name == "mpeg4" else LOOKAHEAD_PACKETS
-        return bool(((late > 1.5 * usual) & (late < (most + 1.5) * usual)).any())
-
-
-def number_of(packet: av.Packet) -> PacketNumber:
-    """Return the number of a queue's packet."""
-    assert isinstance(packet.opaque, PacketNumber)
-    return packet.opaque
+        return has_gap_after(last_dts, self._latest_pts, most)
 
 
 def reason_of(error: BaseException) -> str:

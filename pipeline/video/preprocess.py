@@ -251,8 +251,8 @@ def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
     """Return the first version of the preprocessing that cuts a video's clips as the present one does.
 
     Version 2 made pixels square, kept greys of all colour matrices, shows reordered frames at their times where packets
-    are only numbered, as in AVI, and nothing from before the first clean frame; all other videos are cut as by version
-    1. None for a video that gives no frame.
+    are only numbered, as in AVI, or have times of decoding alone, and nothing from before the first clean frame; all
+    other videos are cut as by version 1. None for a video that gives no frame.
 
     Args:
         source: the video.
@@ -261,8 +261,8 @@ def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
     try:
         container, stream = open_stream(source, name)
         with container:
-            packets = PacketQueue(container, stream, source)
-            if packets.is_start_in_doubt:
+            packets = PacketQueue(container, stream, source, name)
+            if packets.is_start_in_doubt or packets.hides_unknown_frames:
                 return 2
             first = None
             while packets and first is None:

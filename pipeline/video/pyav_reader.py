@@ -33,20 +33,20 @@ from signprep.pipeline.video.demux import (
 from signprep.pipeline.video.frame_times import (
     CleanStart,
     MissingFrame,
+    PacketNumber,
     PresentationOrder,
     ShownFrame,
     declared_seconds,
     nanoseconds,
     nanoseconds_of,
+    number_of,
     shown_or_raised,
 )
 from signprep.pipeline.video.image_sequence import ImageSequence, ImageSequenceReader, required_fps
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
-    PacketNumber,
     PacketQueue,
-    number_of,
     reason_of,
 )
 
@@ -212,7 +212,7 @@ class PyAVReader:
     def _answers_in_one_pass(self, times_ns: NDArray[np.int64]) -> Iterator[ShownFrame | MissingFrame]:
         codec = self._stream.codec_context
         codec.copy_opaque = True
-        packets = PacketQueue(self._container, self._stream, self._source)
+        packets = PacketQueue(self._container, self._stream, self._source, self.name)
         if self._start is not None or packets.is_start_in_doubt:
             self._start = self._start or clean_start(partial(open_stream, self._source, self.name), self.name)
             packets.begin_at(self._start)
@@ -236,7 +236,8 @@ class PyAVReader:
             # What the decoder holds back comes out without reading on, and tells whether it is clean.
             yield from self._received(None, packets, presentation)
             yield from presentation.end(packets.starts_ns(), nanoseconds_of(packets.frame_ticks(), self._stream))
-            if presentation.done or not presentation.damage_found or not packets.tells_presentation:
+            can_resume = packets.tells_presentation and not presentation.is_out_of_order
+            if presentation.done or not presentation.damage_found or not can_resume:
                 break
             start_ns = packets.skip_to_key_frame()
             if start_ns is None:
@@ -257,7 +258,7 @@ class PyAVReader:
             may_skip
             and self.counts.frames_decoded > 0
             and not packets.is_wanted(packet, times_ns)
-            and is_disposable(packet, codec.extradata)
+            and is_disposable(packet, codec.extradata, is_latest=number_of(packet).is_latest)
         )
         if may_skip:
             codec.skip_frame = "NONREF" if skipped else "DEFAULT"

@@ -100,7 +100,7 @@ def test_a_whole_video_is_looked_at_once(tmp_path: Path, codec: str) -> None:
     encoder, options, _ = CODECS[codec]
     container, stream = open_stream(write_video(tmp_path / "a.mp4", 40, codec=encoder, options=options), "a.mp4")
     with container:
-        assert not PacketQueue(container, stream, tmp_path / "a.mp4").is_start_in_doubt
+        assert not PacketQueue(container, stream, tmp_path / "a.mp4", "a.mp4").is_start_in_doubt
 
 
 def test_a_first_frame_that_a_file_forgot_to_call_a_key_frame_is_shown(tmp_path: Path) -> None:
