@@ -84,6 +84,8 @@ class ReportOptions(Options, group="Output"):
     compare: int | None = option(
         None, f"Compare up to so many clips, by default {COMPARED_CLIPS:,}; 0 compares none.", minimum=0
     )
+    landmarks: "Location | None" = None
+    """A cache of landmarks of the same clips, whose points are drawn over the pictures."""
     threads: int = 0
     """Threads that read clips and make pictures; 0 for as many as there are cores, 8 at most."""
 

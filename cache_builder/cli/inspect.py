@@ -13,6 +13,12 @@ from signprep.pipeline.runtime.text import json_text
 
 _STILLS = (".png", ".jpg", ".jpeg", ".webp")
 _MOVING = (".mp4", ".webp")
+_LANDMARKS = location_option(
+    None,
+    "Draw the points of this cache of landmarks over the pictures, those of the clips with the same segment id.",
+    metavar="NAME.zarr",
+    group="Output",
+)
 
 
 @command("inspect", "Show what is in a cache, in text or as a page.")
@@ -24,6 +30,7 @@ def inspect(
     out: Path | None = out_option("Write the frames of --clip to this file, .png, .jpg or .webp."),
     html: Path | None = output_option(None, "Write a report with moving pictures to this file.", metavar="FILE"),
     glosses: frozenset[str] = gloss_file_option("Show pictures only of the classes that this text file lists."),
+    landmarks: Location | None = _LANDMARKS,
     report: ReportOptions,
 ) -> None:
     """Show what is in a cache: clips by class, signer, view and split, bytes, failures, and what to look at.
@@ -38,6 +45,7 @@ def inspect(
       signprep inspect aihub.zarr --html words.html --classes 왼쪽 --classes 오른쪽
       signprep inspect aihub.zarr --clip 12
       signprep inspect aihub.zarr --clip 12 --out frames.png
+      signprep inspect aihub.zarr --html report.html --landmarks aihub-landmarks.zarr
       signprep inspect s3://team/aihub.zarr --json
     """
     if sum((as_json, html is not None, clip is not None)) > 1:
@@ -49,6 +57,8 @@ def inspect(
     if html is None:
         reject_unused(ReportOptions, "--html")
         reject_unused(["glosses"], "--html")
+    if landmarks is not None and html is None and clip is None:
+        raise click.UsageError("--landmarks goes with --html or --clip: text and JSON have no pictures")
 
     from signprep.cache_builder import open_cache
     from signprep.pipeline.runtime.terminal import Terminal
@@ -57,11 +67,12 @@ def inspect(
     if html is not None:
         from signprep.cache_builder.report.page import write_report
 
-        echo(write_report(opened, html, replace(report, classes=(*report.classes, *sorted(glosses)))))
+        classes = (*report.classes, *sorted(glosses))
+        echo(write_report(opened, html, replace(report, classes=classes, landmarks=landmarks)))
     elif clip is not None:
         from signprep.cache_builder.report.terminal import show_clip
 
-        show_clip(opened, clip, out, Terminal())
+        show_clip(opened, clip, out, Terminal(), landmarks)
     else:
         from signprep.cache_builder.report.clip_table import clip_table
         from signprep.cache_builder.report.findings import index_findings
@@ -82,6 +93,7 @@ def play(
     position: int = option(REQUIRED, "The position of the clip.", positional=True, metavar="N"),
     out: Path = out_option("Write this file, .mp4 or .webp.", REQUIRED),
     speed: float = output_option(1.0, "Play so many times as fast; 0.5 is half as fast.", minimum=0.05, maximum=20),
+    landmarks: Location | None = _LANDMARKS,
 ) -> None:
     """Write the clip at position N of a cache as a moving picture, at the speed of signing.
 
@@ -94,7 +106,7 @@ def play(
     from signprep.cache_builder import open_cache
     from signprep.cache_builder.report.terminal import play_clip
 
-    echo(play_clip(open_cache(cache), position, out, speed))
+    echo(play_clip(open_cache(cache), position, out, speed, landmarks))
 
 
 def _require_suffix(out: Path, known: tuple[str, ...]) -> None:

@@ -28,6 +28,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, Named, clip_table
 from signprep.cache_builder.report.findings import ClipFinding, index_findings
 from signprep.cache_builder.report.near_duplicates import ALIKE_KINDS, Comparison, compare_clips, footage_findings
+from signprep.cache_builder.report.overlay import COLOURS_TOLD, Overlay
 from signprep.cache_builder.report.pictures import PicturePlan, make_pictures, plan_pictures, shown_rows
 from signprep.cache_builder.report.statistics import (
     Balance,
@@ -77,19 +78,26 @@ class WrittenReport:
     num_clips: int
     num_pictures: int
     findings: tuple[ClipFinding, ...]
+    overlay: str = ""
+    """What is drawn over the pictures, in words."""
 
     def __str__(self) -> str:
         num_of = Counter(finding.severity for finding in self.findings)
         return (
             f"{self.path}: {counted(self.num_clips, 'clip')}, {counted(self.num_pictures, 'moving picture')}, "
             f"{byte_size(self.num_bytes)}; {counted(num_of[ERROR], 'error')}, {counted(num_of[WARNING], 'warning')}"
+            + (f"\n{self.overlay}" if self.overlay else "")
         )
 
 
 def write_report(cache: Cache, path: StrPath, options: ReportOptions = ReportOptions()) -> WrittenReport:
-    """Write the report of a cache. Raises SignprepError if the file cannot be written, or a class is unknown."""
+    """Write the report of a cache.
+
+    Raises SignprepError if the file cannot be written, a class is unknown, or the landmarks are of other clips.
+    """
     path = as_path(path)
     require_writable(path)
+    overlay = None if options.landmarks is None else Overlay(cache, options.landmarks)
     table = clip_table(cache)
     classes = class_codes(table, options.classes)
     options = replace(options, threads=options.threads or min(8, usable_cores()))
@@ -101,8 +109,10 @@ def write_report(cache: Cache, path: StrPath, options: ReportOptions = ReportOpt
     page = partial(_page, table, findings, clips, _pairs_to_show(comparison, places))
     # The page without its pictures tells how much room they have.
     room = MAX_BYTES - len(page().encode()) - _ROOM_FOR_LISTS
-    plan, pictures = _pictures(table, classes, comparison, options, room)
+    plan, pictures = _pictures(table, classes, comparison, options, room, overlay)
     notes = _notes(table, listed, len(pictures), plan.num_asked - len(pictures))
+    if overlay is not None and pictures:
+        notes.append(f"{overlay}: {COLOURS_TOLD}.")
     html = page(notes=notes, pictures=_packed_pictures(places, plan.quality.side, pictures)).encode()
     with atomic_write(path) as part:
         part.write_bytes(html)
@@ -112,6 +122,7 @@ def write_report(cache: Cache, path: StrPath, options: ReportOptions = ReportOpt
         num_clips=len(table),
         num_pictures=len(pictures),
         findings=tuple(findings),
+        overlay="" if overlay is None else str(overlay),
     )
 
 
@@ -155,7 +166,12 @@ def _pairs_to_show(comparison: Comparison, places: Mapping[int, int]) -> dict[st
 
 
 def _pictures(
-    table: ClipTable, classes: NDArray[np.int64], comparison: Comparison, options: ReportOptions, room: int
+    table: ClipTable,
+    classes: NDArray[np.int64],
+    comparison: Comparison,
+    options: ReportOptions,
+    room: int,
+    overlay: Overlay | None,
 ) -> tuple[PicturePlan, dict[int, str]]:
     """Return what was to be shown, and the pictures that there was room for, by row."""
     most = options.clips_per_class
@@ -163,9 +179,10 @@ def _pictures(
         default = CLIPS_A_CHOSEN_CLASS if options.classes else CLIPS_A_CLASS
         most = default if options.classes or _is_read_freely(table.cache) else 0
     in_pairs = [row for pair in comparison.pairs[:SHOWN_PAIRS] for row in pair.rows] if most else []
-    plan = plan_pictures(table, shown_rows(table, classes, most), room, always=in_pairs)
+    plan = plan_pictures(table, shown_rows(table, classes, most), room, always=in_pairs, overlay=overlay)
     with progress_bar("Making pictures", len(plan.rows), "pictures") as progress:
-        pictures = make_pictures(table, plan, room, threads=options.threads or 1, progress=progress)
+        threads = options.threads or 1
+        pictures = make_pictures(table, plan, room, threads=threads, overlay=overlay, progress=progress)
     return plan, pictures
 
 

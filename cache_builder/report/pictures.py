@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
+from signprep.cache_builder.report.overlay import Overlay
 from signprep.pipeline.errors import CacheCorruptError, SignprepError
-from signprep.pipeline.landmarks.draw import drawn
+from signprep.pipeline.landmarks.draw import draw_over, drawn
 
 STILL_CODECS: Mapping[str, tuple[str, str]] = {
     ".png": ("png", "rgb24"),
@@ -58,11 +59,17 @@ def clip_seconds(cache: Cache, position: int) -> float:
 
 
 def clip_frames(
-    cache: Cache, clip: StoredClip, *, most: int | None = None, side: int | None = None
+    cache: Cache,
+    clip: StoredClip,
+    *,
+    most: int | None = None,
+    side: int | None = None,
+    points: NDArray[np.floating] | None = None,
 ) -> list[av.VideoFrame]:
     """Return frames of a stored clip as I420, landmarks as a drawing.
 
-    They are `most` of them, evenly spread, or all; larger ones are scaled down to `side` pixels.
+    They are `most` of them, evenly spread, or all; larger ones are scaled down to `side` pixels. `points`, landmarks of
+    the clip's frames [T, 75, 3], x and y in sides of the picture, are drawn over them.
     """
     shown = np.linspace(0, len(clip) - 1, min(most or len(clip), len(clip))).round().astype(int)
     side = min(side or cache.clip_spec.size, cache.clip_spec.size)
@@ -70,13 +77,21 @@ def clip_frames(
     pictures, pixels = clip[shown], cache.clip_spec.pixels
     if cache.clip_spec.content == "landmarks":
         pictures, pixels = drawn(pictures, side), "rgb24"
-    for picture in pictures:
+    for number, picture in zip(shown, pictures, strict=True):
         frame = av.VideoFrame.from_ndarray(picture, format=pixels)
         if frame.format.name != "yuv420p" or frame.width != side:
-            matrix, area = Colorspace.ITU601, Interpolation.AREA
-            frame = frame.reformat(side, side, "yuv420p", dst_colorspace=matrix, interpolation=area)
+            frame = _scaled(frame, side, "yuv420p")
+        if points is not None:
+            rgb = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            draw_over(rgb, points[number], border=True)
+            frame = _scaled(av.VideoFrame.from_ndarray(rgb, format="rgb24"), side, "yuv420p")
         frames.append(frame)
     return frames
+
+
+def _scaled(frame: av.VideoFrame, side: int, pixels: str) -> av.VideoFrame:
+    matrix, area = Colorspace.ITU601, Interpolation.AREA
+    return frame.reformat(side, side, pixels, dst_colorspace=matrix, interpolation=area)
 
 
 def animated_webp(frames: Sequence[av.VideoFrame], seconds: float, quality: int) -> bytes:
@@ -163,9 +178,13 @@ class Quality(NamedTuple):
 LARGE, MEDIUM, SMALL, SMALLEST = Quality(128, 12, 50), Quality(96, 8, 45), Quality(80, 6, 40), Quality(64, 6, 35)
 
 
-def moving_picture(cache: Cache, position: int, seconds: float, quality: Quality) -> str:
+def moving_picture(
+    cache: Cache, position: int, seconds: float, quality: Quality, overlay: Overlay | None = None
+) -> str:
     """Return a clip as an animated WebP in base64. Raises CacheCorruptError if it is damaged."""
-    frames = clip_frames(cache, cache.read([position])[0], most=quality.frames, side=quality.side)
+    points = None if overlay is None else overlay.points(position)
+    clip = cache.read([position])[0]
+    frames = clip_frames(cache, clip, most=quality.frames, side=quality.side, points=points)
     return base64.b64encode(animated_webp(frames, seconds, quality.webp)).decode("ascii")
 
 
@@ -181,7 +200,12 @@ class PicturePlan:
 
 
 def plan_pictures(
-    table: ClipTable, classes: Sequence[Sequence[int]], max_bytes: int, *, always: Sequence[int] = ()
+    table: ClipTable,
+    classes: Sequence[Sequence[int]],
+    max_bytes: int,
+    *,
+    always: Sequence[int] = (),
+    overlay: Overlay | None = None,
 ) -> PicturePlan:
     """Return the largest set of pictures that fits into `max_bytes` of base64.
 
@@ -196,7 +220,7 @@ def plan_pictures(
     sizes: dict[Quality, float] = {}
     for quality, number in [*((q, n) for n in range(most, 0, -1) for q in (LARGE, MEDIUM)), (SMALL, 1), (SMALLEST, 1)]:
         if quality not in sizes:
-            made = [len(data) for row in tried if (data := _picture(table, row, quality))]
+            made = [len(data) for row in tried if (data := _picture(table, row, quality, overlay))]
             sizes[quality] = _ROOM * sum(made) / max(1, len(made))
         num_pictures = len(always) + sum(min(number, len(rows)) for rows in classes)
         if num_pictures * sizes[quality] <= max_bytes:
@@ -215,13 +239,14 @@ def make_pictures(
     max_bytes: int,
     *,
     threads: int = 1,
+    overlay: Overlay | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[int, str]:
     """Return WebP pictures in base64 by row of the clip table, as far as there is room; damaged clips have none."""
     made: dict[int, str | None] = {}
     ordered = sorted(plan.rows)  # as clips lie in the shards
     with ThreadPoolExecutor(threads, thread_name_prefix="signprep-pictures") as pool:
-        pictures = pool.map(lambda row: _picture(table, row, plan.quality), ordered)
+        pictures = pool.map(lambda row: _picture(table, row, plan.quality, overlay), ordered)
         for row, picture in zip(ordered, pictures, strict=True):
             made[row] = picture
             progress(len(made))
@@ -234,10 +259,11 @@ def make_pictures(
     return by_row
 
 
-def _picture(table: ClipTable, row: int, quality: Quality) -> str | None:
+def _picture(table: ClipTable, row: int, quality: Quality, overlay: Overlay | None) -> str | None:
     """Return a picture in base64, or None if the clip is damaged."""
     try:
-        return moving_picture(table.cache, int(table.positions[row]), float(table.durations_seconds[row]), quality)
+        position, seconds = int(table.positions[row]), float(table.durations_seconds[row])
+        return moving_picture(table.cache, position, seconds, quality, overlay)
     except CacheCorruptError:
         return None
 

@@ -19,9 +19,11 @@ from rich.table import Table
 from rich.text import Text
 
 from signprep.cache_builder.format.index import FAILED, REMOVED
+from signprep.cache_builder.options import Location
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import ClipFinding
+from signprep.cache_builder.report.overlay import Overlay
 from signprep.cache_builder.report.pictures import (
     FRAME_GAP,
     animated_webp,
@@ -59,7 +61,7 @@ def print_cache(
     description: dict[str, Any], table: ClipTable, findings: Sequence[ClipFinding], console: Console
 ) -> None:
     """Print a cache's settings, clips by name and split, durations and findings."""
-    ratio = description["ratio_to_raw_rgb"]
+    ratio = description["ratio_to_raw"]
     raw = "as raw RGB" if table.cache.clip_spec.content == "pixels" else "without compression"
     size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size {raw}" if ratio else "")
     overview = [
@@ -152,16 +154,20 @@ def clip_row(cache: Cache, position: int) -> dict[str, Any]:
     return row
 
 
-def show_clip(cache: Cache, position: int, output: StrPath | None, console: Console) -> None:
+def show_clip(
+    cache: Cache, position: int, output: StrPath | None, console: Console, landmarks: Location | None = None
+) -> None:
     """Print what is known about a clip, and its frames: into a file, or where a person sits at the terminal.
 
-    Raises SignprepError as `clip_row`, or if the file cannot be written.
+    `landmarks` is a cache whose points are drawn over them. Raises SignprepError as `clip_row` and `Overlay`, or if the
+    file cannot be written.
     """
     output = None if output is None else as_path(output)
     row = clip_row(cache, position)
     if output is not None:
         require_writable(output)
     clip = cache.read([position])[0]
+    points = _points(cache, row, landmarks)
     facts = [
         ("clip", str(position)),
         *((name, row[name]) for name in _TOLD if row[name] is not None),
@@ -170,36 +176,41 @@ def show_clip(cache: Cache, position: int, output: StrPath | None, console: Cons
     ]
     print_facts(facts, console)
     if output is not None:
-        picture = contact_sheet(clip_frames(cache, clip), min(FRAMES_A_ROW, len(clip)))
+        picture = contact_sheet(clip_frames(cache, clip, points=points), min(FRAMES_A_ROW, len(clip)))
         with atomic_write(output) as part:
             part.write_bytes(picture_file(picture, output.suffix.lower()))
         console.print(Text(f"{output}: {len(clip)} frames, from left to right"))
     elif console.is_terminal:
-        _show_in_terminal(cache, clip, console)
+        _show_in_terminal(cache, clip, console, points)
 
 
-def _show_in_terminal(cache: Cache, clip: Any, console: Console) -> None:
+def _points(cache: Cache, row: Mapping[str, Any], landmarks: Location | None) -> NDArray[np.float32] | None:
+    """Return the points to draw over the clip of an index row, if a cache of them is given."""
+    return None if landmarks is None else Overlay(cache, landmarks).require(row["position"], row["segment_id"])
+
+
+def _show_in_terminal(cache: Cache, clip: Any, console: Console, points: NDArray[np.float32] | None) -> None:
     protocol = terminal_pictures(os.environ)
     num_frames = min(SHOWN_FRAMES, len(clip))
     if protocol == "blocks":
         columns, cells = cells_a_frame(console.width, num_frames)
-        frames = clip_frames(cache, clip, most=num_frames, side=cells)
+        frames = clip_frames(cache, clip, most=num_frames, side=cells, points=points)
         print_blocks(contact_sheet(frames, columns), console)
         return
-    frames = clip_frames(cache, clip, most=num_frames, side=128)
+    frames = clip_frames(cache, clip, most=num_frames, side=128, points=points)
     png = picture_file(contact_sheet(frames, min(FRAMES_A_ROW, num_frames)), ".png")
     console.file.write(kitty_picture(png) if protocol == "kitty" else iterm_picture(png))
 
 
-def play_clip(cache: Cache, position: int, output: StrPath, speed: float) -> str:
+def play_clip(cache: Cache, position: int, output: StrPath, speed: float, landmarks: Location | None = None) -> str:
     """Write a clip as a moving picture, and return what was written, for people.
 
-    Raises SignprepError as `clip_row`, or if the file cannot be written.
+    `landmarks` and errors are those of `show_clip`.
     """
     output = as_path(output)
     row = clip_row(cache, position)
     require_writable(output)
-    frames = clip_frames(cache, cache.read([position])[0])
+    frames = clip_frames(cache, cache.read([position])[0], points=_points(cache, row, landmarks))
     seconds = clip_seconds(cache, position) / speed
     data = mp4(frames, seconds) if output.suffix.lower() == ".mp4" else animated_webp(frames, seconds, 85)
     with atomic_write(output) as part:

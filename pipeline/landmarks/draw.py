@@ -1,5 +1,7 @@
 """Landmarks as pictures: the bones of body and hands, brows and lips, in a colour for each part."""
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,17 +51,35 @@ def drawn(landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
         landmarks: [..., 75, 3], x and y in sides of the picture; what was not seen is left out.
         size: height and width of a picture in pixels.
     """
+    pictures = np.full((*landmarks.shape[:-2], size, size, 3), _BACKGROUND, np.uint8)
+    draw_over(pictures, landmarks)
+    return pictures
+
+
+def draw_over(pictures: NDArray[np.uint8], landmarks: NDArray[np.floating], *, border: bool = False) -> None:
+    """Draw landmarks into pictures.
+
+    Args:
+        pictures: uint8 [..., S, S, 3] in RGB, C-contiguous, which are changed.
+        landmarks: [..., 75, 3], x and y in sides of the picture; what was not seen is left out.
+        border: draw dark edges, with which lines are seen on any ground.
+    """
     clips = landmarks.reshape(-1, len(SIGNER75), 3).astype(np.float32)
-    pictures = np.full((len(clips), size, size, 3), _BACKGROUND, np.uint8)
+    size = pictures.shape[-2]
+    flat = pictures.reshape(len(clips), size, size, 3)
     seen: NDArray[np.bool_] = (clips[..., 2] > 0) & ~np.isnan(clips[..., 0] + clips[..., 1])
     ends = clips[:, BONES, :2]
     steps = np.linspace(0, 1, max(_LEAST_STEPS, size // 2), dtype=np.float32)[:, None]
     dots = ends[:, :, 0, None] + (ends[:, :, 1] - ends[:, :, 0])[:, :, None] * steps
     visible = np.broadcast_to(np.logical_and.reduce(seen[:, BONES], axis=2)[:, :, None], dots.shape[:3])
     frame, line, _ = np.nonzero(visible)
-    pixels = np.floor(dots[visible] * size).astype(np.int64)
-    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)) if size >= 96 else ((0, 0),):
-        x, y = pixels[:, 0] + right, pixels[:, 1] + down
-        inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-        pictures[frame[inside], y[inside], x[inside]] = BONE_COLOURS[line[inside]]
-    return pictures.reshape(*landmarks.shape[:-2], size, size, 3)
+    pixels = np.floor(dots[visible].clip(-1, 2) * size).astype(np.int64)
+    thick = 2 if size >= (192 if border else 96) else 1
+    layers = [(range(thick), BONE_COLOURS[line])]
+    if border:
+        layers.insert(0, (range(-1, thick + 1), np.zeros_like(BONE_COLOURS[line])))
+    for reach, colours in layers:
+        for right, down in product(reach, reach):
+            x, y = pixels[:, 0] + right, pixels[:, 1] + down
+            inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+            flat[frame[inside], y[inside], x[inside]] = colours[inside]

@@ -209,3 +209,11 @@ def test_a_cache_of_landmarks_cannot_become_one_of_pixels(
         main(["build-cache", "--data-root", str(data), "--out", str(cache.path), "--num-frames", "4", "--size", "32"])
     assert end.value.code == 1
     assert "landmarks aihub there, None asked for" in capsys.readouterr().err
+
+
+def test_json_names_what_landmarks_take_without_compression(cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
+    run("inspect", cache.path, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["raw_bytes"] == document["clips"] * 4 * 75 * 3 * 2
+    assert document["ratio_to_raw"] == pytest.approx(document["stored_bytes"] / document["raw_bytes"])
+    assert not [name for name in document if "rgb" in name]
