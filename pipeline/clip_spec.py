@@ -16,6 +16,12 @@ SIGNER = "signer"
 CropBox = tuple[float, float, float, float]
 """x0, y0, x1, y1 in parts of the upright picture."""
 
+LabelBox = tuple[float, float, float, float]
+"""Where a label says that the signer is, x0, y0, x1, y1 of the upright picture: in parts of its width and height, or in
+its pixels where x1 or y1 is above `LARGEST_PART`. A box of parts may reach out of the picture; one of so few pixels
+means nothing, so that the numbers tell their unit."""
+LARGEST_PART = 2.0
+
 NUM_LANDMARKS = 75
 """Points of a frame of landmarks: see `pipeline.landmarks.points`."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox
+from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox, LabelBox
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath
@@ -60,8 +60,15 @@ class ClipMaker(Protocol):
     def frame(self, frame: VideoFrame) -> Any:
         """Return what is kept of a decoded frame until its clip is whole."""
 
-    def clip(self, frames: Sequence[Any]) -> MadeClip:
-        """Return a clip, of shape `ClipSpec.clip_shape` and type `ClipSpec.dtype`, of what was kept of its frames."""
+    def clip(self, frames: Sequence[Any], box: LabelBox | None = None) -> MadeClip:
+        """Return a clip, of shape `ClipSpec.clip_shape` and type `ClipSpec.dtype`.
+
+        Args:
+            frames: what was kept of each of its frames.
+            box: where its label says that the signer is.
+
+        Raises DecodeError if it cannot be made, which costs no other clip.
+        """
 
 
 MakeClips = Callable[[ClipSpec, Fraction], ClipMaker]
@@ -78,8 +85,8 @@ class PixelClips:
             raise ValueError(f"clips {what} need a maker: make=signprep.pipeline.landmarks.maker.makes_clips(spec)")
         self.frame = FramePreprocessor(spec, pixel_aspect)
 
-    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> MadeClip:
-        """Return the frames as one array, uint8."""
+    def clip(self, frames: Sequence[NDArray[np.uint8]], box: LabelBox | None = None) -> MadeClip:
+        """Return the frames as one array, uint8; the spec says what they show, and no box."""
         return MadeClip(np.stack(frames))
 
 
@@ -102,6 +109,7 @@ def extract_clips(
     spans: Sequence[Span | tuple[float, float]],
     spec: ClipSpec,
     *,
+    boxes: Sequence[LabelBox | None] | None = None,
     name: str | None = None,
     decoder: str = "pyav",
     fps: float | None = None,
@@ -116,6 +124,7 @@ def extract_clips(
             there.
         spans: in any order.
         spec: the shape of the clips and the way to cut and scale them.
+        boxes: where the label of each span says that the signer is, if the spec crops to the signer; found without.
         name: the video's name in errors; the path by default.
         decoder: as in `open_video`.
         fps: pictures of a folder that are shown in a second.
@@ -130,7 +139,7 @@ def extract_clips(
     except DecodeError as error:
         return [error] * len(named)
     with reader:
-        return read_clips(reader, named, spec, make=make)
+        return read_clips(reader, named, spec, boxes=boxes, make=make)
 
 
 def _span(given: Any) -> Span:
@@ -145,10 +154,15 @@ def _span(given: Any) -> Span:
 
 
 def read_clips(
-    reader: VideoReader, spans: Sequence[Span], spec: ClipSpec, *, make: MakeClips = PixelClips
+    reader: VideoReader,
+    spans: Sequence[Span],
+    spec: ClipSpec,
+    *,
+    boxes: Sequence[LabelBox | None] | None = None,
+    make: MakeClips = PixelClips,
 ) -> list[Clip | DecodeError]:
     """Do as `extract_clips` on an open video."""
-    results = dict(iterate_clips(reader, spans, spec, make=make))
+    results = dict(iterate_clips(reader, spans, spec, boxes=boxes, make=make))
     return [results[number] for number in range(len(spans))]
 
 
@@ -157,6 +171,7 @@ def iterate_clips(
     spans: Sequence[Span],
     spec: ClipSpec | Sequence[ClipSpec],
     *,
+    boxes: Sequence[LabelBox | None] | None = None,
     hold_last_frame: bool = False,
     make: MakeClips = PixelClips,
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
@@ -168,12 +183,14 @@ def iterate_clips(
         reader: an open video.
         spans: in any order.
         spec: the shape of the clips and the way to cut and scale them; one for all, or one for each span.
+        boxes: as in `extract_clips`.
         hold_last_frame: show the last frame for times after the video's end, instead of clipping spans to it.
         make: as in `extract_clips`.
 
     Raises DecodeError with `hold_last_frame` if the end of the video is not known.
     """
     specs = [spec] * len(spans) if isinstance(spec, ClipSpec) else spec
+    kinds = list(zip(specs, boxes or [None] * len(spans), strict=True))
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
         try:
@@ -184,19 +201,22 @@ def iterate_clips(
         latest = reader.duration_seconds - _BEFORE_THE_END_SECONDS if hold_last_frame else np.inf
         shown = {number: Span(span.start_seconds, spans[number].end_seconds) for number, span in clipped.items()}
         makers = {one: make(one, reader.pixel_aspect) for one in set(specs)}
-        yield from _sampled(reader, clipped, specs, makers, shown if hold_last_frame else clipped, latest)
+        yield from _sampled(reader, clipped, kinds, makers, shown if hold_last_frame else clipped, latest)
 
 
 def _sampled(
     reader: VideoReader,
     spans: dict[int, Span],
-    specs: Sequence[ClipSpec],
+    kinds: Sequence[tuple[ClipSpec, LabelBox | None]],
     makers: Mapping[ClipSpec, ClipMaker],
     shown_spans: dict[int, Span],
     latest: float,
 ) -> Iterator[tuple[int, Clip | DecodeError]]:
-    """Yield the clips of spans from one pass over the video; times after `latest` show the frame that it shows."""
-    counts = [specs[number].num_frames for number in spans]
+    """Yield the clips of spans from one pass over the video; times after `latest` show the frame that it shows.
+
+    `kinds` has the spec and the label's box of each number.
+    """
+    counts = [kinds[number][0].num_frames for number in spans]
     sampled = [sample_times(*span, count) for span, count in zip(shown_spans.values(), counts, strict=True)]
     times = np.concatenate(sampled).clip(max=latest)
     owners = np.repeat(list(spans), counts)
@@ -223,7 +243,7 @@ def _sampled(
             # Neighbouring times often show the same frame, which is preprocessed once.
             if shown.frame is not frame:
                 frame, made = shown.frame, {}
-            spec = specs[number]
+            spec, label_box = kinds[number]
             if spec not in made:
                 made[spec] = makers[spec].frame(shown.frame)
             if number not in begun:
@@ -235,7 +255,11 @@ def _sampled(
             if not clip.num_missing:
                 del begun[number]
                 span = waiting.pop(number)
-                whole = makers[spec].clip(clip.frames)
+                try:
+                    whole = makers[spec].clip(clip.frames, label_box)
+                except DecodeError as error:
+                    yield number, DecodeError(f"{reader.name}: {error}")
+                    continue
                 seconds, box = clip.seconds, whole.crop_box
                 yield number, Clip(frames=whole.frames, span=span, sampled_seconds=seconds, crop_box=box)
     except DecodeError as error:

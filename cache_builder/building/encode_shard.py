@@ -274,8 +274,13 @@ def _pool_hash(roots: DataRoots, video: str, video_hash: str | None) -> str | No
     return video_hash if version == 1 else f"{video_hash}-{version}"
 
 
-def _identity(segment: Segment, video_hash: str | None) -> ClipIdentity | None:
-    return ClipIdentity(video_hash, segment.start_seconds, segment.end_seconds) if video_hash is not None else None
+def _identity(segment: Segment, video_hash: str | None, *, of_landmarks: bool = False) -> ClipIdentity | None:
+    """Return a clip's identity in a pool; the box of its label, which decides pixels only, is part of the content."""
+    if video_hash is None:
+        return None
+    if segment.box is not None and not of_landmarks:
+        video_hash = f"{video_hash}-{','.join(map(repr, segment.box))}"
+    return ClipIdentity(video_hash, segment.start_seconds, segment.end_seconds)
 
 
 def _encoded_clips(
@@ -336,7 +341,7 @@ def _parted(
     assert task.twin is not None
     codec, pixels = task.twin.info.clip_codec, []
     for segment, clip in zip(segments, clips, strict=True):
-        identity = _identity(segment, pool_hash)
+        identity = _identity(segment, pool_hash, of_landmarks=True)
         if isinstance(clip, Clip):
             frames = cast(TwinFrames, clip.frames)
             if identity is not None:
@@ -366,7 +371,8 @@ def clips_of_video(
                 return clips_of_landmark_file(file, spans, spec, name), video_hash
             decoder = info.provenance["decoder"]
             make = makes_clips(spec) if twin is None else partial(TwinClips, twin.clip_spec)
-            return extract_clips(file, spans, spec, name=name, decoder=decoder, make=make), video_hash
+            boxes = [segment.box for segment in segments]
+            return extract_clips(file, spans, spec, boxes=boxes, name=name, decoder=decoder, make=make), video_hash
     except FileNotFoundError:
         reason = f"{name}: there is no such video file"
     except AnnotationError as error:

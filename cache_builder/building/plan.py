@@ -7,11 +7,11 @@ that was stopped finds its finished shards again by the plan's digest.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from signprep.cache_builder.format.layout import CacheInfo
 from signprep.cache_builder.options import BuildOptions
-from signprep.pipeline.clip_spec import PREPROCESSING_VERSION
+from signprep.pipeline.clip_spec import PREPROCESSING_VERSION, SIGNER
 from signprep.pipeline.datasets.annotations import Segment, Vocabulary
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.landmarks.maker import require_models
@@ -64,10 +64,14 @@ class BuildPlan:
         digest = hashlib.blake2b(digest_size=16)
         info = self.info.to_dict()
         info["provenance"] = info["provenance"] | {"preprocessing_version": 1}
-        for part in (info, *(segment for shard in self.shards for segment in shard.segments)):
-            values = part if isinstance(part, dict) else [getattr(part, name) for name in SEGMENT_FIELDS]
-            digest.update(json.dumps(values, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+        for part in (info, *(_label_of(segment) for shard in self.shards for segment in shard.segments)):
+            digest.update(json.dumps(part, ensure_ascii=False, sort_keys=True).encode() + b"\n")
         return digest.hexdigest()
+
+
+def _label_of(segment: Segment) -> list[object]:
+    """Return what a label tells, without a box where there is none: digests of older versions stay what they are."""
+    return [getattr(segment, name) for name in SEGMENT_FIELDS if name != "box" or segment.box is not None]
 
 
 def clips_per_shard(num_clips: int) -> int:
@@ -86,10 +90,12 @@ def plan_build(roots: DataRoots, segments: Sequence[Segment], options: BuildOpti
     """Return the plan for segments that have their splits.
 
     Labels follow the order in which glosses first appear. Positions are ordered by split, then by video, so that a
-    split can be fetched alone and a video's segments share one pass.
+    split can be fetched alone and a video's segments share one pass. Boxes of labels that decide no clip are left out.
 
     Raises SignprepError if landmarks are to be found in videos, and the models or LiteRT are not there.
     """
+    if options.clip_spec.crop != SIGNER or options.clip_spec.content != "pixels":
+        segments = [segment if segment.box is None else replace(segment, box=None) for segment in segments]
     ordered = sorted(segments, key=lambda s: (SPLIT_ORDER[s.split], s.video, s.start_seconds, s.segment_id))
     size = options.clips_per_shard or clips_per_shard(len(ordered))
     packages = ["signprep", options.decoder.replace("pyav", "av"), "numcodecs", "zarr"]

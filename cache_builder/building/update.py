@@ -1,8 +1,9 @@
 """Plan the update of a finished cache whose data have changed: clips that stay, that are new, that are gone.
 
-A clip stays where it is if the same bytes of video are still labelled over the same span, whatever
-the files, glosses and splits are called now; what is new goes behind it. Positions never move, so a changed label costs
-an index and no clip. The trade-off: what is gone keeps its bytes until `compact`.
+A clip stays where it is if the same bytes of video are still labelled over the same span, with the same box if that
+decides what the clip shows, whatever the files, glosses and splits are called now; what is new goes
+behind it. Positions never move, so a changed label costs an index and no clip. The trade-off: what is gone keeps its
+bytes until `compact`.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -158,16 +159,17 @@ def _match(
 
     Where several segments are of one span, a position stays that of its own one, as long as that is there.
     """
-    free: dict[tuple[str, float, float], list[int]] = {}
+    free: dict[tuple[Any, ...], list[int]] = {}
     names = index["segment_id"].to_pylist()
-    columns = ("video_hash", "video", "start_seconds", "end_seconds")
+    columns = ("video_hash", "video", "start_seconds", "end_seconds", "box")
     rows = zip(*(index[name].to_pylist() for name in columns), strict=True)
-    for position, (video_hash, video, start, end) in enumerate(rows):
-        free.setdefault((_content(video_hash, video), start, end), []).append(position)
+    for position, (video_hash, video, start, end, box) in enumerate(rows):
+        key = _content(video_hash, video), start, end, None if box is None else tuple(box)
+        free.setdefault(key, []).append(position)
 
     def positions_of(segment: Segment) -> list[int]:
         content = _content(video_hashes.get(segment.video), segment.video)
-        found = free.get((content, segment.start_seconds, segment.end_seconds), [])
+        found = free.get((content, segment.start_seconds, segment.end_seconds, segment.box), [])
         return found if segment.video not in recut else []
 
     stays: dict[int, Segment] = {}

@@ -8,6 +8,7 @@ Sizes are bounded before memory or disk is taken: a cache may come from elsewher
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -48,6 +49,7 @@ _SHARD = re.compile(r"clips/c/(?:0|[1-9][0-9]{0,9})(?:/0){3,4}")
 _LIMITS = {GROUP_METADATA: MAX_METADATA_BYTES, ARRAY_METADATA: MAX_METADATA_BYTES, INDEX: MAX_INDEX_BYTES}
 _STATUSES = (OK, FAILED, REMOVED)
 _SPAN, _CLIP_SPAN = ("start_seconds", "end_seconds"), ("clip_start_seconds", "clip_end_seconds")
+_MAX = sys.float_info.max
 _NULL, _UNKNOWN = -2, -1
 
 
@@ -228,19 +230,20 @@ def check_index(index: pa.Table, info: CacheInfo, manifest: CacheManifest, where
         is_wrong = is_ok[first : first + len(times)] & ~_are_times(times, info.clip_spec.num_frames)
         _refuse_rows(index.slice(first, len(times)), is_wrong, ("sampled_seconds",), told, where, first)
         first += len(times)
-    boxes, told = index["crop_box"].combine_chunks(), "a box is x0, y0, x1, y1 with 0 <= x0 < x1 <= 1, and y alike"
-    _refuse_rows(index, ~_are_boxes(boxes), ("crop_box",), told, where)
+    for name, least, most, told in (("crop_box", 0, 1, "0 <= x0 < x1 <= 1"), ("box", -_MAX, _MAX, "x0 < x1")):
+        is_wrong = ~_are_boxes(index[name].combine_chunks(), least, most)
+        _refuse_rows(index, is_wrong, (name,), f"a box is x0, y0, x1, y1 with {told}, and y alike", where)
     _check_sizes(index, info, manifest, where)
 
 
-def _are_boxes(boxes: pa.ListArray) -> NDArray[np.bool_]:
-    """Return for each list whether it is null or a box inside the picture."""
+def _are_boxes(boxes: pa.ListArray, least: float, most: float) -> NDArray[np.bool_]:
+    """Return for each list whether it is null or a box whose numbers lie between two others."""
     is_right = pc.fill_null(pc.equal(pc.list_value_length(boxes), 4), True).to_numpy(zero_copy_only=False)
     if is_right.all():
         x0, y0, x1, y1 = boxes.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).T  # a null is NaN
         is_right = is_right.copy()
         is_right[boxes.is_valid().to_numpy(zero_copy_only=False)] = (
-            (x0 >= 0) & (x0 < x1) & (x1 <= 1) & (y0 >= 0) & (y0 < y1) & (y1 <= 1)
+            (x0 >= least) & (x0 < x1) & (x1 <= most) & (y0 >= least) & (y0 < y1) & (y1 <= most)
         )
     return is_right
 

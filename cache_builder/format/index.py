@@ -45,15 +45,18 @@ SCHEMA = pa.schema(
         pa.field("stored_bytes", pa.int64(), nullable=False),
         pa.field("stored_crc32c", pa.uint32()),
         pa.field("crop_box", pa.list_(pa.float64())),
+        pa.field("box", pa.list_(pa.float64())),
     ]
 )
 """`start_seconds` and `end_seconds` are the label's; `clip_start_seconds` and `clip_end_seconds` are what was sampled,
 after margins and clipping to the video, null where the clip failed. `label` is null where the clip was removed.
 `stored_crc32c`, the last four bytes of the inner chunk, says for certain which clip a row means. `crop_box` is what a
-clip shows (x0, y0, x1, y1) where each shows a part of its own; a cache of other clips is written without it."""
+clip shows (x0, y0, x1, y1) where each shows a part of its own, `box` where its label says that the signer is."""
 
-LATER_COLUMNS = ("stored_crc32c", "crop_box")
+LATER_COLUMNS = ("stored_crc32c", "crop_box", "box")
 """Columns that the first caches of format 1 do not have: null in all their rows."""
+_SOME_HAVE = ("crop_box", "box")
+"""Columns that a cache is written without if they are null in all rows."""
 
 
 def index_table(rows: Sequence[dict[str, object]]) -> pa.Table:
@@ -70,9 +73,9 @@ def parquet_bytes(table: pa.Table, **options: Any) -> bytes:
 
 
 def written_columns(table: pa.Table) -> pa.Table:
-    """Return the columns of a table that are written: without `crop_box` where no row has one."""
-    is_told = "crop_box" not in table.column_names or table["crop_box"].null_count < table.num_rows
-    return table if is_told else table.drop_columns(["crop_box"])
+    """Return the columns of a table that are written: without those of `_SOME_HAVE` that no row has."""
+    there = [name for name in _SOME_HAVE if name in table.column_names]
+    return table.drop_columns([name for name in there if table[name].null_count == table.num_rows])
 
 
 def stacked(tables: Sequence[pa.Table]) -> pa.Table:
@@ -85,7 +88,8 @@ def completed(index: pa.Table) -> pa.Table:
     for name in LATER_COLUMNS:
         if name not in index.column_names:
             index = index.append_column(SCHEMA.field(name), pa.nulls(index.num_rows, SCHEMA.field(name).type))
-    return index
+    # Another of them may be there, which comes behind.
+    return index.select([*(name for name in index.column_names if name not in LATER_COLUMNS), *LATER_COLUMNS])
 
 
 def has_unknown_clips(index: pa.Table) -> bool:

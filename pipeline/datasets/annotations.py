@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
+from signprep.pipeline.clip_spec import LabelBox
 from signprep.pipeline.datasets.tables.options import TableOptions
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
@@ -61,6 +62,8 @@ class Segment:
     """One performance, seen by all views: source, item and signer. A data set without them has one a video."""
     split: str | None = None
     """`train`, `val`, `test`, or None before splits are assigned."""
+    box: LabelBox | None = None
+    """Where the signer is, as a table tells it: see `label_box`. None where it is found in the clip."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""
@@ -151,6 +154,23 @@ def finite_number(value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{str(value)[:40]!r} is no finite number")
     return number
+
+
+def label_box(numbers: Iterable[Any]) -> LabelBox:
+    """Return x0, y0, x1, y1 as a box: `LabelBox` says in which unit. Raises ValueError if they are none.
+
+    >>> label_box(["0.25", "0.1", "0.75", "1"]), label_box([170, 40, 493, 480])
+    ((0.25, 0.1, 0.75, 1.0), (170.0, 40.0, 493.0, 480.0))
+    """
+    numbers = list(numbers)
+    try:
+        x0, y0, x1, y1 = (finite_number(number) for number in numbers)
+    except (TypeError, ValueError):
+        x0, y0, x1, y1 = (math.nan,) * 4
+    if not (x0 < x1 and y0 < y1):
+        told = ", ".join(str(number)[:20] for number in numbers)
+        raise ValueError(f"its box {told} is none; expected x0 < x1 and y0 < y1 in parts of the picture, or in pixels")
+    return x0, y0, x1, y1
 
 
 def read_gloss_file(path: StrPath) -> frozenset[str]:

@@ -1,9 +1,9 @@
 """What a clip shows of a picture: landmarks in the coordinates of its crop, and the square around the signer.
 
-The square is found in a clip's own frames. From landmarks it holds what they reach. From pixels no model is needed: it
-holds what moves. Arms and hands change a picture by much; head and trunk sway, which changes it a little, and noise
-changes every frame anew. So it holds all that changes by much, and what sways above and beside that: the head. A hand
-that hangs down at rest is held by neither.
+The square is the one around the box of the clip's label, or it is found in the clip's own frames. From landmarks it
+holds what they reach. From pixels no model is needed: it holds what moves. Arms and hands change a picture by much;
+head and trunk sway, which changes it a little, and noise changes every frame anew. So it holds all that changes by
+much, and what sways above and beside that: the head. A hand that hangs down at rest is held by neither.
 
 A clip's frames wait until the last one has told where the signer is: whole, or scaled down where they would be more
 than `MOST_PIXELS`. That bounds the memory of a clip by 100 MB of 8-bit 4:2:0; overlapping clips add up.
@@ -19,8 +19,9 @@ from av import VideoFrame
 from av.filter import Graph
 from numpy.typing import NDArray
 
-from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox
+from signprep.pipeline.clip_spec import LARGEST_PART, SIGNER, ClipSpec, CropBox, LabelBox
 from signprep.pipeline.clips import MadeClip
+from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.landmarks.points import PARTS, SIGNER75, Points
 from signprep.pipeline.video.preprocess import SQUARE, FramePreprocessor, crop_and_fit, filter_graph
 
@@ -51,7 +52,12 @@ _HAIR = 0.12
 """Part of the found height that is hair above the face."""
 _MOTION_MARGIN = 1.15
 _LEAST_SIDE = 0.25
-"""Least side of a square, in shorter sides of the picture."""
+"""Least side of a square that was found, in shorter sides of the picture."""
+_BEYOND = 0.1
+"""Part of the picture by which a box in pixels may reach out of it, as detectors' do; one that reaches farther is of
+another picture."""
+_LEAST_PIXELS = 8
+"""Least side of a label's box in the picture."""
 
 _Mask = NDArray[np.bool_]
 
@@ -151,15 +157,22 @@ class SignerClips:
         """Return what is kept of a decoded frame. Raises DecodeError as `FramePreprocessor` does."""
         return SeenFrame(self._bounded(frame), self._look.without_bars(frame))
 
-    def clip(self, frames: Sequence[SeenFrame]) -> MadeClip:
-        """Return the frames as one array, uint8, and their box."""
+    def clip(self, frames: Sequence[SeenFrame], box: LabelBox | None = None) -> MadeClip:
+        """Return the frames as one array, uint8, and their square.
+
+        Raises DecodeError if the label's box is none of this picture.
+        """
         width, height, pixel_aspect = self._look.upright_size(frames[0].frame)
-        found = moving_box([seen.luma for seen in frames])
-        box = square_around(found, (width, height), pixel_aspect, margin=_MOTION_MARGIN)
-        preprocess = FramePreprocessor(with_box(self._spec, box), self._pixel_aspect)
+        if box is not None:
+            told = box_in_picture(box, (width, height))
+            shown = square_around(told, (width, height), pixel_aspect, margin=1, least=0)
+        else:
+            found = moving_box([seen.luma for seen in frames])
+            shown = square_around(found, (width, height), pixel_aspect, margin=_MOTION_MARGIN)
+        preprocess = FramePreprocessor(with_box(self._spec, shown), self._pixel_aspect)
         # Neighbouring times often show the same frame.
         stored = {id(seen): preprocess(seen.frame) for seen in {id(seen): seen for seen in frames}.values()}
-        return MadeClip(np.stack([stored[id(seen)] for seen in frames]), box)
+        return MadeClip(np.stack([stored[id(seen)] for seen in frames]), shown)
 
     def _bounded(self, frame: VideoFrame) -> VideoFrame:
         """Return a frame, smaller where T of them would be more than `MOST_PIXELS`."""
@@ -182,8 +195,37 @@ def with_box(spec: ClipSpec, box: CropBox) -> ClipSpec:
     return replace(spec, crop=",".join(map(repr, box)))
 
 
+def box_in_picture(box: LabelBox, size: tuple[int, int]) -> CropBox:
+    """Return the part of a label's box that lies in the picture.
+
+    Args:
+        box: in parts of the upright picture, or in its pixels.
+        size: width and height of the upright picture in pixels.
+
+    Raises DecodeError if it is none of this picture.
+
+    >>> box_in_picture((0.5, -0.1, 1.2, 1.0), (200, 100)), box_in_picture((50, 0, 100, 90), (200, 100))
+    ((0.5, 0.0, 1.0, 1.0), (0.25, 0.0, 0.5, 0.9))
+    """
+    in_pixels = max(box[2:]) > LARGEST_PART
+    sides = np.array([*size, *size], np.float64)
+    parts = np.array(box) / sides if in_pixels else np.array(box)
+    x0, y0, x1, y1 = parts.clip(0, 1).tolist()
+    is_of_it = not in_pixels or max(parts[2:]) <= 1 + _BEYOND
+    if not (is_of_it and min((x1 - x0) * size[0], (y1 - y0) * size[1]) >= _LEAST_PIXELS):
+        told = ", ".join(f"{number:g}" for number in box)
+        unit = "pixels; was the video scaled after it was made?" if in_pixels else "its width and height"
+        raise DecodeError(f"the box {told} of its label is no part of a picture of {size[0]}x{size[1]} in {unit}")
+    return x0, y0, x1, y1
+
+
 def square_around(
-    found: CropBox | None, size: tuple[int, int], pixel_aspect: Fraction = SQUARE, *, margin: float
+    found: CropBox | None,
+    size: tuple[int, int],
+    pixel_aspect: Fraction = SQUARE,
+    *,
+    margin: float,
+    least: float = _LEAST_SIDE,
 ) -> CropBox:
     """Return the square around a box, moved into the picture and no larger than it: whole pixels, from even ones on.
 
@@ -192,6 +234,7 @@ def square_around(
         size: width and height of the upright picture in pixels.
         pixel_aspect: width of a pixel by its height.
         margin: factor of the box's longer side.
+        least: least side, in shorter sides of the picture.
 
     >>> square_around((0.5, 0.0, 0.6, 0.2), (1000, 500), margin=1.3)
     (0.484, 0.0, 0.614, 0.26)
@@ -202,7 +245,7 @@ def square_around(
     else:
         x0, y0, x1, y1 = found
         shown = width * float(pixel_aspect)
-        side = max(margin * max((x1 - x0) * shown, (y1 - y0) * height), _LEAST_SIDE * min(shown, height))
+        side = max(margin * max((x1 - x0) * shown, (y1 - y0) * height), least * min(shown, height))
         down = max(1, round(min(side, shown, height)))
         across = max(1, min(width, round(down / pixel_aspect)))
         left, top = (

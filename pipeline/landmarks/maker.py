@@ -10,7 +10,7 @@ import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from signprep.pipeline.clip_spec import SIGNER, ClipSpec
+from signprep.pipeline.clip_spec import SIGNER, ClipSpec, LabelBox
 from signprep.pipeline.clips import ClipMaker, MadeClip, MakeClips, PixelClips
 from signprep.pipeline.landmarks.crop import SignerClips, made_clip
 from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames
@@ -37,8 +37,8 @@ class LandmarkClips:
         self._upright = self._pictures.upright_size(frame)
         return self._pictures(frame)
 
-    def clip(self, frames: Sequence[NDArray[np.uint8]]) -> MadeClip:
-        """Return the landmarks of pictures, float16 [T, 75, 3]."""
+    def clip(self, frames: Sequence[NDArray[np.uint8]], box: LabelBox | None = None) -> MadeClip:
+        """Return the landmarks of pictures, float16 [T, 75, 3]; they say where the signer is, and no box."""
         width, height, pixel_aspect = self._upright
         return made_clip(self._extract(frames), (width, height), self._spec, pixel_aspect)
 
@@ -62,10 +62,10 @@ class TwinClips:
         """Return what both keep of a frame."""
         return self._pixels.frame(frame), self._landmarks.frame(frame)
 
-    def clip(self, frames: Sequence[tuple[Any, NDArray[np.uint8]]]) -> MadeClip:
+    def clip(self, frames: Sequence[tuple[Any, NDArray[np.uint8]]], box: LabelBox | None = None) -> MadeClip:
         """Return both clips, with the box of the pixels."""
         pixels, pictures = zip(*frames, strict=True)
-        made = self._pixels.clip(pixels)
+        made = self._pixels.clip(pixels, box)
         return MadeClip(TwinFrames(made.frames, self._landmarks.clip(pictures)), made.crop_box)
 
 

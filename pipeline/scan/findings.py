@@ -127,6 +127,9 @@ partial-download: Unfinished downloads
 unread-archive: Archives that are not looked into
     Only zip files are read in place, and none inside another.
     Unpack them.
+box-unusable: Table rows whose box means nothing
+    With --crop signer the row's clip shows what moves in it.
+    Correct the box, or leave all four cells empty.
 same-name: Files with the base name of another
     Pairing is by base name: the first file is taken, this one is not.
     Remove one of them, or rename both video and label.

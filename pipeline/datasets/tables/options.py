@@ -13,6 +13,8 @@ BOX = ("box_x0", "box_y0", "box_x1", "box_y1")
 OPTIONAL = ("start", "end", "item", "source", "signer", "view", "take", "split", "fps", *BOX)
 COLUMNS = (*REQUIRED, *OPTIONAL)
 """The values that a row may have, by the names that their columns have unless --columns says otherwise."""
+NUMBERS = ("start", "end", *BOX)
+"""Those that are numbers, which some countries write with a comma."""
 
 SECONDS, MILLISECONDS, FRAMES, FRAMES_FROM_1 = TIME_UNITS = ("seconds", "milliseconds", "frames", "frames-from-1")
 

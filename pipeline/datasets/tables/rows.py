@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signprep.pipeline.datasets.annotations import decoded, is_video
+from signprep.pipeline.datasets.tables.options import NUMBERS
 from signprep.pipeline.errors import AnnotationError
 
 SEPARATORS = ",;\t|"
@@ -73,7 +74,7 @@ def csv_rows(data: bytes, path: Path, form: CsvForm, places: Places) -> Iterator
             cells = f"has {len(cells)} cells, {expected} {len(header)}"
         row = cells if isinstance(cells, str) else {field: cells[place] for field, place in by_field.items()}
         if separator == ";" and isinstance(row, dict):  # of countries whose numbers have a comma
-            row |= {name: _COMMA.sub(r"\1.\2", row[name]) for name in ("start", "end") if name in row}
+            row |= {name: _COMMA.sub(r"\1.\2", row[name]) for name in NUMBERS if name in row}
         yield number, f"row {number}" + (f" (line {line + 1})" if line != number else ""), row
 
 

@@ -8,13 +8,14 @@ Without `start` and `end` a row means its whole video.
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
+from signprep.pipeline.clip_spec import LabelBox
 from signprep.pipeline.datasets.annotations import (
     LANDMARK_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -25,11 +26,13 @@ from signprep.pipeline.datasets.annotations import (
     is_landmark_file,
     is_text,
     is_video,
+    label_box,
     normal_gloss,
 )
 from signprep.pipeline.datasets.files.archives import open_archive
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, split_member
 from signprep.pipeline.datasets.tables.options import (
+    BOX,
     FRAMES,
     FRAMES_FROM_1,
     MILLISECONDS,
@@ -132,6 +135,8 @@ def table_segments(
 ) -> Iterator[Segment]:
     """Yield the segments of a table; a row that makes no segment is a problem that tells its number.
 
+    A box that means nothing is one, too, and costs the row no more than the box.
+
     With `landmark_files` a row means the landmark file beside its video, or in its place, and no video is needed.
     `fps` is the rate of frames where a row does not tell it.
 
@@ -152,10 +157,17 @@ def table_segments(
                     raise ValueError(row)
                 text = {field: found for field, value in row.items() if (found := _text(field, value))}
                 video = _video(text, root, landmark_files)
-                yield segment_of(text, number, video, meaning)
+                segment = segment_of(text, number, video, meaning)
             except ValueError as error:
                 message = f"{path}: {name}: {error}"
                 on_problem(Problem(kind="row-unusable", path=path.name, message=message))
+                continue
+            try:
+                box = box_of(text)
+            except ValueError as error:
+                on_problem(Problem(kind="box-unusable", path=path.name, message=f"{path}: {name}: {error}"))
+                box = None
+            yield segment if box is None else replace(segment, box=box)
     except (OSError, pa.ArrowException) as error:
         raise AnnotationError(f"{path}: cannot be read as a table ({error})") from error
 
@@ -223,6 +235,7 @@ def segment_of(text: Mapping[str, str], number: int, video: PurePosixPath, meani
     if not 0 <= start_seconds < end_seconds:
         raise ValueError(f"runs from {start_seconds} to {end_seconds} s")
     gloss = text["gloss"] if meaning.glosses is None else meaning.glosses.gloss(text["gloss"])
+    kept: dict[str, Any] = {field: text.get(field) for field in _KEPT}
     return Segment(
         segment_id=f"{video.stem}#{number}",
         video=str(video),
@@ -231,7 +244,7 @@ def segment_of(text: Mapping[str, str], number: int, video: PurePosixPath, meani
         gloss=normal_gloss(gloss),
         take=text.get("take") or video.with_suffix("").as_posix(),
         split=split_of_word(text.get("split", ""), meaning.split_flag),
-        **{field: text.get(field) for field in _KEPT},
+        **kept,
     )
 
 
@@ -263,6 +276,12 @@ def split_of_word(word: str, flag: str | None = None) -> str | None:
     if flag is None:
         raise ValueError(f"its split {word[:40]!r} tells nothing; its column must be named {expected}")
     return flag if _TRUTHS[word] else _OTHER_SPLIT[flag]
+
+
+def box_of(text: Mapping[str, str]) -> LabelBox | None:
+    """Return a row's box, None if it has none. Raises ValueError if it means nothing."""
+    cells = [text.get(name, "") for name in BOX]
+    return None if all(cell.lower() in _ABSENT for cell in cells) else label_box(cells)
 
 
 def _video(text: Mapping[str, str], root: Path, landmark_files: bool) -> PurePosixPath:

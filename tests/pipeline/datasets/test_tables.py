@@ -319,3 +319,32 @@ def test_damage_to_one_row_costs_no_other(
         or lines[1 + hit] == ""
     )
     assert all(problem.startswith(f"row {hit + 1}") for problem in problems)
+
+
+BOXED = f"{HEADER},box_x0,box_y0,box_x1,box_y1"
+
+
+def test_a_table_tells_where_its_signers_are_in_parts_or_in_pixels(folder: Path) -> None:
+    rows = ("a.mp4,0,1,가,0.25,0,0.75,1", "b.mp4,0,1,나,170,40,493,480.5", "a.mp4,1,2,다,,,,", "a.mp4,2,3,라,NA,nan,-,")
+    segments, problems = read(folder, "\n".join([BOXED, *rows]))
+    assert problems == []
+    boxes = [(0.25, 0.0, 0.75, 1.0), (170.0, 40.0, 493.0, 480.5), None, None]
+    assert [segment.box for segment in segments] == boxes
+    semicolons = "\n".join([BOXED.replace(",", ";"), "a.mp4;0;1,5;가;0,25;0;0,75;1"])
+    assert [segment.box for segment in read(folder, semicolons)[0]] == boxes[:1]
+    table = pa.table({"video": ["a.mp4"] * 2, "start": [0, 1], "end": [1, 2], "gloss": ["가", "나"]})
+    for name, number in zip(("box_x0", "box_y0", "box_x1", "box_y1"), (0.25, 0, 0.75, 1), strict=True):
+        table = table.append_column(name, pa.array([number, None], pa.float64()))
+    pq.write_table(table, folder / "t.parquet")
+    assert [segment.box for segment in table_segments(folder / "t.parquet", print)] == [boxes[0], None]
+
+
+@pytest.mark.parametrize(
+    "cells", ["0.5,0,0.5,1", "0.2,0.9,0.5,0.1", "1,2,3,", "a,b,c,d", "inf,0,1,1", "0,0,0,0", "-1,-1,-1,-1"]
+)
+def test_a_box_that_means_nothing_costs_its_row_only_the_box(folder: Path, cells: str) -> None:
+    segments, problems = read(folder, "\n".join([BOXED, f"a.mp4,0,1,가,{cells}", "b.mp4,0,1,나,0,0,1,1"]))
+    assert [segment.box for segment in segments] == [None, (0, 0, 1, 1)]
+    assert len(problems) == 1 and problems[0].startswith("row 1: its box ") and "x0 < x1 and y0 < y1" in problems[0]
+    (folder / "t.csv").write_text("\n".join([BOXED, f"a.mp4,0,1,가,{cells}"]))
+    assert [path for path, _ in scan(folder / "t.csv")["box-unusable"]] == ["t.csv"]
