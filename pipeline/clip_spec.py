@@ -22,6 +22,10 @@ its pixels where x1 or y1 is above `LARGEST_PART`. A box of parts may reach out 
 means nothing, so that the numbers tell their unit."""
 LARGEST_PART = 2.0
 
+DEFAULT_ORIGIN = "aihub"
+ORIGINS = (DEFAULT_ORIGIN, "mediapipe", "files")
+"""Where landmarks come from; the first is that of a model of landmarks unless another is asked for."""
+
 NUM_LANDMARKS = 75
 """Points of a frame of landmarks: see `pipeline.landmarks.points`."""
 
@@ -67,7 +71,7 @@ class ClipSpec(Options, group="Clips"):
         None,
         "Store the signer's landmarks instead of pixels: the keypoints that AIHub delivers (aihub), those that "
         "MediaPipe's models find in the frames (mediapipe), or those of .pose, .npz or .parquet files (files).",
-        choices=("aihub", "mediapipe", "files"),
+        choices=ORIGINS,
     )
     """The landmarks' origin. A clip is then float16 [T, 75, 3]: x and y in sides of the picture that a clip of pixels
     would show, and confidence; `size` and `pixels` decide nothing."""

@@ -12,7 +12,7 @@ import click
 from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
 from signprep.pipeline.cli import cli
 from signprep.pipeline.cli.options import command, echo, given, told_if_stopped
-from signprep.pipeline.clip_spec import SEGMENT_SPAN, ClipSpec
+from signprep.pipeline.clip_spec import DEFAULT_ORIGIN, ORIGINS, SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import TrainingError
@@ -42,13 +42,29 @@ class TrainingData(Options, group="Data"):
     clip_duration: float | None = option(
         None, "Build a cache with clips of this many seconds around segments' middles.", above=0, group="Clips"
     )
+    landmarks: str | None = option(
+        None,
+        "Build a cache of the signer's landmarks: AIHub's keypoints (aihub), by default for a model of landmarks, "
+        "those that MediaPipe's models find (mediapipe), or of landmark files (files).",
+        choices=ORIGINS,
+        group="Clips",
+    )
+    keypoint_size: str = option(
+        ClipSpec.keypoint_size,
+        "Take keypoints, and files that do not say it, for those of pictures of this size in pixels.",
+        metavar="WIDTHxHEIGHT",
+        group="Clips",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        ClipSpec(keypoint_size=self.keypoint_size)  # raises
         if self.cache is None and not self.roots.by_split:
             raise ValueError("give CACHE, or --data-root, or --train-data-root and --val-data-root")
         if self.cache is not None and self.roots.by_split:
             raise ValueError("give CACHE or --data-root, not both")
+        if self.cache is not None and self.landmarks is not None:
+            raise ValueError("--landmarks says what a cache is built of; it goes with --data-root, not with CACHE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +194,7 @@ def train(
       signprep train aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50
       signprep train s3://team/aihub.zarr --stream-dir /scratch/kim --stream-gb 50
       signprep train --data-root aihub --model-name slow_r50 --pretrained k400 --precision 16-mixed
+      signprep train --data-root videos --landmarks mediapipe
       signprep train aihub.zarr --optimizer adamw --learning-rate 2e-3 --label-smoothing 0.1 --ema-decay 0.99
       signprep train aihub.zarr --model-name mymodels:small --num-frames 8 --size 112
       signprep train aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50 --resume
@@ -191,9 +208,10 @@ def train(
     log = _log()
     devices = run.available_devices(log)
     config = _train_config(config, devices, log, no_augment=no_augment)
-    exported.require_possible(model.name("pixels"), run.output_dir)  # before a cache is opened, which may be far away
+    asked = "pixels" if data.landmarks is None else "landmarks"
+    exported.require_possible(model.name(asked), run.output_dir)  # before a cache is opened, which may be far away
     cache = None if data.cache is None else open_cache(data.cache, stream=data.stream)
-    name = model.name("pixels" if cache is None else cache.clip_spec.content)
+    name = model.name(asked if cache is None else cache.clip_spec.content)
     exported.require_possible(name, run.output_dir)
     spec = model_spec(
         name,
@@ -229,17 +247,25 @@ def train(
 
 
 def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
-    """Build the cache of data roots, or bring it up to date, and return it; for a model of landmarks from keypoints."""
+    """Build the cache of data roots, or bring it up to date, and return it; for a model of landmarks from keypoints.
+
+    Raises TrainingError if landmarks are asked for that the model does not read.
+    """
     from signprep.cache_builder.building.run import build_from_annotations
     from signprep.cache_builder.building.workers import RunOptions as BuildRun
     from signprep.pipeline.datasets.read import read_roots
 
-    keypoints = spec.content == "landmarks"
+    if data.landmarks is not None and spec.content != "landmarks":
+        raise TrainingError(
+            f"{spec.name} reads pixels, not the landmarks that --landmarks {data.landmarks} makes; leave out "
+            "--landmarks, or train landmark_transformer or landmark_conv"
+        )
     clips = ClipSpec(  # the default clips, with more frames or pixels where the model needs them
         num_frames=max(ClipSpec.num_frames, spec.num_frames),
         size=max(ClipSpec.size, -(-spec.crop_size // 4) * 4),
         span=SEGMENT_SPAN if data.clip_duration is None else data.clip_duration,
-        landmarks="aihub" if keypoints else None,
+        landmarks=(data.landmarks or DEFAULT_ORIGIN) if spec.content == "landmarks" else None,
+        keypoint_size=data.keypoint_size,
     )
     out = _cache_folder(data.roots, clips, output_dir)
     # The first process of a machine has built the cache before it started the others.
@@ -257,13 +283,17 @@ def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Loc
 def _cache_folder(roots: DataRootOptions, clips: ClipSpec, output_dir: Path) -> Path:
     """Return OUTPUT_DIR/caches/NAMES-FRAMESxSIZE[-SECONDSs]-HASH.zarr; the hash is of the folders' paths.
 
-    SIZE is that of frames in pixels, or the word `landmarks`.
+    SIZE is that of frames in pixels, or the word `landmarks`, with what is not the default of their origin and size.
     """
     folders = [root.resolve() for root in roots.by_split.values()]
     names = "+".join(root.name for root in folders)
     seconds = "" if clips.span == SEGMENT_SPAN else f"-{clips.span:g}s"
     paths = hashlib.blake2b("\0".join(map(str, folders)).encode(), digest_size=4).hexdigest()
-    size = clips.size if clips.content == "pixels" else clips.content
+    size = str(clips.size)
+    if clips.landmarks is not None:
+        size = clips.content
+        size += "" if clips.landmarks == DEFAULT_ORIGIN else f"-{clips.landmarks}"
+        size += "" if clips.keypoint_size == ClipSpec.keypoint_size else f"-{clips.keypoint_size}"
     return output_dir / "caches" / f"{names}-{clips.num_frames}x{size}{seconds}-{paths}.zarr"
 
 
