@@ -24,7 +24,7 @@ from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, location_of, shown
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Segment
-from signprep.pipeline.datasets.files.data_root import UNREAD_ARCHIVE, Problem
+from signprep.pipeline.datasets.files.data_root import HARMLESS, Problem
 from signprep.pipeline.datasets.files.video_files import hash_possible_duplicates
 from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
@@ -82,7 +82,7 @@ def build_from_annotations(
         CacheError, DecodeError: as `build` does, or the disk is too small.
     """
     out = location_of(out)
-    if run.strict and (grave := [problem for problem in annotations.problems if problem.kind != UNREAD_ARCHIVE]):
+    if run.strict and (grave := [problem for problem in annotations.problems if problem.kind not in HARMLESS]):
         raise AnnotationError(f"{grave[0].message} (stopped by --strict)")
     if isinstance(out, str):
         check_url(out, confirm)

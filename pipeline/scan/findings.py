@@ -211,6 +211,9 @@ gloss-spelling: Glosses that differ from another by spaces or Unicode form only
 """
 
 _NOTES = """
+misjoined-archive: Zips whose pieces were joined in the order of their names
+    part10 lies before part2 in them; they are read in the order of the numbers, and nothing is lost.
+    Nothing to do in signprep. For other programs join the pieces again, by their numbers.
 gloss-form: Glosses not in Unicode NFC, or with spaces around them
     signprep reads them in NFC without these spaces; other programs may see two classes.
     Nothing to do in signprep.

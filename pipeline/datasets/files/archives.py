@@ -12,14 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from signprep.pipeline.datasets.files.pieces import (
-    LOCAL_MAGIC,
-    IncompleteArchiveError,
-    JoinedFile,
-    check_pieces,
-    complaint,
-    pieces_of,
-)
+from signprep.pipeline.datasets.files.piece_order import layout_of_zip, lies_in
+from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, JoinedFile, check_pieces
+from signprep.pipeline.datasets.files.zip_directory import LOCAL_HEADER, LOCAL_MAGIC
 from signprep.pipeline.errors import AnnotationError
 
 MAX_DEFLATED_BYTES = 2**30
@@ -27,7 +22,6 @@ MAX_DEFLATED_BYTES = 2**30
 
 UTF8_FLAG, ENCRYPTED_FLAG = 0x800, 0x1
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_LOCAL_HEADER = struct.Struct("<4s22xHH")
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
@@ -57,7 +51,7 @@ class _WithoutUtf8Flags(io.BufferedReader):
 
     def read(self, size: int | None = -1) -> bytes:
         data, entry = bytearray(super().read(size)), 0
-        if len(data) == _LOCAL_HEADER.size and data.startswith(LOCAL_MAGIC):
+        if len(data) == LOCAL_HEADER.size and data.startswith(LOCAL_MAGIC):
             data[7] &= ~(UTF8_FLAG >> 8) & 0xFF
         while data[entry : entry + 4] == b"PK\x01\x02" and entry + 46 <= len(data):
             data[entry + 9] &= ~(UTF8_FLAG >> 8) & 0xFF
@@ -75,24 +69,21 @@ class Archive:
         try:
             if not whole:
                 check_pieces(pieces)
-            self._file = JoinedFile(pieces)
-            file = io.BufferedReader(self._file, 2**16)
+            layout = layout_of_zip(path)
+            if layout.complaint is not None:
+                raise AnnotationError(f"{path}: {layout.complaint}")
+            self._file = JoinedFile(layout.extents)
             try:
-                self._zip = zipfile.ZipFile(file)
+                self._zip = zipfile.ZipFile(io.BufferedReader(self._file, 2**16))
             except UnicodeDecodeError:
                 self._zip = zipfile.ZipFile(_WithoutUtf8Flags(self._file.part(0, self._file.num_bytes)))
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
-            if found := complaint(file, self._file):
-                raise AnnotationError(f"{path}: {found}") from error
             if whole:
                 raise AnnotationError(f"{path}: is no readable zip ({error}); download it again") from error
             what = f"pieces behind {pieces[-1].name} are missing, or it was not downloaded whole"
             raise IncompleteArchiveError(f"{path}: has no end ({error}): {what}") from error
         named = ((member_name(info), info) for info in self._zip.infolist())
         self.members = {name: info for name, info in named if not name.endswith("/")}
-        places = [info.header_offset for info in self.members.values()]
-        if found := complaint(file, self._file, places):
-            raise AnnotationError(f"{path}: {found}")
 
     def unreadable(self, name: str) -> str | None:
         """Return why a member cannot be read, as its entry tells; None if it can."""
@@ -142,13 +133,13 @@ class Archive:
         file = io.BufferedReader(self._file.part(0, self._file.num_bytes), 2**9)
         with file:
             file.seek(max(0, info.header_offset))
-            header = file.read(_LOCAL_HEADER.size)
-        if len(header) < _LOCAL_HEADER.size:
+            header = file.read(LOCAL_HEADER.size)
+        if len(header) < LOCAL_HEADER.size:
             raise AnnotationError(f"{self.path}: is truncated before its member {name}")
-        magic, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+        magic, name_bytes, extra_bytes = LOCAL_HEADER.unpack(header)
         if magic != LOCAL_MAGIC or info.header_offset < 0:
             raise AnnotationError(f"{self.path}: its member {name} is damaged (no local header)")
-        start = info.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
+        start = info.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
         if start + info.file_size > self._file.num_bytes:
             raise AnnotationError(f"{self.path}: is truncated within its member {name}")
         return io.BufferedReader(self._file.part(start, info.file_size), 2**17)
@@ -160,8 +151,7 @@ def open_archive(path: Path) -> Archive:
     Where there is no file of this name, its pieces are read as one. Raises AnnotationError if it cannot be read.
     """
     try:
-        pieces = pieces_of(path)
-        stamps = tuple((status.st_size, status.st_mtime_ns) for status in map(Path.stat, pieces))
+        pieces, stamps = lies_in(path)
         if not pieces:
             raise AnnotationError(f"{path}: there is no such archive")
         archive = _opened(path, pieces, stamps)

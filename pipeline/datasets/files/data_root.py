@@ -23,6 +23,7 @@ from signprep.pipeline.datasets.files.frame_files import (
     is_sequence,
     with_sequences,
 )
+from signprep.pipeline.datasets.files.piece_order import note_on_order
 from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, with_whole_names
 from signprep.pipeline.errors import AnnotationError
 
@@ -31,6 +32,10 @@ _APPLE_DOUBLE = "._"
 _MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
 UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
+MISJOINED_ARCHIVE = "misjoined-archive"
+"""The kind of problem that is a zip which is read in another order than that in which it lies."""
+HARMLESS = frozenset({UNREAD_ARCHIVE, MISJOINED_ARCHIVE})
+"""Kinds of problems that cost no segment by themselves."""
 _OTHER_ARCHIVE = re.compile(
     r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)(\.(part)?\d+)?$", re.IGNORECASE
 )
@@ -140,6 +145,8 @@ def walk_archive(
         frames, has_others = frames_in_zip(path)
     except AnnotationError as error:  # a damaged directory, for one, which `open_archive` knows more about
         unread = str(error)
+    if (note := note_on_order(path)) is not None:
+        on_problem(Problem(kind=MISJOINED_ARCHIVE, path=relative, message=f"{path}: {note}"))
     yield from _found_sequences(frames, relative, wanted)
     if not has_others and frames:
         return

@@ -20,7 +20,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from signprep.pipeline.datasets.files.pieces import JoinedFile, pieces_of
+from signprep.pipeline.datasets.files.piece_order import layout_of_zip, lies_in
+from signprep.pipeline.datasets.files.pieces import JoinedFile
+from signprep.pipeline.datasets.files.zip_directory import LOCAL_HEADER, LOCAL_MAGIC, entries, read_at, read_end
 from signprep.pipeline.errors import AnnotationError
 
 KEYPOINT_SUFFIX = "_keypoints.json"
@@ -166,20 +168,6 @@ def _listed(folder: Path, changed_ns: int) -> Mapping[str, "array[int]"]:
     return clips
 
 
-_END = struct.Struct("<4s4xHHLLH")
-_END64_LOCATOR = struct.Struct("<4s4xQ4x")
-_END64 = struct.Struct("<4s20xQQQQ")
-_ENTRY = struct.Struct("<4s4xHH4xLLLHHH8xL")
-_LOCAL = struct.Struct("<4s22xHH")
-_STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
-_IN_EXTRA = 2**32 - 1
-"""A number of 32 bits that stands in the entry's zip64 field instead."""
-
-
-_MOST_ENTRY_BYTES = _ENTRY.size + 3 * (2**16 - 1)
-_BLOCK_BYTES = 2**20
-
-
 def frames_in_zip(path: Path) -> tuple[Mapping[str, int], bool]:
     """Return the clips that a zip, or its pieces, holds: the names of their files up to the number, and their bytes.
 
@@ -188,14 +176,14 @@ def frames_in_zip(path: Path) -> tuple[Mapping[str, int], bool]:
     Raises AnnotationError if the archive cannot be read, or is no zip.
     """
     with _told(path):
-        clips, has_others = _directory(*_lies_in(path))
+        clips, has_others = _directory(path, lies_in(path))
         return {prefix: places[0] for prefix, places in clips.items()}, has_others
 
 
 def num_bytes_in_zip(path: Path, member: str) -> int:
     """Return the size of a clip's files in a zip. Raises AnnotationError as `frames_in_zip`, or if there are none."""
     with _told(path):
-        places = _directory(*_lies_in(path))[0].get(member.removesuffix(SEQUENCE_SUFFIX))
+        places = _directory(path, lies_in(path))[0].get(member.removesuffix(SEQUENCE_SUFFIX))
     if places is None:
         raise AnnotationError(f"{path}!/{member}: there are no such files")
     return places[0]
@@ -204,11 +192,11 @@ def num_bytes_in_zip(path: Path, member: str) -> int:
 def _rows_in_zip(path: Path, prefix: str) -> list[tuple[int, ...]]:
     """Return a row of `Frames` for each file of one clip in a zip."""
     with _told(path):
-        lies_in = _lies_in(path)
-        places = _directory(*lies_in)[0].get(prefix, array("q", [0]))
+        places = _directory(path, lies_in(path))[0].get(prefix, array("q", [0]))
         runs = zip(places[1::2], places[2::2], strict=True)
-        entries = (entry for start, end in runs for entry in _entries(_opened(*lies_in), start, end))
-        return [(int(_number(name)), *values) for _, _, name, values in entries if values is not None]
+        file = _opened(path, lies_in(path))
+        listed = (entry for start, end in runs for entry in entries(file, start, end))
+        return [(int(_number(name)), *values) for _, _, name, values in listed if values is not None]
 
 
 @contextmanager
@@ -219,26 +207,23 @@ def _told(path: Path) -> Iterator[None]:
         raise AnnotationError(f"{path}: is no readable zip ({error})") from error
 
 
-def _lies_in(path: Path) -> tuple[tuple[Path, ...], tuple[tuple[int, int], ...]]:
-    """Return the pieces of a zip, and their sizes and times: a zip that was replaced is another one. Raises OSError."""
-    pieces = pieces_of(path)
-    return pieces, tuple((status.st_size, status.st_mtime_ns) for status in map(Path.stat, pieces))
-
-
 @lru_cache(maxsize=64)
-def _directory(pieces: tuple[Path, ...], stamps: object) -> tuple[Mapping[str, "array[int]"], bool]:
+def _directory(path: Path, stamps: object) -> tuple[Mapping[str, "array[int]"], bool]:
     """Return for each clip its bytes, and where its files stand in the zip's directory: the start and end of each run.
 
     The second value is True if there are other files, too. A clip's files usually follow each other, and are one run.
     AIHub has 18 zips with two million files each.
     """
-    file = JoinedFile(pieces)
+    file = JoinedFile(layout_of_zip(path).extents)
     clips: dict[bytes, array[int]] = {}
     last: bytes | None = None
     has_others = False
     places = array("q", [0])
-    begin_of_all, end_of_all, count = _bounds(file)
-    for start, end, name, values in islice(_entries(file, begin_of_all, end_of_all), count):
+    bounds = read_end(file)
+    if bounds is None:
+        raise ValueError("it has no directory: it is cut off")
+    stop = bounds.list_start + bounds.list_bytes
+    for start, end, name, values in islice(entries(file, bounds.list_start, stop), bounds.num_members):
         number = _number(name)
         if not name.endswith(KEYPOINT_SUFFIX.encode()) or not number.isdigit() or len(number) < 12:
             has_others = has_others or not name.endswith((b"/", b"\\"))
@@ -266,91 +251,23 @@ def _decoded(name: bytes) -> str:
         return name.decode("cp949", "replace").replace("\\", "/")
 
 
-def _bounds(file: JoinedFile) -> tuple[int, int, int]:
-    """Return where the directory of a zip starts and ends, and how many files it lists."""
-    tail_bytes = min(file.num_bytes, 2**16 + _END.size)
-    tail = _read_at(file, file.num_bytes - tail_bytes, tail_bytes)
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0:
-        raise ValueError("it has no directory: it is cut off")
-    _, _, count, num_bytes, start, _ = _END.unpack_from(tail, end)
-    if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
-        _, end64 = _END64_LOCATOR.unpack_from(tail, end - 20)
-        _, _, count, num_bytes, start = _END64.unpack(_read_at(file, end64, _END64.size))
-    return start, start + num_bytes, count
-
-
-_Values = tuple[int, int, int, int, int]
-
-
-def _entries(file: JoinedFile, start: int, end: int) -> Iterator[tuple[int, int, bytes, _Values | None]]:
-    """Yield the members that a part of a zip's directory lists.
-
-    Each is its start and end in the directory, its name, and its size, CRC-32, offset, packed size and 1 if it is
-    packed, or None if it cannot be read. Source: PKWARE's APPNOTE, sections 4.3.12 to 4.3.16.
-    """
-    data, position = b"", 0
-    while start + position < end:
-        if position + _MOST_ENTRY_BYTES > len(data) and start + len(data) < end:
-            start, position = start + position, 0
-            data = _read_at(file, start, min(_BLOCK_BYTES, end - start))
-        magic, flags, method, checksum, packed, size, len_name, len_extra, len_comment, offset = _ENTRY.unpack_from(
-            data, position
-        )
-        if magic != b"PK\x01\x02":
-            raise ValueError("its directory is damaged")
-        begin = position + _ENTRY.size
-        name = data[begin : begin + len_name]
-        if _IN_EXTRA in (size, packed, offset):
-            extra = data[begin + len_name : begin + len_name + len_extra]
-            size, packed, offset = _zip64(extra, size, packed, offset)
-        is_readable = not flags & _ENCRYPTED and method in (_STORED, _DEFLATED)
-        values = size, checksum, offset, packed, int(method == _DEFLATED)
-        after = begin + len_name + len_extra + len_comment
-        yield start + position, start + after, name, values if is_readable else None
-        position = after
-
-
-def _read_at(file: JoinedFile, start: int, num_bytes: int) -> bytes:
-    """Return bytes of a file; fewer at its end."""
-    file.seek(start)
-    num_bytes = max(0, min(num_bytes, file.num_bytes - start))  # damaged numbers may ask for more than memory holds
-    parts = []
-    while num_bytes and (part := file.read(num_bytes)):
-        parts.append(part)
-        num_bytes -= len(part)
-    return b"".join(parts)
-
-
-def _zip64(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
-    """Return a member's size, packed size and offset with those that stand in its zip64 field, in this order."""
-    values, at = [size, packed, offset], 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<HH", extra, at)
-        if kind == 1:
-            wide = iter(struct.unpack_from(f"<{length // 8}Q", extra, at + 4))
-            size, packed, offset = (next(wide, value) if value == _IN_EXTRA else value for value in values)
-        at += 4 + length
-    return size, packed, offset
-
-
 @lru_cache(maxsize=8)
-def _opened(pieces: tuple[Path, ...], stamps: object) -> JoinedFile:
-    return JoinedFile(pieces)
+def _opened(path: Path, stamps: object) -> JoinedFile:
+    return JoinedFile(layout_of_zip(path).extents)
 
 
 def _member(path: Path, frames: Frames, place: int) -> bytes:
     """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError or zlib.error."""
-    file = _opened(*_lies_in(path))
+    file = _opened(path, lies_in(path))
     offset, packed = frames.offset[place], frames.packed_bytes[place]
     # The local header repeats the name; its length and that of the extra field follow from the header alone.
-    data = _read_at(file, offset, packed + _LOCAL.size + 512)
-    magic, len_name, len_extra = _LOCAL.unpack_from(data)
-    start = _LOCAL.size + len_name + len_extra
-    if magic != b"PK\x03\x04":
+    data = read_at(file, offset, packed + LOCAL_HEADER.size + 512)
+    magic, len_name, len_extra = LOCAL_HEADER.unpack_from(data)
+    start = LOCAL_HEADER.size + len_name + len_extra
+    if magic != LOCAL_MAGIC:
         raise OSError("it has no local header where the directory says")
     if start + packed > len(data):
-        data = _read_at(file, offset, start + packed)
+        data = read_at(file, offset, start + packed)
     content = data[start : start + packed]
     if frames.is_packed[place]:
         content = zlib.decompressobj(-15).decompress(content, frames.num_bytes[place] + 1)  # no more of a bomb

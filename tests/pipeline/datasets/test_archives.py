@@ -65,18 +65,34 @@ def test_pieces_are_read_in_place_in_the_order_of_their_numbers(
 
 def test_a_cache_of_pieces_is_that_of_the_whole_zip(data_root: Path, tmp_path: Path) -> None:
     built: list[Cache] = []
-    for num_pieces in (0, 81, 91):
-        root = tmp_path / f"data {num_pieces}"
+    found = []
+    for num_pieces, is_joined in (
+        (0, False),
+        (11, False),
+        (81, False),
+        (91, False),
+        (11, True),
+        (81, True),
+        (91, True),
+    ):
+        root = tmp_path / f"data {num_pieces} {is_joined}"
         root.mkdir()
         for kind in ("label", "video"):
             with zipfile.ZipFile(root / f"{kind}.zip", "w") as archive:
                 for path in sorted((data_root / kind).iterdir()):
                     archive.writestr(zipfile.ZipInfo(f"01\\{path.name}"), path.read_bytes())
             if num_pieces:
-                cut(root / f"{kind}.zip", 11 if kind == "label" else num_pieces)
-        assert scan(root) == {}
-        built.append(build(tmp_path / f"{num_pieces}.zarr", "--data-root", root))
+                pieces = cut(root / f"{kind}.zip", 11 if kind == "label" else num_pieces)
+                if is_joined:
+                    join_by_name(pieces, root / f"{kind}.zip")
+        found.append(scan(root))
+        built.append(build(tmp_path / f"{num_pieces} {is_joined}.zarr", "--data-root", root))
     assert len({cache.fingerprint for cache in built}) == 1
+    assert found[:4] == [{}] * 4
+    assert [[name for name, _ in problems.pop("misjoined-archive")] for problems in found[4:]] == [
+        ["label.zip", "video.zip"]
+    ] * 3
+    assert found[4:] == [{}] * 3
     assert "video.zip!/01/" in built[0].index["video"][0].as_py()
 
 
@@ -124,23 +140,74 @@ def test_the_whole_zip_is_taken_where_pieces_lie_beside_it(numbered: tuple[Path,
     assert walk(path.parent) == ([f"원천.zip!/{name}" for name in members], [])
 
 
-@pytest.mark.parametrize("num_pieces", [11, 12, 21, 81, 91, 100])
+def join_by_name(pieces: list[Path], whole: Path) -> None:
+    """Join pieces as `cat NAME.zip.part*` does, and delete them."""
+    whole.write_bytes(b"".join(piece.read_bytes() for piece in sorted(pieces)))
+    for piece in pieces:
+        piece.unlink()
+
+
+@pytest.mark.parametrize("num_pieces", [11, 12, 21, 81, 90, 91, 99, 100])
 @pytest.mark.parametrize("zip64", [False, True])
-def test_a_zip_that_was_joined_in_the_order_of_names_is_said_to_be_that(
-    numbered: tuple[Path, dict[str, bytes]], num_pieces: int, zip64: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_zip_that_was_joined_in_the_order_of_names_is_read_in_that_of_numbers(
+    numbered: tuple[Path, dict[str, bytes]], num_pieces: int, zip64: bool, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, members = numbered
+    members = {name: (data + b"?") * 30 for name, data in members.items()}
     if zip64:
         monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 100)
-        path.unlink()
-        write_zip(path, {name: data * 3 for name, data in members.items()})
+    write_zip(path, members)
+    whole = path.read_bytes()
     pieces = cut(path, num_pieces)
-    path.write_bytes(b"".join(piece.read_bytes() for piece in sorted(pieces)))
+    for number, piece in reversed(list(enumerate(pieces))):
+        pieces[number] = piece.rename(path.with_name(f"{path.name}.part{number + first}"))
+    piece_bytes = pieces[0].stat().st_size
+    join_by_name(pieces, path)
+    if num_pieces > 10:
+        assert path.read_bytes() != whole
+    names, [problem] = walk(path.parent)
+    assert names == [f"원천.zip!/{name}" for name in members]
+    assert f"from {num_pieces} pieces in the order of their names" in problem and f"of {piece_bytes:,} bytes" in problem
+    for name, data in members.items():
+        stream = open_file(path.parent, f"원천.zip!/{name}")
+        assert not isinstance(stream, Path) and stream.read() == data
+        assert read_bytes(path.parent, f"원천.zip!/{name}", 10**6) == data
+
+
+@pytest.mark.parametrize("numbering", ["bytes", "part{}"])
+def test_pieces_of_a_usual_size_are_told_by_it_whatever_their_names_count(tmp_path: Path, numbering: str) -> None:
+    members = {f"{k}.txt": bytes([k]) * 1_900_000 for k in range(6)}
+    write_zip(tmp_path / "a.zip", members)
+    data = (tmp_path / "a.zip").read_bytes()
+    names = {start: f"{start}" if numbering == "bytes" else f"{start // 10**6}" for start in range(0, len(data), 10**6)}
+    assert len(names) == 12
+    joined = b"".join(data[start : start + 10**6] for start in sorted(names, key=names.__getitem__))
+    (tmp_path / "a.zip").write_bytes(joined)
+    found, [problem] = walk(tmp_path)
+    assert found == [f"a.zip!/{name}" for name in members] and "12 pieces" in problem
+    for name, content in members.items():
+        assert read_bytes(tmp_path, f"a.zip!/{name}", 10**7) == content
+
+
+def test_a_zip_whose_pieces_are_mixed_in_another_way_is_said_to_be_that(
+    numbered: tuple[Path, dict[str, bytes]],
+) -> None:
+    path, _ = numbered
+    pieces = cut(path, 30)
+    order = [*range(3, 20), 2, 1, 0, *range(20, 30)]
+    path.write_bytes(b"".join(pieces[number].read_bytes() for number in order))
     for piece in pieces:
         piece.unlink()
     names, [problem] = walk(path.parent)
     assert names == [] and "joined from pieces in the wrong order" in problem and "download" not in problem
     assert [name for name, _ in scan_of_videos(path)["unreadable"]] == ["원천.zip"]
+
+
+def test_a_7z_archive_under_the_name_of_a_zip_is_said_to_be_that(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(50))
+    names, [problem] = walk(tmp_path)
+    assert names == [] and "is a 7z archive by its first bytes" in problem
 
 
 def scan_of_videos(path: Path) -> dict[str, list[tuple[str, str]]]:
@@ -291,11 +358,11 @@ def test_zips_and_their_pieces_give_what_pythons_zipfile_wrote(
 FRAME = "01/NIA_SL_WORD0001_REAL01_F/NIA_SL_WORD0001_REAL01_F_{:012d}_keypoints.json"
 
 
-def write_frames(path: Path, num_frames: int) -> None:
+def write_frames(path: Path, num_frames: int, repeated: int = 100) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__MACOSX/01/._NIA_SL_WORD0001_REAL01_F_000000000000_keypoints.json", b"?")
         for number in range(num_frames):
-            archive.writestr(FRAME.format(number), b"%02d" % number * 100)
+            archive.writestr(FRAME.format(number), b"%02d" % number * repeated)
 
 
 def test_a_zip_of_frames_is_read_in_pieces_and_again_where_it_was_replaced(tmp_path: Path) -> None:
@@ -312,6 +379,17 @@ def test_a_zip_of_frames_is_read_in_pieces_and_again_where_it_was_replaced(tmp_p
     (tmp_path / "keypoint.zip.part4").unlink()
     names, [problem] = walk(tmp_path)
     assert names == [] and problem.endswith("keypoint.zip.part4: missing; download it again")
+
+
+@pytest.mark.parametrize("num_pieces", [11, 81, 91])
+def test_a_zip_of_frames_that_was_joined_in_the_order_of_names_is_read(tmp_path: Path, num_pieces: int) -> None:
+    path = tmp_path / "keypoint.zip"
+    write_frames(path, 90, repeated=5000)
+    join_by_name(cut(path, num_pieces), path)
+    [name], [problem] = walk(tmp_path)
+    frames = DataRoots.single(tmp_path).frame_files(name)
+    assert "in the order of their names" in problem and list(frames.frames.numbers) == list(range(90))
+    assert [frames.read(number) for number in range(90)] == [b"%02d" % number * 5000 for number in range(90)]
 
 
 @pytest.mark.parametrize(("place", "name"), [(8, "encrypted"), (10, "compressed")])
