@@ -27,7 +27,7 @@ from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.files.data_root import HARMLESS, Problem
 from signprep.pipeline.datasets.files.video_files import hash_possible_duplicates
 from signprep.pipeline.datasets.read import Annotations
-from signprep.pipeline.datasets.splits import Leak, SplitOptions, assign_splits, leaks
+from signprep.pipeline.datasets.splits import SplitOptions, assign_splits, changed_by_duplicates, leaks
 from signprep.pipeline.errors import AnnotationError, CacheError
 from signprep.pipeline.landmarks.maker import require_models
 from signprep.pipeline.runtime.machine import usable_cores
@@ -45,15 +45,17 @@ def plan_annotations(
     annotations: Annotations,
     options: BuildOptions,
     splits: SplitOptions = SplitOptions(),
-) -> tuple[BuildPlan, list[Leak]]:
-    """Assign splits and return the plan of a cache, and what its splits have in common.
+) -> tuple[BuildPlan, list[str]]:
+    """Assign splits and return the plan of a cache, and what there is to say of its splits, a line each.
 
     Raises AnnotationError if the data cannot be split as asked.
     """
     hashes = hash_possible_duplicates(annotations.roots, (segment.video for segment in annotations.segments))
     segments = assign_splits(annotations.segments, splits, content_hashes=hashes)
     found = leaks((s.split, s.take, hashes.get(s.video), s.signer) for s in segments)
-    return plan_build(annotations.roots, segments, options), found
+    told = None if splits.duplicates == "keep" else changed_by_duplicates(annotations.segments, segments)
+    notes = [] if told is None else [f"--duplicates {splits.duplicates}: {told}"]
+    return plan_build(annotations.roots, segments, options), notes + [leak.warning for leak in found]
 
 
 def build_from_annotations(
@@ -208,8 +210,8 @@ def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
     return ", ".join(f"{count} {split}" for split, count in counts.items())
 
 
-def _problem_lines(problems: Sequence[Problem], found_leaks: Sequence[Leak]) -> list[str]:
-    lines = [leak.warning for leak in found_leaks]
+def _problem_lines(problems: Sequence[Problem], of_splits: Sequence[str]) -> list[str]:
+    lines = list(of_splits)
     if problems:
         lines.append(f"{counted(len(problems), 'problem')} in the data root:")
         lines += first_lines([problem.message for problem in problems], SHOWN_LINES)

@@ -40,6 +40,12 @@ class SplitOptions(Options, group="Data"):
         below=1,
     )
     """At least one signer or take validates."""
+    duplicates: str = option(
+        "keep",
+        "Take copies of a video as they are, leave out clips that another one is a copy of (drop), or bring copies "
+        "that a table has in two splits to one of them (together).",
+        choices=("keep", "drop", "together"),
+    )
 
 
 def assign_splits(
@@ -50,14 +56,17 @@ def assign_splits(
 ) -> list[Segment]:
     """Return the segments of one data set with their split set.
 
-    `content_hashes` has, by `Segment.video`, the hash of each video that may equal another one. Raises AnnotationError
-    if the data cannot be split as asked.
+    `content_hashes` has, by `Segment.video`, the hash of each video that may equal another one. If `duplicates` is
+    drop, there may be fewer segments than before. Raises AnnotationError if the data cannot be split as asked.
     """
     by = options.by if options.by != "auto" else _automatic(segments)
     _require_possible(segments, by)
+    hashes = content_hashes or {}
+    if options.duplicates == "drop":
+        segments = _without_copies(segments, hashes, by)
     if by == "column":
-        return list(segments)
-    grouped = _with_groups(segments, content_hashes or {}, with_signers=by != "take")
+        return list(segments) if options.duplicates == "keep" else _together(segments, hashes)
+    grouped = _with_groups(segments, hashes, with_signers=by != "take")
     if by == "official":
         validation = {group for segment, group in grouped if segment.signer in OFFICIAL_VALIDATION_SIGNERS}
     else:
@@ -118,6 +127,74 @@ def _stratified_groups(grouped: Sequence[tuple[Segment, int]], fraction: float, 
     return validation
 
 
+_GIVES_WAY = {"test": 0, "val": 1, "train": 2}
+"""Copies stay in the first of these splits: what is tested is what was to be tested, and no copy of it trains."""
+
+
+def _rank(segment: Segment, by: str) -> int:
+    if by == "official":
+        return 1 if segment.signer in OFFICIAL_VALIDATION_SIGNERS else 2
+    return _GIVES_WAY.get(segment.split or "", len(_GIVES_WAY))
+
+
+def _without_copies(segments: Sequence[Segment], content_hashes: Mapping[str, str], by: str) -> list[Segment]:
+    """Return the segments without those that show the same seconds of the same content as another video's.
+
+    The one that stays is in the split that gives way last, and the first of those.
+    """
+    ranks: dict[str, int] = {}
+    for segment in segments:
+        ranks[segment.video] = min(ranks.get(segment.video, len(_GIVES_WAY)), _rank(segment, by))
+    kept: dict[tuple[str, float, float], str] = {}
+    # Sorting keeps the order of segments of one rank.
+    for segment in sorted(segments, key=lambda segment: ranks[segment.video]):
+        if segment.video in content_hashes:
+            kept.setdefault(_shown(segment, content_hashes), segment.video)
+    return [s for s in segments if s.video not in content_hashes or kept[_shown(s, content_hashes)] == s.video]
+
+
+def _shown(segment: Segment, content_hashes: Mapping[str, str]) -> tuple[str, float, float]:
+    return content_hashes[segment.video], segment.start_seconds, segment.end_seconds
+
+
+def _together(segments: Sequence[Segment], content_hashes: Mapping[str, str]) -> list[Segment]:
+    """Return the segments of given splits, with those of a content on one side of them.
+
+    Their takes go with them, so that other views of a copy are on no other side than it is.
+    """
+    grouped = _with_groups(segments, content_hashes, with_signers=False)
+    splits_of: dict[str, set[str | None]] = {}
+    for segment in segments:
+        if segment.video in content_hashes:
+            splits_of.setdefault(content_hashes[segment.video], set()).add(segment.split)
+    moving = {group for segment, group in grouped if len(splits_of.get(content_hashes.get(segment.video, ""), ())) > 1}
+    side: dict[int, str | None] = {}
+    for segment, group in sorted(grouped, key=lambda pair: _rank(pair[0], "column")):
+        if group in moving:
+            side.setdefault(group, segment.split)
+    return [replace(segment, split=side.get(group, segment.split)) for segment, group in grouped]
+
+
+def changed_by_duplicates(before: Sequence[Segment], after: Sequence[Segment]) -> str | None:
+    """Return in words how many clips were left out, or moved out of a given split, None if there was none.
+
+    Args:
+        before: the segments as they were read.
+        after: those of them that `assign_splits` returned.
+    """
+    splits = {segment.segment_id: segment.split for segment in after}
+    told = []
+    if num_left_out := len(before) - len(after):
+        told.append(f"{counted(num_left_out, 'clip')} left out, being copies of others")
+    moved = Counter(
+        (segment.split, splits[segment.segment_id])
+        for segment in before
+        if segment.split and segment.segment_id in splits and splits[segment.segment_id] != segment.split
+    )
+    told += [f"{counted(count, 'clip')} moved from {old} to {new} to its copies" for (old, new), count in moved.items()]
+    return "; ".join(told) or None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Leak:
     """Takes, video contents or signers that are in training and in validation."""
@@ -134,7 +211,8 @@ class Leak:
     @property
     def warning(self) -> str:
         """The message to people who build a cache that has it."""
-        return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}"
+        cure = " (--duplicates drop or together)" if self.kind == "video content" else ""
+        return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}{cure}"
 
     def __str__(self) -> str:
         return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {first_of(self.names, 3)}"

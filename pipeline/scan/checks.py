@@ -278,16 +278,26 @@ def _assign_sides(database: ScanDatabase) -> str:
     return rule if database.value("SELECT COUNT(DISTINCT side) FROM cuts") > 1 else "none"
 
 
+_DUPLICATES = """|| (SELECT printf('; --duplicates drop leaves out %d, together brings %d to ', all_of_it - spans,
+        all_of_it - stay) || stays FROM (SELECT COUNT(*) AS all_of_it,
+            COUNT(DISTINCT printf('%f %f %d', start_seconds, end_seconds, place)) AS spans,
+            (SELECT side FROM sides WHERE hash = c.hash ORDER BY side = 'train', side LIMIT 1) AS stays,
+            (SELECT num_segments FROM sides WHERE hash = c.hash ORDER BY side = 'train', side LIMIT 1) AS stay
+        FROM cuts WHERE hash = c.hash AND side IS NOT NULL))"""
+"""Words on what a build can do about copies in several splits; test and val keep theirs."""
+
+
 def _check_leaks(database: ScanDatabase) -> None:
     """Find takes, contents and signers on several sides; each is named with the first file of its smallest side."""
     for kind, column, shown in (("take", "take", "take "), ("content", "hash", ""), ("signer", "signer", "signer ")):
         what = "'this content'" if kind == "content" else f"'{shown}' || c.{column}"
+        cures = _DUPLICATES if kind == "content" else ""
         database.find(
             f"leak-{kind}",
             f"""WITH sides AS (SELECT {column}, side, COUNT(*) AS num_segments, MIN(video_id) AS first_id FROM cuts
                     WHERE side IS NOT NULL AND {column} IS NOT NULL AND {column} <> '' GROUP BY 1, 2)
             SELECT v.name AS path, {what} || ' has segments in several splits: '
-                || GROUP_CONCAT(c.side || ' ' || c.num_segments, ', ') AS message
+                || GROUP_CONCAT(c.side || ' ' || c.num_segments, ', ') {cures} AS message
             FROM (SELECT * FROM sides ORDER BY {column}, side) c
             JOIN (SELECT {column}, first_id,
                          ROW_NUMBER() OVER (PARTITION BY {column} ORDER BY num_segments, side) AS place

@@ -138,7 +138,7 @@ shared-name: Labels of one video, or videos of a class folder that have one name
     Remove the one that is a copy, or correct the name in its metaData.
 duplicate-video: Videos with the same content as another
     A performance counts twice, or was labelled under a wrong name. Splits keep such twins together.
-    Find out which name is right, and remove the other.
+    Find out which name is right, and remove the other, or build with --duplicates drop.
 joined-recordings: Videos of which only the first part is read
     The clock starts again where two recordings were joined: clips behind that place cannot be made.
     Split the file there.
@@ -147,7 +147,7 @@ leak-take: Takes in more than one split
     Move all views of a take to one split.
 leak-content: Video contents in more than one split
     The same file validates and trains.
-    Remove the copy, or move both to one split.
+    Build with --duplicates drop (one of them is left out) or together (both are in one split).
 leak-signer: Signers in more than one split
     Accuracy would say nothing about people whom the model has not seen.
     Split by signer.

@@ -100,7 +100,9 @@ def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[n
     found = leaks(zip(*columns, strict=True))
     forbidden = [str(leak) for leak in found if leak.forbidden]
     if forbidden:
-        raise TrainingError(f"{cache}: training and validation overlap: {'; '.join(forbidden)}")
+        copies = any(leak.kind == "video content" for leak in found)
+        cure = "; build it again with --duplicates drop or together" if copies else ""
+        raise TrainingError(f"{cache}: training and validation overlap: {'; '.join(forbidden)}{cure}")
     for leak in found:
         log(f"take care, accuracy will not tell of new people: {leak}")
     unknown = np.setdiff1d(labels[val], known)

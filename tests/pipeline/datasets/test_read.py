@@ -242,3 +242,21 @@ def test_the_filter_that_leaves_nothing_is_named_with_what_there_is(data_root: P
     both = DatasetOptions(name_pattern=AIHUB_NAME.pattern, kinds=frozenset({"SEN"}))
     with pytest.raises(AnnotationError, match="--kind asks for SEN, and there is WORD"):
         read_data_root(data_root, both)
+
+
+def test_copies_in_two_splits_of_a_table_are_built_as_duplicates_asks(data_root: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted((data_root / "video").iterdir())
+    for source, name in ((first, "a.mp4"), (first, "b.mp4"), (second, "c.mp4")):
+        shutil.copy(source, tmp_path / name)
+    rows = ["a.mp4,0,0.5,위,train", "b.mp4,0,0.5,위,val", "c.mp4,0,0.5,위,train"]
+    (tmp_path / "t.csv").write_text("\n".join(["video,start,end,gloss,split", *rows]))
+    built = {}
+    for duplicates in ("keep", "drop", "together"):
+        more = ["--data-root", tmp_path / "t.csv", "--duplicates", duplicates]
+        index = build(tmp_path / f"{duplicates}.zarr", *more).index
+        built[duplicates] = sorted(zip(index["video"].to_pylist(), index["split"].to_pylist(), strict=True))
+    assert built == {
+        "keep": [("a.mp4", "train"), ("b.mp4", "val"), ("c.mp4", "train")],
+        "drop": [("b.mp4", "val"), ("c.mp4", "train")],
+        "together": [("a.mp4", "val"), ("b.mp4", "val"), ("c.mp4", "train")],
+    }

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signprep.pipeline.datasets.annotations import Segment
-from signprep.pipeline.datasets.splits import SplitOptions, assign_splits, leaks
+from signprep.pipeline.datasets.splits import SplitOptions, assign_splits, changed_by_duplicates, leaks
 from signprep.pipeline.errors import AnnotationError
 
 
@@ -111,3 +111,89 @@ def test_a_leak_is_named(kind: str) -> None:
     [leak] = leaks(rows)
     assert str(leak) == f"1 {kind} in both splits: x"
     assert leak.forbidden == (kind != "signer")
+
+
+def copies(*rows: tuple[str, str | None, float, str]) -> tuple[list[Segment], dict[str, str]]:
+    """Return segments of (video, split, start, content), and the contents by video."""
+    segments = [
+        replace(segment(None, f"W{number}", video=video), split=split, start_seconds=start, end_seconds=start + 1)
+        for number, (video, split, start, _) in enumerate(rows)
+    ]
+    return segments, {video: content for video, _, _, content in rows if content}
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "left"),
+    [
+        ("keep", [("a", "train", 0), ("b", "val", 0), ("a", "train", 3), ("c", "train", 0)]),
+        ("drop", [("b", "val", 0), ("a", "val", 3), ("c", "train", 0)]),
+        ("together", [("a", "val", 0), ("b", "val", 0), ("a", "val", 3), ("c", "train", 0)]),
+    ],
+)
+def test_copies_in_two_splits_of_a_table_stay_or_are_dropped_or_come_together(
+    duplicates: str, left: list[tuple[str, str, float]]
+) -> None:
+    segments, hashes = copies(
+        ("a", "train", 0, "x"), ("b", "val", 0, "x"), ("a", "train", 3, "x"), ("c", "train", 0, "")
+    )
+    found = assign_splits(segments, SplitOptions(duplicates=duplicates), content_hashes=hashes)
+    assert [(s.video, s.split, s.start_seconds) for s in found] == left
+    assert bool(leaks((s.split, s.take, hashes.get(s.video), None) for s in found)) == (duplicates == "keep")
+    told = {
+        "keep": None,
+        "drop": "1 clip left out, being copies of others; 1 clip moved from train to val to its copies",
+    }
+    assert changed_by_duplicates(segments, found) == told.get(
+        duplicates, "2 clips moved from train to val to its copies"
+    )
+
+
+def test_other_views_of_a_copy_go_with_it() -> None:
+    segments = [replace(s, split="train") for s in data_set(["REAL01"], items=1, views="FLR")]
+    segments.append(replace(segment("REAL02", "WORD0009", video="copy.mp4"), split="test"))
+    hashes = {segments[0].video: "x", "copy.mp4": "x"}
+    found = assign_splits(segments, SplitOptions(duplicates="together"), content_hashes=hashes)
+    assert [s.split for s in found] == ["test"] * 4
+
+
+@pytest.mark.parametrize("by", ["official", "take"])
+def test_copies_are_dropped_before_data_without_splits_are_split(by: str) -> None:
+    segments = data_set([f"REAL{number}" for number in range(10, 18)])
+    hashes = {s.video: f"content {s.item} {s.view}" for s in segments if s.signer in ("REAL11", "REAL17")}
+    found = assign_splits(segments, SplitOptions(by=by, duplicates="drop"), content_hashes=hashes)
+    dropped = {s.signer for s in segments} - {s.signer for s in found}
+    assert dropped == ({"REAL11"} if by == "official" else {"REAL17"})
+    assert not leaks((s.split, s.take, hashes.get(s.video), None) for s in found)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from("abcdefgh"),
+            st.sampled_from(["train", "val", "test"]),
+            st.sampled_from([0.0, 1.0, 2.0]),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_no_content_is_on_two_sides_once_copies_are_dropped_or_together(
+    rows: list[tuple[str, str, float, int]],
+) -> None:
+    content_of = {video: f"content {content}" for video, _, _, content in rows}
+    segments, _ = copies(*((video, split, start, "") for video, split, start, _ in rows))
+    sides: dict[str, set[str | None]] = {}
+    for s in segments:
+        sides.setdefault(content_of[s.video], set()).add(s.split)
+    for duplicates in ("drop", "together"):
+        found = assign_splits(segments, SplitOptions(duplicates=duplicates), content_hashes=content_of)
+        assert not [leak for leak in leaks((s.split, None, content_of[s.video], None) for s in found)]
+        assert assign_splits(found, SplitOptions(duplicates=duplicates), content_hashes=content_of) == found
+        spans = {(content_of[s.video], s.start_seconds) for s in segments}
+        assert {(content_of[s.video], s.start_seconds) for s in found} == spans
+        # Nothing that is tested or validates comes to train.
+        kept = {s.segment_id: s.split for s in found}
+        assert all(kept.get(s.segment_id, s.split) == s.split for s in segments if s.split == "test")
+        assert all(kept.get(s.segment_id, "val") != "train" for s in segments if s.split == "val")
+        assert duplicates == "drop" or len(found) == len(segments)

@@ -118,6 +118,7 @@ def test_twins_are_found_by_content_and_audited_across_splits(root: Path) -> Non
     assert found["duplicate-video"] == [(f"video/{WORD1}17_F.mp4", f"has the content of video/{WORD1}01_F.mp4")]
     [(path, message)] = found["leak-content"]
     assert path.startswith(f"video/{WORD1}") and "train 1, val 1" in message
+    assert message.endswith("; --duplicates drop leaves out 1, together brings 1 to val")
 
 
 def test_large_twins_are_told_from_files_with_the_same_head(root: Path) -> None:
