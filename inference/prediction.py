@@ -18,8 +18,11 @@ def predict_window(
     start_seconds: float = 0.0,
     clip_duration: float = 2.0,
     return_probabilities: bool = False,
+    fps: float | None = None,
 ) -> Prediction:
     """Return the prediction for [start_seconds, start_seconds + clip_duration) of a video.
+
+    A folder of pictures is a video of the frame rate `fps`.
 
     Raises:
         DecodeError: the video does not open, is shorter than that, or is damaged there.
@@ -27,7 +30,7 @@ def predict_window(
     """
     windows = WindowOptions(start_seconds=start_seconds, clip_duration=clip_duration)
     options = InferOptions(windows=windows, batch_size=1, with_probabilities=return_probabilities)
-    [found] = _predictions(recognizer, video, options)
+    [found] = _predictions(recognizer, video, options, fps)
     return found
 
 
@@ -40,6 +43,7 @@ def predict_windows(
     stride: float = 1.0,
     batch_size: int = 8,
     return_probabilities: bool = False,
+    fps: float | None = None,
 ) -> list[Prediction]:
     """Return the predictions for all windows of a video, in their order.
 
@@ -51,18 +55,19 @@ def predict_windows(
         stride: seconds from one window's start to the next one's.
         batch_size: windows that go through the model together.
         return_probabilities: let predictions hold the probability of every gloss.
+        fps: the frame rate of a folder of pictures.
 
     Raises:
         DecodeError: the video does not open, is shorter than one window, or is damaged.
     """
     windows = WindowOptions(start_seconds=start_seconds, clip_duration=clip_duration, stride=stride)
     options = InferOptions(windows=windows, batch_size=batch_size, with_probabilities=return_probabilities)
-    return _predictions(recognizer, video, options)
+    return _predictions(recognizer, video, options, fps)
 
 
-def _predictions(recognizer: Recognizer, video: StrPath, options: InferOptions) -> list[Prediction]:
+def _predictions(recognizer: Recognizer, video: StrPath, options: InferOptions, fps: float | None) -> list[Prediction]:
     require_type("recognizer", recognizer, Recognizer)
-    [found] = predict_videos(recognizer, [Video.at(video)], options)
+    [found] = predict_videos(recognizer, [Video.at(video, fps)], options)
     if found.missing:
         raise DecodeError(found.missing[0].reason)
     return found.predictions

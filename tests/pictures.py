@@ -36,15 +36,21 @@ _ENCODED: dict[tuple[object, ...], bytes] = {}
 
 
 def write_pictures(
-    folder: Path, num_frames: int = 20, suffix: str = ".png", *, name: Callable[[int], str] | None = None, **how: object
+    folder: Path,
+    num_frames: int = 20,
+    suffix: str = ".png",
+    *,
+    first: int = 0,
+    name: Callable[[int], str] | None = None,
+    **how: object,
 ) -> Path:
     """Write a folder of pictures, by default `frame0001.png` and so on."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(num_frames):
         called = name(number) if name else f"frame{number + 1:04d}"
-        key = number, suffix, *how.items()
+        key = first + number, suffix, *how.items()
         if key not in _ENCODED:
-            _ENCODED[key] = encoded(picture(number), suffix, **how)
+            _ENCODED[key] = encoded(picture(first + number), suffix, **how)
         (folder / f"{called}{suffix}").write_bytes(_ENCODED[key])
     return folder
 
@@ -60,6 +66,7 @@ def zip_folder(folder: Path, archive: Path, *, compression: int = zipfile.ZIP_ST
 
 def lossless_video(path: Path, files: Sequence[Path], *, scale: str, full_range: bool = False, rate: int = FPS) -> Path:
     """Write pictures as lossless H.264 in yuv420p, converted by FFmpeg's scale filter with these options."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"qp": "0", "preset": "ultrafast"})
         stream.pix_fmt = "yuv420p"

@@ -42,6 +42,7 @@ from signprep.pipeline.landmarks.files import clips_of_landmark_file
 from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
 from signprep.pipeline.landmarks.maker import TwinClips, TwinFrames, makes_clips
 from signprep.pipeline.video.frame_times import span_of_segment
+from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.preprocess import preprocessing_version_of
 
 
@@ -270,7 +271,7 @@ def _pool_hash(roots: DataRoots, video: str, video_hash: str | None) -> str | No
     if video_hash is None or is_sequence(video) or is_landmark_file(video):
         return video_hash
     with roots.opened(video) as source:
-        version = preprocessing_version_of(source, video) or 1
+        version = 1 if isinstance(source, ImageSequence) else preprocessing_version_of(source, video) or 1
     return video_hash if version == 1 else f"{video_hash}-{version}"
 
 
@@ -367,7 +368,7 @@ def clips_of_video(
             return clips_of_keypoints(files, spans, spec, name), files.content_hash()
         with roots.opened(video) as file:
             video_hash = content_hash(file)
-            if is_landmark_file(video):
+            if is_landmark_file(video) and not isinstance(file, ImageSequence):
                 return clips_of_landmark_file(file, spans, spec, name), video_hash
             decoder = info.provenance["decoder"]
             make = makes_clips(spec) if twin is None else partial(TwinClips, twin.clip_spec)
@@ -375,7 +376,7 @@ def clips_of_video(
             return extract_clips(file, spans, spec, boxes=boxes, name=name, decoder=decoder, make=make), video_hash
     except FileNotFoundError:
         reason = f"{name}: there is no such video file"
-    except AnnotationError as error:
+    except (AnnotationError, DecodeError) as error:
         reason = str(error)
     except OSError as error:
         reason = f"{name}: cannot be read ({error.strerror})"

@@ -21,6 +21,7 @@ from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import AnnotationError, CacheError
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.preprocess import preprocessing_version_of
 
 OPENED_VIDEOS_A_CHUNK = 64
@@ -148,7 +149,7 @@ def _versions_of(roots: DataRoots, videos: Sequence[str]) -> list[int | None]:
     for video in videos:
         versions.append(None)
         with suppress(OSError, AnnotationError), roots.opened(video) as source:
-            versions[-1] = preprocessing_version_of(source, video)
+            versions[-1] = 1 if isinstance(source, ImageSequence) else preprocessing_version_of(source, video)
     return versions
 
 

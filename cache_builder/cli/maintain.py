@@ -9,8 +9,9 @@ import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, MergeOptions, location_option, shown
 from signprep.pipeline.cli.options import command, echo, reject_unused, told_if_stopped
-from signprep.pipeline.datasets.annotations import DataRootOptions
+from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions, fps_option
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
+from signprep.pipeline.datasets.tables.options import TableOptions
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.options import REQUIRED, Options, json_option, option
 from signprep.pipeline.runtime.text import byte_size, counted, json_text, printable
@@ -32,10 +33,12 @@ def verify(
     deep: bool = option(False, "Also decode every clip."),
     repair: bool = option(False, "Make what is bad again, from the videos in the data root."),
     roots: DataRootOptions,
+    fps: float | None = fps_option(),
+    video_root: Path | None = option(None, "Look for a table's videos in this folder.", metavar="DIR", group="Data"),
 ) -> None:
     """Check every file of a cache against its manifest; exit code 1 if anything is not as it was written.
 
-    The data roots, for --repair, are those that the cache was built from.
+    The data roots, for --repair, are those that the cache was built from, with the same --fps and --video-root.
 
     \b
     Examples:
@@ -46,6 +49,8 @@ def verify(
     """
     if repair != bool(roots.by_split):
         raise click.UsageError("--repair goes with --data-root, or with --train-data-root and --val-data-root")
+    if not repair:
+        reject_unused(["fps", "video_root"], "--repair")
     if isinstance(cache, str) and (deep or repair):
         raise click.UsageError("--deep and --repair are for a cache in a folder; pull it first")
     if repair:
@@ -61,7 +66,8 @@ def verify(
         decoded = ", and every clip decodes" if deep else ""
         echo(f"{name}: {num_objects} files are as they were written{decoded}")
     elif repair:
-        _repair(Path(cache), faults, roots)
+        source = DatasetOptions(fps=fps, table=TableOptions(video_root=video_root))
+        _repair(Path(cache), faults, roots, source)
     else:
         local = f"`signprep verify {name} --repair --data-root DATA` makes good what it can"
         how = "push it again from a whole copy" if isinstance(cache, str) else local
@@ -81,12 +87,12 @@ def _faults(cache: Location, *, deep: bool) -> "tuple[list[Fault], int]":
         return verify_cache(cache, deep=deep, progress=progress), num_objects
 
 
-def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions) -> None:
+def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions, source: DatasetOptions) -> None:
     from signprep.cache_builder.edit.verify import repair_cache
     from signprep.pipeline.datasets.read import videos_of
 
     with told_if_stopped(cache):
-        report = repair_cache(cache, faults, videos_of(roots))
+        report = repair_cache(cache, faults, videos_of(roots, source))
     files, clips = counted(report.num_objects, "file"), counted(report.num_clips, "clip")
     echo(f"{cache}: {files} repaired, {clips} made again")
     for reason in report.unrepaired:

@@ -45,6 +45,7 @@ def encode_stamps(stamps: Mapping[str, VideoStamp]) -> bytes:
             "video": pa.array(list(stamps), pa.string()),
             "num_bytes": pa.array([entry.stamp.num_bytes for entry in stamps.values()], pa.int64()),
             "mtime_ns": pa.array([entry.stamp.mtime_ns for entry in stamps.values()], pa.int64()),
+            "fps": pa.array([entry.stamp.fps for entry in stamps.values()], pa.float64()),
             "video_hash": pa.array([entry.video_hash for entry in stamps.values()], pa.string()),
         }
     )
@@ -55,8 +56,10 @@ def decode_stamps(data: bytes) -> dict[str, VideoStamp]:
     """Return what `encode_stamps` was given; nothing if the data are damaged: videos are then read again."""
     try:
         columns = pq.read_table(pa.BufferReader(data)).to_pydict()
-        rows = zip(columns["video"], columns["num_bytes"], columns["mtime_ns"], columns["video_hash"], strict=True)
-        return {video: VideoStamp(FileStamp(size, mtime), digest) for video, size, mtime, digest in rows}
+        rates = columns.get("fps", [None] * len(columns["video"]))  # which files of older versions do not have
+        names = ("video", "num_bytes", "mtime_ns", "video_hash")
+        rows = zip(*(columns[name] for name in names), rates, strict=True)
+        return {video: VideoStamp(FileStamp(size, mtime, fps), digest) for video, size, mtime, digest, fps in rows}
     except (OSError, KeyError, pa.ArrowException):
         return {}
 

@@ -10,6 +10,7 @@ import click
 from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
+from signprep.pipeline.datasets.annotations import fps_option
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, machine_option, option, out_option
 from signprep.pipeline.runtime.machine import require_extra
@@ -36,6 +37,7 @@ class InferInput:
     cache: Location | None = location_option(None, "Predict for the clips of this cache.", hidden=True)
     stream: StreamOptions
     split: str | None = option(None, "Predict for this split of the cache only.", group="Data")
+    fps: float | None = fps_option()
     model: ModelOptions
     precision: str = machine_option("32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"))
 
@@ -84,6 +86,7 @@ def infer(
           --return-probabilities --out result.json
       signprep infer test.mp4 --checkpoint best.ckpt --multiple-clips --stride 1.0
       signprep infer videos/ more.zip --checkpoint best.ckpt --out all.jsonl
+      signprep infer frames/ --checkpoint best.ckpt --fps 25
       signprep infer talk.mp4 --checkpoint best.ckpt --timeline --subtitles talk.srt --render talk_signs.mp4
       signprep infer aihub.zarr --checkpoint best.ckpt --split val --out val.csv
       signprep infer test.mp4 --checkpoint pixels.ckpt --checkpoint landmarks.ckpt --weights 1,2
@@ -123,6 +126,7 @@ def _reject_contradictions(has_cache: bool, with_timeline: bool) -> None:
     if with_timeline:
         raise click.UsageError("a timeline is of videos, not of a cache")
     reject_unused(WindowArguments, "videos")
+    reject_unused(["fps"], "videos")
     reject_unused(["multiple_clips"], "videos")
 
 
@@ -168,7 +172,7 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
     from signprep.inference.videos.results import write_results
     from signprep.inference.videos.run import Outcome, find_videos, video_documents
 
-    videos = find_videos([*source.inputs, *source.video_path], lambda line: echo(line, err=True))
+    videos = find_videos([*source.inputs, *source.video_path], lambda line: echo(line, err=True), fps=source.fps)
     if options.outputs.render is not None:
         require_render_path(options.outputs.render, Path(videos[0].path))
     if options.outputs.wanted and len(videos) > 1:

@@ -169,4 +169,4 @@ def _is_predicted(segment: Segment, found: VideoPredictions) -> bool:
 
 def _video(annotations: Annotations, name: str) -> Video:
     folder, inside = annotations.roots.locate(name)
-    return Video(path=annotations.roots.display_name(name), folder=folder, name=inside)
+    return Video(path=annotations.roots.display_name(name), folder=folder, name=inside, fps=annotations.roots.fps)

@@ -37,6 +37,7 @@ from signprep.pipeline.video.demux import (
     whole_duration_seconds,
 )
 from signprep.pipeline.video.frame_times import ShownFrame
+from signprep.pipeline.video.image_sequence import ImageSequence, ImageSequenceReader
 from signprep.pipeline.video.preprocess import (
     DisplayMatrices,
     clear_unknown_tags,
@@ -71,10 +72,13 @@ class _Original(NamedTuple):
     frame_rate: Fraction
     pixel_aspect: Fraction
     has_sound: bool
+    starts_seconds: NDArray[np.float64]
+    """When each frame starts to be shown."""
+    duration_seconds: float
 
 
 def render_timeline(
-    video: Path | BinaryIO,
+    video: Path | BinaryIO | ImageSequence,
     segments: Sequence[TimelineSegment],
     out: Path,
     *,
@@ -86,7 +90,7 @@ def render_timeline(
     """Write a video with its timeline under it.
 
     Args:
-        video: a path, or a seekable binary file, which is read from its start.
+        video: a path, a seekable binary file, which is read from its start, or pictures.
         segments: the signs of the video, in their order.
         out: path of the new .mp4, which is there whole or not at all.
         name: the video's name in errors; its path by default.
@@ -102,14 +106,14 @@ def render_timeline(
     require_render_path(out, video)
     name = video_name(video, name)
     original = _original(video, name)
-    times = packet_times(video, name)
+    total = len(original.starts_seconds)
     upright = _UprightFrames(name, original.pixel_aspect)
-    with closing(_frames(video, name, times.starts_ns / 1e9)) as frames:
+    with closing(_frames(video, name, original.starts_seconds)) as frames:
         first = next(frames)
         picture = upright(first.frame)
         strip = TimelineStrip(
             segments,
-            duration_seconds=whole_duration_seconds(times, name),
+            duration_seconds=original.duration_seconds,
             width=picture.shape[1],
             picture_height=picture.shape[0] * 2 // 3,
             font=font,
@@ -120,13 +124,13 @@ def render_timeline(
         ):
             for num_frames, shown in enumerate(chain([first], frames), start=1):
                 encoder.add(upright(shown.frame), shown)
-                progress(num_frames, len(times.starts_ns))
+                progress(num_frames, total)
             encoder.finish()
-    progress(len(times.starts_ns), len(times.starts_ns))
+    progress(total, total)
     return RenderedVideo(num_frames=num_frames, sound_was_dropped=original.has_sound)
 
 
-def require_render_path(out: Path, video: Path | BinaryIO) -> None:
+def require_render_path(out: Path, video: Path | BinaryIO | ImageSequence) -> None:
     """Raise SignprepError unless a rendered video may be written there."""
     if out.suffix.lower() != ".mp4":
         raise SignprepError(f"{out}: a rendered video ends in .mp4, not in {out.suffix or 'nothing'!r}")
@@ -134,9 +138,21 @@ def require_render_path(out: Path, video: Path | BinaryIO) -> None:
         raise SignprepError(f"{out}: is the video itself; choose another path for the rendered one")
 
 
-def _original(video: Path | BinaryIO, name: str) -> _Original:
+def _original(video: Path | BinaryIO | ImageSequence, name: str) -> _Original:
+    if isinstance(video, ImageSequence):
+        reader = ImageSequenceReader(video, name=name)
+        return _Original(
+            name=name,
+            time_base=1 / video.fps,
+            frame_rate=video.fps,
+            pixel_aspect=reader.pixel_aspect,
+            has_sound=False,
+            starts_seconds=reader.starts_seconds,
+            duration_seconds=reader.duration_seconds,
+        )
     if isinstance(video, Path) and not video.is_file():
         raise DecodeError(f"{name}: there is no such video file")
+    times = packet_times(video, name)
     container, stream = open_stream(video, name, decodes=False)
     with container:
         return _Original(
@@ -145,10 +161,12 @@ def _original(video: Path | BinaryIO, name: str) -> _Original:
             frame_rate=stream.average_rate or stream.guessed_rate or Fraction(30),
             pixel_aspect=pixel_aspect_of(stream),
             has_sound=bool(container.streams.audio),
+            starts_seconds=times.starts_ns / 1e9,
+            duration_seconds=whole_duration_seconds(times, name),
         )
 
 
-def _frames(video: Path | BinaryIO, name: str, times: NDArray[np.float64]) -> Generator[ShownFrame]:
+def _frames(video: Path | BinaryIO | ImageSequence, name: str, times: NDArray[np.float64]) -> Generator[ShownFrame]:
     """Yield every frame that the video shows, once."""
     last: av.VideoFrame | None = None
     with open_video(video, name=name) as reader:

@@ -20,18 +20,20 @@ from signprep.inference.videos.window_predictions import Video, VideoPredictions
 from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.annotations import is_video
 from signprep.pipeline.datasets.files.data_root import Problem, walk_archive, walk_files
+from signprep.pipeline.datasets.files.image_files import holds_pictures
 from signprep.pipeline.datasets.files.pieces import whole_name
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
 
 
-def find_videos(named: Iterable[str], log: Callable[[str], None]) -> list[Video]:
+def find_videos(named: Iterable[str], log: Callable[[str], None], *, fps: float | None = None) -> list[Video]:
     """Return the videos that files, folders, zips and patterns mean, each once, in the order in which they were named.
 
     Args:
         named: paths, or patterns with *, ? or [...], ** for folders of any depth.
         log: takes a line about each file or folder that could not be looked into.
+        fps: the rate of pictures; with it, folders of pictures are videos, too.
 
     Raises:
         SignprepError: something is not there, or holds no videos.
@@ -41,24 +43,29 @@ def find_videos(named: Iterable[str], log: Callable[[str], None]) -> list[Video]
         is_pattern = glob.has_magic(text) and not Path(text).exists()
         # Path.glob takes no absolute patterns.
         matches = sorted(glob.glob(text, recursive=True)) if is_pattern else [text]  # noqa: PTH207
-        videos = [video for match in matches for video in _videos_at(Path(match), lambda problem: log(problem.message))]
+        videos = [v for match in matches for v in _videos_at(Path(match), lambda problem: log(problem.message), fps)]
         if not videos:
             what = "holds no video" if Path(text).exists() else "no such video file"
-            raise SignprepError(f"{text}: {what}; expected a file, a folder, a zip or a pattern")
+            expected = "expected a file, a folder, a zip or a pattern"
+            if fps is None and any(_videos_at(Path(match), lambda problem: None, 1.0) for match in matches):
+                expected = "give the rate of its pictures, as by --fps 25"
+            raise SignprepError(f"{text}: {what}; {expected}")
         found.update((video.path, video) for video in videos)
     return list(found.values())
 
 
-def _videos_at(path: Path, log: Callable[[Problem], None]) -> list[Video]:
+def _videos_at(path: Path, log: Callable[[Problem], None], fps: float | None) -> list[Video]:
     if path.is_dir():
-        folder, files = path, walk_files(path, log, wanted=is_video)
+        if fps is not None and holds_pictures(path) and not any(is_video(entry.name) for entry in path.iterdir()):
+            return [Video.at(path, fps)]
+        folder, files = path, walk_files(path, log, wanted=is_video, pictures=fps is not None)
     elif path.suffix.lower() == ".zip":
         folder, files = path.parent, walk_archive(path, path.name, log, is_video)
     elif whole := whole_name(path.name):
-        return _videos_at(path.with_name(whole), log)
+        return _videos_at(path.with_name(whole), log, fps)
     else:
         return [Video.at(path)] if path.exists() else []
-    return [Video(path=str(folder / file.name), folder=folder, name=file.name) for file in files]
+    return [Video(path=str(folder / file.name), folder=folder, name=file.name, fps=fps) for file in files]
 
 
 @dataclass(kw_only=True)

@@ -32,6 +32,7 @@ from signprep.pipeline.datasets.files.data_root import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.landmarks.maker import clip_maker
 from signprep.pipeline.runtime.paths import StrPath, as_path
+from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
 
 QUEUED_BATCHES = 2
@@ -52,17 +53,24 @@ class Video:
     folder: Path
     name: str
     """Path inside `folder`, in the form that `open_file` takes."""
+    fps: float | None = None
+    """Pictures that are shown in a second, if it is a folder of pictures."""
 
     @classmethod
-    def at(cls, path: StrPath) -> Self:
-        """Return the video that is a file of its own."""
+    def at(cls, path: StrPath, fps: float | None = None) -> Self:
+        """Return the video that is a file, or a folder, of its own."""
         path = as_path(path)
-        return cls(path=str(path), folder=path.parent, name=path.name)
+        # A folder may be called "." or "..", which have no name.
+        path = path.resolve() if path.name in ("", "..") else path
+        return cls(path=str(path), folder=path.parent, name=path.name, fps=fps)
 
-    def opened(self) -> AbstractContextManager[Path | BinaryIO]:
-        """Return the path, or a stream that `with` closes. Raises AnnotationError if a zip does not give it."""
-        file = open_file(self.folder, self.name)
-        return nullcontext(file) if isinstance(file, Path) else file
+    def opened(self) -> AbstractContextManager[Path | BinaryIO | ImageSequence]:
+        """Return the path, the pictures, or a stream that `with` closes.
+
+        Raises AnnotationError if a zip does not give it, or pictures are none, or have no rate.
+        """
+        file = open_file(self.folder, self.name, self.fps)
+        return nullcontext(file) if isinstance(file, Path | ImageSequence) else file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -200,6 +200,11 @@ def gloss_file_option(help_: str = "Take only the glosses of this text file, one
     )
 
 
+def fps_option(help_: str = "Take folders of pictures for videos of this frame rate.") -> Any:
+    """Return the field of the rate of pictures, in frames a second."""
+    return option(None, help_, above=0, maximum=1000, group="Data")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataRootOptions(Options, group="Data"):
     """The data roots of a command. Raises ValueError if one split has none."""
@@ -262,8 +267,9 @@ class DatasetOptions(Options, group="Data"):
     )
     glosses: frozenset[str] = gloss_file_option()
     table: TableOptions = TableOptions()
-    fps: float | None = option(
-        None, "Make seconds of a table's frames by this rate, if it has no column fps.", above=0, maximum=1000
+    fps: float | None = fps_option(
+        "Take folders of pictures for videos of this frame rate, and make seconds of a table's frames by it, if it has "
+        "no column fps."
     )
     landmarks: str | None = None
     """Pair labels with landmarks instead of videos: keypoints, files that are one a frame (aihub), or `files` of

@@ -25,20 +25,21 @@ from signprep.pipeline.errors import AnnotationError
 def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
     """Yield a segment for each video, or landmark file, below a folder named by its gloss.
 
-    Raises AnnotationError if there is none.
+    With a frame rate a folder of pictures in it is a video, too. Raises AnnotationError if there is none.
     """
     ids: set[str] = set()
     wanted = is_landmark_file if options.landmarks == "files" else is_video
-    for file in _one_of_each_name(walk_files(root, on_problem, wanted=wanted), root, on_problem):
+    files = walk_files(root, on_problem, wanted=wanted, pictures=options.fps is not None)
+    for file in _one_of_each_name(files, root, on_problem):
         name = PurePosixPath(file.name)
         folder = re.sub(r"\.zip!$", "", name.parent.name, flags=re.IGNORECASE)
         if not (gloss := normal_gloss(folder)):
             message = f"{root / file.name}: lies in no class folder"
             on_problem(Problem(kind="video-without-label", path=file.name, message=message))
             continue
-        names = parse_name(Path(file.file_name).stem, options.pattern)
+        names = parse_name(file.base_name, options.pattern)
         # Two folders may hold files of one name: the whole path makes ids and takes unique.
-        path = unicodedata.normalize("NFC", name.with_suffix("").as_posix())
+        path = unicodedata.normalize("NFC", _without_suffix(file).as_posix())
         names = names if names.signer else replace(names, take=path)
         if path in ids:
             path = _free(unicodedata.normalize("NFC", file.name), ids)
@@ -57,7 +58,11 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
         )
     if not ids:
         what, clip = ("landmark file", "clip.npz") if options.landmarks == "files" else ("video", "clip.mp4")
-        raise AnnotationError(f"{root}: holds no {what} in a class folder; expected GLOSS/{clip}")
+        reason = f"holds no {what} in a class folder; expected GLOSS/{clip}"
+        found = walk_files(root, lambda problem: None, wanted=wanted, pictures=options.fps is None)
+        if (first := next(found, None)) is not None and first.is_folder:
+            reason = f"holds no video, but pictures, as in {first.name}; give the rate of their frames, as by --fps 25"
+        raise AnnotationError(f"{root}: {reason}")
 
 
 def _free(name: str, taken: Set[str]) -> str:
@@ -67,22 +72,28 @@ def _free(name: str, taken: Set[str]) -> str:
 def _one_of_each_name(files: Iterator[FoundFile], root: Path, on_problem: OnProblem) -> Iterator[FoundFile]:
     """Yield all files but those of `FURTHER_VIDEO_SUFFIXES` that another one beside them was made from.
 
-    Landmark files of one name are taken once, too.
+    Landmark files of one name are taken once, too; so are pictures with the name of the video that they are of.
     """
     further: list[FoundFile] = []
     paths: set[PurePosixPath] = set()
     for file in files:
-        path = PurePosixPath(file.name).with_suffix("")
-        if is_further_video(file.name) or (is_landmark_file(file.name) and path in paths):
+        path = _without_suffix(file)
+        if file.is_folder or is_further_video(file.name) or (is_landmark_file(file.name) and path in paths):
             further.append(file)
             continue
         paths.add(path)
         yield file
     for file in further:
-        path = PurePosixPath(file.name).with_suffix("")
+        path = _without_suffix(file)
         if path in paths:
             message = f"{root / file.name}: has the name of another file beside it, which is taken"
             on_problem(Problem(kind="same-name", path=file.name, message=message))
             continue
         paths.add(path)
         yield file
+
+
+def _without_suffix(file: FoundFile) -> PurePosixPath:
+    """Return the path of a file without its suffix; a folder has none."""
+    path = PurePosixPath(file.name)
+    return path if file.is_folder else path.with_suffix("")

@@ -18,11 +18,14 @@ from signprep.pipeline.datasets.annotations import (
     DataRootOptions,
     DatasetOptions,
     Segment,
+    is_landmark_file,
+    is_video,
     parse_kind,
     selected,
 )
 from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem
+from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.errors import AnnotationError
@@ -87,7 +90,20 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
         found = class_folder_segments(root, options, on_problem)
     else:
         found = aihub_segments(root, options, on_problem)
+    if options.fps is None:
+        found = _without_pictures(found, folder, on_problem)
     return selected(found, options)
+
+
+def _without_pictures(segments: Iterator[Segment], root: Path, on_problem: OnProblem) -> Iterator[Segment]:
+    """Yield the segments but those whose video is a folder: it is one of pictures, which have no rate."""
+    for segment in segments:
+        has_suffix = is_video(segment.video) or is_landmark_file(segment.video) or is_sequence(segment.video)
+        if not has_suffix and "!/" not in segment.video and (root / segment.video).is_dir():
+            message = f"{root / segment.video}: is a folder of pictures; give the rate of their frames, as by --fps 25"
+            on_problem(Problem(kind="video-without-rate", path=segment.video, message=message))
+        else:
+            yield segment
 
 
 def video_root(root: Path, options: DatasetOptions) -> Path:
@@ -105,7 +121,8 @@ def read_data_root(root: StrPath, options: DatasetOptions = DatasetOptions()) ->
     segments = tuple(iterate_segments(root, options, problems.append))
     if not segments:
         raise AnnotationError(f"{root}: no usable segment; {_why_none(root, options, problems)}")
-    return Annotations(roots=DataRoots.single(video_root(root, options)), segments=segments, problems=tuple(problems))
+    roots = DataRoots.single(video_root(root, options), options.fps)
+    return Annotations(roots=roots, segments=segments, problems=tuple(problems))
 
 
 def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = DatasetOptions()) -> Annotations:
@@ -123,7 +140,8 @@ def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = Da
             video, segment_id = f"{split}/{s.video}", f"{split}/{s.segment_id}"
             segments.append(replace(s, split=split, video=video, segment_id=segment_id, take=take))
         problems += found.problems
-    roots = DataRoots(folders=tuple((split, video_root(root, options)) for split, root in folders.items()))
+    by_split = tuple((split, video_root(root, options)) for split, root in folders.items())
+    roots = DataRoots(folders=by_split, fps=options.fps)
     return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
 
 
@@ -149,10 +167,10 @@ def read_roots(
     return replace(annotations, segments=(*annotations.segments, *idle))
 
 
-def videos_of(roots: DataRootOptions) -> DataRoots:
-    """Return the folders of the videos that `read_roots` names, if no option names another."""
-    options = DatasetOptions()
-    return DataRoots(folders=tuple((split, video_root(root, options)) for split, root in roots.by_split.items()))
+def videos_of(roots: DataRootOptions, options: DatasetOptions = DatasetOptions()) -> DataRoots:
+    """Return the folders of the videos that `read_roots` names."""
+    by_split = tuple((split, video_root(root, options)) for split, root in roots.by_split.items())
+    return DataRoots(folders=by_split, fps=options.fps)
 
 
 def _is_take_of_file_name(segment: Segment) -> bool:

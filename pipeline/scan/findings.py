@@ -97,6 +97,12 @@ video-truncated: Videos that are cut off
 video-damaged: Videos that do not decode to their end
     Found by --deep: clips at or behind the damage cannot be made.
     Download the file again.
+video-without-rate: Folders of pictures without a frame rate
+    Pictures have none of their own: the segments of such a video are not used.
+    Give --fps.
+video-missing-pictures: Videos of pictures with missing numbers
+    Clips that would show a missing picture cannot be made. Often a download or an extraction was broken off.
+    Extract or download the pictures again.
 segment-inverted: Segments that end before they start, or start before 0
     They have no frames.
     Correct the times in the label.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def probe_landmark_files(root: Path, files: list[tuple[int, str]], deep: bool) -
         try:
             with (
                 roots.opened(name) as source,
-                open_landmark_file(source, name) as opened,
+                open_landmark_file(cast(Path | BinaryIO, source), name) as opened,
                 np.errstate(all="ignore"),  # numbers that are none are not seen
             ):
                 found = _problems_of_times(opened.seconds) + _problems_of_points(opened, deep)

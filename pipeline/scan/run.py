@@ -97,20 +97,21 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
     """
     data_root = as_path(data_root)
     started = time.monotonic()
-    layout, videos_root = layout_of(data_root, dataset), video_root(data_root, dataset)
+    layout, folder = layout_of(data_root, dataset), video_root(data_root, dataset)
+    videos = DataRoots.single(folder, dataset.fps)
     with temporary_database() as database:
         if layout == "aihub":
             _collect_files(data_root, dataset, database)
             _pair_files(database)
             _collect_labels(data_root, dataset, options.workers, database)
         else:
-            _collect_segments(data_root, videos_root, dataset, database)
+            _collect_segments(data_root, videos, dataset, database)
         origin = None
         if dataset.landmarks is not None or database.value("SELECT COUNT(*) FROM landmarks"):
             origin = ORIGINS[dataset.landmarks or "aihub"]
-            collect_landmark_facts(videos_root, origin, options, database)
-        _collect_video_facts(videos_root, options, database)
-        collect_hashes(videos_root, options.workers, database)
+            collect_landmark_facts(folder, origin, options, database)
+        _collect_video_facts(videos, options, database)
+        collect_hashes(videos, options.workers, database)
         by_gloss = dataset.class_by == "gloss"
         split_rule = check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=by_gloss, origin=origin)
         yield Scan(
@@ -297,14 +298,14 @@ def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     database.execute("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
 
-def _collect_segments(root: Path, videos_root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
+def _collect_segments(root: Path, videos: DataRoots, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the segments and videos of a table or of class folders; landmark files stand in the videos' place."""
     database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
     segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
     for number, segment in enumerate(progress_without_total("Reading segments", segments)):
         video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
         if video_id is None:
-            num_bytes = DataRoots.single(videos_root).num_bytes(segment.video)
+            num_bytes = videos.num_bytes(segment.video)
             video_id = _add_video(segment.video, Path(segment.video).stem, num_bytes, segment, database)
         row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
         columns = "video_id, number, place, start_seconds, end_seconds, gloss, split"
@@ -316,7 +317,7 @@ def _collect_segments(root: Path, videos_root: Path, options: DatasetOptions, da
     database.index()
 
 
-def _collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabase) -> None:
+def _collect_video_facts(roots: DataRoots, options: ScanOptions, database: ScanDatabase) -> None:
     """Open the videos, all of them or a sample, and note what they tell."""
     if options.probe == "none":
         return
@@ -327,7 +328,7 @@ def _collect_video_facts(root: Path, options: ScanOptions, database: ScanDatabas
         f" AND id > :after AND id % {step} = 0 ORDER BY id LIMIT :size"
     )
     size = DEEP_VIDEOS_A_CHUNK if options.deep else VIDEOS_A_CHUNK
-    calls = ((root, rows, options.deep) for rows in database.chunks(query, size))
+    calls = ((roots, rows, options.deep) for rows in database.chunks(query, size))
     update = f"UPDATE videos SET probed = 1, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
     with progress_bar("Decoding" if options.deep else "Opening videos", total // step, "videos") as progress:
         done = 0

@@ -23,6 +23,7 @@ from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import counted
 from signprep.pipeline.scan.database import Row, ScanDatabase, without_name
+from signprep.pipeline.scan.keypoints import SHOWN_GAPS
 from signprep.pipeline.video.bitstreams import is_whole
 from signprep.pipeline.video.demux import (
     GET_AGAIN,
@@ -33,7 +34,8 @@ from signprep.pipeline.video.demux import (
     orientation_of,
     packet_times,
 )
-from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, declared_seconds
+from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, MissingFrame, declared_seconds
+from signprep.pipeline.video.image_sequence import ImageSequence, ImageSequenceReader
 from signprep.pipeline.video.packets import CUT_OFF_SECONDS, READ_ERRORS
 from signprep.pipeline.video.preprocess import display_matrix
 from signprep.pipeline.video.pyav_reader import open_video
@@ -68,7 +70,7 @@ class VideoFacts:
 COLUMNS = ("codec", "width", "height", "orientation", "rate", "variable_rate", "seconds", "num_frames")
 
 
-def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: bool) -> tuple[list[Row], list[Row]]:
+def probe_videos(roots: DataRoots, files: list[tuple[int, str, int | None]], deep: bool) -> tuple[list[Row], list[Row]]:
     """Look into videos, given as (id, name, bytes; None for one that is gone).
 
     Returns:
@@ -77,26 +79,48 @@ def probe_videos(root: Path, files: list[tuple[int, str, int | None]], deep: boo
     videos: list[Row] = []
     problems: list[Row] = []
     for video_id, name, num_bytes in files:
-        facts = video_facts(root, name, num_bytes, deep)
+        facts = video_facts(roots, name, num_bytes, deep)
         videos.append((*(getattr(facts, column) for column in COLUMNS), video_id))
         problems += [(kind, name, message) for kind, message in facts.problems]
     return videos, problems
 
 
-def video_facts(root: Path, name: str, num_bytes: int | None, deep: bool) -> VideoFacts:
+def video_facts(roots: DataRoots, name: str, num_bytes: int | None, deep: bool) -> VideoFacts:
     """Return the facts about one video and its problems; a bad video raises nothing."""
     facts = VideoFacts()
     if num_bytes == 0:
         facts.problems.append(("video-unreadable", "the file is empty"))
         return facts
     try:
-        with DataRoots.single(root).opened(name) as source:
+        with roots.opened(name) as source:
             if num_bytes is None:
                 raise AnnotationError("did not open at first; scan again")
-            _fill(facts, source, name, num_bytes, deep)
+            if isinstance(source, ImageSequence):
+                _from_pictures(facts, source, name, deep)
+            else:
+                _fill(facts, source, name, num_bytes, deep)
+            _tell_orientation(facts)
     except (AnnotationError, DecodeError, OSError) as error:
-        facts.problems.append(("video-unreadable", without_name(str(error), root, name).removesuffix(GET_AGAIN)))
+        folder, _ = roots.locate(name)
+        facts.problems.append(("video-unreadable", without_name(str(error), folder, name).removesuffix(GET_AGAIN)))
     return facts
+
+
+def _from_pictures(facts: VideoFacts, sequence: ImageSequence, name: str, deep: bool) -> None:
+    """Take facts from the first picture, and from the numbers of all; with `deep`, decode all."""
+    with ImageSequenceReader(sequence, name=name) as reader:
+        first = reader.first
+        facts.codec, (facts.width, facts.height) = first.codec, first.size
+        matrix = display_matrix(first.frame)
+        facts.orientation = orientation_of(*matrix) if matrix else None
+        facts.rate, facts.seconds, facts.num_frames = float(sequence.fps), reader.duration_seconds, reader.num_frames
+        if gaps := [(one.name, other.name) for one, other in sequence.missing()]:
+            between = ", ".join(f"{one} and {other}" for one, other in gaps[:SHOWN_GAPS])
+            facts.problems.append(("video-missing-pictures", f"{counted(len(gaps), 'gap')}, between {between}"))
+        for shown in reader.answers_at(reader.starts_seconds) if deep else ():
+            if isinstance(shown, MissingFrame):
+                facts.problems.append(("video-damaged", str(shown.error).removeprefix(f"{name}: ")))
+                break
 
 
 def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int, deep: bool) -> None:
@@ -116,13 +140,16 @@ def _fill(facts: VideoFacts, source: Path | BinaryIO, name: str, num_bytes: int,
         _from_packets(facts, times, container.format.name)
         if deep:
             _from_frames(facts, source, name, times.starts_ns / 1e9)
+    if facts.variable_rate is not None:
+        facts.problems.append(("variable-rate", facts.variable_rate))
+
+
+def _tell_orientation(facts: VideoFacts) -> None:
     if facts.orientation is not None:
         degrees = facts.orientation.removeprefix("mirrored ")
         words = f"turned by {degrees} degrees clockwise" if degrees != "0" else "as stored"
         mirrored = "mirrored, then " if facts.orientation.startswith("mirrored") else ""
         facts.problems.append(("rotation", f"is shown {mirrored}{words}"))
-    if facts.variable_rate is not None:
-        facts.problems.append(("variable-rate", facts.variable_rate))
 
 
 def _from_container(facts: VideoFacts, container: InputContainer, stream: VideoStream, num_bytes: int) -> None:
@@ -262,7 +289,7 @@ HEAD_BYTES = 2**16
 """Files of equal size are first compared by so many bytes: among 500,000 videos most sizes come twice by chance."""
 
 
-def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
+def collect_hashes(roots: DataRoots, workers: int, database: ScanDatabase) -> None:
     """Hash the videos that may equal another one: equal sizes first, then equal heads, then whole files."""
     stages = (
         ("head_hash", "num_bytes", "num_bytes > 0 AND NOT of_landmarks", HEAD_BYTES),
@@ -276,7 +303,7 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
             f" SELECT id, name FROM videos WHERE {condition} AND ({same}) IN ({equal}) ORDER BY id"
         )
         query = "SELECT rowid, id, name FROM candidates WHERE rowid > :after ORDER BY rowid LIMIT :size"
-        calls = ((root, [row[1:] for row in rows], limit) for rows in database.chunks(query, HASHED_VIDEOS_A_CHUNK))
+        calls = ((roots, [row[1:] for row in rows], limit) for rows in database.chunks(query, HASHED_VIDEOS_A_CHUNK))
         if total := database.value("SELECT COUNT(*) FROM candidates"):
             with progress_bar("Comparing contents", total, "videos") as progress:
                 done = 0
@@ -288,7 +315,6 @@ def collect_hashes(root: Path, workers: int, database: ScanDatabase) -> None:
     database.execute("CREATE INDEX videos_hash ON videos (hash)")
 
 
-def _hash_videos(root: Path, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:
+def _hash_videos(roots: DataRoots, files: list[tuple[int, str]], limit: int | None) -> list[tuple[str | None, int]]:
     """Return the content hash of each file, or of its first `limit` bytes, with its id; None if it cannot be read."""
-    roots = DataRoots.single(root)
     return [(roots.content_hash(name, limit), video_id) for video_id, name in files]

@@ -88,7 +88,7 @@ class FileView:
         return self._position
 
 
-def video_name(source: Path | BinaryIO, name: str | None) -> str:
+def video_name(source: object, name: str | None) -> str:
     """Return a video's name for errors."""
     return name if name is not None else str(source if isinstance(source, Path) else getattr(source, "name", "video"))
 

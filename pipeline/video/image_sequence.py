@@ -249,6 +249,11 @@ class ImageSequenceReader:
         return self._end_ns / 1e9
 
     @property
+    def num_frames(self) -> int:
+        """Pictures that are there."""
+        return len(self.sequence.pictures)
+
+    @property
     def starts_seconds(self) -> NDArray[np.float64]:
         """When each picture starts to be shown."""
         return self._starts_ns / 1e9

@@ -23,9 +23,11 @@ from signprep.pipeline.datasets.files.frame_files import (
     is_sequence,
     with_sequences,
 )
+from signprep.pipeline.datasets.files.image_files import open_pictures
 from signprep.pipeline.datasets.files.piece_order import note_on_order
 from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, with_whole_names
-from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.errors import AnnotationError, DecodeError
+from signprep.pipeline.video.image_sequence import ImageSequence, in_order, is_picture
 
 _APPLE_DOUBLE = "._"
 """The start of the names of files that macOS writes beside others on foreign disks; they hold no video."""
@@ -63,15 +65,26 @@ class FoundFile:
     name: str
     """Relative to the root, with forward slashes, as `open_file` takes it."""
     num_bytes: int
+    is_folder: bool = False
+    """True for a folder of pictures, which is a video."""
 
     @property
     def file_name(self) -> str:
         """Last part of the name in Unicode NFC for comparisons, since macOS writes Korean names in NFD."""
         return unicodedata.normalize("NFC", self.name.rpartition("/")[2])
 
+    @property
+    def base_name(self) -> str:
+        """The file's name without its suffix, NFC; a folder's whole name."""
+        return self.file_name if self.is_folder else PurePosixPath(self.file_name).stem
 
-def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
+
+def walk_files(
+    root: Path, on_problem: OnProblem, *, wanted: Callable[[str], bool], pictures: bool = False
+) -> Iterator[FoundFile]:
     """Yield the wanted files below an existing folder and inside its zips, in a fixed order.
+
+    With `pictures` also folders of numbered pictures, as files of their own, unless there are wanted files in them.
 
     Links to folders are followed, behind all others; a folder that was read by another name is not read again.
 
@@ -87,6 +100,13 @@ def walk_files(root: Path, on_problem: OnProblem, *, wanted: Callable[[str], boo
         unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
 
     for folder, names in _walk_folders(root, unlisted):
+        if pictures and folder != root and any(map(is_picture, names)) and not any(map(wanted, names)):
+            relative = folder.relative_to(root).as_posix()
+            try:
+                in_order(names)
+                yield FoundFile(name=relative, num_bytes=0, is_folder=True)
+            except DecodeError as error:
+                unreadable(relative, f"{folder}: {error}")
         for name in with_sequences(with_whole_names(names)):
             path = folder / name
             relative = path.relative_to(root).as_posix()
@@ -205,12 +225,15 @@ def path_on_disk(root: Path, name: str) -> tuple[Path, str | None]:
     return root / on_disk, member
 
 
-def open_file(root: Path, name: str) -> Path | BinaryIO:
-    """Return a file of a data root: its path, or a seekable stream for a member of a zip.
+def open_file(root: Path, name: str, fps: float | None = None) -> Path | BinaryIO | ImageSequence:
+    """Return a file of a data root: its path, a seekable stream for a member of a zip, or the pictures of a folder.
 
-    Raises AnnotationError if the name leaves the root, or if a zip's member is missing, damaged or too large.
+    Raises AnnotationError if the name leaves the root, if a zip's member is missing, damaged or too large, or if
+    pictures are none, or have no rate.
     """
     path, member = path_on_disk(root, name)
+    if member is None and path.is_dir():
+        return open_pictures(path, fps)
     return path if member is None else open_archive(path).open(member)
 
 

@@ -22,8 +22,10 @@ from signprep.pipeline.datasets.files.frame_files import (
     num_bytes_in_zip,
     open_frames,
 )
+from signprep.pipeline.datasets.files.image_files import stamps_of_pictures
 from signprep.pipeline.datasets.files.pieces import pieces_of
-from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.errors import AnnotationError, DecodeError
+from signprep.pipeline.video.image_sequence import ImageSequence
 
 _LARGEST_TIME_NS = 2**63 - 1
 """In the year 2262; a file that claims to be of a later one has this time."""
@@ -35,6 +37,8 @@ class FileStamp(NamedTuple):
     num_bytes: int
     mtime_ns: int
     """The archive's time for a member of a zip."""
+    fps: float | None = None
+    """The rate that a video of pictures was hashed with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,13 @@ class DataRoots:
 
     folders: tuple[tuple[str, Path], ...]
     """(prefix, folder); a single folder has the prefix ""."""
+    fps: float | None = None
+    """Pictures that are shown in a second, where a video is a folder of pictures."""
 
     @classmethod
-    def single(cls, root: Path) -> Self:
+    def single(cls, root: Path, fps: float | None = None) -> Self:
         """Return the roots of one folder."""
-        return cls(folders=(("", root),))
+        return cls(folders=(("", root),), fps=fps)
 
     def absolute(self) -> Self:
         """Return the same folders for a process that is elsewhere."""
@@ -76,9 +82,9 @@ class DataRoots:
         raise AnnotationError(f"{video}: lies in none of the data roots {', '.join(p for p, _ in self.folders)}")
 
     @contextmanager
-    def opened(self, video: str) -> Iterator[Path | BinaryIO]:
-        """Yield a video's path or stream, as of `open_file`; a stream is closed after the block."""
-        file = open_file(*self.locate(video))
+    def opened(self, video: str) -> Iterator[Path | BinaryIO | ImageSequence]:
+        """Yield a video's path, stream or pictures, as of `open_file`; a stream is closed after the block."""
+        file = open_file(*self.locate(video), self.fps)
         try:
             yield file
         finally:
@@ -105,10 +111,13 @@ class DataRoots:
         try:
             if is_sequence(video):
                 return self._stamp_of_frames(video)
+            if member is None and path.is_dir():
+                sizes, times = zip(*stamps_of_pictures(path), strict=True)
+                return FileStamp(sum(sizes), min(max(times), _LARGEST_TIME_NS), self.fps)
             files = [file.stat() for file in (pieces_of(path) if member else (path,))]
             mtime_ns = min(max(status.st_mtime_ns for status in files), _LARGEST_TIME_NS)
             info = open_archive(path).members.get(member) if member else None
-        except (OSError, ValueError, AnnotationError):
+        except (OSError, ValueError, AnnotationError, DecodeError):
             return None
         if member is None:
             return FileStamp(files[0].st_size, mtime_ns)
@@ -134,15 +143,18 @@ class DataRoots:
                 return self.frame_files(video).content_hash()
             with self.opened(video) as file:
                 return content_hash(file, num_bytes)
-        except (OSError, AnnotationError):
+        except (OSError, AnnotationError, DecodeError):
             return None
 
 
-def content_hash(file: Path | BinaryIO, num_bytes: int | None = None) -> str:
+def content_hash(file: Path | BinaryIO | ImageSequence, num_bytes: int | None = None) -> str:
     """Return the BLAKE2b-128 of a file's bytes as 32 hexadecimal digits: the identity of a video, whatever its name.
 
-    A stream is read from its start. With `num_bytes` only so many bytes from the start are hashed.
+    A stream is read from its start. With `num_bytes` only so many bytes from the start are hashed. The identity of
+    pictures is that of `ImageSequence.content_hash`.
     """
+    if isinstance(file, ImageSequence):
+        return file.content_hash()
     if isinstance(file, Path):
         with file.open("rb") as opened:
             return content_hash(opened, num_bytes)

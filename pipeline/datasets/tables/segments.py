@@ -31,6 +31,7 @@ from signprep.pipeline.datasets.annotations import (
 )
 from signprep.pipeline.datasets.files.archives import open_archive
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, split_member
+from signprep.pipeline.datasets.files.image_files import holds_pictures
 from signprep.pipeline.datasets.tables.options import (
     BOX,
     FRAMES,
@@ -326,7 +327,7 @@ def _on_disk(root: Path, name: PurePosixPath) -> PurePosixPath | None:
             return name
         for form in (None, "NFC", "NFD"):
             spelt = PurePosixPath(unicodedata.normalize(form, str(name))) if form else name
-            if (root / spelt).is_file():
+            if (root / spelt).is_file() or (not is_video(name.name) and holds_pictures(root / spelt)):
                 return spelt
     except AnnotationError as error:
         raise ValueError(str(error)) from None

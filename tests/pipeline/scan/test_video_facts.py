@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.scan.videos import VideoFacts, video_facts
 from tests.generated_videos import write_video
 
@@ -15,7 +16,7 @@ NO_B_FRAMES = {"x264-params": "bframes=0", "crf": "18"}
 
 
 def facts_of(path: Path, *, deep: bool = False) -> VideoFacts:
-    return video_facts(path.parent, path.name, path.stat().st_size, deep)
+    return video_facts(DataRoots.single(path.parent), path.name, path.stat().st_size, deep)
 
 
 def problems_of(path: Path, *, deep: bool = False) -> dict[str, str]:

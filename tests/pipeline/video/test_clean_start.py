@@ -8,6 +8,7 @@ import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video.demux import open_stream
@@ -83,7 +84,7 @@ def test_a_transport_stream_may_begin_at_any_of_its_packets(tmp_path: Path, code
         path.write_bytes(data[len(data) * percent // 100 // 188 * 188 :])
         shown = shown_numbers(path)
         assert shown and shown == list(range(shown[0], 90)) and shown[0] % group == 0
-    found = dict(video_facts(tmp_path, "cut.ts", path.stat().st_size, deep=True).problems)
+    found = dict(video_facts(DataRoots.single(tmp_path), "cut.ts", path.stat().st_size, deep=True).problems)
     assert list(found) == ["edit-list"]
 
 
@@ -91,7 +92,10 @@ def test_scan_tells_how_many_frames_are_lost_at_the_start(tmp_path: Path) -> Non
     encoder, options, _ = CODECS["mpeg2"]
     whole = write_video(tmp_path / "whole.ts", 60, codec=encoder, options=options)
     path = without_first_packets(whole, tmp_path / "cut.ts", 6)
-    told = [message for _, message in video_facts(tmp_path, path.name, path.stat().st_size, deep=False).problems]
+    told = [
+        message
+        for _, message in video_facts(DataRoots.single(tmp_path), path.name, path.stat().st_size, deep=False).problems
+    ]
     assert "its first 9 frames cannot be decoded: time 0 is the first that can" in told
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from tests.generated_videos import GOPS, write_video
@@ -132,7 +133,7 @@ def check_streams(folder: Path, streams: dict[str, bytes], seeds: range) -> None
         num_clips += sum(isinstance(clip, Clip) for clip in clips)
         assert all(isinstance(clip, Clip) or name in str(clip) for clip in clips)
         for deep in (False, True):
-            video_facts(folder, name, len(data), deep)
+            video_facts(DataRoots.single(folder), name, len(data), deep)
     assert num_clips > len(seeds) // 4
 
 

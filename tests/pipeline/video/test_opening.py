@@ -11,6 +11,7 @@ import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video.pyav_reader import DECODERS, open_video
@@ -100,7 +101,7 @@ def test_a_relative_name_is_a_name_whatever_ffmpeg_would_make_of_it(
     monkeypatch.chdir(tmp_path)
     [clip] = extract_clips(Path(name), [Span(0.0, 0.5)], SPEC, decoder=decoder)
     assert isinstance(clip, Clip)
-    assert video_facts(Path(), name, Path(name).stat().st_size, deep=True).problems == []
+    assert video_facts(DataRoots.single(Path()), name, Path(name).stat().st_size, deep=True).problems == []
 
 
 def test_spans_may_be_any_pairs_of_numbers(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video import decord_reader
@@ -384,7 +385,7 @@ def test_frames_whose_fields_are_coded_one_by_one_are_shown_whole(
         num_packets = sum(packet.size > 0 for packet in container.demux(video=0))
     assert num_packets == (31 if joined and form != "mpegts" else 62)
     assert every_number(path, 31) == list(range(31))
-    facts = video_facts(tmp_path, path.name, path.stat().st_size, deep=True)
+    facts = video_facts(DataRoots.single(tmp_path), path.name, path.stat().st_size, deep=True)
     assert (facts.num_frames, facts.variable_rate) == (31, None)
     assert facts.seconds == pytest.approx(31 / 30, abs=0.002)
     assert not [kind for kind, _ in facts.problems if kind != "edit-list"]
