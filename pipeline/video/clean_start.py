@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.frame_times import LOOKAHEAD_PACKETS, CleanStart, PacketNumber
-from signprep.pipeline.video.packets import READ_ERRORS
+from signprep.pipeline.video.packets import READ_ERRORS, WITHOUT_LIST
 
 _SEARCHED_PACKETS = 3000
 """A key frame that comes later is none to wait for: half a minute at a hundred frames a second."""
@@ -30,6 +30,7 @@ Reopen = Callable[[], tuple[InputContainer, VideoStream]]
 _WAIT_FOR_KEY_FRAMES = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video"})
 """Codecs whose decoders give nothing before a frame that is whole, which need not be a key frame: pictures may be
 renewed bit by bit. Others predict from grey."""
+_MPEG2 = frozenset({"mpeg1video", "mpeg2video"})
 _PREDICTED = frozenset({PictureType.P, PictureType.B, PictureType.S, PictureType.SP})
 _MAKE_FRAMES_UP = frozenset(
     {"mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "wmv3", "vc1", "rv10", "rv20"}
@@ -44,6 +45,30 @@ def stands_alone(frame: av.VideoFrame, codec: VideoCodecContext) -> bool:
         return True
     is_made_up = frame.pict_type == PictureType.NONE and codec.name in _MAKE_FRAMES_UP
     return not is_made_up and frame.pict_type not in _PREDICTED
+
+
+def begins_with_a_key_frame(reopen: Reopen, container: InputContainer, codec_name: str) -> bool:
+    """Return False if the first frame that comes out needs others, whatever the file calls its packet.
+
+    Looked at only where decoders give such frames, or nothing in their place, and files are old and small: of H.264 and
+    HEVC damage looks the same. Transport and program streams are not believed: FFmpeg looks at their pictures itself.
+    """
+    if codec_name not in _MAKE_FRAMES_UP | _MPEG2 or container.format.name in WITHOUT_LIST:
+        return True
+    container, stream = reopen()
+    codec = stream.codec_context
+    codec.copy_opaque = True
+    with container:
+        for number, packet in enumerate(chain(_packets(container, stream), (None,))):
+            if packet is not None:
+                packet.opaque = PacketNumber(number)
+            try:
+                frames = codec.decode(packet)
+            except READ_ERRORS:
+                return True  # damage, which hides what is shown until the next key frame
+            if frames:
+                return _number(frames[0]) == 0 and stands_alone(frames[0], codec)
+    return True
 
 
 class _Frame(NamedTuple):

@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.video.clean_start import clean_start
+from signprep.pipeline.video.clean_start import begins_with_a_key_frame, clean_start
 from signprep.pipeline.video.frame_times import CleanStart, number_of
 from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue, reason_of
 
@@ -187,6 +187,8 @@ class PacketTimes:
     """The reason why packets that are there are not read, such as a clock that starts again; None for all others."""
     num_left_out: int
     """Frames before the first one that can be decoded."""
+    first_pts: int
+    """Timestamp of time 0, in units of the stream's time base."""
     tell_order: bool
     """True if a frame is decoded before one that is shown earlier: times are then not those of decoding."""
 
@@ -216,8 +218,9 @@ def packet_times(source: Path | BinaryIO, name: str, start: CleanStart | None = 
     container, stream = open_stream(source, name, decodes=False)
     with container:
         packets = PacketQueue(container, stream, source, name)
-        if start is not None or packets.is_start_in_doubt:
-            packets.begin_at(start or clean_start(partial(open_stream, source, name), name))
+        reopen, codec_name = partial(open_stream, source, name), stream.codec_context.name
+        if start is not None or packets.is_start_in_doubt or not begins_with_a_key_frame(reopen, container, codec_name):
+            packets.begin_at(start or clean_start(reopen, name))
         starts: list[int] = []
         tell_order = False
         last_pts, last_duration = None, 0
@@ -245,6 +248,7 @@ def packet_times(source: Path | BinaryIO, name: str, start: CleanStart | None = 
             cut_ns=packets.cut_ns(),
             ends_early=packets.ends_early,
             num_left_out=packets.num_left_out,
+            first_pts=packets.first_pts,
             tell_order=tell_order,
         )
 

@@ -9,7 +9,7 @@ so that colleagues' caches of the same videos are equal byte for byte.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
-from signprep.pipeline.video.clean_start import stands_alone
+from signprep.pipeline.video.clean_start import begins_with_a_key_frame, stands_alone
 from signprep.pipeline.video.demux import SQUARE, open_stream, pixel_aspect_of
 from signprep.pipeline.video.packets import READ_ERRORS, PacketQueue
 
@@ -275,6 +275,7 @@ def preprocessing_version_of(source: Path | BinaryIO, name: str) -> int | None:
                 and stands_alone(first, stream.codec_context)
                 and pixel_aspect_of(stream) == SQUARE
                 and _matrix_name(first) == "bt601"
+                and begins_with_a_key_frame(partial(open_stream, source, name), container, stream.codec_context.name)
             )
     except (DecodeError, *READ_ERRORS):
         return None

@@ -202,8 +202,8 @@ class PyAVReader:
         except _OriginMovedError as moved:
             # Leading packets gave no frame, and no answer yet: time 0 is the first frame that did come out.
             if self._first_pts is not None and self._stream.time_base is not None:
-                late_by = float((moved.first_pts - self._first_pts) * self._stream.time_base)
-                self._times = self._packet_times().from_later(late_by)
+                known = self._packet_times()
+                self._times = known.from_later(float((moved.first_pts - known.first_pts) * self._stream.time_base))
             self._first_pts = moved.first_pts
             self.close()
             self._open()

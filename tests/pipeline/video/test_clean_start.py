@@ -171,3 +171,29 @@ def test_damage_behind_the_first_key_frame_is_not_taken_for_frames_that_lead_it(
     with open_video(path) as reader:
         answers = list(reader.answers_at((np.arange(30) + 0.5) / 30))
     assert [isinstance(answer, MissingFrame) for answer in answers] == [False] * 4 + [True] * 26
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [
+        (".mp4", "mpeg4"),
+        (".avi", "mpeg4"),
+        (".mp4", "mpeg2video"),
+        (".avi", "wmv2"),
+        (".mkv", "msmpeg4"),
+        (".flv", "flv"),
+    ],
+)
+def test_the_length_of_a_video_does_not_count_what_a_wrong_key_frame_begins(
+    tmp_path: Path, container: str, codec: str
+) -> None:
+    options = {"b": "2M", "g": "15"} | ({"bf": "2"} if codec.startswith("mpeg") and container == ".mp4" else {})
+    whole = write_video(tmp_path / f"whole{container}", 60, codec=codec, options=options)
+    for num_packets in (1, 2, 7):
+        flagged = frozenset({num_packets, 15, 30, 45})
+        path = without_first_packets(whole, tmp_path / f"cut{container}", num_packets, flagged=flagged)
+        assert shown_numbers(path) == list(range(15, 60))
+        [clip] = extract_clips(path, [Span(0.0, 86_400.0)], ClipSpec(num_frames=5, size=96))
+        assert isinstance(clip, Clip) and [number_of(frame) for frame in clip.frames] == [19, 28, 37, 46, 55]
+        with path.open("rb") as file:
+            assert preprocessing_version_of(file, path.name) == 2
