@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from signprep.pipeline.video.bitstreams import Bits, H264Parameters, only_numbers
+from signprep.pipeline.video.bitstreams import Bits, H264Parameters, is_mpeg4_b_frame, only_numbers
 
 _START_CODE = re.compile(rb"\x00\x00\x01")
 _HEADER_BYTES = 1024
@@ -37,6 +37,8 @@ class _Place(NamedTuple):
     """True for a picture that may be predicted from one that is shown after it."""
 
 
+_FIRST_PLACES = 8
+"""So many are known before the first frame is shown, even where each has two packets."""
 MAX_LATE_PLACES: Final = 2
 """More empty places behind the first frame are a frame that is held."""
 
@@ -64,13 +66,19 @@ class OrderedTimes:
         if not known:
             return 0
         place = self._pts[number] if number < known else self._pts[-1] + number - known + 1
-        # An encoder that reorders frames leaves as many places empty behind its first frame as it is late.
-        late = self._pts[1] - self._pts[0] - 1 if known > 1 and is_reordered else 0
+        # An encoder that reorders frames leaves as many places empty behind its first frame as it is late. Where all
+        # frames leave some, none is late: a frame may have a place for each of its fields.
+        first = self._pts[:_FIRST_PLACES]
+        late = first[1] - first[0] - 1 if known > 1 and is_reordered and _shortest_step(first) == 1 else 0
         return place - late if number and 0 < late <= MAX_LATE_PLACES else place
 
     def shortest_step(self) -> int:
         """Return the least difference between two, in units of the time base."""
-        return min((after - before for before, after in pairwise(self._pts) if after > before), default=1)
+        return _shortest_step(self._pts)
+
+
+def _shortest_step(pts: Sequence[int]) -> int:
+    return min((after - before for before, after in pairwise(pts) if after > before), default=1)
 
 
 class _Headers(Protocol):
@@ -153,6 +161,22 @@ class DisplayNumbers:
             if place is not None:
                 return place
         return None
+
+
+class BFrameRuns:
+    """Counts B-frames of MPEG-4 in decode order: none gives its picture a number."""
+
+    def __init__(self) -> None:
+        self._longest = self._last = 0
+
+    def add(self, packet: av.Packet) -> None:
+        """Take the next packet."""
+        self._last = self._last + 1 if is_mpeg4_b_frame(packet) else 0
+        self._longest = max(self._longest, self._last)
+
+    def most_missing(self) -> int:
+        """Return how many B-frames may still have come behind the last packet: encoders put no more than before."""
+        return self._longest - self._last
 
 
 def has_gap_after(last_dts: int, pts: Sequence[int], most_frames: int) -> bool:

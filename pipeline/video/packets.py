@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.video.bitstreams import has_whole_frames_only, is_mpeg4_b_frame, is_whole, num_mpeg4_frames
 from signprep.pipeline.video.display_numbers import (
+    BFrameRuns,
     DisplayNumbers,
     FieldPairs,
     OrderedTimes,
@@ -36,9 +37,6 @@ from signprep.pipeline.video.frame_times import (
     nanoseconds_of,
     number_of,
 )
-
-MPEG4_B_FRAMES: Final = 3
-"""No encoder of MPEG-4 is known to put more between two others."""
 
 CUT_OFF_SECONDS: Final = 0.5
 """A container that declares so much more than it holds has been cut off; smaller differences are rounding."""
@@ -91,6 +89,7 @@ class PacketQueue:
         codec = stream.codec_context
         self._is_mpeg4 = codec.name == "mpeg4"
         self._display = DisplayNumbers(codec.name, codec.extradata) if counts else None
+        self._b_frames = BFrameRuns()
         may_have_fields = codec.name == "h264" and not has_whole_frames_only(codec.extradata)
         self._fields = FieldPairs(codec.extradata) if may_have_fields else None
         self._last_number: PacketNumber | None = None
@@ -280,6 +279,8 @@ class PacketQueue:
                 self._last_dts = packet.dts
             if self._display is not None:
                 self._display.add(packet)
+                if self._is_mpeg4:
+                    self._b_frames.add(packet)
             if packet.pts is not None:
                 number.is_latest = self._largest_pts is None or packet.pts >= self._largest_pts
                 if number.is_latest:
@@ -390,7 +391,7 @@ class PacketQueue:
         """
         if self._display is not None and (is_missing := self._display.lacks_one_after(last_dts)) is not None:
             return is_missing
-        most = MPEG4_B_FRAMES if self._stream.codec_context.name == "mpeg4" else LOOKAHEAD_PACKETS
+        most = self._b_frames.most_missing() if self._is_mpeg4 else LOOKAHEAD_PACKETS
         return has_gap_after(last_dts, self._latest_pts, most)
 
 

@@ -205,6 +205,31 @@ def test_a_transport_stream_that_is_cut_between_packets_ends_where_a_frame_is_mi
                 assert reader.duration_seconds == pytest.approx(num_packets / 30, abs=0.04)
 
 
+@pytest.mark.parametrize("b_frames", [1, 2, 3])
+def test_mpeg4_in_a_transport_stream_is_cut_where_b_frames_may_be_missing(tmp_path: Path, b_frames: int) -> None:
+    """Its pictures have no numbers: behind as many B-frames as ever before, no other can have been cut off."""
+    options = {"bf": f"{b_frames}", "g": "12", "b": "2M"}
+    whole = write_video(tmp_path / "whole.ts", 40, codec="mpeg4", options=options)
+    with av.open(str(whole)) as container:
+        starts = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+    for num_packets in range(5, 40):
+        path = remuxed(whole, tmp_path / "cut.ts", lambda number, packet: iter([packet] * (number < num_packets)))  # noqa: B023
+        first_missing = next(n for n, start in enumerate(sorted(starts)) if start not in starts[:num_packets])
+        with open_video(path) as reader:
+            if first_missing < num_packets:
+                with pytest.raises(DecodeError, match="frames are missing before its end"):
+                    _ = reader.duration_seconds
+            else:
+                assert reader.duration_seconds == pytest.approx(num_packets / 30, abs=0.04)
+    num_frames = 12 + 1 + (b_frames + 1) * 2  # the last of them all have their B-frames
+    for late in range(1, 8):
+        seconds = [number / 30 for number in range(num_frames - 1)]
+        seconds.append(seconds[-1] + late / 30)
+        path = write_video(tmp_path / "a.ts", num_frames, codec="mpeg4", options=options, timestamps=seconds)
+        with open_video(path) as reader:
+            assert reader.duration_seconds >= seconds[-1], late
+
+
 def test_of_two_recordings_joined_the_first_is_served_and_the_rest_is_named(tmp_path: Path) -> None:
     first, second = (write_video(tmp_path / f"{n}.ts", 60, first_number=100 * n) for n in (1, 2))
     joined = tmp_path / "joined.ts"
@@ -389,3 +414,24 @@ def test_frames_whose_fields_are_coded_one_by_one_are_shown_whole(
     assert (facts.num_frames, facts.variable_rate) == (31, None)
     assert facts.seconds == pytest.approx(31 / 30, abs=0.002)
     assert not [kind for kind, _ in facts.problems if kind != "edit-list"]
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+@pytest.mark.parametrize("rate", [30, 60])
+def test_fields_that_take_a_place_of_an_avi_each_are_shown_from_the_first_of_both(
+    tmp_path: Path, reordered: bool, rate: int
+) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        fields = [field for _, frame in h264_pictures(31, reordered=reordered) for field in frame]
+        for place, field in enumerate(fields):
+            packet = av.Packet(field)
+            packet.pts = packet.dts = place
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, rate), stream, not place
+            container.mux(packet)
+    for within in (0.05, 0.95):  # of each frame
+        assert numbers(path, [(number + within) * 2 / rate for number in range(31)]) == list(range(31))
+    with open_video(path) as reader:
+        assert reader.duration_seconds == pytest.approx(31 * 2 / rate, abs=0.001)
