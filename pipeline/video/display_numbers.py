@@ -123,8 +123,11 @@ class DisplayNumbers:
         if len(self._times) > 2 * _KEPT_PICTURES:
             self._times = dict(sorted(self._times.items())[-_KEPT_PICTURES:])
 
-    def steps_back(self, packet: av.Packet) -> bool:
-        """Take the next packet in decode order; return True if its picture is shown before one that came before."""
+    def steps_back(self, packet: av.Packet, *, is_reordered: bool) -> bool:
+        """Take the next packet in decode order; return True if its picture is shown before one that came before.
+
+        Of a stream that does not say that it is reordered only B-frames are believed.
+        """
         place = self._place_in(_units_of(packet, self._length_size))
         if place is None:
             return False
@@ -133,7 +136,7 @@ class DisplayNumbers:
         number = self._follow(place)
         is_before = self._largest is not None and number < self._largest
         self._largest = number if self._largest is None else max(self._largest, number)
-        return is_before and place.is_b
+        return is_before and (is_reordered or place.is_b)
 
     def _follow(self, place: _Place) -> int:
         """Return a picture's number, counted on from the one before it."""
@@ -206,7 +209,7 @@ def are_times_of_decoding(packets: Collection[av.Packet], codec: VideoCodecConte
     if any(before is None or after is None or after < before for before, after in pairs):
         return False  # so that the headers of few files are read
     numbers = DisplayNumbers(codec.name, codec.extradata)
-    return any(numbers.steps_back(packet) for packet in packets)
+    return any(numbers.steps_back(packet, is_reordered=bool(codec.has_b_frames)) for packet in packets)
 
 
 def _units(data: bytes | memoryview) -> Iterator[bytes]:

@@ -81,9 +81,9 @@ class PacketQueue:
         self._places = OrderedTimes()
         self._numbers_pts = False
         self._largest_pts: int | None = None
-        self._last_ticks: int | None = None
         self._contradicted_pts: int | None = None
         self._taken: av.Packet | None = None
+        self._last_placed: av.Packet | None = None
         # Containers with a list of frames, or a length in their head, tell by it what is missing.
         counts = container.format.name in WITHOUT_LIST
         codec = stream.codec_context
@@ -196,8 +196,8 @@ class PacketQueue:
         """
         if self.tells_presentation and len(set(self._latest_pts)) > 1:
             return int(np.median(np.diff(np.unique(np.array(self._latest_pts, np.int64)))))
-        if self._numbers_pts and self._last_ticks:
-            return self._last_ticks
+        if self._numbers_pts and self._last_placed is not None and self._last_placed.duration:
+            return self._last_placed.duration * (2 if number_of(self._last_placed).has_second_field else 1)
         if not self.tells_presentation and len(self._places) > 1:
             return self._places.shortest_step()
         if not self.tells_presentation and self._stream.duration:
@@ -312,7 +312,7 @@ class PacketQueue:
         place = packet.pts if self._numbers_pts else packet.dts
         if place is not None and self._has_place(packet):
             self._places.add(place)
-            self._last_ticks = packet.duration
+            self._last_placed = packet
 
     def _is_before(self, packet: av.Packet, start: CleanStart) -> bool:
         """Return True if a packet comes before the first one, or its frame refers back to such a one."""

@@ -3,7 +3,7 @@
 Each frame tells its number: the n-th one is shown at the n-th of the times, or refused with the reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -15,12 +15,14 @@ import pytest
 from av.video.frame import PictureType
 
 from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.scan.videos import video_facts
 from signprep.pipeline.video.frame_times import TIMES_OF_DECODING, MissingFrame
 from signprep.pipeline.video.preprocess import FramePreprocessor, preprocessing_version_of
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import number_of, numbered_frame
+from tests.pipeline.video.field_coded import h264_pictures
 
 RATE, NUM_FRAMES = 30, 42
 GLOBAL_HEADER = 1 << 22
@@ -93,6 +95,16 @@ def write(
             packet.stream, packet.time_base, packet.duration = stream, Fraction(1, RATE), lengths[place]
             container.mux(packet)
     return path
+
+
+def copied(path: Path, out: Path, options: Mapping[str, str] | None = None) -> Path:
+    with av.open(str(path), options=dict(options or {})) as source, av.open(str(out), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    return out
 
 
 def answers(path: Path, numbers: Sequence[int], decoder: str = "pyav") -> list[int | DecodeError]:
@@ -174,17 +186,33 @@ def test_an_edit_list_that_hides_frames_is_refused_with_the_way_to_copy_the_file
             pytest.importorskip("decord", exc_type=ImportError)
         with pytest.raises(DecodeError, match=f"its edit list hides frames, but {TIMES_OF_DECODING}"):
             answers(path, range(10), decoder)
-    facts = video_facts(tmp_path, path.name, path.stat().st_size, deep=True)
+    facts = video_facts(DataRoots.single(tmp_path), path.name, path.stat().st_size, deep=True)
     assert any(TIMES_OF_DECODING in message for _, message in facts.problems)
 
 
 def test_the_way_that_the_refusal_names_gives_a_file_that_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", "h264 pyramid", "mp4", begins=-2)
     out = tmp_path / "new.mp4"
-    with av.open(str(path), options={"ignore_editlist": "1"}) as source, av.open(str(out), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.size:
-                packet.stream = stream
-                target.mux(packet)
+    copied(path, out, {"ignore_editlist": "1"})
     assert answers(out, range(NUM_FRAMES)) == list(range(NUM_FRAMES))
+
+
+@pytest.mark.parametrize("form", ["mpegts", "matroska", "mp4"])
+def test_fields_that_are_coded_one_by_one_are_shown_in_their_order(tmp_path: Path, form: str) -> None:
+    fields = [field for _, frame in h264_pictures(31, reordered=True) for field in frame]
+    path = tmp_path / "a.ts"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for place, field in enumerate(fields):
+            packet = av.Packet(field)
+            packet.pts = packet.dts = place
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 2 * RATE), stream, not place
+            container.mux(packet)
+    if form != "mpegts":
+        path = copied(path, tmp_path / f"a{FORMATS[form]}")
+    for step in STEPS:
+        asked = range(step // 2, 31, step)
+        assert answers(path, asked) == list(asked), step
+    with open_video(path) as reader:
+        assert reader.duration_seconds == pytest.approx(31 / RATE, abs=0.002)
