@@ -1,10 +1,11 @@
-"""Time of a training step of each model: weights and clips contiguous, and with channels last.
+"""Time of a training step of each model: as PyTorchVideo builds it, with channels last, and with our layers too.
 
 Forward, loss, backward and a step of SGD on a batch of random clips, at the frames and crop that the model was designed
-for, in 32 bits. Both layouts are timed by turns in one process, after a step each that is not counted. The peer is the
-same PyTorchVideo model as it comes, contiguous. Timed by the clock, with all threads, so let nothing else run: on one
-thread both layouts cost about the same, but work is shared badly in contiguous depthwise convolutions. On a machine
-with a GPU the same is timed there, with larger batches.
+for, in 32 bits. All three are timed by turns in one process, after a step each that is not counted. The peer is the
+same PyTorchVideo model as it comes, contiguous; its own layers with channels last are what signprep trained before it
+had layers of its own (`training/model_spec/layers.py`). Timed by the clock, with all threads, so let nothing else run:
+on one thread both layouts cost about the same, but work is shared badly in contiguous depthwise convolutions. On a
+machine with a GPU the same is timed there, with larger batches.
 """
 
 import copy
@@ -12,6 +13,7 @@ import statistics
 import time
 
 import torch
+from pytorchvideo.layers.swish import Swish
 from torch import Tensor, nn
 
 from benchmarks._report import Bar, chart, print_line, print_machine, print_table
@@ -25,6 +27,7 @@ from signprep.training.model_spec import (
     model_spec,
     parameter_counts,
 )
+from signprep.training.model_spec.layers import with_plain_layers
 
 NUM_CLASSES = 400
 """As Kinetics-400 has, so that the numbers of parameters are the published ones."""
@@ -49,12 +52,13 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
         model = build_model(spec, NUM_CLASSES)
         total, _ = parameter_counts(model)
         head, _ = parameter_counts(model.get_submodule(head_name(model, spec, NUM_CLASSES)))
-        contiguous, last = (
+        contiguous, last, ours = (
             statistics.median(seconds)
             for seconds in step_seconds(model.to(device), spec, batch_size=batch_size, num_rounds=num_rounds)
         )
         bars += [
-            Bar(name=f"{name}, channels last", value=1e3 * last, ours=True),
+            Bar(name=f"{name}, our layers", value=1e3 * ours, ours=True),
+            Bar(name=f"{name}, channels last", value=1e3 * last),
             Bar(name=f"{name}, contiguous", value=1e3 * contiguous),
         ]
         rows.append(
@@ -66,32 +70,45 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
                 f"{contiguous * 1e3:.0f}",
                 f"{last * 1e3:.0f}",
                 f"{last / contiguous:.2f}",
-                f"{batch_size / last:.1f}",
+                f"{ours * 1e3:.0f}",
+                f"{ours / last:.2f}",
+                f"{batch_size / ours:.1f}",
             )
         )
-    titles = ("parameters, M", "head, M", "contiguous, ms", "channels last, ms", "ratio", "clips/s")
+    layouts = ("contiguous, ms", "channels last, ms", "ratio", "our layers, ms", "ratio to channels last")
+    titles = ("parameters, M", "head, M", *layouts, "clips/s")
     print_table([(f"{device.type}, batch {batch_size}", "clip", *titles), *rows])
-    for first in range(0, len(bars), 2):
-        chart(bars[first].name.split(",")[0], f"ms a training step, {device.type}", bars[first : first + 2])
+    for first in range(0, len(bars), 3):
+        chart(bars[first].name.split(",")[0], f"ms a training step, {device.type}", bars[first : first + 3])
 
 
-def step_seconds(
-    model: nn.Module, spec: ModelSpec, *, batch_size: int, num_rounds: int
-) -> tuple[list[float], list[float]]:
-    """Return the seconds of steps with contiguous and with channels-last weights and clips."""
+def step_seconds(model: nn.Module, spec: ModelSpec, *, batch_size: int, num_rounds: int) -> list[list[float]]:
+    """Return the seconds of steps: as PyTorchVideo builds the model, with channels last, and with our layers too."""
     device = next(model.parameters()).device
     clips = torch.randn(batch_size, 3, spec.num_frames, spec.crop_size, spec.crop_size, device=device)
+    clips_last = clips.to(memory_format=torch.channels_last_3d)
     ways = (
-        (model.train(), clips),
-        (channels_last(copy.deepcopy(model)).train(), clips.to(memory_format=torch.channels_last_3d)),
+        (as_built(copy.deepcopy(model)), clips),
+        (channels_last(as_built(copy.deepcopy(model))), clips_last),
+        (channels_last(model), clips_last),
     )
-    seconds: tuple[list[float], list[float]] = ([], [])
+    seconds: list[list[float]] = [[] for _ in ways]
     for _ in range(num_rounds + 1):
         for (way, its_clips), times in zip(ways, seconds, strict=True):
             start = time.perf_counter()
-            train_step(way, its_clips)
+            train_step(way.train(), its_clips)
             times.append(time.perf_counter() - start)
-    return seconds[0][1:], seconds[1][1:]
+    return [times[1:] for times in seconds]
+
+
+def as_built(model: nn.Module) -> nn.Module:
+    """Give a model the layers back that PyTorchVideo builds it with."""
+    with_plain_layers(model)
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if type(layer) is nn.SiLU:
+                setattr(parent, name, Swish())
+    return model
 
 
 def train_step(model: nn.Module, clips: Tensor) -> None:

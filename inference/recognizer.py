@@ -69,7 +69,7 @@ class Recognizer:
             SignprepError: there is no memory for so many clips.
         """
         try:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode():  # no autocast yet: pixels are shown as they were in training
                 return self.logits_of_inputs(self.transform(clips.to(self.device)))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):

@@ -26,6 +26,7 @@ from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.errors import CacheError, CheckpointError, SignprepError
 from signprep.training.config import EXECUTORCH, TORCHSCRIPT
 from signprep.training.model_spec import ModelSpec
+from signprep.training.model_spec.layers import with_fast_layers, with_plain_layers
 from signprep.training.transforms import ClipTransform, LandmarkTransform
 
 MOBILE_FAMILY = "efficient_x3d"
@@ -169,17 +170,12 @@ def deployable(model: nn.Module, example: Tensor) -> nn.Module:
         model: float [B, ...] -> logits [B, classes], on the CPU.
         example: an input; its shape becomes the only one that an EfficientX3D takes.
     """
-    from pytorchvideo.layers.swish import Swish
-
     model = copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    model = with_plain_layers(with_fast_layers(model))  # a model of one's own may hold a Swish
     blocks = list(_efficient_blocks(model))
     shapes = _input_shapes(model, blocks, example)
     for block in blocks:
         block.convert(shapes[block])  # type: ignore[operator]
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, Swish):  # a Python function, which TorchScript cannot save
-                setattr(parent, name, nn.SiLU())
     return model.eval()
 
 

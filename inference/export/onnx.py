@@ -21,6 +21,7 @@ from signprep.inference.export.metadata import KEY, MOST_BYTES, ExportMetadata, 
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 from signprep.training.config import ONNX, require_installed
+from signprep.training.model_spec.layers import with_plain_layers
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +35,8 @@ def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
     """Write a model; return notes for the user."""
     import onnx
 
-    model = copy.deepcopy(inputs.recognizer.model).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    model = with_plain_layers(copy.deepcopy(inputs.recognizer.model))
+    model = model.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     graph = exported_graph(model, torch.cat([inputs.example] * 2))
     if inputs.metadata.int8:
         from signprep.inference.export.onnx_int8 import quantized

@@ -145,8 +145,17 @@ class SignClassifier(LightningModule):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits [B, classes] of clips as they are stored, [B, T, ...]."""
-        logits: Tensor = self.model(self.transform(clips))
+        logits: Tensor = self.model(self._shown(clips))
         return logits
+
+    def _shown(self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0) -> Tensor:
+        """Return the model's input, in 32 bits whatever the model computes in.
+
+        Within autocast, the places that pixels are taken from would be rounded to bfloat16, which is up to a pixel off,
+        and a model would be validated on other pixels than it is used on.
+        """
+        with torch.autocast(clips.device.type, enabled=False):
+            return self.transform(clips, draws, seed=seed)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch as `Batch.to` does; Lightning does not know its type."""
@@ -158,7 +167,7 @@ class SignClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Return the `loss` of one batch of augmented clips, and how many predictions were `correct`."""
-        clips = self.transform(batch.clips, batch.draws, seed=batch.mixing_seed)
+        clips = self._shown(batch.clips, batch.draws, seed=batch.mixing_seed)
         labels = batch.labels
         if self.config.augmentation.flip_probability:
             mirrored = flipped(batch.draws, self.config.augmentation).to(labels.device, non_blocking=True)

@@ -4,6 +4,7 @@ import math
 
 from torch import nn
 
+from signprep.training.model_spec.layers import with_fast_layers
 from signprep.training.model_spec.spec import SPATIAL_STRIDE, ModelSpec
 
 
@@ -25,13 +26,14 @@ def build_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
     """Return an X3D for clips of a spec: float [B, 3, T, H, W] -> logits [B, num_classes]."""
     from pytorchvideo.models.x3d import create_x3d
 
-    return create_x3d(
+    model: nn.Module = create_x3d(
         input_clip_length=spec.num_frames,
         input_crop_size=spec.crop_size,
         model_num_class=num_classes,
         dropout_rate=spec.dropout_rate,
         head_activation=None,  # with X3D's own softmax, cross-entropy would see probabilities
     )
+    return with_fast_layers(model)
 
 
 def build_mvit(spec: ModelSpec, num_classes: int) -> nn.Module:
@@ -56,7 +58,7 @@ def build_efficient_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
         head_act="identity",
     )
     _initialise_residual_blocks(model)
-    return model
+    return with_fast_layers(model)
 
 
 def _initialise_residual_blocks(model: nn.Module) -> None:
