@@ -57,6 +57,12 @@ class FramePreprocessor:
         self._graphs: dict[tuple[object, ...], Graph] = {}
         self._display_matrices = DisplayMatrices()
 
+    def with_spec(self, spec: ClipSpec) -> "FramePreprocessor":
+        """Return one for other clips of the same video, which has looked at its frames' matrices already."""
+        other = FramePreprocessor(spec, self._pixel_aspect)
+        other._display_matrices = self._display_matrices
+        return other
+
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Return the stored frame, uint8 of shape `ClipSpec.frame_shape`.
 
@@ -92,7 +98,11 @@ class FramePreprocessor:
 
     def upright_size(self, frame: VideoFrame) -> tuple[int, int, Fraction]:
         """Return width, height and a pixel's aspect of a decoded frame once it is upright."""
-        return _upright_size(frame, orientation_filters(self._display_matrices(frame)), self._pixel_aspect)
+        return _upright_size(frame, self.orientation(frame), self._pixel_aspect)
+
+    def orientation(self, frame: VideoFrame) -> list[str]:
+        """Return the FFmpeg filters that turn a decoded frame upright."""
+        return orientation_filters(self._display_matrices(frame))
 
 
 class DisplayMatrices:
