@@ -38,8 +38,8 @@ from signprep.pipeline.datasets.annotations import Vocabulary
 
 BATCH, NUM_BATCHES, CLIPS_PER_SHARD, NUM_GLOSSES = 32, 20, 128, 3000
 ROWS_A_GROUP = 500_000
-STORED = pa.schema([field for field in SCHEMA if field.name not in ("crop_box", "box")])
-"""The columns of a cache whose clips are cut by one crop."""
+STORED = pa.schema([field for field in SCHEMA if field.name not in ("crop_box", "box", "seen_fraction")])
+"""The columns of a cache of pixels whose clips are cut by one crop."""
 
 
 def run(size: Size) -> None:

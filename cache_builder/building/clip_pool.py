@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from signprep.cache_builder.format.index import SCHEMA, completed, parquet_bytes, written_columns
+from signprep.cache_builder.format.index import LATER_COLUMNS, SCHEMA, completed, parquet_bytes, written_columns
 from signprep.cache_builder.format.layout import CacheInfo, CacheObject
 from signprep.cache_builder.format.shard import chunk_checksum
 from signprep.cache_builder.options import Location
@@ -35,13 +35,13 @@ from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.text import first_line
 
 MAX_PART_BYTES = 2**26
-POOLED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds", "crop_box")
+POOLED_COLUMNS = ("clip_start_seconds", "clip_end_seconds", "sampled_seconds", "crop_box", "seen_fraction")
 """Columns of the index that are a clip's own."""
 
 _SCHEMA = pa.schema(
     [
         *(SCHEMA.field(name).with_nullable(False) for name in ("video_hash", "start_seconds", "end_seconds")),
-        *(SCHEMA.field(name).with_nullable(name == "crop_box") for name in POOLED_COLUMNS),
+        *(SCHEMA.field(name).with_nullable(name in LATER_COLUMNS) for name in POOLED_COLUMNS),
         *(pa.field(name, pa.int64(), nullable=False) for name in ("offset", "num_bytes")),
         SCHEMA.field("stored_crc32c"),
     ]

@@ -33,6 +33,7 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.format.shard import chunk_checksum, shard_bytes, stored_chunks
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
+from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.annotations import Segment, is_landmark_file
 from signprep.pipeline.datasets.files.frame_files import is_sequence
@@ -41,6 +42,7 @@ from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheEr
 from signprep.pipeline.landmarks.files import clips_of_landmark_file
 from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
 from signprep.pipeline.landmarks.maker import TwinClips, TwinFrames, makes_clips
+from signprep.pipeline.landmarks.points import seen_fraction
 from signprep.pipeline.video.frame_times import span_of_segment
 from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.preprocess import preprocessing_version_of
@@ -327,7 +329,7 @@ def _encoded_clips(
                 yield segment, row | failed, None
             else:
                 chunk = codec.encode(clip.frames)
-                yield segment, row | _clip_columns(clip) | _stored_columns(chunk), chunk
+                yield segment, row | _clip_columns(clip, task.info.clip_spec) | _stored_columns(chunk), chunk
 
 
 def _parted(
@@ -347,7 +349,8 @@ def _parted(
             frames = cast(TwinFrames, clip.frames)
             if identity is not None:
                 landmarks = replace(clip, frames=frames.landmarks.frames, crop_box=frames.landmarks.crop_box)
-                twins[identity] = PooledClip(codec.encode(landmarks.frames), _clip_columns(landmarks))
+                columns = _clip_columns(landmarks, task.twin.info.clip_spec)
+                twins[identity] = PooledClip(codec.encode(landmarks.frames), columns)
             clip = replace(clip, frames=frames.pixels)
         pixels.append(clip)
     return pixels
@@ -387,10 +390,11 @@ def _stored_columns(chunk: bytes) -> dict[str, Any]:
     return {"status": OK, "stored_bytes": len(chunk), "stored_crc32c": chunk_checksum(chunk)}
 
 
-def _clip_columns(clip: Clip) -> dict[str, Any]:
+def _clip_columns(clip: Clip, spec: ClipSpec) -> dict[str, Any]:
     return {
         "clip_start_seconds": clip.span.start_seconds,
         "clip_end_seconds": clip.span.end_seconds,
         "sampled_seconds": clip.sampled_seconds,
         "crop_box": clip.crop_box,
+        "seen_fraction": seen_fraction(clip.frames) if spec.content == "landmarks" else None,
     }

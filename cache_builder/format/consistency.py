@@ -233,18 +233,27 @@ def check_index(index: pa.Table, info: CacheInfo, manifest: CacheManifest, where
     for name, least, most, told in (("crop_box", 0, 1, "0 <= x0 < x1 <= 1"), ("box", -_MAX, _MAX, "x0 < x1")):
         is_wrong = ~_are_boxes(index[name].combine_chunks(), least, most)
         _refuse_rows(index, is_wrong, (name,), f"a box is x0, y0, x1, y1 with {told}, and y alike", where)
+    is_wrong = ~_are_numbers(index["seen_fraction"].combine_chunks(), 3, 0, 1)
+    _refuse_rows(index, is_wrong, ("seen_fraction",), "it is three parts, of 0 to 1", where)
     _check_sizes(index, info, manifest, where)
 
 
 def _are_boxes(boxes: pa.ListArray, least: float, most: float) -> NDArray[np.bool_]:
     """Return for each list whether it is null or a box whose numbers lie between two others."""
-    is_right = pc.fill_null(pc.equal(pc.list_value_length(boxes), 4), True).to_numpy(zero_copy_only=False)
+    is_right = _are_numbers(boxes, 4, least, most)
     if is_right.all():
-        x0, y0, x1, y1 = boxes.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).T  # a null is NaN
-        is_right = is_right.copy()
-        is_right[boxes.is_valid().to_numpy(zero_copy_only=False)] = (
-            (x0 >= least) & (x0 < x1) & (x1 <= most) & (y0 >= least) & (y0 < y1) & (y1 <= most)
-        )
+        x0, y0, x1, y1 = boxes.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4).T
+        is_right[boxes.is_valid().to_numpy(zero_copy_only=False)] = (x0 < x1) & (y0 < y1)
+    return is_right
+
+
+def _are_numbers(lists: pa.ListArray, count: int, least: float, most: float) -> NDArray[np.bool_]:
+    """Return for each list whether it is null or holds so many numbers between two others."""
+    is_right = pc.fill_null(pc.equal(pc.list_value_length(lists), count), True).to_numpy(zero_copy_only=False).copy()
+    if is_right.all():
+        numbers = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, count)
+        is_between = ((numbers >= least) & (numbers <= most)).all(axis=1)  # never true of a null, which is NaN
+        is_right[lists.is_valid().to_numpy(zero_copy_only=False)] = is_between
     return is_right
 
 

@@ -46,16 +46,18 @@ SCHEMA = pa.schema(
         pa.field("stored_crc32c", pa.uint32()),
         pa.field("crop_box", pa.list_(pa.float64())),
         pa.field("box", pa.list_(pa.float64())),
+        pa.field("seen_fraction", pa.list_(pa.float64())),
     ]
 )
 """`start_seconds` and `end_seconds` are the label's; `clip_start_seconds` and `clip_end_seconds` are what was sampled,
 after margins and clipping to the video, null where the clip failed. `label` is null where the clip was removed.
 `stored_crc32c`, the last four bytes of the inner chunk, says for certain which clip a row means. `crop_box` is what a
-clip shows (x0, y0, x1, y1) where each shows a part of its own, `box` where its label says that the signer is."""
+clip shows (x0, y0, x1, y1) where each shows a part of its own, `box` where its label says that the signer is.
+`seen_fraction` tells of a clip of landmarks which part of body, left and right hand was seen."""
 
-LATER_COLUMNS = ("stored_crc32c", "crop_box", "box")
-"""Columns that the first caches of format 1 do not have: null in all their rows."""
-_SOME_HAVE = ("crop_box", "box")
+LATER_COLUMNS = ("stored_crc32c", "crop_box", "box", "seen_fraction")
+"""Columns that the first caches of each format do not have: null in all their rows."""
+_SOME_HAVE = ("crop_box", "box", "seen_fraction")
 """Columns that a cache is written without if they are null in all rows."""
 
 

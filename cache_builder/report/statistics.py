@@ -4,6 +4,7 @@ In: a clip table. Out: small tables of whole numbers, which text and page draw a
 clips that are there count: a failed one is a hole.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -18,6 +19,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.findings import ClipFinding
 from signprep.pipeline.clip_spec import NUM_LANDMARKS, ClipSpec
+from signprep.pipeline.landmarks.points import SEEN_PARTS
 from signprep.pipeline.runtime.text import byte_size, counted, time_span
 from signprep.pipeline.scan.findings import ERROR, NOTE, WARNING
 
@@ -154,9 +156,29 @@ def describe(cache: Cache) -> dict[str, Any]:
         "raw_bytes": raw_bytes,
         "ratio_to_raw": ratio,
         **as_rgb,
+        **({} if (seen := mean_seen(stored)) is None else {"seen_fraction": seen}),
         "by": {name: counts_by_value(stored[name]) for name in ("split", "source", "signer", "view", "gloss")},
         "failures": counts_by_value(failed["error"]),
     }
+
+
+def mean_seen(index: pa.Table) -> dict[str, float] | None:
+    """Return by the names of `SEEN_PARTS` which part of landmarks was seen on average; None where no row tells."""
+    stored = index.filter(pc.equal(index["status"].cast(pa.string()), OK))
+    told = stored["seen_fraction"].combine_chunks().drop_null()
+    if not len(told):
+        return None
+    means = told.flatten().to_numpy(zero_copy_only=False).reshape(-1, len(SEEN_PARTS)).mean(axis=0)
+    return dict(zip(SEEN_PARTS, means.tolist(), strict=True))
+
+
+def seen_text(seen: Mapping[str, float]) -> str:
+    """Return in words which part of landmarks was seen.
+
+    >>> seen_text({"body": 1.0, "left_hand": 0.414})
+    'body 100 %, left hand 41 %'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {part:.0%}".replace("%", " %") for name, part in seen.items())
 
 
 def describe_findings(table: ClipTable, findings: list[ClipFinding]) -> dict[str, Any]:
@@ -218,6 +240,7 @@ def main_figures(table: ClipTable) -> list[tuple[str, str, str]]:
     classes = table.gloss.counts(ok)
     num_videos = len(np.unique(table.video.codes[ok]))
     median = f"median {counted(int(np.median(classes)), 'clip')} a class" if len(classes) else ""
+    seen = mean_seen(cache.index)
     return [
         ("clips", f"{num_ok:,}", by_split),
         ("classes", f"{len(classes):,}", median),
@@ -227,4 +250,5 @@ def main_figures(table: ClipTable) -> list[tuple[str, str, str]]:
         ("time", time_span(float(table.durations_seconds[ok].sum())), "of all clips together"),
         ("failed", f"{num_failed:,}", "could not be decoded" if num_failed else "every clip was decoded"),
         ("size", byte_size(stored_bytes), f"{counted(cache.info.num_shards, 'shard')}"),
+        *([] if seen is None else [("seen", f"{seen['body']:.0%}", f"of the body's points; {seen_text(seen)}")]),
     ]

@@ -33,8 +33,9 @@ from signprep.cache_builder.report.pictures import (
     mp4,
     picture_file,
 )
-from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations
+from signprep.cache_builder.report.statistics import Balance, Durations, balances, clip_shape, durations, seen_text
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.landmarks.points import SEEN_PARTS
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import byte_size, counted, printable
@@ -74,6 +75,8 @@ def print_cache(
         ("size", size),
         ("fingerprint", description["fingerprint"]),
     ]
+    if seen := description.get("seen_fraction"):
+        overview.insert(4, ("seen", seen_text(seen)))
     print_facts(overview, console)
     for balance in balances(table).values():
         _print_balance(balance, table.split.names, console)
@@ -174,6 +177,8 @@ def show_clip(
         ("seconds", f"{row['clip_start_seconds']:.3f} to {row['clip_end_seconds']:.3f}"),
         ("stored", f"{row['stored_bytes']:,} bytes"),
     ]
+    if row["seen_fraction"] is not None:
+        facts.append(("seen", seen_text(dict(zip(SEEN_PARTS, row["seen_fraction"], strict=True)))))
     print_facts(facts, console)
     if output is not None:
         picture = contact_sheet(clip_frames(cache, clip, points=points), min(FRAMES_A_ROW, len(clip)))

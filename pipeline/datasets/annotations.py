@@ -72,7 +72,8 @@ class Segment:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`."""
-        return cls(**fields)
+        box = fields.get("box")  # a list in JSON and in an index
+        return cls(**{**fields, "box": None if box is None else tuple(box)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,15 @@ _OPENPOSE = {"body": OPENPOSE_BODY, "left_hand": _WHOLE_HAND, "right_hand": _WHO
 _MEDIAPIPE = {"body": MEDIAPIPE_BODY, "left_hand": _WHOLE_HAND, "right_hand": _WHOLE_HAND, "face": MEDIAPIPE_FACE}
 
 
+SEEN_PARTS = ("body", "left_hand", "right_hand")
+
+
+def seen_fraction(landmarks: NDArray[np.floating]) -> list[float]:
+    """Return which part of the points of `SEEN_PARTS` was seen, of all frames of a clip [T, 75, 3] together."""
+    seen = landmarks[..., 2] > 0
+    return [float(seen[:, PARTS[name]].mean()) for name in SEEN_PARTS]
+
+
 def from_openpose(body: _Part, left_hand: _Part, right_hand: _Part, face: _Part, *, size: tuple[int, int]) -> Points:
     """Return the landmarks for OpenPose's, as AIHub delivers them; a part that is None was not seen.
 

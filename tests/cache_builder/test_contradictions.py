@@ -242,6 +242,8 @@ WHOLE = [
     *(("sampled_seconds", [0.3, value, 0.4, 0.5]) for value in (float("nan"), float("-inf"))),
     *(("stored_bytes", value) for value in (0, -1, 4, 7, 2**40)),
     *(("status", value) for value in ("failed",)),
+    *(("seen_fraction", value) for value in ([], [0.5] * 2, [0.5, None, 0.5], [0.5, 1.5, 0.5], [-0.5, 0.5, 0.5])),
+    *(("box", value) for value in ([], [1.0] * 4, [0.0, 0.0, None, 1.0], [0.0, 0.0, float("inf"), 1.0])),
     *(("crop_box", value) for value in ([], [0.1] * 4, [0.0, 0.0, 0.5], [0.0, 0.0, 0.5, 1.5], [0.0, None, 0.5, 1.0])),
 ]
 

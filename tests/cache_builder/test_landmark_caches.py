@@ -6,10 +6,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 
 from signprep.cache_builder import open_cache
+from signprep.cache_builder.building import encode_shard
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.cluster import Cluster
 from signprep.cache_builder.building.plan import plan_build
@@ -59,10 +61,13 @@ def cache(data: Path, tmp_path: Path) -> Cache:
     return open_cache(tmp_path / "a.zarr")
 
 
-def clips(cache: Cache) -> dict[str, bytes]:
-    """The bytes of all clips by segment."""
-    names = cache.index["segment_id"].to_pylist()
-    return {names[position]: cache.read([position]).tobytes() for position in cache.positions().tolist()}
+def clips(cache: Cache) -> dict[str, tuple[bytes, list[float]]]:
+    """The bytes of all clips by segment, and which part of body and hands was seen in each."""
+    rows = cache.index.to_pylist()
+    return {
+        rows[position]["segment_id"]: (cache.read([position]).tobytes(), rows[position]["seen_fraction"])
+        for position in cache.positions().tolist()
+    }
 
 
 def test_points_are_within_a_pixel_of_the_truth(sample: Path, tmp_path: Path) -> None:
@@ -111,6 +116,56 @@ def test_any_zarr_reader_opens_one_and_older_signprep_does_not_mistake_it(cache:
 def test_what_was_not_seen_is_nan_with_confidence_zero(cache: Cache) -> None:
     hips = cache.read(range(len(cache)))[:, :, SIGNER75.index("left_hip")]  # below the picture
     assert np.isnan(hips[..., :2]).all() and (hips[..., 2] == 0).all()
+
+
+def test_the_index_tells_which_part_of_body_and_hands_was_seen(
+    cache: Cache, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for row in cache.index.to_pylist():
+        seen = cache.read([row["position"]])[0, ..., 2] > 0
+        assert row["seen_fraction"] == [seen[:, :13].mean(), seen[:, 13:34].mean(), seen[:, 34:55].mean()]
+    means = np.mean(cache.index["seen_fraction"].to_pylist(), axis=0)
+    assert means[0] < 1, "the hips are below the picture"
+    capsys.readouterr()
+    run("inspect", cache.path, "--json")
+    told = json.loads(capsys.readouterr().out)["seen_fraction"]
+    assert told == pytest.approx(dict(zip(("body", "left_hand", "right_hand"), means.tolist(), strict=True)))
+    shown = f"body {means[0]:.0%}".replace("%", " %")
+    run("inspect", cache.path)
+    assert shown in capsys.readouterr().out
+    run("inspect", cache.path, "--clip", "0")
+    assert "left hand" in capsys.readouterr().out
+    run("inspect", cache.path, "--html", tmp_path / "page.html")
+    assert shown in (tmp_path / "page.html").read_text(encoding="utf-8")
+    shutil.rmtree(data / "keypoint")
+    run("build-cache", "--data-root", data, "--out", tmp_path / "p.zarr", "--num-frames", "4", "--size", "32")
+    assert "seen_fraction" not in pq.read_schema(tmp_path / "p.zarr" / "index.parquet").names
+    capsys.readouterr()
+    run("inspect", tmp_path / "p.zarr", "--json")
+    assert "seen_fraction" not in json.loads(capsys.readouterr().out)
+
+
+def test_a_cache_from_before_that_column_opens_and_goes_on(
+    cache: Cache, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(encode_shard, "seen_fraction", lambda landmarks: None)
+        build_here = ("build-cache", "--data-root", data, "--out", tmp_path / "old.zarr", *BUILD)
+        run(*build_here, "--signer", "REAL01", "--signer", "REAL17")
+    old = open_cache(tmp_path / "old.zarr")
+    assert "seen_fraction" not in pq.read_schema(old.path / "index.parquet").names
+    assert old.index["seen_fraction"].null_count == 4
+    capsys.readouterr()
+    run("inspect", old.path, "--json")
+    assert "seen_fraction" not in json.loads(capsys.readouterr().out)
+    run(*build_here)
+    rows = open_cache(old.path).index.to_pylist()
+    assert [row["seen_fraction"] is None for row in rows] == [row["signer"] != "REAL18" for row in rows]
+    run("verify", old.path)
+    run("merge", old.path, cache.path, "--out", tmp_path / "both.zarr")
+    assert {name: data for name, (data, _) in clips(open_cache(tmp_path / "both.zarr")).items()} == {
+        name: data for name, (data, _) in clips(cache).items()
+    }
 
 
 def test_no_video_is_needed_and_a_zip_gives_the_same_cache(cache: Cache, data: Path, tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def test_a_changed_box_cuts_its_clips_anew_and_no_others(data: Path, tmp_path: P
         assert np.array_equal(open_cache(tmp_path / "fresh.zarr").read([row["position"]]), stored)
 
 
+def test_damaged_clips_are_made_again_by_their_boxes(data: Path, tmp_path: Path) -> None:
+    build(write_table(data, [LEFT, RIGHT, None]), tmp_path / "a.zarr")
+    shard = next(path for path in (tmp_path / "a.zarr" / "clips" / "c").rglob("0") if path.is_file())
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    code, _, errors = run_command("verify", str(tmp_path / "a.zarr"), "--repair", "--data-root", str(data))
+    assert code == 0, errors
+    assert shard.read_bytes() == whole
+
+
 def test_a_pool_tells_clips_of_other_boxes_apart(data: Path, tmp_path: Path) -> None:
     pool = ("--clip-pool", str(tmp_path / "pool"))
     one, _ = build(write_table(data, [LEFT, None, RIGHT]), tmp_path / "one.zarr", *pool)
