@@ -237,8 +237,9 @@ class DatasetOptions(Options, group="Data"):
 
     layout: str = option(
         "auto",
-        "Read the data as AIHub's folders, a table, or folders named by their gloss (classes); auto looks.",
-        choices=("auto", "aihub", "table", "classes"),
+        "Read the data as AIHub's folders, a table, folders named by their gloss (classes), or videos with ELAN files "
+        "or subtitles beside them (subtitles); auto looks.",
+        choices=("auto", "aihub", "table", "classes", "subtitles"),
     )
     name_pattern: str | None = option(
         None,
@@ -271,6 +272,13 @@ class DatasetOptions(Options, group="Data"):
     fps: float | None = fps_option(
         "Take folders of pictures for videos of this frame rate, and make seconds of a table's frames by it, if it has "
         "no column fps."
+    )
+    tiers: frozenset[str] = option(
+        frozenset(),
+        "Take the annotations of this tier of ELAN files; repeat it for several. By default it is the tier gloss, "
+        "which `infer --subtitles` writes, or the only one.",
+        name="--tier",
+        metavar="TIER",
     )
     landmarks: str | None = None
     """Pair labels with landmarks instead of videos: keypoints, files that are one a frame (aihub), or `files` of

@@ -5,6 +5,7 @@ videos, from which a model of continuous signing learns to tell signs from rests
 """
 
 import hashlib
+import os
 import statistics
 import unicodedata
 from collections import Counter, defaultdict
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.aihub import aihub_segments
+from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, aihub_segments
 from signprep.pipeline.datasets.annotations import (
     WHOLE_VIDEO_END,
     DataRootOptions,
@@ -28,6 +29,7 @@ from signprep.pipeline.datasets.files.data_root import OnProblem, Problem
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
+from signprep.pipeline.datasets.timed_text.segments import is_timed_text, timed_text_segments
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_of
@@ -45,7 +47,7 @@ class Annotations:
 
 
 def layout_of(root: Path, options: DatasetOptions) -> str:
-    """Return aihub, table or classes: the layout that was asked for, or the one that is there.
+    """Return aihub, table, classes or subtitles: the layout that was asked for, or the one that is there.
 
     Raises AnnotationError if there is nothing at this path, or a file that is no table.
     """
@@ -65,7 +67,21 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
         )
     if options.layout == "table":
         raise AnnotationError(f"{root}: is a folder; --layout table takes a file {', '.join(sorted(TABLE_SUFFIXES))}")
-    return "aihub" if options.layout == "auto" else options.layout
+    if options.tiers and options.layout not in ("auto", "subtitles"):
+        raise AnnotationError(f"{root}: --tier is for --layout subtitles, which reads ELAN files, not {options.layout}")
+    if options.layout == "auto":
+        return "subtitles" if options.tiers or _holds_timed_text_only(root) else "aihub"
+    return options.layout
+
+
+def _holds_timed_text_only(root: Path) -> bool:
+    """Return True for a folder with ELAN or subtitle files, and no label of AIHub's form, nor a zip of them."""
+    found = False
+    for _, _, names in os.walk(root):
+        if any(name.endswith(LABEL_SUFFIX) or ".zip" in name.lower() for name in names):
+            return False
+        found = found or any(map(is_timed_text, names))
+    return found
 
 
 def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
@@ -88,6 +104,8 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
         found = table_segments(root, on_problem, landmark_files=landmark_files, options=options.table, fps=options.fps)
     elif layout == "classes":
         found = class_folder_segments(root, options, on_problem)
+    elif layout == "subtitles":
+        found = timed_text_segments(root, options, on_problem)
     else:
         found = aihub_segments(root, options, on_problem)
     if options.fps is None:

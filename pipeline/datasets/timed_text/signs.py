@@ -1,0 +1,25 @@
+"""What files of timed text hold, whatever their format."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class TimedSign(NamedTuple):
+    """One annotation."""
+
+    number: int
+    """Its place in the file, from 0."""
+    start_seconds: float
+    end_seconds: float
+    gloss: str
+    """As it is written."""
+
+
+class TimedText(NamedTuple):
+    """The contents of a file."""
+
+    signs: list[TimedSign]
+    problems: list[str]
+    """Parts of the file that are of no use, in words."""
+    media: Sequence[tuple[str, float]] = ()
+    """File names of the videos that it names, and by how many seconds their time is later than the signs'."""
