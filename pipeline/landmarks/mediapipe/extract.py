@@ -53,6 +53,8 @@ _SCALE_BODY = 1.25
 _HEATMAP = 64
 _WINDOW = np.arange(-4, 5)
 """Cells of a heatmap around a point that are averaged: 9, as MediaPipe computes, whose graph says 7."""
+_AROUND = _WINDOW[:, None] * _HEATMAP + _WINDOW
+"""How much farther each of these cells is in a flat heatmap, row by row."""
 _LEAST_HEAT = 0.5
 _LEFT_HAND, _RIGHT_HAND = (15, 17, 19), (16, 18, 20)
 """Wrist, little finger's and index finger's knuckle among the body's points."""
@@ -183,7 +185,8 @@ def refined(points: NDArray[Any], heatmap: Floats) -> Floats:
     cells = np.trunc(points * _HEATMAP).astype(np.int64)
     columns, rows = cells[:, :1] + _WINDOW, cells[:, 1:] + _WINDOW
     inside = ((columns >= 0) & (columns < _HEATMAP))[:, None] & ((rows >= 0) & (rows < _HEATMAP))[:, :, None]
-    cell = (rows[:, :, None] * _HEATMAP + columns[:, None]) * len(points) + np.arange(len(points))[:, None, None]
+    centre = (cells[:, 1] * _HEATMAP + cells[:, 0]) * len(points) + np.arange(len(points))
+    cell = centre[:, None, None] + _AROUND * len(points)
     heat = sigmoid(np.take(heatmap, cell, mode="clip")) * inside
     total = np.maximum(heat.sum(axis=(1, 2)), np.float32(1e-9))
     across, down = (heat.sum(axis=1) * columns).sum(axis=1), (heat.sum(axis=2) * rows).sum(axis=1)

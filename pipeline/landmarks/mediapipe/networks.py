@@ -131,7 +131,9 @@ def averaged(found: NDArray[Any], scores: NDArray[np.float64]) -> Iterator[tuple
         same = common > _LEAST_OVERLAP * (areas[left] + areas[first] - common)
         same[0] = True
         group = left[same]
-        yield float(scores[first]), np.average(found[group, 2:], axis=0, weights=scores[group]).astype(np.float32)
+        weights = scores[group]  # without np.average, whose checks take half of the time of this loop
+        points = (found[group, 2:] * weights[:, None, None]).sum(axis=0) / weights.sum()
+        yield float(scores[first]), points.astype(np.float32)
         left = left[~same]
 
 

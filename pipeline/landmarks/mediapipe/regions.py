@@ -80,7 +80,8 @@ def region_of_box(points: Floats, start: int, end: int, scale: float, shift: flo
         scale: the longer side of the box times this is the region's side.
         shift: the way down in parts of the box's height.
     """
-    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    axes = np.ascontiguousarray(points.T)  # along which NumPy finds extremes many times faster
+    (left, top), (right, bottom) = axes.min(axis=1).tolist(), axes.max(axis=1).tolist()
     rotation = turn(points[start].tolist(), points[end].tolist(), 0)
     box = Region((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top), rotation)
     return box.shifted(shift * (bottom - top)).scaled(scale)
