@@ -16,6 +16,8 @@ INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
 """Defaults of `ExportOptions.max_drop`."""
 CLIP_SECONDS, STRIDE_SECONDS = 2.0, 1.0
 """Windows of `infer` by default: those of the old scripts."""
+PER_CLIP, PER_VIDEO = "clip", "video"
+"""Values of `WindowOptions.landmark_tracking`."""
 TIMELINE_CLIP_SECONDS, TIMELINE_STRIDE_SECONDS = 0.8, 0.1
 """Windows of a timeline by default: about as long as a sign, and close enough for its boundaries."""
 
@@ -87,6 +89,8 @@ class WindowOptions(Options):
     """Seconds from one window's start to the next one's; None for the first window alone."""
     pad: bool = False
     """Hold the last frame of a video that is shorter than a window, instead of raising an error."""
+    landmark_tracking: str = option(PER_CLIP, choices=(PER_CLIP, PER_VIDEO))
+    """Find landmarks in each window's frames anew, as a cache has them, or follow them through the whole video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,12 @@ class WindowArguments(Options, group="Windows"):
         above=0,
     )
     pad: bool = option(False, "Hold the last frame of a video that is shorter than a window.")
+    landmark_tracking: str | None = option(
+        None,
+        "Find landmarks in each window anew, as a cache has them (clip), or follow them through the whole video, each "
+        "frame once (video); by default clip, video for timelines.",
+        choices=(PER_CLIP, PER_VIDEO),
+    )
 
     def windows(self, *, several: bool, timeline: bool) -> WindowOptions:
         """Return the windows of a timeline, of several predictions, or the first window alone."""
@@ -115,6 +125,7 @@ class WindowArguments(Options, group="Windows"):
             start_seconds=self.start_seconds,
             stride=(default_stride if self.stride is None else self.stride) if several or timeline else None,
             pad=self.pad,
+            landmark_tracking=self.landmark_tracking or (PER_VIDEO if timeline else PER_CLIP),
         )
 
 

@@ -88,7 +88,7 @@ def test_a_timeline_has_the_same_options_and_defaults_in_infer_and_evaluate() ->
         {option.opts[0]: (option.help, option.default) for option in shown_options(name) if option.opts[0] in ours}
         for name in ("infer", "evaluate")
     ]
-    assert described[0] == described[1] and len(ours) == 11
+    assert described[0] == described[1] and len(ours) == 12
     windows = WindowArguments().windows(several=True, timeline=True)
     assert (windows.clip_duration, windows.stride) == (0.8, 0.1)
     windows = WindowArguments().windows(several=True, timeline=False)

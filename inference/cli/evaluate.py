@@ -114,6 +114,8 @@ def evaluate(
     from signprep.inference.evaluation.document import EVALUATION_VERSION
     from signprep.inference.evaluation.run import evaluate_timelines
 
+    if all(spec.content != "landmarks" for spec in recognizer.clip_specs):
+        note_unused(["landmark_tracking"], "a checkpoint of landmarks")
     asked = InferOptions(
         windows=windows.windows(several=True, timeline=True),
         timeline=timeline,

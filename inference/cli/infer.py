@@ -109,6 +109,8 @@ def infer(
         return
     if not (output.multiple_clips or with_timeline):
         note_unused(["stride"], "--multiple-clips or --timeline")
+    if all(spec.content != "landmarks" for spec in recognizer.clip_specs):
+        note_unused(["landmark_tracking"], "a checkpoint of landmarks")
     asked = replace(
         options,
         windows=windows.windows(several=output.multiple_clips, timeline=with_timeline),

@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from signprep.inference.options import InferOptions, WindowOptions
+from signprep.inference.options import PER_VIDEO, InferOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.inference.timeline.overlay import LandmarkTrack
 from signprep.inference.videos.results import Prediction
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import Clip, Span, iterate_clips
+from signprep.pipeline.clips import Clip, MakeClips, Span, iterate_clips
 from signprep.pipeline.datasets.files.data_root import open_file
 from signprep.pipeline.errors import DecodeError, SignprepError
-from signprep.pipeline.landmarks.maker import clip_maker
+from signprep.pipeline.landmarks.maker import FollowedLandmarks, clip_maker
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
@@ -167,7 +167,7 @@ class _Collector:
             video, windows, specs = self._videos[number], self._options.windows, self._recognizer.clip_specs
             with video.opened() as source, open_video(source, name=video.path) as reader:
                 spans = window_spans(windows, reader)
-                for window, clips in clips_of_windows(reader, spans, specs, hold_last_frame=windows.pad):
+                for window, clips in clips_of_windows(reader, spans, specs, windows):
                     put(partial(self._add, number, window, spans[window], clips))
             put(partial(self._end, number, None))
         except BaseException as error:
@@ -226,12 +226,13 @@ class _Collector:
 
 
 def clips_of_windows(
-    reader: VideoReader, windows: Sequence[Span], specs: Sequence[ClipSpec], *, hold_last_frame: bool
+    reader: VideoReader, windows: Sequence[Span], specs: Sequence[ClipSpec], options: WindowOptions
 ) -> Iterator[tuple[int, Sequence[Clip] | DecodeError]]:
     """Yield the number of each window with a clip for each spec, or why there is none, from one pass over the video."""
     spans, spec_of_each = [window for window in windows for _ in specs], [*specs] * len(windows)
     waiting: defaultdict[int, dict[int, Clip | DecodeError]] = defaultdict(dict)
-    found = iterate_clips(reader, spans, spec_of_each, hold_last_frame=hold_last_frame, make=clip_maker)
+    make = video_makers(options)
+    found = iterate_clips(reader, spans, spec_of_each, hold_last_frame=options.pad, make=make)
     for number, clip in found:
         window, place = divmod(number, len(specs))
         waiting[window][place] = clip
@@ -239,6 +240,11 @@ def clips_of_windows(
             clips = [clip for _, clip in sorted(waiting.pop(window).items())]
             error = next((clip for clip in clips if isinstance(clip, DecodeError)), None)
             yield window, error or [clip for clip in clips if isinstance(clip, Clip)]
+
+
+def video_makers(options: WindowOptions) -> MakeClips:
+    """Return what makes one video's clips out of its frames, as `WindowOptions.landmark_tracking` says."""
+    return FollowedLandmarks() if options.landmark_tracking == PER_VIDEO else clip_maker
 
 
 def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:

@@ -2,12 +2,13 @@
 
 A detector finds the largest person; the next frames look where the last landmarks were, until the person is lost.
 The body's points tell where hands and face are likely to be; small models look there and say precisely where, and what
-was found in the frame before is used instead where both agree. Nothing outlives a clip.
+was found in the frame before is used instead where both agree. Nothing outlives a clip, or a stream that is followed.
 
 MediaPipe can also smooth landmarks over time, which delays fast hands and supposes an even frame rate: left out here.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,17 @@ class PictureFrames:
         return self._preprocess.upright_size(frame)
 
 
+@dataclass(eq=False)
+class Track:
+    """What a frame leaves for the next one of its stream: see `LandmarkExtractor.follow`."""
+
+    region: Region | None = None
+    """Where the person was; None to look everywhere."""
+    steady: Steady = field(default_factory=Steady)
+    seen: list[Floats | None] = field(default_factory=lambda: [None, None, None])
+    """x and y in pixels of left hand, right hand and face, [21, 2], [21, 2] and [468, 2]; None where none was seen."""
+
+
 class LandmarkExtractor:
     """Callable from a clip's frames to its landmarks. One belongs to one thread; it keeps its models open."""
 
@@ -117,23 +129,45 @@ class LandmarkExtractor:
             float32 [T, 75, 3] in the order of `points.SIGNER75`: x and y in parts of the picture, and confidence in
             0..1. What was not seen, or lies outside the picture, is NaN with confidence 0.
         """
-        body, left, right, face = (np.zeros((len(frames), count, 3), np.float32) for count in _NUM_POINTS)
-        region: Region | None = None
-        before: list[Floats | None] = [None, None, None]
+        track, found = Track(), _zeros(len(frames))
         height, width = frames[0].shape[:2] if len(frames) else (1, 1)
         for number, picture in enumerate(frames):
-            seen = self._body(picture, region)
-            if seen is None:
-                region, before = None, [None, None, None]
-                continue
-            body[number], region = seen
-            pose = body[number]
-            before = [
-                self._hand(picture, pose, _LEFT_HAND, before[0], left[number]),
-                self._hand(picture, pose, _RIGHT_HAND, before[1], right[number]),
-                self._face(picture, pose[:_NUM_FACE_OF_BODY, :2], before[2], face[number]),
-            ]
-        return from_mediapipe(body, left, right, face, size=(width, height))
+            self._look(picture, track, [part[number] for part in found])
+        return from_mediapipe(*found, size=(width, height))
+
+    def follow(self, picture: NDArray[np.uint8], track: Track) -> Floats:
+        """Return the landmarks of a stream's next frame, found near those of the frame before.
+
+        Args:
+            picture: upright RGB, uint8 [H, W, 3].
+            track: a new one for the stream's first frame; it is changed for the next one. Any extractor may go on.
+
+        Returns:
+            float32 [75, 3], as of a clip.
+        """
+        found = _zeros(1)
+        self._look(picture, track, [part[0] for part in found])
+        height, width = picture.shape[:2]
+        return from_mediapipe(*found, size=(width, height))[0]
+
+    def _look(self, picture: NDArray[np.uint8], track: Track, out: Sequence[Floats]) -> None:
+        """Write x, y in pixels and confidence of body, hands and face to `out`, zeros of [points, 3]."""
+        body, left, right, face = out
+        pose = self._body(picture, track)
+        if pose is None:
+            track.seen = [None, None, None]
+            return
+        body[:] = pose
+        track.seen = [
+            self._hand(picture, body, _LEFT_HAND, track.seen[0], left),
+            self._hand(picture, body, _RIGHT_HAND, track.seen[1], right),
+            self._face(picture, body[:_NUM_FACE_OF_BODY, :2], track.seen[2], face),
+        ]
+
+
+def _zeros(num_frames: int) -> list[Floats]:
+    """Return a place for the points of each part, [T, points, 3]."""
+    return [np.zeros((num_frames, count, 3), np.float32) for count in _NUM_POINTS]
 
 
 class _BodyModel:
@@ -141,27 +175,24 @@ class _BodyModel:
 
     def __init__(self, detector: Detector, landmarks: Network) -> None:
         self._detect, self._landmarks = detector, landmarks
-        self._steady = Steady()
 
-    def __call__(self, picture: NDArray[np.uint8], region: Region | None) -> tuple[Floats, Region] | None:
-        """Return x, y in pixels and visibility of the points, [33, 3], and the region for the next frame.
+    def __call__(self, picture: NDArray[np.uint8], track: Track) -> Floats | None:
+        """Return x, y in pixels and visibility of the points, [33, 3]; None if nobody is there.
 
-        Args:
-            picture: the frame.
-            region: where the person was in the frame before; None to look everywhere.
+        The track's region and steadiness are made those for the next frame.
         """
-        found = None if region is None else self._in_region(picture, region)
+        found = None if track.region is None else self._in_region(picture, track.region, track)
         if found is None:
-            self._steady = Steady()
+            track.region, track.steady = None, Steady()
             around = [
                 region_around(*one.points[:2].tolist()).scaled(_SCALE_BODY)
                 for one in self._detect(picture, whole(picture))
             ]
             if around:
-                found = self._in_region(picture, max(around, key=lambda one: one.size))
+                found = self._in_region(picture, max(around, key=lambda one: one.size), track)
         return found
 
-    def _in_region(self, picture: NDArray[np.uint8], region: Region) -> tuple[Floats, Region] | None:
+    def _in_region(self, picture: NDArray[np.uint8], region: Region, track: Track) -> Floats | None:
         if not region.usable:
             return None
         numbers, presence, heatmap = self._landmarks(picture, region, (0, 1, 3))
@@ -170,9 +201,9 @@ class _BodyModel:
         raw = numbers.reshape(-1, 5)
         points = region.project(refined(raw[:, :2] / self._landmarks.size, heatmap))
         where = points[_NUM_BODY : _NUM_BODY + 2]
-        centre, rim = self._steady(where, region_around(*where.tolist()).size).tolist()
-        following = region_around(centre, rim).scaled(_SCALE_BODY)
-        return np.column_stack([points[:_NUM_BODY], sigmoid(raw[:_NUM_BODY, 3])]), following
+        centre, rim = track.steady(where, region_around(*where.tolist()).size).tolist()
+        track.region = region_around(centre, rim).scaled(_SCALE_BODY)
+        return np.column_stack([points[:_NUM_BODY], sigmoid(raw[:_NUM_BODY, 3])])
 
 
 def refined(points: NDArray[Any], heatmap: Floats) -> Floats:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames
+from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor, PictureFrames, Track
 from signprep.pipeline.landmarks.points import MEDIAPIPE_BODY, PARTS
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import write_video
@@ -79,6 +79,20 @@ def test_nothing_is_carried_from_one_clip_to_the_next(
     extractor(clips["moving"][:2])
     assert np.array_equal(extractor(clips["signing"][:3]), first, equal_nan=True)
     assert extractor([]).shape == (0, 75, 3)
+
+
+def test_a_stream_that_is_followed_has_the_points_of_a_clip_of_its_frames(
+    clips: dict[str, list[np.ndarray]], extractor: LandmarkExtractor
+) -> None:
+    nobody = np.zeros_like(clips["signing"][0])
+    frames, others = [*clips["signing"][:3], nobody, clips["signing"][4]], clips["moving"][:5]
+    one, other = Track(), Track()
+    here, there = [], []
+    for frame, elsewhere in zip(frames, others, strict=True):
+        here.append(extractor.follow(frame, one))
+        there.append(extractor.follow(elsewhere, other))
+    assert np.array_equal(np.stack(here), extractor(frames), equal_nan=True)
+    assert np.array_equal(np.stack(there), extractor(others), equal_nan=True)
 
 
 @pytest.mark.parametrize(
