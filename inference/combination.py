@@ -1,10 +1,15 @@
 """Several models that answer together: the weighted mean of their log-probabilities, each at its own temperature.
 
-Their clips may be of several kinds, pixels and landmarks among them; their glosses are the same, in any order.
+Their clips may be of several kinds, pixels and landmarks among them; their glosses are the same, in any order. A file
+of JSON names checkpoints and their weights, and stands for them: `evaluate --fit-weights` writes it.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from signprep.cache_builder.format.codec import StoredClip
+from signprep.inference.options import WEIGHTS_SUFFIX
 from signprep.inference.recognizer import Recognizer
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError
-from signprep.pipeline.runtime.text import first_of
+from signprep.pipeline.runtime.atomic_files import write_json
+from signprep.pipeline.runtime.text import first_line, first_of
 
 _NAMED_GLOSSES = 3
+COMBINATION_VERSION = 1
+_LARGEST_BYTES = 1 << 20
 
 
 class CombinedRecognizer(Recognizer):
@@ -54,10 +63,16 @@ class CombinedRecognizer(Recognizer):
     def combined(self, logits: Sequence[Tensor]) -> Tensor:
         """Return log-probabilities, float32 [B, classes], of the members' own logits, [B, classes] each."""
         total = torch.zeros(())
-        for member, weight, order, found in zip(self.members, self.weights, self._orders, logits, strict=True):
-            known = torch.log_softmax(found / member.metadata.temperature, dim=1)[:, order]
+        for weight, known in zip(self.weights, self.calibrated(logits), strict=True):
             total = total.to(known.device) + weight * known
         return torch.log_softmax(total, dim=1)
+
+    def calibrated(self, logits: Sequence[Tensor]) -> list[Tensor]:
+        """Return the members' log-probabilities, [B, classes] each in the order of `glosses`, of their own logits."""
+        return [
+            torch.log_softmax(found / member.metadata.temperature, dim=1)[:, order]
+            for member, order, found in zip(self.members, self._orders, logits, strict=True)
+        ]
 
     def probabilities(self, clips: Sequence[StoredClip]) -> NDArray[np.float32]:
         """Do as `Recognizer.probabilities`; raises ValueError if the members take different clips."""
@@ -102,3 +117,82 @@ def _order(member: Recognizer, first: Recognizer) -> list[int]:
             "answer together are trained on the same glosses"
         )
     return [labels[gloss] for gloss in first.glosses]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """Checkpoints that answer together, as a file names them."""
+
+    checkpoints: tuple[Path, ...]
+    weights: tuple[float, ...]
+
+
+def is_combination(path: Path) -> bool:
+    """Return whether a file that is given as a checkpoint is named as a combination of them."""
+    return path.suffix.lower() == WEIGHTS_SUFFIX
+
+
+def names_below(path: Path, checkpoints: Sequence[Path]) -> list[str]:
+    """Return the checkpoints' names as a combination at `path` has them, so that its folder can be moved as a whole.
+
+    Raises CheckpointError if one does not lie in the combination's folder, or in one below it.
+    """
+    folder = path.resolve().parent
+    for checkpoint in checkpoints:
+        if not checkpoint.resolve().is_relative_to(folder):
+            raise CheckpointError(
+                f"{path}: names checkpoints of its own folder and of those below it, so that they are passed on "
+                f"together; {checkpoint} lies elsewhere: copy the checkpoints to where the file is to be"
+            )
+    return [checkpoint.resolve().relative_to(folder).as_posix() for checkpoint in checkpoints]
+
+
+def write_combination(
+    path: Path, checkpoints: Sequence[Path], weights: Sequence[float], fitted_on: dict[str, Any]
+) -> None:
+    """Write the file that stands for checkpoints and their weights; `fitted_on` tells people of what they come from.
+
+    Raises CheckpointError as `names_below`, SignprepError if it cannot be written.
+    """
+    members = [
+        {"checkpoint": name, "weight": weight, "sha256": _sha256(checkpoint)}
+        for name, weight, checkpoint in zip(names_below(path, checkpoints), weights, checkpoints, strict=True)
+    ]
+    write_json(path, {"combination_version": COMBINATION_VERSION, "members": members, "fitted_on": fitted_on})
+
+
+def read_combination(path: Path) -> Combination:
+    """Return what `write_combination` wrote.
+
+    Raises CheckpointError if the file is not there or is something else, or a checkpoint is not the one of then.
+    """
+    expected = "expected a checkpoint, or what `evaluate --fit-weights` writes"
+    try:
+        if path.stat().st_size > _LARGEST_BYTES:
+            raise ValueError("it is too large")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version, members = document["combination_version"], document["members"]
+        named = [(str(one["checkpoint"]), float(one["weight"]), str(one["sha256"])) for one in members]
+        if not named:
+            raise ValueError("it has none")
+        weights = normalised_weights([weight for _, weight, _ in named], len(named))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: names no checkpoints ({first_line(error)}); {expected}") from error
+    if version != COMBINATION_VERSION:
+        raise CheckpointError(f"{path}: is of version {version!r:.20}; this signprep reads {COMBINATION_VERSION}")
+    checkpoints = tuple(path.parent / name for name, _, _ in named)
+    names_below(path, checkpoints)
+    for checkpoint, (_, _, sha256) in zip(checkpoints, named, strict=True):
+        if not checkpoint.is_file():
+            raise CheckpointError(f"{path}: names {checkpoint}, which is not there; put it beside the file again")
+        if _sha256(checkpoint) != sha256:
+            raise CheckpointError(
+                f"{path}: {checkpoint} has changed since the weights were fitted; fit them again: "
+                "`evaluate --fit-weights`"
+            )
+    return Combination(checkpoints=checkpoints, weights=weights)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

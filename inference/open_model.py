@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from signprep.inference.combination import CombinedRecognizer
+from signprep.inference.combination import CombinedRecognizer, is_combination, read_combination
 from signprep.inference.export.runtime import exported_format, open_exported
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.errors import CheckpointError
@@ -20,8 +20,18 @@ def open_models(
 ) -> Recognizer:
     """Open one model as `open_model` does, or several that answer together, with equal weights unless some are given.
 
+    A file of `evaluate --fit-weights`, given alone, stands for its checkpoints and their weights.
+
     Raises as `open_model`, and CheckpointError if they know different glosses.
     """
+    if any(is_combination(as_path(path)) for path in paths):
+        if len(paths) > 1:
+            raise CheckpointError(
+                f"{', '.join(map(str, paths))}: a .json file of weights names all checkpoints that answer together; "
+                "give it alone"
+            )
+        found = read_combination(as_path(paths[0]))
+        paths, weights = found.checkpoints, found.weights
     opened = [open_model(path, device, own_model=own_model, precision=precision) for path in paths]
     return opened[0] if len(opened) == 1 else CombinedRecognizer(opened, weights)
 

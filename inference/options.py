@@ -16,6 +16,8 @@ INT8_DROP, FP32_DIFFERENCE = 0.016, 1e-4
 """Defaults of `ExportOptions.max_drop`."""
 CLIP_SECONDS, STRIDE_SECONDS = 2.0, 1.0
 """Windows of `infer` by default: those of the old scripts."""
+WEIGHTS_SUFFIX = ".json"
+"""Of a file that names several checkpoints and their weights, and is given as a checkpoint."""
 PER_CLIP, PER_VIDEO = "clip", "video"
 """Values of `WindowOptions.landmark_tracking`."""
 TIMELINE_CLIP_SECONDS, TIMELINE_STRIDE_SECONDS = 0.8, 0.1
@@ -50,7 +52,8 @@ class ModelOptions:
 
     checkpoints: tuple[Path, ...] = option(
         REQUIRED,
-        "Use best.ckpt of a training run, or an exported file; several, of the same glosses, answer together.",
+        "Use best.ckpt of a training run, or an exported file; several, of the same glosses, answer together, and so "
+        "do those that a .json file of evaluate --fit-weights names.",
         name="--checkpoint",
     )
     weights: tuple[float, ...] = option(
@@ -183,6 +186,11 @@ class EvaluationOptions(Options, group="Run"):
     split: str = option("val", "Evaluate this split: train, val or test.", group="Data")
     top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
     calibrate: bool = option(False, "Fit a temperature on the split and write it into the checkpoint.")
+    fit_weights: Path | None = option(
+        None,
+        "Fit weights of several checkpoints on the split, and write them to this .json file, which --checkpoint takes.",
+        metavar="FILE",
+    )
     batch_size: int = machine_option(32, "Send this many clips through the model together.", minimum=1)
     num_workers: int = _workers_option("Read clips in this many threads.")
 

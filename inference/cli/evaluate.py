@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, StreamOptions, location_of
-from signprep.inference.options import EvaluationOptions, InferOptions, ModelOptions, TimelineOptions, WindowArguments
+from signprep.inference.options import (
+    WEIGHTS_SUFFIX,
+    EvaluationOptions,
+    InferOptions,
+    ModelOptions,
+    TimelineOptions,
+    WindowArguments,
+)
 from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import Options, option, out_option
@@ -89,21 +96,22 @@ def evaluate(
       signprep evaluate NAME.zarr --checkpoint best.ckpt --html report.html --out report.json
       signprep evaluate NAME.zarr --checkpoint best.ckpt --calibrate
       signprep evaluate PIXELS.zarr LANDMARKS.zarr --checkpoint pixels.ckpt --checkpoint landmarks.ckpt --weights 1,2
+      signprep evaluate PIXELS.zarr LANDMARKS.zarr --checkpoint pixels.ckpt --checkpoint landmarks.ckpt \\
+          --fit-weights together.json
       signprep evaluate --checkpoint best.ckpt --data-root DATA --signer REAL17 --view F
       signprep evaluate --checkpoint best.ckpt --data-root DATA --kind SEN --timeline --idle-gloss '(쉼)'
     """
     if not output.with_timeline:
         reject_unused(WindowArguments, "--timeline")
         reject_unused(TimelineOptions, "--timeline")
-    elif data.caches or output.html is not None or options.calibrate:
-        raise click.UsageError("--timeline goes with --data-root, and not with --html or --calibrate")
-    if options.calibrate and len(model.checkpoints) > 1:
-        raise click.UsageError("--calibrate goes with one --checkpoint")
+    elif data.caches or output.html is not None or options.calibrate or options.fit_weights:
+        raise click.UsageError("--timeline goes with --data-root, and not with --html, --calibrate or --fit-weights")
+    _reject_what_does_not_fit(model, options)
     data_root = data.data_root(options.split)
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_models
 
-    for path in (output.out, output.html, model.checkpoints[0] if options.calibrate else None):
+    for path in (output.out, output.html, options.fit_weights, model.checkpoints[0] if options.calibrate else None):
         if path is not None:
             require_writable(path)
     annotations = _annotations(data_root, data.source) if data_root is not None else None
@@ -131,6 +139,19 @@ def evaluate(
     if output.out is not None:
         write_json(output.out, document)
     echo(json_text(document) if output.as_json else _timeline_lines(found))
+
+
+def _reject_what_does_not_fit(model: ModelOptions, options: EvaluationOptions) -> None:
+    """Raise UsageError for a fit that does not go with the checkpoints that are given."""
+    several = len(model.checkpoints) > 1 or model.checkpoints[0].suffix.lower() == WEIGHTS_SUFFIX
+    if options.calibrate and several:
+        raise click.UsageError("--calibrate goes with one --checkpoint")
+    if options.fit_weights is None:
+        return
+    if not several or model.weights:
+        raise click.UsageError("--fit-weights goes with several --checkpoint, and not with --weights")
+    if options.fit_weights.suffix.lower() != WEIGHTS_SUFFIX:
+        raise click.UsageError(f"--fit-weights is {options.fit_weights}; expected a file that ends in {WEIGHTS_SUFFIX}")
 
 
 def _evaluate_clips(

@@ -87,6 +87,13 @@ def remarks(document: dict[str, Any]) -> list[str]:
             "clips of one take are correct or wrong together, so intervals over clips are too narrow: "
             "believe those over takes"
         )
+    if fitted := document.get("combined", {}).get("fitted"):
+        weights, better = ",".join(f"{weight:.3g}" for weight in fitted["weights"]), fitted["better_alone"]
+        found.append(
+            f"{fitted['file']} has weights {weights}: {percent(fitted['accuracy'])} correct, NLL {fitted['nll']:.4f} "
+            f"(alone, {better['checkpoint']}: {percent(better['accuracy'])}, {better['nll']:.4f}); they were fitted on "
+            "these clips, which flatters them: measure on another split or another cache"
+        )
     if document["calibrated"]:
         found.append(
             "the temperature was fitted on the split that it is measured on, so its ECE and NLL are optimistic: "

@@ -7,6 +7,7 @@ In: a CombinedRecognizer and caches, of pixels and landmarks of the same segment
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
-from signprep.inference.combination import CombinedRecognizer
+from signprep.inference.combination import CombinedRecognizer, names_below, write_combination
 from signprep.inference.evaluation.document import describe_evaluation
 from signprep.inference.evaluation.logits import SplitClips, predict_logits, split_clips
+from signprep.inference.evaluation.weights import fit_weights
 from signprep.inference.options import EvaluationOptions
 from signprep.inference.recognizer import Recognizer, check_cache_compatible
 from signprep.pipeline.errors import CacheError, CheckpointError
@@ -30,11 +32,17 @@ def evaluate_together(
 ) -> dict[str, Any]:
     """Return all figures of models that answer together, on the clips that the split of every cache has.
 
+    With `fit_weights` a file of fitted weights is written; the figures are those of the recognizer's own ones.
+
     Raises:
-        CheckpointError: a model was trained on clips that no cache stores, or a cache stores clips for no model.
+        CheckpointError: a model was trained on clips that no cache stores, or a cache stores clips for no model, or
+            the checkpoints do not lie beside or below the file of weights.
         CacheError: the caches have no clip in common, or two of them label one otherwise.
         SignprepError: as `evaluate_checkpoint`.
     """
+    members = [Path(member.label) for member in recognizer.members]
+    if options.fit_weights is not None:
+        names_below(options.fit_weights, members)
     own_caches = caches_of(recognizer.members, caches)
     first = own_caches[0]
     common = _common_clips(list(dict.fromkeys(own_caches)), options.split)
@@ -49,7 +57,8 @@ def evaluate_together(
             of_cache = replace(clips, positions=common.positions[cache][kept][order])
             before = len(logits) * len(clips.positions)
             logits.append(_logits(member, cache, of_cache, options, partial(_told, progress, before)))
-    together = recognizer.combined([torch.from_numpy(found) for found in logits]).numpy()
+    own_logits = [torch.from_numpy(found) for found in logits]
+    together = recognizer.combined(own_logits).numpy()
     document = describe_evaluation(recognizer, first, options.split, clips, together, top_k=options.top_k)
     names = [member.metadata.model_spec.name for member in recognizer.members]
     fingerprints = [member.metadata.cache_fingerprint for member in recognizer.members]
@@ -61,18 +70,45 @@ def evaluate_together(
         "combined": {
             "members": [
                 {
-                    "checkpoint": str(checkpoint),
+                    "checkpoint": member.label,
                     "model_name": name,
                     "cache": str(cache),
                     "weight": weight,
                     "temperature": member.metadata.temperature,
                     "accuracy": _accuracy(member, recognizer, clips, found),
                 }
-                for checkpoint, name, cache, weight, member, found in zip(
-                    checkpoints, names, own_caches, recognizer.weights, recognizer.members, logits, strict=True
+                for name, cache, weight, member, found in zip(
+                    names, own_caches, recognizer.weights, recognizer.members, logits, strict=True
                 )
             ],
             "missing": common.missing,
+            "fitted": None if options.fit_weights is None else _fit(options, recognizer, clips, own_logits, document),
+        },
+    }
+
+
+def _fit(
+    options: EvaluationOptions,
+    recognizer: CombinedRecognizer,
+    clips: SplitClips,
+    logits: Sequence[torch.Tensor],
+    document: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the weights that suit the clips best, and return them beside the better model alone."""
+    assert options.fit_weights is not None
+    found, better = fit_weights([known.numpy() for known in recognizer.calibrated(logits)], clips.labels)
+    fitted_on = {name: document[name] for name in ("cache", "cache_fingerprint", "split", "clips")}
+    checkpoints = [Path(member.label) for member in recognizer.members]
+    write_combination(options.fit_weights, checkpoints, found.weights, fitted_on)
+    return {
+        "file": str(options.fit_weights),
+        "weights": list(found.weights),
+        "accuracy": found.accuracy,
+        "nll": found.nll,
+        "better_alone": {
+            "checkpoint": recognizer.members[better.weights.index(1.0)].label,
+            "accuracy": better.accuracy,
+            "nll": better.nll,
         },
     }
 
