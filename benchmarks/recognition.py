@@ -2,21 +2,21 @@
 
 Words are rendered with their true keypoints, a clip of each by each signer, and the last two signers validate. Both
 landmark models train with the defaults of `train`; EfficientX3D-XS trains on pixels of the same clips for as many
-epochs as fit into the time that `landmark_transformer` took. Calibrated, on the clips that are counted, for there are
-no others, the two then answer together. Generated people differ less than real ones do: read rows against each other.
+epochs as fit into the time that `landmark_transformer` took. The two then answer together, calibrated and weighted on
+the clips that are counted, for there are no others. Generated people differ less than real ones do: read rows against
+each other.
 
-Live: windows of 16 frames, a new one with each frame of a video, answered one by one. Landmarks that are tracked
-anyway are held against those that are found in all 16 frames of each window.
+Live: windows of 0.8 s, a new one every tenth of a second, answered one by one. Landmarks that are there anyway are held
+against those that are followed from frame to frame, and those that are found in all 16 frames of each window.
 """
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401
-
-import numpy as np
 
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
 from benchmarks._signing import rendered
@@ -29,8 +29,10 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.combination import CombinedRecognizer
 from signprep.inference.evaluation.run import evaluate_checkpoint
 from signprep.inference.evaluation.together import evaluate_together
-from signprep.inference.options import EvaluationOptions
+from signprep.inference.open_model import open_models
+from signprep.inference.options import PER_CLIP, PER_VIDEO, TIMELINE_CLIP_SECONDS, EvaluationOptions
 from signprep.inference.recognizer import Recognizer, load_checkpoint
+from signprep.inference.videos.live import LiveRecognizer
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root
@@ -77,7 +79,7 @@ def run(size: Size) -> None:
         found = [trained(landmarks, model_spec(name), config, folder / name) for name in LANDMARK_MODELS]
         limit = found[0].result.seconds
         found.append(trained_within(limit, pixels, folder, toy=toy))
-        accuracy = together(found[0], found[-1])
+        accuracy = together(folder, found[0], found[-1])
         counts = f"{words} words, {len(landmarks.positions('train'))} clips, {len(landmarks.positions('val'))} unseen"
         header = (counts, "accuracy", "epochs", "s of training", "s of CPU")
         both = (f"{found[0].name} and {found[-1].name}", f"{accuracy:.3f}", "", "", "")
@@ -117,38 +119,51 @@ def trained_within(seconds: float, cache: Cache, folder: Path, *, toy: bool) -> 
     return trained(cache, spec, replace(config, epochs=epochs), folder / "pixels")
 
 
-def together(*models: Trained) -> float:
-    """Return the accuracy of models that answer together, each calibrated where a temperature fits."""
+def together(folder: Path, *models: Trained) -> float:
+    """Return the accuracy of models that answer together by fitted weights, calibrated where a temperature fits."""
     checkpoints = [each.result.best_checkpoint for each in models]
     for each, checkpoint in zip(models, checkpoints, strict=True):
         evaluate_checkpoint(load_checkpoint(checkpoint), checkpoint, each.cache, OPTIONS)
-    recognizer = CombinedRecognizer([load_checkpoint(checkpoint) for checkpoint in checkpoints])
-    document = evaluate_together(recognizer, checkpoints, [each.cache for each in models], OPTIONS)
-    return float(document["figures"]["top_1"]["accuracy"])
+    recognizer = open_models(checkpoints)
+    assert isinstance(recognizer, CombinedRecognizer)
+    options = replace(OPTIONS, fit_weights=folder / "together.json")
+    document = evaluate_together(recognizer, checkpoints, [each.cache for each in models], options)
+    return float(document["combined"]["fitted"]["accuracy"])
 
 
 def live(recognizer: Recognizer, cache: Cache, num_windows: int) -> None:
-    """Print windows/s where landmarks are tracked anyway, and where each window's are found anew."""
+    """Print windows/s where landmarks are there, are followed from frame to frame, and are found in each window."""
     length = cache.clip_spec.num_frames
     tracked = cache.read(cache.positions("val")[: num_windows // length + 2]).reshape(
         -1, *cache.clip_spec.clip_shape[1:]
     )
-    rows = [("live, one window after the other", "windows/s")]
     recognizer.probabilities([tracked[:length]])
     started = time.perf_counter()
     for first in range(num_windows):
         recognizer.probabilities([tracked[first : first + length]])
-    rate = num_windows / (time.perf_counter() - started)
-    rows.append(("landmarks of the frames are there", f"{rate:.1f}"))
-    figure("recognition.live", rate)
+    rows = [("live, one window after the other", "windows/s")]
+    rows.append(("landmarks of the frames are there", f"{num_windows / (time.perf_counter() - started):.1f}"))
     try:
-        extractor = LandmarkExtractor()
+        LandmarkExtractor()
     except SignprepError as error:
         print_missing("MediaPipe's models", error)
     else:
-        frames = signing(length)
-        extractor(frames[:2])
-        started = time.perf_counter()
-        recognizer.probabilities([extractor(frames).astype(np.float16)])
-        rows.append((f"found in all {length} frames of each", f"{1 / (time.perf_counter() - started):.1f}"))
+        followed = live_rate(recognizer, PER_VIDEO, num_windows // 10 + 1)
+        figure("recognition.live", followed)
+        rows.append(("followed from frame to frame", f"{followed:.1f}"))
+        rows.append((f"found in all {length} frames of each", f"{live_rate(recognizer, PER_CLIP, 2):.1f}"))
     print_table(rows)
+
+
+def live_rate(recognizer: Recognizer, tracking: str, num_windows: int) -> float:
+    """Return windows/s of a camera's 30 pictures a second, once the first window is whole."""
+    stream = LiveRecognizer(recognizer, landmark_tracking=tracking)
+    first = math.ceil(30 * TIMELINE_CLIP_SECONDS) + 1
+    found, started = 0, 0.0
+    for number, picture in enumerate(signing(first + 3 * num_windows)):
+        answers = len(stream.add(picture, number / 30))
+        if started:
+            found += answers
+        elif answers:
+            started = time.perf_counter()
+    return found / (time.perf_counter() - started)
