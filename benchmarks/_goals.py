@@ -68,7 +68,7 @@ GOALS = {
         benchmark="recognition", text="accuracy of landmarks and pixels together - the better", bound=0, at_least=True
     ),
     "recognition.live": Goal(
-        benchmark="recognition", text="live windows/s, landmarks followed from frame to frame", bound=10, at_least=True
+        benchmark="recognition", text="live windows/s of one core, landmarks followed", bound=10, at_least=True
     ),
     "scale.batch": Goal(benchmark="scale", text="a random batch of 5,000,000 rows / of 5,000", bound=1.2),
     "loader.reader": Goal(benchmark="loader", text="clips/s of the loader / of the reader, two threads", bound=None),

@@ -13,7 +13,7 @@ from signprep.inference.videos.live import LiveAnswer, LiveRecognizer
 from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.window_predictions import Video, predict_videos
 from signprep.pipeline.landmarks import maker
-from signprep.pipeline.video.presentation_order import MissingFrame
+from signprep.pipeline.video.frame_times import MissingFrame
 from signprep.pipeline.video.pyav_reader import open_video
 from tests.generated_videos import write_video
 
