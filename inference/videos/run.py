@@ -60,7 +60,7 @@ def _videos_at(path: Path, log: Callable[[Problem], None], fps: float | None) ->
             return [Video.at(path, fps)]
         folder, files = path, walk_files(path, log, wanted=is_video, pictures=fps is not None)
     elif path.suffix.lower() == ".zip":
-        folder, files = path.parent, walk_archive(path, path.name, log, is_video)
+        folder, files = path.parent, walk_archive(path, path.name, log, is_video, pictures=fps is not None)
     elif whole := whole_name(path.name):
         return _videos_at(path.with_name(whole), log, fps)
     else:

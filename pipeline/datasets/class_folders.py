@@ -96,4 +96,4 @@ def _one_of_each_name(files: Iterator[FoundFile], root: Path, on_problem: OnProb
 def _without_suffix(file: FoundFile) -> PurePosixPath:
     """Return the path of a file without its suffix; a folder has none."""
     path = PurePosixPath(file.name)
-    return path if file.is_folder else path.with_suffix("")
+    return path.with_name(file.base_name) if file.is_folder else path.with_suffix("")

@@ -25,7 +25,7 @@ from signprep.pipeline.datasets.annotations import (
     selected,
 )
 from signprep.pipeline.datasets.class_folders import class_folder_segments
-from signprep.pipeline.datasets.files.data_root import OnProblem, Problem
+from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, is_picture_folder, path_on_disk
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
@@ -117,7 +117,7 @@ def _without_pictures(segments: Iterator[Segment], root: Path, on_problem: OnPro
     """Yield the segments but those whose video is a folder: it is one of pictures, which have no rate."""
     for segment in segments:
         has_suffix = is_video(segment.video) or is_landmark_file(segment.video) or is_sequence(segment.video)
-        if not has_suffix and "!/" not in segment.video and (root / segment.video).is_dir():
+        if not has_suffix and is_picture_folder(*path_on_disk(root, segment.video), None):
             message = f"{root / segment.video}: is a folder of pictures; give the rate of their frames, as by --fps 25"
             on_problem(Problem(kind="video-without-rate", path=segment.video, message=message))
         else:

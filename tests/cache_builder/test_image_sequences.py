@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from signprep.cache_builder import open_cache
 from signprep.pipeline.cli import cli
-from tests.pictures import FPS, encoded, lossless_video, picture, write_pictures
+from tests.pictures import FPS, encoded, lossless_video, picture, write_pictures, zip_folder
 from tests.pipeline.video.test_image_sequence import RGB
 
 SMALL = ("--num-frames", "4", "--size", "32", "--workers", "1")
@@ -157,3 +158,64 @@ def test_scan_looks_into_pictures(root: Path) -> None:
     kinds = {finding["kind"] for finding in found["problems"]}
     assert {"video-missing-pictures", "video-damaged", "duplicate-video"} <= kinds
     assert "video-damaged" not in {finding["kind"] for finding in scanned(root, "--fps", FPS)["problems"]}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_pictures_in_zips_are_read_in_place_and_are_the_same_videos(
+    root: Path, tmp_path: Path, compression: int
+) -> None:
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    zip_folder(root, packed / "그림.zip", compression=compression)
+    one_by_one = tmp_path / "one by one"
+    for folder in root.glob("*/*"):
+        (one_by_one / folder.parent.name).mkdir(parents=True, exist_ok=True)
+        zip_folder(folder, one_by_one / folder.parent.name / f"{folder.name}.zip", compression=compression)
+    arguments = ("--layout", "classes", "--fps", FPS)
+    built(root, tmp_path / "a.zarr", *arguments)
+    expected = clips(tmp_path / "a.zarr")
+    for data in (packed, one_by_one):
+        out = tmp_path / f"{data.name}.zarr"
+        shutil.copytree(tmp_path / "a.zarr", out)
+        assert "6 clips stayed as they were" in built(data, out, *arguments)  # for the content is the same
+        shutil.rmtree(out)
+        built(data, out, *arguments)
+        found = {name.removeprefix("그림.zip!/"): frames for name, frames in clips(out).items()}
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    assert open_cache(tmp_path / "one by one.zarr").index["video"].to_pylist()[0] == "오른쪽/clip 0.zip!"
+    assert "6 videos" in run("scan", "--data-root", packed, *arguments, "--workers", "1").output
+
+
+def test_a_table_names_folders_in_zips(root: Path, tmp_path: Path) -> None:
+    zip_folder(root / "왼쪽", root / "a.zip")
+    zip_folder(root / "왼쪽" / "clip 1", root / "b.zip")
+    table = as_table(root, ["a.zip!/clip 0", "a.zip!/clip 2/", "b.zip!", "a.zip!/clip 9"])
+    told = built(table, tmp_path / "a.zarr", "--fps", FPS)
+    assert "3 clips" in told and "there is no video" in told and "clip 9" in told
+    result = run("build-cache", "--data-root", table, "--out", tmp_path / "b.zarr", *SMALL)
+    assert result.exit_code == 1 and "a.zip!/clip 0: is a folder of pictures; give the rate" in str(result.exception)
+
+
+def test_damage_in_a_zip_costs_the_clips_that_would_show_it(root: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    archive = zip_folder(root, packed / "a.zip")
+    picture_bytes = (root / "왼쪽" / "clip 0" / "frame0003.png").read_bytes()  # the first of two with these bytes
+    data = bytearray(archive.read_bytes())
+    data[data.index(picture_bytes) + 100] ^= 255
+    archive.write_bytes(data)
+    built(packed, tmp_path / "a.zarr", "--layout", "classes", "--fps", FPS)
+    failed = [row for row in open_cache(tmp_path / "a.zarr").index.to_pylist() if row["status"] == "failed"]
+    assert [row["video"] for row in failed] == ["a.zip!/오른쪽/clip 0"]
+    assert "frame0003.png cannot be decoded" in failed[0]["error"] and "checksum" in failed[0]["error"]
+
+
+def test_a_zip_with_videos_and_pictures_is_as_it_was_without_a_rate(root: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    lossless_video(root / "왼쪽" / "video.mp4", sorted((root / "왼쪽" / "clip 0").iterdir()), scale=RGB)
+    write_pictures(root / "왼쪽", 3, ".jpg", name=lambda number: f"thumb{number}")
+    zip_folder(root, packed / "a.zip")
+    assert "1 clips" in built(packed, tmp_path / "a.zarr", "--layout", "classes")
+    assert "7 clips" in built(packed, tmp_path / "b.zarr", "--layout", "classes", "--fps", FPS)

@@ -21,9 +21,11 @@ from signprep.pipeline.datasets.files.frame_files import (
     SEQUENCE_SUFFIX,
     frames_in_zip,
     is_sequence,
+    picture_folders_in_zip,
+    pictures_in_zip,
     with_sequences,
 )
-from signprep.pipeline.datasets.files.image_files import open_pictures
+from signprep.pipeline.datasets.files.image_files import holds_pictures, open_pictures
 from signprep.pipeline.datasets.files.piece_order import note_on_order
 from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, with_whole_names
 from signprep.pipeline.errors import AnnotationError, DecodeError
@@ -31,7 +33,7 @@ from signprep.pipeline.video.image_sequence import ImageSequence, in_order, is_p
 
 _APPLE_DOUBLE = "._"
 """The start of the names of files that macOS writes beside others on foreign disks; they hold no video."""
-_MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.*)", re.IGNORECASE | re.DOTALL)
+_MEMBER = re.compile(r"(?P<archive>.*?\.zip)!(?:/(?P<member>.*))?", re.IGNORECASE | re.DOTALL)
 UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
 MISJOINED_ARCHIVE = "misjoined-archive"
@@ -75,8 +77,10 @@ class FoundFile:
 
     @property
     def base_name(self) -> str:
-        """The file's name without its suffix, NFC; a folder's whole name."""
-        return self.file_name if self.is_folder else PurePosixPath(self.file_name).stem
+        """The file's name without its suffix, NFC; a folder's whole name, or that of a zip of pictures."""
+        if self.is_folder:
+            return re.sub(r"\.zip!$", "", self.file_name, flags=re.IGNORECASE)
+        return PurePosixPath(self.file_name).stem
 
 
 def walk_files(
@@ -118,7 +122,7 @@ def walk_files(
                 unreadable(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
                 continue
             if name.lower().endswith(".zip"):
-                yield from walk_archive(path, relative, on_problem, wanted)
+                yield from walk_archive(path, relative, on_problem, wanted, pictures=pictures)
             elif _OTHER_ARCHIVE.search(name):
                 message = f"{path}: is an archive that is not looked into; unpack it"
                 on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
@@ -156,7 +160,7 @@ def _walk_folders(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[t
 
 
 def walk_archive(
-    path: Path, relative: str, on_problem: OnProblem, wanted: Callable[[str], bool]
+    path: Path, relative: str, on_problem: OnProblem, wanted: Callable[[str], bool], *, pictures: bool = False
 ) -> Iterator[FoundFile]:
     """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
     frames: Mapping[str, int] = {}
@@ -168,7 +172,9 @@ def walk_archive(
     if (note := note_on_order(path)) is not None:
         on_problem(Problem(kind=MISJOINED_ARCHIVE, path=relative, message=f"{path}: {note}"))
     yield from _found_sequences(frames, relative, wanted)
-    if not has_others and frames:
+    folders = picture_folders_in_zip(path) if pictures and unread is None else {}
+    if not has_others and (frames or folders):
+        yield from _found_pictures(path, relative, folders, on_problem)
         return
     try:
         archive = open_archive(path)
@@ -180,6 +186,9 @@ def walk_archive(
             kind, lies = "partial-download", relative.removesuffix(path.name) + pieces_of(path)[0].name
         on_problem(Problem(kind=kind, path=lies, message=str(error)))
         return
+    with_files = {name.rpartition("/")[0] for name in archive.members if wanted(name.rpartition("/")[2])}
+    others = {folder: num_bytes for folder, num_bytes in folders.items() if folder not in with_files}
+    yield from _found_pictures(path, relative, others, on_problem)
     for name in sorted(archive.members):
         parts = name.split("/")
         is_archive = name.lower().endswith(".zip") or _OTHER_ARCHIVE.search(name) is not None
@@ -203,14 +212,31 @@ def _found_sequences(frames: Mapping[str, int], relative: str, wanted: Callable[
             yield FoundFile(name=f"{relative}!/{prefix}{SEQUENCE_SUFFIX}", num_bytes=frames[prefix])
 
 
+def _found_pictures(
+    path: Path, relative: str, folders: Mapping[str, int], on_problem: OnProblem
+) -> Iterator[FoundFile]:
+    """Yield the folders of a zip whose pictures may be the frames of a video."""
+    for folder, num_bytes in sorted(folders.items()):
+        name = f"{relative}!/{folder}".removesuffix("/")
+        if _is_passed_over(folder.split("/"), "") or ".." in folder.split("/"):
+            continue
+        try:
+            in_order(pictures_in_zip(path, folder))
+            yield FoundFile(name=name, num_bytes=num_bytes, is_folder=True)
+        except DecodeError as error:
+            on_problem(Problem(kind="unreadable", path=name, message=f"{path}!/{folder}: {error}"))
+
+
 def split_member(name: str) -> tuple[str, str | None]:
     """Return the path of the file on disk and, for a member of a zip, its name in the zip.
 
-    >>> split_member("a/b.zip!/c/d.mp4"), split_member("a/b.mp4")
-    (('a/b.zip', 'c/d.mp4'), ('a/b.mp4', None))
+    The pictures of a whole zip are its member "".
+
+    >>> split_member("a/b.zip!/c/d.mp4"), split_member("a/b.mp4"), split_member("a/b.zip!")
+    (('a/b.zip', 'c/d.mp4'), ('a/b.mp4', None), ('a/b.zip', ''))
     """
     match = _MEMBER.fullmatch(name)
-    return (match["archive"], match["member"]) if match else (name, None)
+    return (match["archive"], match["member"] or "") if match else (name, None)
 
 
 def path_on_disk(root: Path, name: str) -> tuple[Path, str | None]:
@@ -232,9 +258,16 @@ def open_file(root: Path, name: str, fps: float | None = None) -> Path | BinaryI
     pictures are none, or have no rate.
     """
     path, member = path_on_disk(root, name)
-    if member is None and path.is_dir():
-        return open_pictures(path, fps)
+    if is_picture_folder(path, member, fps):
+        return open_pictures(path, member, fps)
     return path if member is None else open_archive(path).open(member)
+
+
+def is_picture_folder(path: Path, member: str | None, fps: float | None) -> bool:
+    """Return True if a video is a folder; in a zip, if it has pictures, and no suffix where no rate is given."""
+    if member is None:
+        return path.is_dir()
+    return (fps is not None or not PurePosixPath(member).suffix) and holds_pictures(path, member)
 
 
 def read_bytes(root: Path, name: str, limit: int) -> bytes:

@@ -1,9 +1,9 @@
 """Files that are one a frame, `NAME_000000000012_keypoints.json`: the files of a clip as one, in a folder or in a zip.
 
-In: a data root. Out: `FrameFiles` of a clip, by a name with a star in place of the number. A zip may list a million of
-them and more: its directory is read once, and what stays in memory is where a clip's files stand in it, a few numbers a
-clip. The trade-off: for a clip's identity the zip's own CRC-32s are believed, so that data that have not changed are
-recognised without being read.
+In: a data root. Out: `FrameFiles` of a clip, by a name with a star in place of the number; and of a zip, where the
+pictures of each of its folders lie. A zip may list a million of them and more: its directory is read once, and what
+stays in memory is where a clip's files stand in it, a few numbers a clip. The trade-off: for a clip's identity the
+zip's own CRC-32s are believed, so that data that have not changed are recognised without being read.
 """
 
 import hashlib
@@ -18,12 +18,20 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from signprep.pipeline.datasets.files.piece_order import layout_of_zip, lies_in
 from signprep.pipeline.datasets.files.pieces import JoinedFile
-from signprep.pipeline.datasets.files.zip_directory import LOCAL_HEADER, LOCAL_MAGIC, entries, read_at, read_end
+from signprep.pipeline.datasets.files.zip_directory import (
+    LOCAL_HEADER,
+    LOCAL_MAGIC,
+    Values,
+    entries,
+    read_at,
+    read_end,
+)
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.video.image_sequence import PICTURE_SUFFIXES, is_picture
 
 KEYPOINT_SUFFIX = "_keypoints.json"
 SEQUENCE_SUFFIX = f"_*{KEYPOINT_SUFFIX}"
@@ -77,7 +85,7 @@ class FrameFiles:
         try:
             if self.frames.offset[place] < 0:
                 return (self.path / self.name(place)).read_bytes()
-            return _member(self.path, self.frames, place)
+            return read_member(self.path, cast(Values, tuple(column[place] for column in self.frames[1:])))
         except (OSError, zlib.error, struct.error) as error:
             raise AnnotationError(f"{self.path}: its {self.name(place)} cannot be read ({error})") from error
 
@@ -171,19 +179,19 @@ def _listed(folder: Path, changed_ns: int) -> Mapping[str, "array[int]"]:
 def frames_in_zip(path: Path) -> tuple[Mapping[str, int], bool]:
     """Return the clips that a zip, or its pieces, holds: the names of their files up to the number, and their bytes.
 
-    The second value is True if there are other files in it, too.
+    The second value is True if there are other files in it, too, pictures aside.
 
     Raises AnnotationError if the archive cannot be read, or is no zip.
     """
     with _told(path):
-        clips, has_others = _directory(path, lies_in(path))
-        return {prefix: places[0] for prefix, places in clips.items()}, has_others
+        found = _directory(path, lies_in(path))
+        return {prefix: places[0] for prefix, places in found.clips.items()}, found.has_others
 
 
 def num_bytes_in_zip(path: Path, member: str) -> int:
     """Return the size of a clip's files in a zip. Raises AnnotationError as `frames_in_zip`, or if there are none."""
     with _told(path):
-        places = _directory(path, lies_in(path))[0].get(member.removesuffix(SEQUENCE_SUFFIX))
+        places = _directory(path, lies_in(path)).clips.get(member.removesuffix(SEQUENCE_SUFFIX))
     if places is None:
         raise AnnotationError(f"{path}!/{member}: there are no such files")
     return places[0]
@@ -192,11 +200,35 @@ def num_bytes_in_zip(path: Path, member: str) -> int:
 def _rows_in_zip(path: Path, prefix: str) -> list[tuple[int, ...]]:
     """Return a row of `Frames` for each file of one clip in a zip."""
     with _told(path):
-        places = _directory(path, lies_in(path))[0].get(prefix, array("q", [0]))
-        runs = zip(places[1::2], places[2::2], strict=True)
-        file = _opened(path, lies_in(path))
-        listed = (entry for start, end in runs for entry in entries(file, start, end))
-        return [(int(_number(name)), *values) for _, _, name, values in listed if values is not None]
+        listed = _listed_in(path, _directory(path, lies_in(path)).clips.get(prefix))
+        return [(int(_number(name)), *values) for name, values in listed if values is not None]
+
+
+def _listed_in(path: Path, places: "array[int] | None") -> Iterator[tuple[bytes, Values | None]]:
+    """Yield the members at these places of a zip's directory."""
+    file = _opened(path, lies_in(path))
+    for start, end in zip(places[1::2], places[2::2], strict=True) if places is not None else ():
+        yield from ((name, values) for _, _, name, values in entries(file, start, end))
+
+
+def picture_folders_in_zip(path: Path) -> Mapping[str, int]:
+    """Return the folders of a zip that hold pictures, "" for the zip itself, and the bytes of their pictures.
+
+    Raises AnnotationError as `frames_in_zip`.
+    """
+    with _told(path):
+        return {folder: places[0] for folder, places in _directory(path, lies_in(path)).pictures.items()}
+
+
+def pictures_in_zip(path: Path, folder: str) -> dict[str, Values | None]:
+    """Return the pictures of a folder in a zip, by their names, and where they lie; None for one that cannot be read.
+
+    Raises AnnotationError as `frames_in_zip`.
+    """
+    with _told(path):
+        listed = _listed_in(path, _directory(path, lies_in(path)).pictures.get(folder))
+        found = ((_decoded(name).rpartition("/")[2], values) for name, values in listed)
+        return {name: values for name, values in found if is_picture(name)}
 
 
 @contextmanager
@@ -207,16 +239,29 @@ def _told(path: Path) -> Iterator[None]:
         raise AnnotationError(f"{path}: is no readable zip ({error})") from error
 
 
-@lru_cache(maxsize=64)
-def _directory(path: Path, stamps: object) -> tuple[Mapping[str, "array[int]"], bool]:
-    """Return for each clip its bytes, and where its files stand in the zip's directory: the start and end of each run.
+class _Directory(NamedTuple):
+    """The frames that a zip's directory lists: the bytes of each clip, and the start and end of each run of its files.
 
-    The second value is True if there are other files, too. A clip's files usually follow each other, and are one run.
-    AIHub has 18 zips with two million files each.
+    A clip's files usually follow each other, and are one run. AIHub has 18 zips with two million files each.
     """
+
+    clips: Mapping[str, "array[int]"]
+    """Of keypoints, by their names up to the number."""
+    pictures: Mapping[str, "array[int]"]
+    """By their folder."""
+    has_others: bool
+    """True if there are other files, too."""
+
+
+_PICTURE_ENDS = tuple(suffix.encode() for suffix in PICTURE_SUFFIXES)
+
+
+@lru_cache(maxsize=64)
+def _directory(path: Path, stamps: object) -> _Directory:
     file = JoinedFile(layout_of_zip(path).extents)
     clips: dict[bytes, array[int]] = {}
-    last: bytes | None = None
+    pictures: dict[bytes, array[int]] = {}
+    last: tuple[bool, bytes] | None = None
     has_others = False
     places = array("q", [0])
     bounds = read_end(file)
@@ -225,19 +270,25 @@ def _directory(path: Path, stamps: object) -> tuple[Mapping[str, "array[int]"], 
     stop = bounds.list_start + bounds.list_bytes
     for start, end, name, values in islice(entries(file, bounds.list_start, stop), bounds.num_members):
         number = _number(name)
-        if not name.endswith(KEYPOINT_SUFFIX.encode()) or not number.isdigit() or len(number) < 12:
+        is_keypoint = name.endswith(KEYPOINT_SUFFIX.encode()) and number.isdigit() and len(number) >= 12
+        if is_keypoint and values is None:
+            raise ValueError("it is encrypted, or compressed in another way than by Deflate")
+        if is_keypoint:
+            clip = True, name[:-_NUMBERED_BYTES]
+        elif name.lower().endswith(_PICTURE_ENDS):
+            clip = False, name.replace(b"\\", b"/").rpartition(b"/")[0]
+        else:
             has_others = has_others or not name.endswith((b"/", b"\\"))
             last = None
             continue
-        if values is None:
-            raise ValueError("it is encrypted, or compressed in another way than by Deflate")
-        if (prefix := name[:-_NUMBERED_BYTES]) == last:
+        if clip == last:
             places[-1] = end
         else:
-            places, last = clips.setdefault(prefix, array("q", [0])), prefix
+            places, last = (clips if is_keypoint else pictures).setdefault(clip[1], array("q", [0])), clip
             places.extend((start, end))
-        places[0] += values[0]
-    return {_decoded(prefix): places for prefix, places in clips.items()}, has_others
+        places[0] += values[0] if values is not None else 0
+    named, folders = ({_decoded(name): places for name, places in found.items()} for found in (clips, pictures))
+    return _Directory(named, folders, has_others)
 
 
 def _number(name: bytes) -> bytes:
@@ -256,10 +307,10 @@ def _opened(path: Path, stamps: object) -> JoinedFile:
     return JoinedFile(layout_of_zip(path).extents)
 
 
-def _member(path: Path, frames: Frames, place: int) -> bytes:
-    """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError or zlib.error."""
+def read_member(path: Path, values: Values) -> bytes:
+    """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError, zlib.error or struct.error."""
     file = _opened(path, lies_in(path))
-    offset, packed = frames.offset[place], frames.packed_bytes[place]
+    num_bytes, crc32, offset, packed, is_packed = values
     # The local header repeats the name; its length and that of the extra field follow from the header alone.
     data = read_at(file, offset, packed + LOCAL_HEADER.size + 512)
     magic, len_name, len_extra = LOCAL_HEADER.unpack_from(data)
@@ -269,8 +320,8 @@ def _member(path: Path, frames: Frames, place: int) -> bytes:
     if start + packed > len(data):
         data = read_at(file, offset, start + packed)
     content = data[start : start + packed]
-    if frames.is_packed[place]:
-        content = zlib.decompressobj(-15).decompress(content, frames.num_bytes[place] + 1)  # no more of a bomb
-    if len(content) != frames.num_bytes[place] or zlib.crc32(content) != frames.crc32[place]:
+    if is_packed:
+        content = zlib.decompressobj(-15).decompress(content, num_bytes + 1)  # no more of a bomb
+    if len(content) != num_bytes or zlib.crc32(content) != crc32:
         raise OSError("its bytes are not those that its checksum tells")
     return content

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 from signprep.pipeline.datasets.files.archives import open_archive
-from signprep.pipeline.datasets.files.data_root import open_file, path_on_disk
+from signprep.pipeline.datasets.files.data_root import is_picture_folder, open_file, path_on_disk
 from signprep.pipeline.datasets.files.frame_files import (
     SEQUENCE_SUFFIX,
     FrameFiles,
@@ -111,8 +111,8 @@ class DataRoots:
         try:
             if is_sequence(video):
                 return self._stamp_of_frames(video)
-            if member is None and path.is_dir():
-                sizes, times = zip(*stamps_of_pictures(path), strict=True)
+            if is_picture_folder(path, member, self.fps):
+                sizes, times = zip(*stamps_of_pictures(path, member), strict=True)
                 return FileStamp(sum(sizes), min(max(times), _LARGEST_TIME_NS), self.fps)
             files = [file.stat() for file in (pieces_of(path) if member else (path,))]
             mtime_ns = min(max(status.st_mtime_ns for status in files), _LARGEST_TIME_NS)

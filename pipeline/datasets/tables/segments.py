@@ -323,6 +323,8 @@ def _on_disk(root: Path, name: PurePosixPath) -> PurePosixPath | None:
         )
     on_disk, member = split_member(str(name))
     try:
+        if member is not None and not is_video(member) and holds_pictures(root / on_disk, member):
+            return name
         if member is not None and member in open_archive(root / on_disk).members:
             return name
         for form in (None, "NFC", "NFD"):
