@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
+from signprep.pipeline.datasets.synthetic import dataset, signers
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.options import SampleSpec
 
@@ -63,6 +65,25 @@ def signing_sample(size: Size) -> SampleSpec:
 def rendered(sample: SampleSpec) -> Path:
     """Return a folder with the rendered data set, a data root that is not to be written to."""
     return shared(repr(sample), lambda folder: render_dataset(sample, folder, workers=-1))
+
+
+def small_signers(sample: SampleSpec) -> Path:
+    """Return a folder with a rendered data set as `render_small_signers` makes it, which is not to be written to."""
+    return shared(f"small {sample!r}", lambda folder: render_small_signers(sample, folder))
+
+
+def render_small_signers(sample: SampleSpec, folder: Path) -> None:
+    """Render a data set of signers of 0.4 to 0.75 of their size, off the centre."""
+
+    def small(seed: int, number: int) -> signers.Signer:
+        rng = np.random.default_rng([seed, number, 9])
+        look, scale = signers.signer_look(seed, number), rng.uniform(0.4, 0.75)
+        half = sample.frame_size[0] / min(sample.frame_size) / 2 - 0.42 * scale
+        centre = rng.choice([-1, 1]) * rng.uniform(0.4, 1) * half, rng.uniform(scale / 2 - 0.57, 0.43 - 0.45 * scale)
+        return replace(look, body_scale=look.body_scale * scale, centre=centre)
+
+    with mock.patch.object(dataset, "signer_look", small):
+        render_dataset(sample, folder, workers=1)  # in this process, which knows the small ones
 
 
 def signing_cache(sample: SampleSpec, clips: ClipSpec) -> Cache:

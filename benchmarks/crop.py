@@ -3,8 +3,9 @@
 Signers are rendered at 0.4 to 0.75 of the usual size, anywhere in the picture, with their true keypoints. Squares are
 held against the one around the keypoints (but for hands at rest), by motion alone and beside something else that moves,
 and by MediaPipe's detectors, for which this is the measurement that speaks for or against them. Costs are those of the
-same clips cut by their finished box. Then a small network learns words from pixels, cut in three ways, and is asked
-about people whom it has never seen. Generated people differ less than real ones do: read rows against each other.
+same clips cut by their finished box. Then a linear model learns words from movement in pixels, cut in three ways, and
+is asked about people whom it has never seen. A network finds a small signer too, in time and with more data: read rows
+against each other, and of people who differ less than real ones do.
 """
 
 import statistics
@@ -13,17 +14,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
-
-import signprep.training.runtime.torchvision_operators  # noqa: F401
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from benchmarks._goals import GOALS
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
-from benchmarks._signing import shared
+from benchmarks._signing import small_signers
 from benchmarks._size import Size
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.run import build_from_annotations
@@ -33,7 +30,6 @@ from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root
-from signprep.pipeline.datasets.synthetic import dataset, signers
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks.crop import SignerClips, moving_box, square_around
 from signprep.pipeline.landmarks.maker import makes_clips
@@ -44,9 +40,6 @@ from signprep.pipeline.landmarks.mediapipe.regions import whole
 from signprep.pipeline.options import SampleSpec
 from signprep.pipeline.video.frame_times import MissingFrame
 from signprep.pipeline.video.pyav_reader import open_video
-from signprep.training.config import TrainConfig
-from signprep.training.model_spec import model_spec
-from signprep.training.run import train
 
 MARGIN = 1.15
 """Of the square around what moves, as `--crop signer` has it."""
@@ -54,10 +47,12 @@ BODY_SIDE, BODY_DOWN = 2.4, 0.2
 """Of the square by the body's detector, in distances from the shoulders' centre to the circle around the body: those of
 a grid that came nearest to the true squares of 24 such clips."""
 FACES = (77, 64, 52, 34, 21)
+"""Widths of a real face, of a picture that is 640 pixels wide."""
+CELLS, STEPS, RIDGE = 7, 5, 0.1
 
 
 def run(size: Size) -> None:
-    print_machine(["torch", "ai-edge-litert"])
+    print_machine(["av", "ai-edge-litert"])
     frame_size = size.pick((128, 96), (640, 360), (640, 360))
     words, people = size.pick((2, 3), (4, 6), (4, 18))
     squares(SampleSpec(words=words, signers=people, frame_size=frame_size, keypoints=True))
@@ -66,23 +61,6 @@ def run(size: Size) -> None:
     words, people, takes = size.pick((2, 3, 1), (6, 12, 2), (12, 18, 2))
     frame_size = size.pick((128, 96), (320, 180), (640, 360))
     accuracy(SampleSpec(words=words, signers=people, takes=takes, frame_size=frame_size), size)
-
-
-def small_signers(sample: SampleSpec) -> Path:
-    """Return a data set of signers of 0.4 to 0.75 of their size, off the centre; it is not to be written to."""
-
-    def small(seed: int, number: int) -> signers.Signer:
-        rng = np.random.default_rng([seed, number, 9])
-        look, scale = signers.signer_look(seed, number), rng.uniform(0.4, 0.75)
-        half = sample.frame_size[0] / min(sample.frame_size) / 2 - 0.42 * scale
-        centre = rng.choice([-1, 1]) * rng.uniform(0.4, 1) * half, rng.uniform(scale / 2 - 0.57, 0.43 - 0.45 * scale)
-        return replace(look, body_scale=look.body_scale * scale, centre=centre)
-
-    def render(folder: Path) -> None:
-        with mock.patch.object(dataset, "signer_look", small):
-            dataset.render_dataset(sample, folder, workers=1)  # in this process, which knows the small ones
-
-    return shared(f"small {sample!r}", render)
 
 
 def cache_of(data: Path, out: Path, clips: ClipSpec) -> Cache:
@@ -234,33 +212,45 @@ def costs(sample: SampleSpec, num_rounds: int) -> None:
         figure(goal, part)
 
 
-class SmallNetwork(nn.Sequential):
-    """A network of 0.1 million parameters over pixels and their changes, which learns in a minute."""
-
-    def __init__(self, *, num_classes: int, num_frames: int, crop_size: int, dropout_rate: float) -> None:
-        """Takes float clips [B, 3, T, S, S]; gives logits [B, num_classes]."""
-        layers: list[nn.Module] = []
-        for given, made, kernel, stride in ((3, 8, 7, (2, 4, 4)), (8, 16, 3, (1, 2, 2)), (16, 32, 3, (1, 2, 2))):
-            padding = (1, kernel // 2, kernel // 2)
-            layers += [nn.Conv3d(given, made, (3, kernel, kernel), stride, padding), nn.BatchNorm3d(made), nn.ReLU()]
-        layers += [nn.AdaptiveAvgPool3d((4, 4, 4)), nn.Flatten(), nn.Dropout(dropout_rate)]
-        super().__init__(*layers, nn.Linear(32 * 64, num_classes))
-
-
 def accuracy(sample: SampleSpec, size: Size) -> None:
-    """Print how many words of unseen people a network recognises whose clips are cut in three ways."""
-    data, toy = small_signers(sample), size is Size.TOY
-    frames, side = (2, 32) if toy else (16, 112)
+    """Print how many words of unseen people a linear model of movement recognises whose clips are cut in three ways."""
+    data, side = small_signers(sample), 112
     rows, bars = [], []
-    config = TrainConfig(epochs=size.pick(1, 30, 40), batch_size=16)
     with tempfile.TemporaryDirectory() as name:
         for crop in ("full", "center", SIGNER):
-            cache = cache_of(data, Path(name) / f"{crop}.zarr", ClipSpec(num_frames=frames, size=side, crop=crop))
-            spec = model_spec("benchmarks.crop:SmallNetwork", num_frames=frames, crop_size=side)
-            result = train(cache, spec, config, Path(name) / crop, log=lambda line: None)
-            rows.append((f"--crop {crop}", f"{result.best_val_accuracy:.3f}", f"{result.seconds:.0f}"))
-            bars.append(Bar(name=f"--crop {crop}", value=result.best_val_accuracy, ours=crop == SIGNER))
+            spec = ClipSpec(num_frames=size.pick(6, 16, 16), size=side, crop=crop)
+            cache = cache_of(data, Path(name) / f"{crop}.zarr", spec)
+            right = linear_accuracy(cache)
+            rows.append((f"--crop {crop}", f"{right:.3f}"))
+            bars.append(Bar(name=f"--crop {crop}", value=right, ours=crop == SIGNER))
         counts = f"{sample.words} words, {len(cache.positions('train'))} clips, {len(cache.positions('val'))} unseen"
-    print_table([(f"{counts}, {side} pixels", "accuracy", "s of training"), *rows])
+    print_table([(f"{counts}, {side} pixels", "accuracy"), *rows])
     chart("Words of unseen small signers that are recognised", "share", bars, more_is_better=True)
     figure("crop.gain", bars[-1].value - max(bar.value for bar in bars[:-1]))
+
+
+def linear_accuracy(cache: Cache) -> float:
+    """Return the part of validation clips that a ridge regression from movement to words is right about.
+
+    It has a closed form, so that nothing of it is chance. Movement is how much luma changes from frame to frame, on
+    average over `CELLS` x `CELLS` cells and `STEPS` parts of the clip; its root, at unit length.
+    """
+    labels = np.array(cache.index["label"].to_pylist())
+    splits = [cache.positions(split) for split in ("train", "val")]
+    trained, asked = (movement(cache, positions) for positions in splits)
+    mean = trained.mean(axis=0)
+    trained, asked = trained - mean, asked - mean
+    words = np.eye(len(cache.vocabulary))[labels[splits[0]]]
+    dual = np.linalg.solve(trained @ trained.T + RIDGE * np.eye(len(trained)), words)
+    return float(np.mean((asked @ (trained.T @ dual)).argmax(axis=1) == labels[splits[1]]))
+
+
+def movement(cache: Cache, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the movement in clips, float32 [N, STEPS * CELLS * CELLS]."""
+    side = cache.clip_spec.size
+    luma = cache.read(positions)[:, :, :side].astype(np.float32)
+    changes = np.abs(np.diff(luma, axis=1))
+    cells = changes.reshape(*changes.shape[:2], CELLS, side // CELLS, CELLS, side // CELLS).mean(axis=(3, 5))
+    parts = [part.mean(axis=1) for part in np.array_split(cells, STEPS, axis=1)]
+    found = np.sqrt(np.stack(parts, axis=1)).reshape(len(positions), -1)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)

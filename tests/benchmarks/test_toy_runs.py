@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import build, decode, landmarks, plan
+from benchmarks import build, crop, decode, landmarks, plan
 from benchmarks.__main__ import find_benchmarks
+from benchmarks._report import RECORDED
 from benchmarks._size import Size
 from tests.waiting import HANG_SECONDS
 
@@ -48,3 +49,10 @@ def test_landmarks_are_measured_beside_their_models(capsys: pytest.CaptureFixtur
     if "is missing" in told:
         pytest.skip(told)
     assert "all / its models" in told
+
+
+def test_the_square_around_the_signer_is_held_against_the_true_one(capsys: pytest.CaptureFixture[str]) -> None:
+    crop.run(Size.TOY)
+    told = capsys.readouterr().out
+    assert "motion, and a thing that moves" in told and "--crop signer" in told and "of the CPU of cutting" in told
+    assert RECORDED.figures["crop.overlap"] > 0.6

@@ -1,6 +1,7 @@
 """`--crop signer` on a table that says where its signers are: clips show the square around the box of their label."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ def test_damaged_clips_are_made_again_by_their_boxes(data: Path, tmp_path: Path)
     code, _, errors = run_command("verify", str(tmp_path / "a.zarr"), "--repair", "--data-root", str(data))
     assert code == 0, errors
     assert shard.read_bytes() == whole
+
+
+def test_the_squares_of_one_cache_are_the_boxes_of_another_as_the_document_says(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.rename(tmp_path / "DATA")
+    rows, _ = build(write_table(tmp_path / "DATA", [LEFT, None, RIGHT]), tmp_path / "landmarks.zarr")
+    document = (Path(__file__).parents[3] / "docs" / "landmarks.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"^```python\n(.*?DATA/boxes.csv.*?)^```", document, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    again, _ = build(tmp_path / "DATA" / "boxes.csv", tmp_path / "pixels.zarr")
+    kept = ("video", "start_seconds", "end_seconds", "gloss", "take", "split", "crop_box")
+    told = [[{name: row[name] for name in kept} for row in made] for made in (rows, again)]
+    assert told[0] == told[1]
+    one, other = open_cache(tmp_path / "landmarks.zarr"), open_cache(tmp_path / "pixels.zarr")
+    assert np.array_equal(one.read(one.positions()), other.read(other.positions()))
 
 
 def test_a_pool_tells_clips_of_other_boxes_apart(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks._signing import render_small_signers
 from signprep.cache_builder import open_cache
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.videos.window_predictions import Video, predict_videos
@@ -23,7 +24,6 @@ from signprep.pipeline.landmarks.points import PARTS, SIGNER75
 from signprep.pipeline.options import SampleSpec
 from tests.generated_videos import write_video
 from tests.mutations.command import run_command
-from tests.pipeline.landmarks.small_signers import write_small_signers
 
 SIZE = (640, 360)
 SPEC = ClipSpec(num_frames=8, size=96, crop="signer")
@@ -34,8 +34,7 @@ KEYPOINTS = ("--landmarks", "aihub", "--keypoint-size", "640x360")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("small") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        write_small_signers(root, patch, SampleSpec(words=4, signers=4, frame_size=SIZE, keypoints=True))
+    render_small_signers(SampleSpec(words=4, signers=4, frame_size=SIZE, keypoints=True), root)
     return root
 
 
