@@ -1,7 +1,7 @@
 """The command `train`."""
 
 import hashlib
-import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +21,15 @@ from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 from signprep.training.config import NO_AUGMENTATION, Augmentation, Devices, TrainConfig, format_of, require_installed
+from signprep.training.runtime.launch import Launch
 
 if TYPE_CHECKING:
     from signprep.training.model_spec import ModelSpec
 
 Log = Callable[[str], None]
 DEFAULT_MODEL, DEFAULT_LANDMARK_MODEL = "efficient_x3d_xs", "landmark_transformer"
+SECONDS_BETWEEN_TRIES = 2.0
+"""Time between two looks whether another process of the run has built the cache."""
 FLIP_MAP_PROBABILITY = 0.5
 """The fraction of clips that --flip-map mirrors, unless --flip-probability says otherwise."""
 
@@ -131,19 +134,40 @@ class RunOptions:
             return self.folder / CHECKPOINTS_FOLDER / LAST
         return Path(self.resume) if self.resume else None
 
-    def available_devices(self, log: Log) -> Devices:
-        """Return the devices of this machine that are asked for. Raises UsageError if there are too few."""
+    def available_devices(self, launch: Launch, log: Log) -> Devices:
+        """Return the devices of this machine that are asked for, or that the processes were started for.
+
+        Raises UsageError if there are too few, or other ones than were started; TrainingError if several GPUs are asked
+        for and torch can use none.
+        """
         import torch
 
         available = torch.cuda.device_count()
-        asked = self.gpus if self.gpus is not None else self.devices
+        asked, num_nodes = self.gpus if self.gpus is not None else self.devices, self.num_nodes
+        if launch.by is not None:
+            if asked not in (None, 0, launch.per_node) or num_nodes not in (1, launch.num_nodes):
+                raise click.UsageError(
+                    f"{launch.by} has started {launch.per_node} processes on each of "
+                    f"{counted(launch.num_nodes, 'machine')}, which is not what --gpus, --devices and --num-nodes ask "
+                    "for; leave them out"
+                )
+            asked, num_nodes = launch.per_node if asked is None else asked, launch.num_nodes
         if asked is not None and 0 < available < asked:
-            raise click.UsageError(f"{asked} GPUs asked for, this machine has {available}")
+            raise click.UsageError(
+                f"{asked} GPUs asked for, this machine has {available}"
+                + ("; each process has to see all GPUs of its machine (--gpus-per-node)" if launch.by == "srun" else "")
+            )
         if self.gpus and not available:
+            if self.gpus > 1:
+                raise TrainingError(
+                    f"{self.gpus} GPUs asked for, and torch {torch.__version__} can use none here; look whether "
+                    "`nvidia-smi` lists them and torch was installed for CUDA, or train on the CPU by --gpus 0"
+                )
             log("this machine has no GPU that torch can use: training on the CPU, slowly")
         if not available or self.gpus == 0:
-            return Devices(processes=self.devices or 1, num_nodes=self.num_nodes)
-        return Devices(gpus=asked or 1, num_nodes=self.num_nodes)
+            processes = launch.per_node if launch.by is not None else self.devices or 1
+            return Devices(processes=processes, num_nodes=num_nodes)
+        return Devices(gpus=asked or 1, num_nodes=num_nodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +229,9 @@ def train(
     from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
-    log = _log()
-    devices = run.available_devices(log)
+    launch = Launch.of_environment()
+    log = _log(launch)
+    devices = run.available_devices(launch, log)
     config = _train_config(config, devices, log, no_augment=no_augment)
     asked = "pixels" if data.landmarks is None else "landmarks"
     exported.require_possible(model.name(asked), run.output_dir)  # before a cache is opened, which may be far away
@@ -220,7 +245,11 @@ def train(
         dropout_rate=model.dropout_rate,
         pretrained=config.pretrained == "k400",
     )
-    location = data.cache if data.cache is not None else _built_cache(data, spec, run.output_dir)
+    location = (
+        data.cache
+        if data.cache is not None
+        else _built_cache(data, spec, run.output_dir, launch, waits=launch.by is not None or devices.num_nodes > 1)
+    )
     cache = open_cache(location) if cache is None else cache
     if data.clip_duration is not None and cache.clip_spec.span != data.clip_duration:
         raise TrainingError(f"{cache}: its clips are of {cache.clip_spec.span}, not of {data.clip_duration} s")
@@ -228,7 +257,7 @@ def train(
     result = train_model(
         cache, spec, config, run.folder, devices=devices, resume=checkpoint, overwrite=run.overwrite, log=log
     )
-    if not _is_first_process():
+    if not launch.is_first:
         return
     if checkpoint is not None and not result.clips_per_second:
         log(f"nothing was left to do: {counted(result.epochs, 'epoch')} are done; give more --epochs")
@@ -246,13 +275,15 @@ def train(
         cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
 
 
-def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Location:
+def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path, launch: Launch, *, waits: bool) -> Location:
     """Build the cache of data roots, or bring it up to date, and return it; for a model of landmarks from keypoints.
 
+    With `waits`, several processes were started at once: one of them builds, the others wait and then find it done.
     Raises TrainingError if landmarks are asked for that the model does not read.
     """
     from signprep.cache_builder.building.run import build_from_annotations
     from signprep.cache_builder.building.workers import RunOptions as BuildRun
+    from signprep.cache_builder.folder.transaction import AnotherBuilderError
     from signprep.pipeline.datasets.read import read_roots
 
     if data.landmarks is not None and spec.content != "landmarks":
@@ -268,16 +299,21 @@ def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path) -> Loc
         keypoint_size=data.keypoint_size,
     )
     out = _cache_folder(data.roots, clips, output_dir)
-    # The first process of a machine has built the cache before it started the others.
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
-        with told_if_stopped(out):
-            annotations = read_roots(data.roots, replace(data.source, landmarks=clips.landmarks))
-            out.parent.mkdir(parents=True, exist_ok=True)
-            workers = BuildRun(command="train")
-            options = BuildOptions(clip_spec=clips)
-            echo(build_from_annotations(annotations, out, options, splits=splits, run=workers), err=True)
-    return out
+    if launch.by is None and launch.local_rank:  # the process that started this one has built it before
+        return out
+    splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
+    with told_if_stopped(out):
+        annotations = read_roots(data.roots, replace(data.source, landmarks=clips.landmarks))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                workers, options = BuildRun(command="train"), BuildOptions(clip_spec=clips)
+                _log(launch)(build_from_annotations(annotations, out, options, splits=splits, run=workers))
+                return out
+            except AnotherBuilderError:
+                if not waits:
+                    raise
+            time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 def _cache_folder(roots: DataRootOptions, clips: ClipSpec, output_dir: Path) -> Path:
@@ -311,11 +347,6 @@ def _train_config(config: TrainConfig, devices: Devices, log: Log, *, no_augment
     return replace(config, augmentation=augmentation)
 
 
-def _is_first_process() -> bool:
-    """Return whether this is the process that speaks: Lightning starts the others with the same command line."""
-    return os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
-
-
-def _log() -> Log:
-    """Return the function that shows a line to the user."""
-    return (lambda line: echo(line, err=True)) if _is_first_process() else (lambda line: None)
+def _log(launch: Launch) -> Log:
+    """Return the function that shows a line to the user: one process of a run speaks."""
+    return (lambda line: echo(line, err=True)) if launch.is_first else (lambda line: None)

@@ -217,11 +217,15 @@ def refuse_foreign_folder(root: Path) -> None:
         raise CacheError(f"{root}: holds files that are no signprep cache; choose another folder")
 
 
+class AnotherBuilderError(CacheError):
+    """Another process writes the cache."""
+
+
 @contextmanager
 def builder_lock(root: Path) -> Iterator[None]:
     """Hold the right to write the cache in a folder, which is made. It ends with the process, however that ends.
 
-    Raises CacheError if another process holds it, or the folder cannot be written.
+    Raises AnotherBuilderError if another process holds it, CacheError if the folder cannot be written.
     """
     folder = root / BUILD_FOLDER
     # A soft lock, in place of what the file system lacks, would stay behind when its owner is killed.
@@ -234,7 +238,9 @@ def builder_lock(root: Path) -> Iterator[None]:
     try:
         held = lock.acquire()
     except (Timeout, FileNotFoundError) as error:  # the one who had it may have ended, and taken the file away
-        raise CacheError(f"{root}: another build-cache is writing it; wait for it, or stop it first") from error
+        raise AnotherBuilderError(
+            f"{root}: another build-cache is writing it; wait for it, or stop it first"
+        ) from error
     except OSError as error:
         raise CacheError(
             f"{root}: its file system has no locks ({error.strerror}), so two builders could not be kept apart; build "

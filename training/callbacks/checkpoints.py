@@ -254,7 +254,8 @@ class SaveLast(Callback):
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         # Ranks that trained on while another one stopped would wait for it for ever.
-        if trainer.world_size > 1 and batch_idx % STEPS_BETWEEN_CHECKS:
+        steps = (batch_idx + 1) // trainer.accumulate_grad_batches
+        if trainer.world_size > 1 and (steps - 1) % STEPS_BETWEEN_CHECKS:
             return
         stop = self._any(trainer, self.stop_requested)
         if stop or self._any(trainer, time.monotonic() - self._saved > 60 * self._minutes):

@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
-from signprep.training.callbacks.checkpoints import SaveLast
+from signprep.training.callbacks.checkpoints import SaveLast, StopRequested
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec
 from tests.training.small_runs import QUICK, TINY, run, weights_of
@@ -187,3 +188,20 @@ def test_no_run_goes_on_from_a_damaged_checkpoint(
     with pytest.raises(CheckpointError, match=r"last\.ckpt: "):
         run(cache, folder, dataclasses.replace(RESUMED["plain"], epochs=4), resume=last)
     assert (folder / "checkpoints" / "best.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize("accumulated", [1, 2, 3, 4])
+def test_several_devices_stop_within_16_steps_whatever_batches_a_step_takes(accumulated: int, tmp_path: Path) -> None:
+    saved: list[Path] = []
+    trainer = SimpleNamespace(
+        is_last_batch=False, accumulate_grad_batches=accumulated, world_size=2, save_checkpoint=saved.append,
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda flag, all: flag),
+    )  # fmt: skip
+    save_last = SaveLast(tmp_path / "last.ckpt", 30.0, lambda line: None)
+    for batch in range(16 * accumulated):
+        save_last.on_train_batch_end(trainer, None, None, None, batch)  # type: ignore[arg-type]
+    save_last.stop_requested = True
+    with pytest.raises(StopRequested):
+        for batch in range(16 * accumulated, 32 * accumulated):
+            save_last.on_train_batch_end(trainer, None, None, None, batch)  # type: ignore[arg-type]
+    assert saved == [tmp_path / "last.ckpt"]
