@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.pipeline.cli import cli
+from tests.pipeline.datasets.published import write_set, write_videos
 from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[1]
@@ -99,6 +100,9 @@ def test_readme_is_walked_word_for_word(tmp_path: Path, monkeypatch: pytest.Monk
     signprep("make-sample", "DATA", "--words", "3", "--signers", "9", "--size", "160x96", "--keypoints")
     video = next((tmp_path / "DATA" / "video").glob("*.mp4"))
     (tmp_path / "test.mp4").write_bytes(video.read_bytes())
+    videos = write_videos(tmp_path / "short")
+    write_set("wlasl", tmp_path / "WLASL", videos)
+    write_set("asl-citizen", tmp_path, videos)
     answers: defaultdict[str, str] = defaultdict(str)
     for words in commands_of(ROOT / "README.md"):
         line = shlex.join(words)

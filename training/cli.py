@@ -279,17 +279,23 @@ def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path, launch
     """Build the cache of data roots, or bring it up to date, and return it; for a model of landmarks from keypoints.
 
     With `waits`, several processes were started at once: one of them builds, the others wait and then find it done.
-    Raises TrainingError if landmarks are asked for that the model does not read.
+    Raises TrainingError if landmarks are asked for that the model does not read, or if segments are sentences.
     """
     from signprep.cache_builder.building.run import build_from_annotations
     from signprep.cache_builder.building.workers import RunOptions as BuildRun
     from signprep.cache_builder.folder.transaction import AnotherBuilderError
+    from signprep.pipeline.datasets.presets.spec import find_preset
     from signprep.pipeline.datasets.read import read_roots
 
     if data.landmarks is not None and spec.content != "landmarks":
         raise TrainingError(
             f"{spec.name} reads pixels, not the landmarks that --landmarks {data.landmarks} makes; leave out "
             "--landmarks, or train landmark_transformer or landmark_conv"
+        )
+    if data.source.preset is not None and find_preset(data.source.preset).sentences:
+        raise TrainingError(
+            f"--preset {data.source.preset}: its segments are sentences without the times of their words, in which a "
+            "classifier finds nothing to learn"
         )
     clips = ClipSpec(  # the default clips, with more frames or pixels where the model needs them
         num_frames=max(ClipSpec.num_frames, spec.num_frames),
@@ -304,6 +310,8 @@ def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path, launch
     splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
     with told_if_stopped(out):
         annotations = read_roots(data.roots, replace(data.source, landmarks=clips.landmarks))
+        for note in annotations.notes:
+            _log(launch)(note)
         out.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:

@@ -103,6 +103,8 @@ def build_cache(
         raise click.UsageError("--also-landmarks goes with a cache of pixels, without --landmarks")
     source = replace(source, landmarks=options.clip_spec.landmarks)
     annotations = read_roots(roots, source, idle_class=run.idle_class)
+    for note in annotations.notes:
+        echo(note, err=True)
     if "" not in roots.by_split:
         splits = replace(splits, by="column")
     pool = PoolUse(location=run.clip_pool) if run.clip_pool is not None else None

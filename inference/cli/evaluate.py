@@ -199,6 +199,8 @@ def _annotations(data_root: Path, source: DatasetOptions) -> "Annotations":
     from signprep.pipeline.datasets.read import read_split_roots
 
     annotations = read_split_roots({SPLIT: data_root}, source)
+    for note in annotations.notes:
+        echo(note, err=True)
     if annotations.problems:
         echo(f"{counted(len(annotations.problems), 'problem')} in the data root:", err=True)
     for problem in annotations.problems:

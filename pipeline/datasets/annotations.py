@@ -269,6 +269,12 @@ class DatasetOptions(Options, group="Data"):
     )
     glosses: frozenset[str] = gloss_file_option()
     table: TableOptions = TableOptions()
+    preset: str | None = option(
+        None,
+        "Read a published data set as it is unpacked: wlasl, nslt, msasl, asl-citizen, sem-lex, popsign, how2sign, "
+        "lsa64, autsl, bosphorus, slovo, gsl, phoenix-2014t, include, csl, devisign; or as a file .yaml describes it.",
+        metavar="NAME|FILE",
+    )
     fps: float | None = fps_option(
         "Take folders of pictures for videos of this frame rate, and make seconds of a table's frames by it, if it has "
         "no column fps."

@@ -28,11 +28,14 @@ from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, is_picture_folder, path_on_disk
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
+from signprep.pipeline.datasets.presets.read import VIDEO_MISSING, preset_segments
+from signprep.pipeline.datasets.presets.spec import find_preset
+from signprep.pipeline.datasets.presets.suggest import suggestions, told_what_else
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.datasets.timed_text.segments import is_timed_text, timed_text_segments
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.paths import StrPath, as_path
-from signprep.pipeline.runtime.text import first_of
+from signprep.pipeline.runtime.text import counted, first_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +47,23 @@ class Annotations:
     segments: tuple[Segment, ...]
     """In the order of their videos' base names and their starts."""
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+    """Lines about what was read, for people: `read as the table words.csv, 500 rows`."""
 
 
 def layout_of(root: Path, options: DatasetOptions) -> str:
-    """Return aihub, table, classes or subtitles: the layout that was asked for, or the one that is there.
+    """Return aihub, table, classes, subtitles or preset: the layout that was asked for, or the one that is there.
 
-    Raises AnnotationError if there is nothing at this path, or a file that is no table.
+    Raises AnnotationError if there is nothing at this path, a file that is no table, or if options contradict it.
     """
     if not root.exists():
         expected = "a table" if root.suffix.lower() in TABLE_SUFFIXES else "a folder with video/ and label/ in it"
         raise AnnotationError(f"{root}: there is no such data root; expected {expected}")
+    if options.preset is not None:
+        if options.layout != "auto" or (given := [name for name in options.table.given if name != "--video-root"]):
+            other = "--layout" if options.layout != "auto" else ", ".join(given)
+            raise AnnotationError(f"{root}: --preset says how it is read; leave {other} out")
+        return "preset"
     if root.is_file():
         if options.layout in ("auto", "table") and root.suffix.lower() in TABLE_SUFFIXES:
             return "table"
@@ -84,8 +94,13 @@ def _holds_timed_text_only(root: Path) -> bool:
     return found
 
 
-def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
-    """Yield the segments of a data root that the options let through.
+def iterate_segments(
+    root: StrPath,
+    options: DatasetOptions,
+    on_problem: OnProblem,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Iterator[Segment]:
+    """Yield the segments of a data root that the options let through; `on_note` takes lines about what was read.
 
     Raises AnnotationError if the root is missing or not of its layout; all other problems go to `on_problem`.
     """
@@ -101,16 +116,45 @@ def iterate_segments(root: StrPath, options: DatasetOptions, on_problem: OnProbl
         )
     if layout == "table":
         landmark_files = options.landmarks == "files"
-        found = table_segments(root, on_problem, landmark_files=landmark_files, options=options.table, fps=options.fps)
+        found = table_segments(
+            root,
+            on_problem,
+            landmark_files=landmark_files,
+            options=options.table,
+            fps=options.fps,
+            on_note=on_note,
+        )
+    elif layout == "preset":
+        found = preset_segments(root, folder, options, on_problem, on_note)
     elif layout == "classes":
-        found = class_folder_segments(root, options, on_problem)
+        found = _with_note(class_folder_segments(root, options, on_problem), root, layout, on_note)
     elif layout == "subtitles":
-        found = timed_text_segments(root, options, on_problem)
+        found = _with_note(timed_text_segments(root, options, on_problem), root, layout, on_note)
     else:
-        found = aihub_segments(root, options, on_problem)
-    if options.fps is None:
+        found = _with_note(aihub_segments(root, options, on_problem), root, layout, on_note)
+    if picture_rate(options) is None:
         found = _without_pictures(found, folder, on_problem)
     return selected(found, options)
+
+
+def _with_note(
+    segments: Iterator[Segment], root: Path, layout: str, on_note: Callable[[str], None]
+) -> Iterator[Segment]:
+    """Yield the segments of a folder, and say what it was taken for, and what else it could be."""
+    with told_what_else(root):
+        yield from segments
+    on_note(note_of(root, layout))
+
+
+def note_of(root: Path, layout: str) -> str:
+    """Return the line that says what a folder was taken for, and what else it could be."""
+    what = {
+        "aihub": "AIHub's videos and labels",
+        "classes": "folders named by their gloss",
+        "subtitles": "videos with ELAN files or subtitles",
+    }[layout]
+    others = suggestions(root) if layout == "aihub" else []
+    return f"read as {what}" + "".join(f"; {other}" for other in others)
 
 
 def _without_pictures(segments: Iterator[Segment], root: Path, on_problem: OnProblem) -> Iterator[Segment]:
@@ -129,6 +173,11 @@ def video_root(root: Path, options: DatasetOptions) -> Path:
     return options.table.video_root or (root.parent if root.is_file() else root)
 
 
+def picture_rate(options: DatasetOptions) -> float | None:
+    """Return the frame rate of folders of pictures that are videos, None if they are none."""
+    return options.fps or (None if options.preset is None else find_preset(options.preset).picture_fps)
+
+
 def read_data_root(root: StrPath, options: DatasetOptions = DatasetOptions()) -> Annotations:
     """Read all segments of a data root.
 
@@ -136,11 +185,22 @@ def read_data_root(root: StrPath, options: DatasetOptions = DatasetOptions()) ->
     """
     root = as_path(root)
     problems: list[Problem] = []
-    segments = tuple(iterate_segments(root, options, problems.append))
+    notes: list[str] = []
+    segments = tuple(iterate_segments(root, options, problems.append, notes.append))
     if not segments:
         raise AnnotationError(f"{root}: no usable segment; {_why_none(root, options, problems)}")
-    roots = DataRoots.single(video_root(root, options), options.fps)
-    return Annotations(roots=roots, segments=segments, problems=tuple(problems))
+    roots = DataRoots.single(video_root(root, options), picture_rate(options))
+    return Annotations(roots=roots, segments=segments, problems=_told_once(root, problems), notes=tuple(notes))
+
+
+def _told_once(root: Path, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return problems with one for all videos of a preset that are not there: there may be ten thousand."""
+    missing = [problem.path for problem in problems if problem.kind == VIDEO_MISSING]
+    if not missing:
+        return tuple(problems)
+    message = f"{root}: {counted(len(missing), 'row')} without a video: {first_of(missing, 5, ' and {} more')}"
+    others = (problem for problem in problems if problem.kind != VIDEO_MISSING)
+    return (Problem(kind=VIDEO_MISSING, path=missing[0], message=message), *others)
 
 
 def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = DatasetOptions()) -> Annotations:
@@ -151,6 +211,7 @@ def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = Da
     folders = {split: as_path(root) for split, root in splits.items()}
     segments: list[Segment] = []
     problems: list[Problem] = []
+    notes: list[str] = []
     for split, root in folders.items():
         found = read_data_root(root, options)
         for s in found.segments:
@@ -158,9 +219,10 @@ def read_split_roots(splits: Mapping[str, StrPath], options: DatasetOptions = Da
             video, segment_id = f"{split}/{s.video}", f"{split}/{s.segment_id}"
             segments.append(replace(s, split=split, video=video, segment_id=segment_id, take=take))
         problems += found.problems
+        notes += (f"{split}: {note}" for note in found.notes)
     by_split = tuple((split, video_root(root, options)) for split, root in folders.items())
-    roots = DataRoots(folders=by_split, fps=options.fps)
-    return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems))
+    roots = DataRoots(folders=by_split, fps=picture_rate(options))
+    return Annotations(roots=roots, segments=tuple(segments), problems=tuple(problems), notes=tuple(notes))
 
 
 def read_roots(

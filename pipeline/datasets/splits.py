@@ -29,7 +29,8 @@ class SplitOptions(Options, group="Data"):
     by: str = option(
         "auto",
         "Validate on AIHub's signers 17 and 18 (official), on a fraction of the signers or takes, or as the "
-        "table says (column); auto takes the first of column, official, signer and take that the data allow.",
+        "table says (column); auto takes the first of column, official, signer and take that the data allow, and part "
+        "of train where there are train and test alone.",
         name="--split-by",
         choices=SPLIT_BY,
     )
@@ -65,13 +66,26 @@ def assign_splits(
     if options.duplicates == "drop":
         segments = _without_copies(segments, hashes, by)
     if by == "column":
-        return list(segments) if options.duplicates == "keep" else _together(segments, hashes)
+        told = list(segments) if options.duplicates == "keep" else _together(segments, hashes)
+        return _with_validation(told, options.validation_fraction, hashes) if options.by == "auto" else told
     grouped = _with_groups(segments, hashes, with_signers=by != "take")
     if by == "official":
         validation = {group for segment, group in grouped if segment.signer in OFFICIAL_VALIDATION_SIGNERS}
     else:
         validation = _stratified_groups(grouped, options.validation_fraction, by_signer=by == "signer")
     return [replace(segment, split="val" if group in validation else "train") for segment, group in grouped]
+
+
+def _with_validation(segments: list[Segment], fraction: float, content_hashes: Mapping[str, str]) -> list[Segment]:
+    """Return segments of train and test alone with a part of train as val, by signer if it has several."""
+    if {segment.split for segment in segments} != {"train", "test"}:
+        return segments
+    train = [replace(segment, split=None) for segment in segments if segment.split == "train"]
+    by_signer = _automatic(train) == "signer"
+    grouped = _with_groups(train, content_hashes, with_signers=by_signer)
+    validation = _stratified_groups(grouped, fraction, by_signer=by_signer)
+    splits = iter("val" if group in validation else "train" for _, group in grouped)
+    return [segment if segment.split == "test" else replace(segment, split=next(splits)) for segment in segments]
 
 
 def _require_possible(segments: Sequence[Segment], by: str) -> None:

@@ -133,6 +133,9 @@ partial-download: Unfinished downloads
 unread-archive: Archives that are not looked into
     Only zip files are read in place, and none inside another.
     Unpack them.
+video-missing: Rows of a published set whose videos are not there
+    They are left out. In WLASL and MS-ASL dead links are normal; elsewhere a part was not downloaded.
+    Download what is missing, or go on without it.
 box-unusable: Table rows whose box means nothing
     With --crop signer the row's clip shows what moves in it.
     Correct the box, or leave all four cells empty.

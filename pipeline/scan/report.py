@@ -148,6 +148,8 @@ def json_report(scan: Scan) -> Iterator[str]:
         "severities": scan.num_by_severity(),
         "split_rule": scan.split_rule,
     }
+    if scan.layout != "aihub":  # whose document is what it was
+        head["read_as"] = scan.notes
     yield json_text(head, indent=None)[:-1] + ',\n"tables": {'
     rows_of: dict[str, Iterable[dict[str, Any]]] = {
         "coverage": coverage(database),
@@ -215,7 +217,7 @@ _TIME_AND_SIZE: Columns = {
 def print_report(scan: Scan, console: Console, *, num_shown: int) -> None:
     """Print the whole report, with up to `num_shown` files of each kind of problem."""
     _print_overview(scan, console)
-    if scan.layout == "table" and not scan.database.value("SELECT COUNT(*) FROM videos"):
+    if scan.layout in ("table", "preset") and not scan.database.value("SELECT COUNT(*) FROM videos"):
         # Nothing but its rows' problems is worth reading.
         _print_problems(scan, console, num_shown)
         return
@@ -233,6 +235,8 @@ def _print_overview(scan: Scan, console: Console) -> None:
     line = Text(f"{scan.data_root}", style="bold")
     line.append(f" ({scan.layout} layout, scanned in {scan.seconds:,.1f} s)", style="not bold")
     console.print(line, soft_wrap=True)
+    for note in scan.notes:
+        console.print(Text(printable(note)), soft_wrap=True)
     labels = f"{counted(totals['labels'], 'label')}, " if scan.layout == "aihub" else ""
     segments, glosses = counted(totals["segments"], "segment"), counted(totals["glosses"], "gloss", "glosses")
     if totals["segments_without_video"] and (totals["videos"] or not totals["keypoints"]):
@@ -248,7 +252,7 @@ def _print_overview(scan: Scan, console: Console) -> None:
         console.print(
             f"There is no video in it: build-cache --landmarks {scan.origin.option} makes a cache of its {what}."
         )
-    elif not totals["videos"] and scan.layout == "table":
+    elif not totals["videos"] and scan.layout in ("table", "preset"):
         console.print("None of its rows makes a segment.")
     elif not totals["videos"]:
         console.print("There is no video in it: is it the folder that holds video/ and label/, or a part of it?")

@@ -6,7 +6,7 @@ Each one streams, with one batch of chunks for the workers in memory.
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,7 +33,8 @@ from signprep.pipeline.datasets.files.data_root import Problem, read_bytes, walk
 from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
-from signprep.pipeline.datasets.read import iterate_segments, layout_of, video_root
+from signprep.pipeline.datasets.presets.suggest import told_what_else
+from signprep.pipeline.datasets.read import iterate_segments, layout_of, note_of, picture_rate, video_root
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.runtime.machine import in_processes
@@ -65,6 +66,8 @@ class Scan:
     seconds: float
     split_rule: str
     """The rule that tells the audited splits apart; `none` without splits."""
+    notes: tuple[str, ...] = ()
+    """Lines about what the data root was taken for."""
     origin: Origin | None
     """Where the landmarks come from; None if none were looked for or found."""
 
@@ -98,14 +101,17 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
     data_root = as_path(data_root)
     started = time.monotonic()
     layout, folder = layout_of(data_root, dataset), video_root(data_root, dataset)
-    videos = DataRoots.single(folder, dataset.fps)
+    videos = DataRoots.single(folder, picture_rate(dataset))
+    notes: list[str] = []
     with temporary_database() as database:
         if layout == "aihub":
-            _collect_files(data_root, dataset, database)
+            with told_what_else(data_root):
+                _collect_files(data_root, dataset, database)
+            notes.append(note_of(data_root, layout))
             _pair_files(database)
             _collect_labels(data_root, dataset, options.workers, database)
         else:
-            _collect_segments(data_root, videos, dataset, database)
+            _collect_segments(data_root, videos, dataset, database, notes.append)
         origin = None
         if dataset.landmarks is not None or database.value("SELECT COUNT(*) FROM landmarks"):
             origin = ORIGINS[dataset.landmarks or "aihub"]
@@ -122,6 +128,7 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
             seconds=time.monotonic() - started,
             split_rule=split_rule,
             origin=origin,
+            notes=tuple(notes),
         )
 
 
@@ -298,10 +305,12 @@ def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:
     database.execute("DELETE FROM segments WHERE gloss NOT IN (SELECT gloss FROM wanted)")
 
 
-def _collect_segments(root: Path, videos: DataRoots, options: DatasetOptions, database: ScanDatabase) -> None:
+def _collect_segments(
+    root: Path, videos: DataRoots, options: DatasetOptions, database: ScanDatabase, on_note: Callable[[str], None]
+) -> None:
     """Note the segments and videos of a table or of class folders; landmark files stand in the videos' place."""
     database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
-    segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database))
+    segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database), on_note)
     for number, segment in enumerate(progress_without_total("Reading segments", segments)):
         video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
         if video_id is None:

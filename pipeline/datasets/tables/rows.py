@@ -75,7 +75,8 @@ def csv_rows(data: bytes, path: Path, form: CsvForm, places: Places) -> Iterator
         row = cells if isinstance(cells, str) else {field: cells[place] for field, place in by_field.items()}
         if separator == ";" and isinstance(row, dict):  # of countries whose numbers have a comma
             row |= {name: _COMMA.sub(r"\1.\2", row[name]) for name in NUMBERS if name in row}
-        yield number, f"row {number}" + (f" (line {line + 1})" if line != number else ""), row
+        is_as_counted = number == line + (form.names is not None)
+        yield number, f"row {number}" + ("" if is_as_counted else f" (line {line + 1})"), row
 
 
 _COMMA = re.compile(r"(\s*\d+),(\d+\s*)")

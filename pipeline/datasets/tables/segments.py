@@ -7,9 +7,8 @@ Without `start` and `end` a row means its whole video.
 
 import math
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,6 +31,7 @@ from signprep.pipeline.datasets.annotations import (
 from signprep.pipeline.datasets.files.archives import open_archive
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, split_member
 from signprep.pipeline.datasets.files.image_files import holds_pictures
+from signprep.pipeline.datasets.tables.class_map import ClassMap, read_class_map
 from signprep.pipeline.datasets.tables.options import (
     BOX,
     FRAMES,
@@ -42,8 +42,9 @@ from signprep.pipeline.datasets.tables.options import (
     SECONDS,
     TableOptions,
 )
-from signprep.pipeline.datasets.tables.rows import SEPARATORS, CsvForm, csv_rows, parquet_rows
+from signprep.pipeline.datasets.tables.rows import CsvForm, csv_rows, parquet_rows
 from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.text import counted, first_of
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val"}
@@ -68,62 +69,8 @@ class RowMeaning:
     """Frames a second, where a row does not tell it."""
     split_flag: str | None = None
     """The split that rows with `True` as their split are in, as the column's name tells."""
-    glosses: "ClassMap | None" = None
+    glosses: ClassMap | None = None
     """What codes of glosses mean."""
-
-
-class ClassMap:
-    """Glosses by their codes; a code of digits is a number, so that 007 and 7 are one."""
-
-    def __init__(self, glosses: Mapping[str, str], path: Path) -> None:
-        self._glosses = {_code(code): gloss for code, gloss in glosses.items()}
-        self._path = path
-
-    def gloss(self, code: str) -> str:
-        """Return a code's gloss. Raises ValueError if it has none."""
-        found = self._glosses.get(_code(code))
-        if not found:
-            raise ValueError(f"its gloss {code[:40]!r} is no code of {self._path}")
-        return found
-
-
-def _code(text: str) -> str:
-    text = normal_gloss(text)
-    return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text
-
-
-def read_class_map(path: Path) -> ClassMap:
-    """Read a table of codes and glosses, or a text file with a gloss a line.
-
-    A table's codes are its first column, its glosses the one named gloss, else the second. Raises AnnotationError if it
-    cannot be read, or gives a code two glosses.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read as codes and glosses ({error.strerror or error})") from error
-    lines = [line.strip() for line in decoded(data).splitlines() if line.strip()]
-    if not any(separator in "".join(lines[:1]) for separator in (";\t|" if path.suffix == ".txt" else SEPARATORS)):
-        return ClassMap({str(number): line for number, line in enumerate(lines)}, path)
-    pairs: list[tuple[str, str]] = []
-
-    def places(header: Sequence[str]) -> dict[str, int]:
-        names = [name.lower() for name in header]
-        column = names.index("gloss") if "gloss" in names else 1
-        if len(header) < 2:
-            raise AnnotationError(f"{path}: has one column; expected codes and glosses")
-        pairs.append((header[column == 0], header[column]))  # without a header it is a row, else a code of nobody
-        return {"code": int(column == 0), "gloss": column}
-
-    for _, name, row in csv_rows(data, path, CsvForm(), places):
-        if isinstance(row, str):
-            raise AnnotationError(f"{path}: {name} {row}")
-        pairs.append((row["code"], row["gloss"]))
-    glosses: dict[str, str] = {}
-    for code, gloss in pairs:
-        if glosses.setdefault(_code(code), gloss) != gloss:
-            raise AnnotationError(f"{path}: gives {code[:40]!r} two glosses, {glosses[_code(code)]!r} and {gloss!r}")
-    return ClassMap(glosses, path)
 
 
 def table_segments(
@@ -133,18 +80,24 @@ def table_segments(
     landmark_files: bool = False,
     options: TableOptions = TableOptions(),
     fps: float | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Iterator[Segment]:
     """Yield the segments of a table; a row that makes no segment is a problem that tells its number.
 
     A box that means nothing is one, too, and costs the row no more than the box.
 
     With `landmark_files` a row means the landmark file beside its video, or in its place, and no video is needed.
-    `fps` is the rate of frames where a row does not tell it.
+    `fps` is the rate of frames where a row does not tell it. `on_note` takes a line about the table, at its end.
 
     Raises AnnotationError if the table cannot be read, lacks a column or has one twice.
     """
     meaning, by_name = _meaning(options, fps), options.names
-    places = partial(_places, path, by_name)
+    header: list[str] = []
+
+    def places(names: Sequence[str]) -> dict[str, int]:
+        header.extend(names)
+        return _places(path, by_name, names)
+
     try:
         if path.suffix.lower() == ".parquet":
             rows = parquet_rows(path, places)
@@ -152,6 +105,7 @@ def table_segments(
             usual = "\t" if path.suffix.lower() == ".tsv" else ","
             rows = csv_rows(path.read_bytes(), path, CsvForm(known=tuple(by_name.values()), usual=usual), places)
         root = options.video_root or path.parent
+        number = 0
         for number, name, row in rows:
             try:
                 if isinstance(row, str):
@@ -169,8 +123,18 @@ def table_segments(
                 on_problem(Problem(kind="box-unusable", path=path.name, message=f"{path}: {name}: {error}"))
                 box = None
             yield segment if box is None else replace(segment, box=box)
+        on_note(_note(path, number, header, _places(path, by_name, header)))
     except (OSError, pa.ArrowException) as error:
         raise AnnotationError(f"{path}: cannot be read as a table ({error})") from error
+
+
+def _note(path: Path, num_rows: int, header: Sequence[str], by_field: Mapping[str, int]) -> str:
+    """Return the line that says what was read of a table, and what was not."""
+    line = f"read as the table {path.name}: {counted(num_rows, 'row')}"
+    if not by_field.keys() & {"start", "end"}:
+        line += "; each is its whole video, since there are no columns start and end"
+    unread = [name for place, name in enumerate(header) if place not in by_field.values()]
+    return line + (f"; not read: its columns {first_of(unread, 8)}" if unread else "")
 
 
 def _meaning(options: TableOptions, fps: float | None) -> RowMeaning:

@@ -197,3 +197,15 @@ def test_no_content_is_on_two_sides_once_copies_are_dropped_or_together(
         assert all(kept.get(s.segment_id, s.split) == s.split for s in segments if s.split == "test")
         assert all(kept.get(s.segment_id, "val") != "train" for s in segments if s.split == "val")
         assert duplicates == "drop" or len(found) == len(segments)
+
+
+def test_train_and_test_alone_get_validation_from_train_by_whole_signers() -> None:
+    data = [replace(segment(f"S{k}", f"W{word}"), split="train") for k in range(5) for word in range(3)]
+    data += [replace(segment("S9", f"W{word}"), split="test") for word in range(3)]
+    found = assign_splits(data)
+    assert [s.segment_id for s in found] == [s.segment_id for s in data]
+    sides = {split: {s.signer for s in found if s.split == split} for split in ("train", "val", "test")}
+    assert sides["test"] == {"S9"} and len(sides["val"]) == 1 and not sides["val"] & sides["train"]
+    assert assign_splits(data, SplitOptions(by="column")) == data
+    with_val = [replace(s, split="val") if s.signer == "S1" else s for s in data]
+    assert assign_splits(with_val) == with_val

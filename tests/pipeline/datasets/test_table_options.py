@@ -1,5 +1,6 @@
 """Tables of other people: their columns, units, paths, splits and codes, up to the index of a cache."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -203,6 +204,24 @@ def test_a_class_map_that_contradicts_itself_is_refused(folder: Path) -> None:
         read(folder / "t.csv", "video,gloss\na.mp4,1\n", class_map=folder / "map.csv")
     with pytest.raises(AnnotationError, match=r"gone.csv: cannot be read as codes and glosses \(No such file"):
         read(folder / "t.csv", "video,gloss\na.mp4,1\n", class_map=folder / "gone.csv")
+
+
+def test_the_command_line_takes_units_rates_and_codes(folder: Path) -> None:
+    (folder / "map.csv").write_text("7,왼쪽\n")
+    (folder / "t.csv").write_text("video,start,end,gloss\na.mp4,25,50,7\n")
+    words = [
+        "--time-unit",
+        "frames",
+        "--fps",
+        "25",
+        "--class-map",
+        str(folder / "map.csv"),
+        "--probe",
+        "none",
+        "--json",
+    ]
+    [word] = json.loads(run(folder / "t.csv", *words).stdout)["tables"]["words"]
+    assert word["gloss"] == "왼쪽"
 
 
 def test_options_of_tables_are_refused_for_folders(folder: Path) -> None:

@@ -1,0 +1,83 @@
+"""What a folder could be that was read as something else, or as nothing: a published set, a table, or class folders."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from signprep.pipeline.datasets.annotations import decoded, is_video
+from signprep.pipeline.datasets.presets.listing import ends_as, first_names
+from signprep.pipeline.datasets.presets.rows import tail_pattern
+from signprep.pipeline.datasets.presets.spec import TABLE, VIDEOS, Preset, Source, builtin_presets, read_preset
+from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES
+from signprep.pipeline.errors import AnnotationError
+from signprep.pipeline.runtime.text import first_of, printable
+
+_LISTED, _HEADER_BYTES, _SHOWN_TABLES = 4000, 2**14, 3
+
+
+def suggestions(root: Path) -> list[str]:
+    """Return what else a folder could be read as, each as words with the options to say so; few files are looked at."""
+    if not root.is_dir():
+        return []
+    names = list(first_names(root, _LISTED))
+    presets = [read_preset(path) for path in builtin_presets().values()]
+    found = [preset for preset in presets if _is_like(preset, root, names)]
+    # Names of videos alone tell less than files of labels.
+    found = [preset for preset in found if any(source.form != VIDEOS for source in preset.sources)] or found
+    told = [f"--preset {preset.name} reads {preset.about.partition(':')[0]}" for preset in found]
+    tables = [name for name in names if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES]
+    if tables and not found:
+        told.append(f"a table in it is read by --data-root {root / tables[0]}, " + _columns(root / tables[0]))
+        if len(tables) > 1:
+            told[-1] += f"; others are {first_of(tables[1:], _SHOWN_TABLES)}"
+    folders = {PurePosixPath(name).parent.name for name in names if is_video(name) and "/" in name}
+    if len(folders) > 1 and not found and not tables:
+        told.append(f"--layout classes takes its folders' names for glosses: {first_of(sorted(folders), 3)}")
+    return [printable(line) for line in told]
+
+
+@contextmanager
+def told_what_else(root: Path) -> Iterator[None]:
+    """Add to an AnnotationError what else a folder could be."""
+    try:
+        yield
+    except AnnotationError as error:
+        if (hints := suggestions(root)) and not any(hint in str(error) for hint in hints):
+            raise AnnotationError(f"{error}; but {'; '.join(hints)}") from error
+        raise
+
+
+def _is_like(preset: Preset, root: Path, names: list[str]) -> bool:
+    """Return True if all that a preset needs is there, with the columns that it names."""
+    needed = [source for source in preset.sources if not source.optional]
+    needed += [join.source for join in preset.joins if join.required]
+    videos = [name for name in names if is_video(name)]
+    return all(_has(source, preset, root, names, videos) for source in needed)
+
+
+def _has(source: Source, preset: Preset, root: Path, names: list[str], videos: list[str]) -> bool:
+    if source.form == VIDEOS:
+        pattern = tail_pattern(source)
+        num_matching = sum(pattern.fullmatch(name) is not None for name in videos)
+        return num_matching > 0 and num_matching >= 0.5 * len(videos)
+    found = next((name for pattern in source.files for name in names if ends_as(name, pattern)), None)
+    if found is None or source.form != TABLE or source.columns is not None or source not in preset.sources:
+        return found is not None
+    header = _first_line(root / found)
+    fields = [template.fields for key in ("video", "gloss") for template in preset.templates[key][-1:]]
+    given = {name for extract in (*preset.extracts, *source.extracts) for name in extract.fields}
+    return all(name in header for names in fields for name in names if name not in given)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return next(iter(decoded(file.read(_HEADER_BYTES)).splitlines()), "")
+    except OSError:
+        return ""
+
+
+def _columns(path: Path) -> str:
+    if path.suffix.lower() == ".parquet":
+        return "with --columns video=NAME,gloss=NAME if they are called otherwise"
+    return f"with --columns video=NAME,gloss=NAME for its columns {_first_line(path)[:120]}"
