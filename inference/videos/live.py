@@ -41,7 +41,8 @@ class LiveAnswer:
 class LiveRecognizer:
     """Answers for a stream of frames. One thread uses it at a time.
 
-    Fed with all frames of a video, it gives the answers that `infer` gives for the same windows of the video.
+    Given the decoded frames of a video, it answers exactly as `infer` does for the same windows, but for the last one,
+    after which no frame comes. Pixels are taken for square.
     """
 
     def __init__(

@@ -13,7 +13,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.landmarks import maker
-from signprep.pipeline.landmarks.maker import makes_clips
+from signprep.pipeline.landmarks.maker import FollowedLandmarks, makes_clips
 from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.points import PARTS
 from signprep.pipeline.options import SampleSpec
@@ -68,6 +68,18 @@ def test_a_clip_is_the_same_whatever_else_is_cut(extractor: LandmarkExtractor, d
     alone = cut(video, Span(1.2, 2.0))
     among = cut(video, Span(1.0, 2.2), Span(1.2, 2.0), Span(1.21, 2.01))
     assert np.array_equal(alone[0], among[1], equal_nan=True)
+
+
+def test_points_that_are_followed_through_a_video_are_near_those_of_each_clip(
+    extractor: LandmarkExtractor, data: Path
+) -> None:
+    video = sorted((data / "video").iterdir())[0]
+    spans = [Span(1.0, 1.4), Span(1.1, 1.5), Span(1.2, 1.6)]
+    followed = extract_clips(video, spans, SPEC, make=FollowedLandmarks())
+    for alone, clip in zip(cut(video, *spans), followed, strict=True):
+        assert isinstance(clip, Clip) and clip.frames.dtype == alone.dtype and clip.frames.shape == alone.shape
+        distance = np.abs(clip.frames.astype(float) - alone.astype(float))[..., :2]
+        assert np.nanmedian(distance[:, :11]) < 0.005 and np.nanmedian(distance) < 0.01
 
 
 def test_points_lie_over_the_pixels_of_every_crop(extractor: LandmarkExtractor, data: Path) -> None:
