@@ -1,6 +1,8 @@
 """Two people's builds share what they have in common, and a bad shelf costs time only."""
 
+import functools
 import shutil
+import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,11 +24,19 @@ from tests.generated_videos import write_video
 SMALL = ["--frames", str(CLIP_SPEC.num_frames), "--size", str(CLIP_SPEC.size), "--workers", "1"]
 
 
+@functools.cache
+def video_of(number: int) -> bytes:
+    """Return a video, the same bytes each time: x264 rarely writes others of the same frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write_video(Path(folder) / "video.mp4", 30, first_number=30 * number).read_bytes()
+
+
 def write_videos(root: Path, numbers: range, gloss: str = "왼쪽", prefix: str = "") -> Path:
     """Videos of known content, two clips each; their names are each data set's own."""
     for number in numbers:
         name = f"{prefix}NIA_SL_WORD{number + 1:04d}_REAL{number % 3 + 1:02d}_F"
-        write_video(root / "video" / f"{name}.mp4", 30, first_number=30 * number)
+        (root / "video").mkdir(parents=True, exist_ok=True)
+        (root / "video" / f"{name}.mp4").write_bytes(video_of(number))
         spans = [(0.1, 0.4, gloss), (0.5, 0.9, "위")]
         write_label(root / "label" / f"{name}_morpheme.json", spans, duration=1.0)
     return root
