@@ -11,6 +11,7 @@ gives the command again, and returns what was seen. All of it runs in forks of a
 import errno
 import gc
 import importlib
+import io
 import json
 import os
 import random
@@ -18,9 +19,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -56,7 +59,7 @@ class Seen:
     reader: Ended
     again: Ended
     paths: dict[str, str]
-    """Size and time-independent hash of each file in the end, by path; nothing for a folder."""
+    """Hash of each file in the end, by path, of a checkpoint that of what it has learnt; nothing for a folder."""
 
 
 class Interrupter:
@@ -112,6 +115,14 @@ class Interrupter:
         """Run a command as another user, who may not open what is closed to others; only root can do so."""
         job = {"work": str(folder), "deed": "killed", "command": [str(word) for word in command]}
         return Ended(**self._answer(job))
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """Give a folder in memory where the system has one: what is made durable there waits for no disk."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder).resolve()
 
 
 def _seen_of(fields: dict[str, Any]) -> Seen:
@@ -255,11 +266,31 @@ def _watch(watch: _Watch) -> None:
     os.fsync = watched
 
 
+_OF_ONE_PROCESS = ("callbacks", "loops")
+"""What tells in a checkpoint how often a run was begun, and when."""
+
+
 def _paths(work: Path) -> dict[str, str]:
+    paths = sorted(work.rglob("*"))
+    return {path.relative_to(work).as_posix(): _hash_of(path) if path.is_file() else "" for path in paths}
+
+
+def _hash_of(path: Path) -> str:
+    """Return the hash of a file; of a checkpoint without what is `_OF_ONE_PROCESS`."""
     from signprep.pipeline.datasets.files.video_files import content_hash
 
-    paths = sorted(work.rglob("*"))
-    return {p.relative_to(work).as_posix(): content_hash(p) if p.is_file() else "" for p in paths}
+    if path.suffix != ".ckpt":
+        return content_hash(path)
+    import torch
+
+    contents = torch.load(path, weights_only=True)
+    kept = {name: value for name, value in contents.items() if name not in _OF_ONE_PROCESS}
+    return content_hash(io.BytesIO(json.dumps(kept, default=_plain).encode()))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON does not know, a tensor or the like, as what it does."""
+    return [str(value.dtype), value.tolist()] if hasattr(value, "tolist") else repr(value)
 
 
 def _prepare(job: dict[str, Any]) -> Path:

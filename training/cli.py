@@ -226,6 +226,7 @@ def train(
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.cache_builder import open_cache
+    from signprep.training.callbacks.record import ending
     from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
@@ -255,7 +256,15 @@ def train(
         raise TrainingError(f"{cache}: its clips are of {cache.clip_spec.span}, not of {data.clip_duration} s")
     checkpoint = run.checkpoint()
     result = train_model(
-        cache, spec, config, run.folder, devices=devices, resume=checkpoint, overwrite=run.overwrite, log=log
+        cache,
+        spec,
+        config,
+        run.folder,
+        devices=devices,
+        resume=checkpoint,
+        overwrite=run.overwrite,
+        more_follows=exported.wanted,
+        log=log,
     )
     if not launch.is_first:
         return
@@ -271,8 +280,9 @@ def train(
         words = ["--checkpoint", result.best_checkpoint, "--out", out, "--cache", location, "--model-name", name]
         words += [] if data.stream.folder is None else ["--stream-dir", data.stream.folder]
         words += ["--stream-gb", data.stream.max_bytes / 1e9, *(["--int8"] if exported.quantize_model else [])]
-        # The root command finds `export`, which is of the floor above.
-        cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
+        with ending(run.folder):
+            # The root command finds `export`, which is of the floor above.
+            cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
 
 
 def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path, launch: Launch, *, waits: bool) -> Location:

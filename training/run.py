@@ -46,8 +46,12 @@ from signprep.training.callbacks.record import (
     METRICS,
     RUN,
     EpochTable,
+    TrainResult,
     ValidationImages,
     did_not_end,
+    earlier_result,
+    ending,
+    unfinished_run,
     versions,
     write_run,
 )
@@ -63,22 +67,6 @@ from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory
 MONITORED = "val/accuracy"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """Outcome of a run."""
-
-    best_checkpoint: Path
-    last_checkpoint: Path
-    best_val_accuracy: float
-    """Accuracy over all validation clips at the best epoch."""
-    epochs: int
-    seconds: float
-    clips_per_second: float
-    """Rate of the training steps of this run, without those of a run that it resumed."""
-    data_wait_percent: float
-    """Share of the time of training steps that was spent waiting for clips."""
-
-
 def _tell(line: str) -> None:
     print(printable(line))  # noqa: T201
 
@@ -92,6 +80,7 @@ def train(
     devices: Devices = Devices(),
     resume: StrPath | None = None,
     overwrite: bool = False,
+    more_follows: bool = False,
     log: Callable[[str], None] = _tell,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
@@ -104,6 +93,7 @@ def train(
         devices: GPUs or processes to train on.
         resume: the checkpoint to go on from, its last.ckpt.
         overwrite: take the place of a run that is there already.
+        more_follows: let the record say that the run has not ended, until the caller's `ending` says so.
         log: takes the lines that tell people what is trained on what.
 
     Raises:
@@ -131,7 +121,12 @@ def train(
     )
     augment = load_function(config.augment, "augmentation") if config.augment else None
     if not overwrite and did_not_end(run_folder):
-        resume, overwrite = _unfinished_run(run_folder, resume, metadata, config)
+        earlier = earlier_result(run_folder, resume, metadata, config)
+        if earlier is not None:
+            log(f"{run_folder}: was trained to its end before")
+            with nullcontext() if more_follows else ending(run_folder):
+                return earlier
+        resume, overwrite = unfinished_run(run_folder, resume, metadata, config)
     if resume is not None:
         require_own(resume, run_folder)
         contents = check_resumable(resume, metadata, config)
@@ -156,7 +151,7 @@ def train(
     for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
         log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
-    run = _Run(folder=run_folder, classifier=classifier, data=data, cache=cache, devices=devices, log=log)
+    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows)
     return run.fit(resume, overwrite=overwrite)
 
 
@@ -174,25 +169,6 @@ def _without_writers_tracebacks() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
-
-
-def _unfinished_run(
-    run_folder: Path, resume: Path | None, metadata: ModelMetadata, config: TrainConfig
-) -> tuple[Path | None, bool]:
-    """Return from where the run of a folder goes on that has not ended, and whether it begins anew.
-
-    The same command goes on, with `resume` or without it; where no checkpoint was saved, it begins anew. Another
-    command finds an earlier run, as ever.
-    """
-    last = run_folder / CHECKPOINTS_FOLDER / LAST
-    if not last.is_file():
-        is_other = resume is not None and resume.resolve() != last.resolve()
-        return (resume, False) if is_other else (None, True)
-    if resume is None:
-        with suppress(CheckpointError):
-            check_resumable(last, metadata, config)
-            return last, False
-    return resume, False
 
 
 def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:
@@ -228,7 +204,7 @@ def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: i
     ]
 
 
-@dataclass(kw_only=True)
+@dataclass
 class _Run:
     """A trainer with all that it needs, from its start to its record."""
 
@@ -238,6 +214,7 @@ class _Run:
     cache: Cache
     devices: Devices
     log: Callable[[str], None]
+    more_follows: bool
 
     def __post_init__(self) -> None:
         self._checkpoints = self.folder / CHECKPOINTS_FOLDER
@@ -311,7 +288,7 @@ class _Run:
         self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
         if self._trainer.is_global_zero:
             paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
-            self._write_run(status=status, result=vars(result) | paths)
+            self._write_run(status="running" if self.more_follows else status, result=vars(result) | paths)
         return result
 
     @contextmanager

@@ -29,10 +29,9 @@ from signprep.pipeline.datasets.annotations import Segment
 from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import AnnotationError, CheckpointError
-from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
-from signprep.training.model.checkpoint import CHECKPOINT_KEY
+from signprep.training.model.checkpoint import CHECKPOINT_KEY, write_checkpoint
 
 SPLIT = "test"
 """The split of all segments of a data root that is evaluated."""
@@ -75,12 +74,14 @@ def _calibrate(checkpoint: Path, logits: NDArray[np.float32], labels: NDArray[np
 
 
 def write_temperature(checkpoint: StrPath, temperature: float) -> None:
-    """Put a temperature into a checkpoint that was opened before; all else in it stays as it is."""
+    """Put a temperature into a checkpoint that was opened before; all else in it stays as it is.
+
+    Raises SignprepError if it cannot be written.
+    """
     checkpoint = as_path(checkpoint)
     contents = torch.load(checkpoint, map_location="cpu", weights_only=True)
     contents[CHECKPOINT_KEY]["temperature"] = temperature
-    with atomic_write(checkpoint) as path:
-        torch.save(contents, path)
+    write_checkpoint(checkpoint, contents)
 
 
 def require_calibrated(document: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ OUTPUT_DIR/EXPERIMENT_NAME/metrics.csv        a row an epoch
 OUTPUT_DIR/EXPERIMENT_NAME/run.json           options, model, cache, versions, what came of it
 """
 
-import io
 import os
 import signal
 import threading
@@ -25,9 +24,10 @@ from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
-from signprep.pipeline.runtime.atomic_files import atomic_write, remove_torn
-from signprep.pipeline.runtime.text import byte_size, first_of
+from signprep.pipeline.runtime.atomic_files import remove_torn
+from signprep.pipeline.runtime.text import first_of
 from signprep.training.loader import Batch
+from signprep.training.model.checkpoint import write_checkpoint
 
 BEST, LAST, EPOCHS = "best.ckpt", "last.ckpt", "epoch*-accuracy*.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
@@ -145,22 +145,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
         """Write a checkpoint. Raises TrainingError if its disk is full or cannot be written."""
-        # In memory first: on a full disk torch's own writer ends the whole program.
-        data = io.BytesIO()
-        torch.save(checkpoint, data)
         target = Path(path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(target) as beside, beside.open("wb") as file:
-                file.write(data.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-        except (SignprepError, OSError) as error:
+            write_checkpoint(target, checkpoint)
+        except SignprepError as error:
             last = target.with_name(LAST)
-            what_then = f"the same command goes on{f' from {last}' if last.is_file() else ''}"
-            raise TrainingError(
-                f"{error}; a checkpoint takes {byte_size(len(data.getbuffer()))}. Make room, and {what_then}"
-            ) from error
+            then = f", and the same command goes on{f' from {last}' if last.is_file() else ''}"
+            raise TrainingError(f"{error}{then}") from error
 
 
 class StopRequested(Exception):  # noqa: N818  (no error: the run was saved and ends)

@@ -6,7 +6,9 @@ run.json holds the run's options, model, cache and versions from its start, and 
 import csv
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 
 from signprep.cache_builder.reader import Cache
+from signprep.pipeline.errors import CheckpointError, SignprepError
+from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
+from signprep.pipeline.runtime.text import json_text
+from signprep.training.callbacks.checkpoints import BEST, CHECKPOINTS_FOLDER, LAST
+from signprep.training.config import TrainConfig
+from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
 
 METRICS, RUN = "metrics.csv", "run.json"
@@ -43,6 +51,22 @@ def versions() -> dict[str, str | None]:
     if torch.cuda.is_available():
         found["cuda"] = torch.version.cuda
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """Outcome of a run."""
+
+    best_checkpoint: Path
+    last_checkpoint: Path
+    best_val_accuracy: float
+    """Accuracy over all validation clips at the best epoch."""
+    epochs: int
+    seconds: float
+    clips_per_second: float
+    """Rate of the training steps of this run, without those of a run that it resumed."""
+    data_wait_percent: float
+    """Share of the time of training steps that was spent waiting for clips."""
 
 
 class EpochTable(Callback):
@@ -80,10 +104,68 @@ class EpochTable(Callback):
 
 def did_not_end(run_folder: Path) -> bool:
     """Return True if the run of a folder was stopped or has failed, or its process was killed, or still runs."""
+    return _read_run(run_folder).get("status") in ("running", "stopped", "failed")
+
+
+def earlier_result(
+    run_folder: Path, resume: Path | None, metadata: ModelMetadata, config: TrainConfig
+) -> TrainResult | None:
+    """Return the result of this very run, if it has trained to its end and only the export behind that is missing."""
+    document, last = _read_run(run_folder), run_folder / CHECKPOINTS_FOLDER / LAST
+    fields, is_same = document.get("result"), document.get("options") == json.loads(json_text(config.to_dict()))
+    if not is_same or fields is None or (resume is not None and resume.resolve() != last.resolve()):
+        return None
+    paths = {"best_checkpoint": last.with_name(BEST), "last_checkpoint": last}
+    with suppress(CheckpointError, TypeError):  # not whole, or of other clips
+        for path in paths.values():
+            check_resumable(path, metadata, config)
+        result = TrainResult(**{**fields, **paths})
+        check_types(result)
+        return result
+    return None
+
+
+def unfinished_run(
+    run_folder: Path, resume: Path | None, metadata: ModelMetadata, config: TrainConfig
+) -> tuple[Path | None, bool]:
+    """Return from where the run of a folder goes on that has not ended, and whether it begins anew.
+
+    The same command goes on, with `resume` or without it; where no checkpoint was saved, it begins anew. Another
+    command finds an earlier run, as ever.
+    """
+    last = run_folder / CHECKPOINTS_FOLDER / LAST
+    if not last.is_file():
+        is_other = resume is not None and resume.resolve() != last.resolve()
+        return (resume, False) if is_other else (None, True)
+    if resume is None:
+        with suppress(CheckpointError):
+            check_resumable(last, metadata, config)
+            return last, False
+    return resume, False
+
+
+@contextmanager
+def ending(run_folder: Path) -> Iterator[None]:
+    """Write into the record that a run has ended, behind the block; or that it has failed, behind an error."""
     try:
-        return json.loads((run_folder / RUN).read_bytes())["status"] in ("running", "stopped", "failed")
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        yield
+    except BaseException:
+        with suppress(OSError, SignprepError):  # what went wrong before is what the user has to know
+            _write_status(run_folder, "failed")
+        raise
+    _write_status(run_folder, "finished")
+
+
+def _write_status(run_folder: Path, status: str) -> None:
+    write_json(run_folder / RUN, {**_read_run(run_folder), "status": status})
+
+
+def _read_run(run_folder: Path) -> dict[str, Any]:
+    """Return a run's record, empty if there is none or it is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        document = json.loads((run_folder / RUN).read_bytes())
+        return document if isinstance(document, dict) else {}
+    return {}
 
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
-"""Checkpoints: what they say about their model, their safe loading, and the check that a run can go on from one."""
+"""Checkpoints: what they say about their model, written whole, loaded safely, and whether a run can go on from one."""
 
+import io
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +12,11 @@ import torch
 
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
-from signprep.pipeline.errors import CheckpointError, TrainingError
+from signprep.pipeline.errors import CheckpointError, SignprepError, TrainingError
 from signprep.pipeline.options import check_types
+from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.paths import StrPath, as_path
-from signprep.pipeline.runtime.text import first_line
+from signprep.pipeline.runtime.text import byte_size, first_line
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec
 
@@ -123,6 +126,24 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], ModelMetadata]:
         return contents, ModelMetadata.from_dict(fields)
     except NOT_A_CARD as error:
         raise CheckpointError(f"{path}: its model card is damaged ({error})") from error
+
+
+def write_checkpoint(path: Path, contents: Mapping[str, Any]) -> None:
+    """Write a checkpoint beside the one that is there, and then in its place.
+
+    Raises SignprepError, which says its size, if its disk is full or cannot be written.
+    """
+    # In memory first: on a full disk torch's own writer ends the whole program.
+    data = io.BytesIO()
+    torch.save(contents, data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as beside, beside.open("wb") as file:
+            file.write(data.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+    except (SignprepError, OSError) as error:
+        raise SignprepError(f"{error}; a checkpoint takes {byte_size(len(data.getbuffer()))}. Make room") from error
 
 
 def require_whole(path: Path) -> None:

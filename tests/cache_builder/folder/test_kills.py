@@ -17,12 +17,17 @@ from signprep.pipeline.clip_spec import ClipSpec
 from tests.cache_builder.made_caches import forget_rows, make_cache
 from tests.conftest import build_test_cache, write_label
 from tests.generated_videos import write_video
-from tests.interrupted import DEEDS, Interrupter, Seen
+from tests.interrupted import DEEDS, Interrupter, Seen, folder_in_memory
 
 MODULES = (
-    "zarr",
+    "dateutil.relativedelta",
+    "fsspec.implementations.chained",
     "fsspec.implementations.local",
+    "numpy.ma",
+    "pyarrow.dataset",
+    "zarr",
     "signprep.cache_builder.building.run",
+    "signprep.cache_builder.edit.compact",
     "signprep.cache_builder.edit.merge",
     "signprep.cache_builder.edit.verify",
     "signprep.cache_builder.remote.partial_pull",
@@ -195,26 +200,28 @@ def last_line(text: str) -> str:
     return text.splitlines()[-1]
 
 
-def check(interrupter: Interrupter, name: str, deed: str, most: int | None, folder: Path) -> None:
-    case, prepared, work = CASES[name], folder / "prepared", folder / "here" / "work"
-    prepared.mkdir()
-    work.parent.mkdir()
-    case.prepare(prepared)
-    command = inside(work, case.command)
-    reader = ["verify", *inside(work, (case.changed,))]
-    whole, all_seen = interrupter.interrupt(command, prepared=prepared, work=work, reader=reader, deed=deed, most=most)
+def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> None:
+    case = CASES[name]
+    with folder_in_memory() as folder:
+        prepared, work = folder / "prepared", folder / "here" / "work"
+        prepared.mkdir()
+        work.parent.mkdir()
+        case.prepare(prepared)
+        reader = ["verify", *inside(work, (case.changed,))]
+        whole, all_seen = interrupter.interrupt(
+            inside(work, case.command), prepared=prepared, work=work, reader=reader, deed=deed, most=most
+        )
     assert whole.first.code == case.code, whole.first.err
     assert whole.reader.code == 0 or case.code, whole.reader.err
     found = [f"{seen.event}: {line}" for seen in all_seen for line in problems(case, whole, seen, deed)]
     assert found == [], "\n".join(found)
-    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_command_killed_at_some_of_its_file_events_is_ended_by_the_same_command(
-    interrupter: Interrupter, name: str, tmp_path: Path
+    interrupter: Interrupter, name: str
 ) -> None:
-    check(interrupter, name, "killed", 4, tmp_path)
+    check(interrupter, name, "killed", 4)
 
 
 @pytest.fixture
@@ -281,6 +288,6 @@ def test_a_push_cleans_up_after_one_that_was_killed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_command_disturbed_at_any_of_its_file_events_is_ended_by_the_same_command(
-    interrupter: Interrupter, name: str, deed: str, tmp_path: Path
+    interrupter: Interrupter, name: str, deed: str
 ) -> None:
-    check(interrupter, name, deed, None, tmp_path)
+    check(interrupter, name, deed, None)

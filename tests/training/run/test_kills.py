@@ -4,43 +4,61 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
-from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.cli import cli
+from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.training.callbacks.checkpoints import held
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from tests.cache_builder.made_caches import make_cache
-from tests.interrupted import DEEDS, Interrupter, Seen
+from tests.interrupted import DEEDS, Interrupter, Seen, folder_in_memory
 from tests.training.small_runs import QUICK, run
 
 LINEAR = model_spec("tests.training.small_models:linear", num_frames=2, crop_size=32)
 COMMAND = (
     "--model-name", "tests.training.small_models:linear", "--num-frames", "2", "--size", "32", "--epochs", "2",
-    "--batch-size", "6", "--save-top-k", "2", "--gpus", "0", "--workers", "1",
+    "--batch-size", "6", "--save-top-k", "2", "--gpus", "0", "--workers", "1", "--export-mobile-model",
 )  # fmt: skip
+
+MODULES = (
+    "signprep.inference.cli.export",
+    "signprep.inference.export.run",
+    "signprep.training.cli",
+    "signprep.training.run",
+    "pytorchvideo.models",  # last: torchvision needs what signprep defines for it
+)
 
 
 @pytest.fixture(scope="module")
 def interrupter() -> Iterator[Interrupter]:
-    with Interrupter("signprep.training.run", "signprep.training.cli", "pytorchvideo.models") as process:
+    with Interrupter(*MODULES) as process:
         yield process
 
 
-def kept(seen: Seen) -> set[str]:
-    """Return what lies in the run's folder, but for TensorBoard's files: each process writes one of its own."""
-    return {path for path in seen.paths if "tfevents" not in path}
+def kept(seen: Seen) -> dict[str, str]:
+    """Return what lies in the run's folder, with what checkpoints have learnt.
+
+    TensorBoard's files are left out: each process writes one of its own.
+    """
+    paths = {path: seen_hash if path.endswith(".ckpt") else "" for path, seen_hash in seen.paths.items()}
+    return {path: learnt for path, learnt in paths.items() if "tfevents" not in path}
 
 
-def check(interrupter: Interrupter, deed: str, most: int | None, folder: Path) -> None:
-    prepared, work = folder / "prepared", folder / "here" / "work"
-    work.parent.mkdir()
-    make_cache(prepared / "c.zarr", range(16))
-    command = ["train", work / "c.zarr", *COMMAND, "--output-dir", work / "out"]
-    reader = ["inspect", work / "c.zarr"]
-    whole, all_seen = interrupter.interrupt(command, prepared=prepared, work=work, reader=reader, deed=deed, most=most)
+def check(interrupter: Interrupter, deed: str, most: int | None) -> None:
+    with folder_in_memory() as folder:
+        prepared, work = folder / "prepared", folder / "here" / "work"
+        work.parent.mkdir()
+        make_cache(prepared / "c.zarr", range(16))
+        command = ["train", work / "c.zarr", *COMMAND, "--output-dir", work / "out"]
+        reader = ["inspect", work / "c.zarr"]
+        whole, all_seen = interrupter.interrupt(
+            command, prepared=prepared, work=work, reader=reader, deed=deed, most=most
+        )
     assert whole.first.code == 0, whole.first.err
     for seen in all_seen:
         told = f"{seen.event}: {seen.first} {seen.again}"
@@ -51,18 +69,56 @@ def check(interrupter: Interrupter, deed: str, most: int | None, folder: Path) -
     assert len([path for path in kept(whole) if path.endswith(".ckpt")]) == 4
 
 
-def test_a_run_killed_at_some_of_its_file_events_goes_on_with_the_same_command(
-    interrupter: Interrupter, tmp_path: Path
+def test_a_run_killed_at_some_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
+    interrupter: Interrupter,
 ) -> None:
-    check(interrupter, "killed", 3, tmp_path)
+    check(interrupter, "killed", 3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", DEEDS)
-def test_a_run_disturbed_at_any_of_its_file_events_goes_on_with_the_same_command(
-    interrupter: Interrupter, deed: str, tmp_path: Path
+def test_a_run_disturbed_at_any_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
+    interrupter: Interrupter, deed: str
 ) -> None:
-    check(interrupter, deed, None, tmp_path)
+    check(interrupter, deed, None)
+
+
+def exported(folder: Path, *more: str) -> tuple[int, str]:
+    """Train, and export; return the exit code, and what was said."""
+    words = ["train", folder / "c.zarr", *COMMAND, "--output-dir", folder / "out", *more]
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    return result.exit_code, result.output + str(result.exception)
+
+
+def test_a_run_that_is_stopped_or_fails_in_its_export_goes_on_with_that_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_cache(tmp_path / "c.zarr", range(16))
+    run_folder = tmp_path / "out" / "sign_language_classification"
+    for error in (SignprepError("it differs"), KeyboardInterrupt()):
+        monkeypatch.setattr("signprep.inference.export.run.export_model", Mock(side_effect=error))
+        assert exported(tmp_path)[0] == 1
+        assert json.loads((run_folder / "run.json").read_text())["status"] == "failed"
+    before = (run_folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns
+    code, said = exported(tmp_path, "--seed", "3")
+    assert code == 1 and "is there from an earlier run" in said, "another command finds an earlier run"
+    monkeypatch.undo()
+    code, said = exported(tmp_path)
+    assert code == 0 and "was trained to its end before" in said and "epoch 1" not in said
+    assert (run_folder / "mobile.pt").is_file()
+    assert (run_folder / "checkpoints" / "last.ckpt").stat().st_mtime_ns == before
+    assert json.loads((run_folder / "run.json").read_text())["status"] == "finished"
+    code, said = exported(tmp_path)
+    assert code == 1 and "is there from an earlier run" in said
+
+
+def test_a_run_whose_export_is_not_wanted_any_more_has_ended(cache: Cache, tmp_path: Path) -> None:
+    first = run(cache, tmp_path, QUICK, LINEAR, more_follows=True)
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "running"
+    assert run(cache, tmp_path, QUICK, LINEAR) == first
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "finished"
+    with pytest.raises(TrainingError, match="is there from an earlier run"):
+        run(cache, tmp_path, QUICK, LINEAR)
 
 
 def as_if_killed(folder: Path) -> None:

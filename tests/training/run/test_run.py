@@ -14,7 +14,6 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
-from signprep.training.callbacks import checkpoints
 from signprep.training.config import Devices, TrainConfig
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model_spec import model_spec
@@ -184,7 +183,7 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there_and_says_how_to_go_on(
             raise OSError(errno.ENOSPC, "No space left on device")
         original(descriptor)
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full_later)
+    monkeypatch.setattr(os, "fsync", full_later)
     num_whole = 0
     with pytest.raises(
         TrainingError, match=r"ckpt: cannot be written \(No space.*takes [\d.]+ MB.*the same command goes on$"
