@@ -124,6 +124,7 @@ CASES = {
     "update": Case(with_older_data, (*BUILD, "c.zarr")),
     "build anew": Case(with_older_data, (*BUILD, "c.zarr", "--overwrite")),
     "build with a pool": Case(with_data, (*BUILD, "c.zarr", "--clip-pool", "pool")),
+    "build with a pool at a URL": Case(with_data, (*BUILD, "c.zarr", "--clip-pool", "local:///pool")),
     "build at a URL": Case(with_data, (*BUILD, "local:///c.zarr"), changed="local:///c.zarr"),
     "compact": Case(with_gone_clips, ("compact", "c.zarr")),
     "forget": Case(lambda f: make_cache(f / "c.zarr", range(12)), ("forget", "c.zarr", "--signer", "REAL02", "--yes")),
@@ -138,6 +139,9 @@ CASES = {
     "pull from a URL": Case(with_pushed_copy, ("pull", "local:///pushed", "d.zarr"), changed="d.zarr"),
     "pull of a part": Case(
         lambda f: make_cache(f / "a.zarr", range(12)), ("pull", "a.zarr", "c.zarr", "--signer", "REAL01")
+    ),
+    "pull of a part from a URL": Case(
+        with_pushed_copy, ("pull", "local:///pushed", "d.zarr", "--signer", "REAL01"), changed="d.zarr"
     ),
     "pull of a part over another": Case(
         with_older_copy, ("pull", "a.zarr", "c.zarr", "--signer", "REAL01", "--overwrite")

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.remote.push import push
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.training.callbacks.checkpoints import held
@@ -26,6 +27,10 @@ COMMAND = (
 )  # fmt: skip
 
 MODULES = (
+    "fsspec.implementations.chained",
+    "fsspec.implementations.local",
+    "pyarrow.dataset",
+    "signprep.cache_builder.remote.streaming",
     "signprep.inference.cli.export",
     "signprep.inference.export.run",
     "signprep.training.cli",
@@ -43,18 +48,22 @@ def interrupter() -> Iterator[Interrupter]:
 def kept(seen: Seen) -> dict[str, str]:
     """Return what lies in the run's folder, with what checkpoints have learnt.
 
-    TensorBoard's files are left out: each process writes one of its own.
+    TensorBoard's files are left out, since each process writes one of its own, and so are shards that were streamed:
+    only what had not arrived of those is counted.
     """
     paths = {path: seen_hash if path.endswith(".ckpt") else "" for path, seen_hash in seen.paths.items()}
-    return {path: learnt for path, learnt in paths.items() if "tfevents" not in path}
+    is_passing = re.compile(r".*tfevents.*|stream(/.*(?<!\.part))?")
+    return {path: learnt for path, learnt in paths.items() if not is_passing.fullmatch(path)}
 
 
-def check(interrupter: Interrupter, deed: str, most: int | None) -> None:
+def check(interrupter: Interrupter, place: str, deed: str, most: int | None) -> None:
     with folder_in_memory() as folder:
         prepared, work = folder / "prepared", folder / "here" / "work"
         work.parent.mkdir()
-        make_cache(prepared / "c.zarr", range(16))
-        command = ["train", work / "c.zarr", *COMMAND, "--output-dir", work / "out"]
+        cache = make_cache(prepared / "c.zarr", range(16))
+        push(cache, f"local://{prepared}/pushed")
+        location = {"folder": str(work / "c.zarr"), "URL": f"local://{work}/pushed"}[place]
+        command = ["train", location, *COMMAND, "--output-dir", work / "out", "--stream-dir", work / "stream"]
         reader = ["inspect", work / "c.zarr"]
         whole, all_seen = interrupter.interrupt(
             command, prepared=prepared, work=work, reader=reader, deed=deed, most=most
@@ -69,18 +78,20 @@ def check(interrupter: Interrupter, deed: str, most: int | None) -> None:
     assert len([path for path in kept(whole) if path.endswith(".ckpt")]) == 4
 
 
+@pytest.mark.parametrize(("place", "most"), [("folder", 3), ("URL", 2)])
 def test_a_run_killed_at_some_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
-    interrupter: Interrupter,
+    interrupter: Interrupter, place: str, most: int
 ) -> None:
-    check(interrupter, "killed", 3)
+    check(interrupter, place, "killed", most)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("place", ["folder", "URL"])
 def test_a_run_disturbed_at_any_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
-    interrupter: Interrupter, deed: str
+    interrupter: Interrupter, place: str, deed: str
 ) -> None:
-    check(interrupter, deed, None)
+    check(interrupter, place, deed, None)
 
 
 def exported(folder: Path, *more: str) -> tuple[int, str]:
