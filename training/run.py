@@ -273,23 +273,36 @@ class _Run:
                 f"--pretrained {resume} begins a new one with its weights"
             ) from error
         except OSError as error:  # checkpoints, logs and the record are written as it runs
-            raise TrainingError(
-                f"{error.filename or self.folder}: cannot be written or read ({error.strerror or error}); the same "
-                "command goes on from the last epoch that was saved"
-            ) from error
+            raise self._unwritable(error) from error
         finally:
             self.data.close()
             if self._trainer.is_global_zero and status != "finished":
                 with suppress(OSError):  # what went wrong before is what the user has to know
                     self._write_run(status=status)
         result = self._result(time.monotonic() - started)
-        options = {"model": self.classifier.metadata.model_spec.to_dict(), **self.classifier.config.to_dict()}
-        self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})  # TensorBoard's table
-        self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
+        self._log_outcome(result)
         if self._trainer.is_global_zero:
             paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
             self._write_run(status="running" if self.more_follows else status, result=vars(result) | paths)
         return result
+
+    def _log_outcome(self, result: TrainResult) -> None:
+        """Add the run to TensorBoard's table of options."""
+        options = {"model": self.classifier.metadata.model_spec.to_dict(), **self.classifier.config.to_dict()}
+        try:
+            self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
+            self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
+        except (OSError, ValueError) as error:
+            reason = error if isinstance(error, OSError) else error.__cause__  # Lightning wraps what it meets
+            if not isinstance(reason, OSError):
+                raise
+            raise self._unwritable(reason) from error
+
+    def _unwritable(self, error: OSError) -> TrainingError:
+        return TrainingError(
+            f"{error.filename or self.folder}: cannot be written or read ({error.strerror or error}); the same "
+            "command goes on from the last epoch that was saved"
+        )
 
     @contextmanager
     def _errors_for_users(self) -> Iterator[None]:

@@ -60,8 +60,8 @@ def check(interrupter: Interrupter, place: str, deed: str, most: int | None) -> 
     with folder_in_memory() as folder:
         prepared, work = folder / "prepared", folder / "here" / "work"
         work.parent.mkdir()
-        cache = make_cache(prepared / "c.zarr", range(16))
-        push(cache, f"local://{prepared}/pushed")
+        make_cache(prepared / "c.zarr", range(16))
+        push(prepared / "c.zarr", f"local://{prepared}/pushed")
         location = {"folder": str(work / "c.zarr"), "URL": f"local://{work}/pushed"}[place]
         command = ["train", location, *COMMAND, "--output-dir", work / "out", "--stream-dir", work / "stream"]
         reader = ["inspect", work / "c.zarr"]
