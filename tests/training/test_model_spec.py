@@ -33,6 +33,20 @@ def test_every_model_learns_a_step_and_answers_the_same_after_saving(name: str, 
         assert torch.equal(model.eval()(clips_for(spec)), reloaded.eval()(clips_for(spec)))
 
 
+@pytest.mark.parametrize("name", ["x3d_xs", "slow_r50"])
+def test_a_head_takes_the_mean_of_its_whole_grid_whose_gradient_is_deterministic_on_a_gpu(name: str) -> None:
+    spec = model_spec(name, num_frames=4, crop_size=96, dropout_rate=0.0)
+    model = build_model(spec, NUM_CLASSES).eval()
+    layers = dict(model.named_modules())
+    assert not any(isinstance(layer, nn.AvgPool3d) for layer in layers.values())
+    (pooling,) = (name for name, layer in layers.items() if isinstance(layer, nn.AdaptiveAvgPool3d) and ".pool" in name)
+    with torch.no_grad():
+        by_mean = model(clips_for(spec))
+        parent, _, attribute = pooling.rpartition(".")
+        setattr(layers[parent], attribute, nn.AvgPool3d((4, 3, 3), stride=1))  # as PyTorchVideo builds it
+        torch.testing.assert_close(by_mean, model(clips_for(spec)))
+
+
 @pytest.mark.parametrize("name", ONE_OF_EACH_FAMILY)
 @pytest.mark.parametrize("training", [True, False])
 def test_logits_are_no_probabilities(name: str, training: bool) -> None:

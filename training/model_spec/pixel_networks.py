@@ -14,12 +14,14 @@ def build_slow(spec: ModelSpec, num_classes: int) -> nn.Module:
 
     # Like X3D's, its head pools with a kernel of fixed size: it is built for the frames and the crop in use.
     cells = math.ceil(spec.crop_size / SPATIAL_STRIDE)
-    return create_resnet(
+    model: nn.Module = create_resnet(
         stem_conv_kernel_size=(1, 7, 7),
         head_pool_kernel_size=(spec.num_frames, cells, cells),
         model_num_class=num_classes,
         dropout_rate=spec.dropout_rate,
     )
+    _pool_by_mean(model)
+    return model
 
 
 def build_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
@@ -33,7 +35,19 @@ def build_x3d(spec: ModelSpec, num_classes: int) -> nn.Module:
         dropout_rate=spec.dropout_rate,
         head_activation=None,  # with X3D's own softmax, cross-entropy would see probabilities
     )
+    _pool_by_mean(model)
     return with_fast_layers(model)
+
+
+def _pool_by_mean(model: nn.Module) -> None:
+    """Let heads, whose pooling covers the whole grid, take a mean: on a GPU its gradient is deterministic.
+
+    That of a pooling with a kernel is not, and --deterministic would end in the first step.
+    """
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.AvgPool3d):
+                setattr(parent, name, nn.AdaptiveAvgPool3d(1))
 
 
 def build_mvit(spec: ModelSpec, num_classes: int) -> nn.Module:
