@@ -38,6 +38,12 @@ GOALS = {
     "decode.full": Goal(benchmark="decode", text="decoding that skips frames / decoding every frame", bound=0.80),
     "decode.decord": Goal(benchmark="decode", text="decoding that skips frames / decord", bound=0.75),
     "landmarks.frame": Goal(benchmark="landmarks", text="milliseconds of one core a frame", bound=45),
+    "landmarks.keypoints": Goal(
+        benchmark="landmarks", text="clips/s a core from AIHub's keypoints in a zip", bound=300, at_least=True
+    ),
+    "landmarks.memory": Goal(
+        benchmark="landmarks", text="peak memory of a build from keypoints / of a tenth of the clips", bound=None
+    ),
     "landmarks.models": Goal(benchmark="landmarks", text="a frame / the sum of its models", bound=1.15),
     "read.blosc": Goal(
         benchmark="read",

@@ -43,8 +43,18 @@ def test_planning_resuming_and_refreshing_are_measured(capsys: pytest.CaptureFix
     assert all(stage in printed for stage in ("plan", "resume", "refresh"))
 
 
+def test_landmarks_are_built_of_keypoints_and_loaded_beside_pixels(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    cache = landmarks.keypoint_builds(tmp_path, Size.TOY)
+    assert len(cache.positions()) == 8 and cache.clip_spec.landmarks == "aihub"
+    landmarks.feeding(cache, tmp_path, Size.TOY)
+    told = capsys.readouterr().out
+    assert "clips/s a core" in told and "ms to open" in told
+
+
 def test_landmarks_are_measured_beside_their_models(capsys: pytest.CaptureFixture[str]) -> None:
-    landmarks.run(Size.TOY)
+    landmarks.finding(Size.TOY)
     told = capsys.readouterr().out
     if "is missing" in told:
         pytest.skip(told)

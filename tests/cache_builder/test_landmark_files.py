@@ -5,6 +5,7 @@ import json
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import main
 from signprep.pipeline.datasets.files.frame_files import open_frames
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
+from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.landmarks.keypoints import landmarks_of, points_of_frame
 from signprep.pipeline.options import SampleSpec
 from tests.landmark_files import OPENPOSE, pose_bytes, write_parquet
@@ -162,3 +164,37 @@ def test_keypoints_of_a_table_are_refused(tmp_path: Path, capsys: pytest.Capture
               "--landmarks", "aihub"])  # fmt: skip
     assert end.value.code == 1
     assert "--landmarks files" in capsys.readouterr().err
+
+
+LISTS = {"pose": 25, "hand_left": 21, "hand_right": 21, "face": 70}
+
+
+@pytest.mark.parametrize("people", [dict, lambda **parts: [parts]])
+@pytest.mark.parametrize("missing", [None, *LISTS])
+def test_a_frame_means_the_same_however_its_json_is_written(people: Any, missing: str | None) -> None:
+    random = np.random.default_rng(0)
+    parts = {
+        f"{part}_keypoints_2d": random.uniform(-1e-5, 2000, 3 * count).tolist()
+        for part, count in LISTS.items()
+        if part != missing
+    }
+    more = {f"{part}_keypoints_3d": [1.5] * 4 * count for part, count in LISTS.items()}
+    document = {"version": 1.3, "people": people(**parts, **more), "camparam": {"data": "1 2 3"}}
+    plain = points_of_frame(json.dumps(document).encode(), "a")
+    spread = json.dumps(document, indent=3, sort_keys=True).encode() + b"\n"
+    escaped = json.dumps(document).replace("keypoints", "\\u006beypoints").encode()
+    expected = [parts.get(f"{part}_keypoints_2d", [0.0] * 3 * count) for part, count in LISTS.items()]
+    for points in (plain, points_of_frame(spread, "a"), points_of_frame(escaped, "a")):
+        assert points.dtype == np.float32 and points.shape == (137, 3)
+        assert (points.ravel() == np.concatenate(expected).astype(np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [(b"]", b""), (b", ", b" "), (b", ", b", , "), (b'"people"', b'"nobody"'), (b"}}", b"")],
+)
+def test_a_frame_whose_lists_are_damaged_is_refused(change: tuple[bytes, bytes]) -> None:
+    parts = {f"{part}_keypoints_2d": [0.5] * 3 * count for part, count in LISTS.items()}
+    data = json.dumps({"people": parts}).encode().replace(*change, 1)
+    with pytest.raises(DecodeError, match="is not of the form"):
+        points_of_frame(data, "a")

@@ -15,7 +15,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -62,6 +62,10 @@ class FrameFiles:
         self._prefix = prefix
         self.frames = frames
 
+    @cached_property
+    def _zip(self) -> JoinedFile:
+        return open_zip(self.path)
+
     @property
     def num_bytes(self) -> int:
         """Size of all files without compression."""
@@ -85,7 +89,7 @@ class FrameFiles:
         try:
             if self.frames.offset[place] < 0:
                 return (self.path / self.name(place)).read_bytes()
-            return read_member(self.path, cast(Values, tuple(column[place] for column in self.frames[1:])))
+            return read_member(self._zip, cast(Values, tuple(column[place] for column in self.frames[1:])))
         except (OSError, zlib.error, struct.error) as error:
             raise AnnotationError(f"{self.path}: its {self.name(place)} cannot be read ({error})") from error
 
@@ -206,7 +210,7 @@ def _rows_in_zip(path: Path, prefix: str) -> list[tuple[int, ...]]:
 
 def _listed_in(path: Path, places: "array[int] | None") -> Iterator[tuple[bytes, Values | None]]:
     """Yield the members at these places of a zip's directory."""
-    file = _opened(path, lies_in(path))
+    file = open_zip(path)
     for start, end in zip(places[1::2], places[2::2], strict=True) if places is not None else ():
         yield from ((name, values) for _, _, name, values in entries(file, start, end))
 
@@ -307,9 +311,13 @@ def _opened(path: Path, stamps: object) -> JoinedFile:
     return JoinedFile(layout_of_zip(path).extents)
 
 
-def read_member(path: Path, values: Values) -> bytes:
+def open_zip(path: Path) -> JoinedFile:
+    """Open a zip of frames, or its pieces. Raises OSError or ValueError if it cannot be read."""
+    return _opened(path, lies_in(path))
+
+
+def read_member(file: JoinedFile, values: Values) -> bytes:
     """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError, zlib.error or struct.error."""
-    file = _opened(path, lies_in(path))
     num_bytes, crc32, offset, packed, is_packed = values
     # The local header repeats the name; its length and that of the extra field follow from the header alone.
     data = read_at(file, offset, packed + LOCAL_HEADER.size + 512)

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from signprep.pipeline.datasets.files.frame_files import pictures_in_zip, read_member
+from signprep.pipeline.datasets.files.frame_files import open_zip, pictures_in_zip, read_member
 from signprep.pipeline.datasets.files.pieces import pieces_of
 from signprep.pipeline.datasets.files.zip_directory import Values
 from signprep.pipeline.errors import AnnotationError, DecodeError
@@ -31,7 +31,7 @@ class ZipFiles:
         if num_bytes > MAX_PICTURE_BYTES:
             raise AnnotationError(f"has {num_bytes} bytes, over the limit of {MAX_PICTURE_BYTES}")
         try:
-            return read_member(self._path, values)
+            return read_member(open_zip(self._path), values)
         except (zlib.error, struct.error) as error:
             raise AnnotationError(f"is damaged in the zip: {error}") from error
 
