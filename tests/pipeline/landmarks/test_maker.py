@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -140,9 +141,9 @@ def test_while_both_caches_are_built_no_video_is_opened_twice(
 ) -> None:
     opened = []
 
-    def noted(source: object, *, name: str | None = None, decoder: str = "pyav") -> VideoReader:
+    def noted(source: Any, *, name: str | None = None, **options: Any) -> VideoReader:
         opened.append(name)
-        return open_video(source, name=name, decoder=decoder)  # type: ignore[arg-type]
+        return open_video(source, name=name, **options)
 
     monkeypatch.setattr("signprep.pipeline.clips.open_video", noted)
     build = ["build-cache", "--data-root", str(data), "--num-frames", "4", "--size", "64", "--workers", "1"]
