@@ -1,4 +1,6 @@
-"""AIHub data roots: videos and `*_morpheme.json` at any depth and in zips, paired by base name.
+"""AIHub data roots: videos and labels at any depth and in zips, paired by base name.
+
+Labels are `*_morpheme.json`, and JSON files with a `sign_script`, which stand for several views of one recording.
 
 In: a folder. Out: segments, and every problem with its file; one bad label never hides a good one. Only file names
 count, since the folders of different downloads contradict each other.
@@ -6,8 +8,8 @@ count, since the folders of different downloads contradict each other.
 
 import json
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,9 +27,18 @@ from signprep.pipeline.datasets.annotations import (
     normal_gloss,
     parse_name,
 )
-from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, read_bytes, read_head, walk_files
+from signprep.pipeline.datasets.files.frame_files import KEYPOINT_SUFFIX, is_sequence
 from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
-from signprep.pipeline.datasets.files.frame_files import is_sequence
+from signprep.pipeline.datasets.sign_script import (
+    HEAD_BYTES,
+    MAX_SCRIPT_BYTES,
+    SignScript,
+    is_script,
+    read_script,
+    script_of,
+)
+from signprep.pipeline.datasets.splits import OTHER_SIDE, split_of_path
 from signprep.pipeline.errors import AnnotationError
 
 LABEL_SUFFIX = "_morpheme.json"
@@ -49,6 +60,8 @@ class Annotation:
     end_seconds: float
     written_glosses: tuple[str, ...]
     """The names of its attributes as they are written, at least one."""
+    hand: str | None = None
+    """both, strong or weak, in labels that tell it: gestures of different hands may overlap."""
 
     @property
     def glosses(self) -> tuple[str, ...]:
@@ -65,12 +78,34 @@ class LabelFile:
     duration_seconds: float | None = None
     problems: tuple[str, ...] = ()
     """Parts of the label that are of no use, in words."""
+    script: SignScript | None = None
+    """A label of that form; None for one of videos' own."""
 
     @property
     def video_base_name(self) -> str | None:
         """The base name of the video that the label names, NFC."""
         name = unicodedata.normalize("NFC", self.video_name or "").replace("\\", "/")
         return PurePosixPath(name).stem or None
+
+    def possible_videos(self, base_name: str) -> list[dict[str, str | None]]:
+        """Return sets of videos' base names, with their views if they are known; the first that is there is labelled.
+
+        `base_name` is that of the label file. A label with a `sign_script` labels all views of a set.
+        """
+        if self.script is None:
+            return [{name: None} for name in (base_name, self.video_base_name) if name is not None]
+        views = self.script.views
+        return [{name + end: view for end, view in views.items()} for name in self.script.video_names]
+
+    def parts(self, video: str, view: str | None, options: DatasetOptions) -> NameParts:
+        """Return item, signer, view and take of a video that it labels, by the video's name or as the label says."""
+        named = parse_name(video, options.pattern)
+        if self.script is None:
+            return named
+        script = self.script
+        signer, item = script.signer or named.signer, named.item or script.item
+        take = script.video_names[0] if options.name_pattern is None else named.take
+        return replace(named, signer=signer, item=item, view=named.view or view, take=take)
 
 
 def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -> Iterator[Segment]:
@@ -85,15 +120,21 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
 
     videos: dict[str, FoundFile] = {}
     labels: dict[str, FoundFile] = {}
-    for file in walk_files(root, on_problem, wanted=lambda name: name.endswith(LABEL_SUFFIX) or is_source(name)):
-        is_label = file.file_name.endswith(LABEL_SUFFIX)
-        base_name = file.file_name.removesuffix(LABEL_SUFFIX) if is_label else _base_name(file.file_name)
-        files, spare = labels if is_label else videos, file
-        first = files.setdefault(base_name, file)
+    found: list[tuple[dict[str, FoundFile], str, FoundFile]] = []
+    for file in walk_files(root, on_problem, wanted=lambda name: may_be_label(name) or is_source(name)):
+        if is_label_file(root, file):
+            found.append((labels, base_name_of_label(file.file_name), file))
+        elif is_source(file.file_name):
+            found.append((videos, _base_name(file.file_name), file))
+    apart = _on_both_sides((base_name, file.name) for files, base_name, file in found if files is labels)
+    apart &= _on_both_sides((base_name, file.name) for files, base_name, file in found if files is videos)
+    for files, base_name, file in found:
+        key = OTHER_SIDE + base_name if base_name in apart and split_of_path(file.name) == "val" else base_name
+        first, spare = files.setdefault(key, file), file
         if first is not file:
             if is_further_video(first.name) and not is_further_video(file.name):
-                files[base_name], spare = file, first
-            message = f"has the same base name as {files[base_name].name}, which is taken"
+                files[key], spare = file, first
+            message = f"has the same base name as {files[key].name}, which is taken"
             problem("same-name", spare.name, message)
     require_files(root, len(videos), len(labels))
     labelled = set()
@@ -101,21 +142,24 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
     for base_name, file in sorted(labels.items()):
         labelled.add(base_name)
         try:
-            label = read_label(read_bytes(root, file.name, MAX_LABEL_BYTES), str(root / file.name))
+            label = read_label_file(root, file.name, str(root / file.name), directions=options.class_by == "direction")
         except AnnotationError as error:
             on_problem(Problem(kind="label-unreadable", path=file.name, message=str(error)))
             continue
         for message in label.problems:
             problem("label-incomplete", file.name, message)
-        paired = next((name for name in (base_name, label.video_base_name) if name in videos), None)
-        if paired is None:
+        side = OTHER_SIDE if base_name.startswith(OTHER_SIDE) else ""
+        views: dict[str, str | None] = {}
+        for names in label.possible_videos(base_name.removeprefix(side)):
+            views = views or {side + name: view for name, view in names.items() if side + name in videos}
+        if not views:
             problem(
                 "label-without-video",
                 file.name,
                 f"there {what} {base_name}",
             )
             continue
-        labelled.add(paired)
+        labelled |= views.keys()
         for annotation in label.annotations:
             if not _has_time(annotation):
                 span = f"{annotation.start_seconds} to {annotation.end_seconds}"
@@ -123,15 +167,18 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
         usable = [annotation for annotation in label.annotations if _has_time(annotation)]
         if not usable:
             continue
-        if paired != base_name and paired in labels and _is_usable(root, labels[paired]):
-            taken[paired] = labels[paired].name
-        name = paired
-        if taken.setdefault(paired, file.name) != file.name:
-            name = base_name
-            message = f"labels {videos[paired].name}, as {taken[paired]} does; its clips are named {name}#..."
-            problem(SHARED_NAME, file.name, message)
-        for annotation in usable:
-            yield from _segments(annotation, name, videos[paired].name, parse_name(paired, options.pattern), options)
+        for paired, view in views.items():
+            if paired != base_name and paired in labels and _is_usable(root, labels[paired]):
+                taken[paired] = labels[paired].name
+            name = paired
+            if taken.setdefault(paired, file.name) != file.name:
+                name = base_name
+                message = f"labels {videos[paired].name}, as {taken[paired]} does; its clips are named {name}#..."
+                problem(SHARED_NAME, file.name, message)
+            parts = label.parts(paired.removeprefix(side), view, options)
+            parts = replace(parts, take=side + parts.take)
+            for annotation in usable:
+                yield from _segments(annotation, name, videos[paired].name, parts, options)
     for base_name in sorted(videos.keys() - labelled):
         problem("video-without-label", videos[base_name].name, f"has no label *{LABEL_SUFFIX}")
 
@@ -145,6 +192,40 @@ _SOURCES = {
 
 def _base_name(file_name: str) -> str:
     return base_name_of_frames(file_name) if is_sequence(file_name) else Path(file_name).stem
+
+
+def _on_both_sides(files: Iterable[tuple[str, str]]) -> set[str]:
+    """Return the base names that files in folders of training and of validation have, given as (base name, path).
+
+    AIHub numbers both from 1; their files are paired within their own side.
+    """
+    sides: dict[str, set[str | None]] = {}
+    for base_name, path in files:
+        sides.setdefault(base_name, set()).add(split_of_path(path))
+    return {base_name for base_name, found in sides.items() if found >= {"train", "val"}}
+
+
+def may_be_label(name: str) -> bool:
+    """Return True for the name of a label, or of another JSON file that may turn out to be one."""
+    return name.endswith(".json") and not name.endswith(KEYPOINT_SUFFIX)
+
+
+def is_label_file(root: Path, file: FoundFile) -> bool:
+    """Return True for a label: by its name, or by the keys that it begins with."""
+    if file.file_name.endswith(LABEL_SUFFIX):
+        return True
+    return may_be_label(file.file_name) and is_script(read_head(root, file.name, HEAD_BYTES))
+
+
+def base_name_of_label(file_name: str) -> str:
+    """Return the name of a label's video, without its view if the label is one of all views."""
+    return file_name.removesuffix(LABEL_SUFFIX).removesuffix(".json")
+
+
+def read_label_file(root: Path, name: str, path: str, *, directions: bool = False) -> LabelFile:
+    """Read one label file of a data root; args and errors are those of `read_label`."""
+    limit = MAX_LABEL_BYTES if name.endswith(LABEL_SUFFIX) else MAX_SCRIPT_BYTES
+    return read_label(read_bytes(root, name, limit), path, directions=directions)
 
 
 def require_files(root: Path, num_videos: int, num_labels: int, reason: str = "") -> None:
@@ -165,7 +246,7 @@ def _has_time(annotation: Annotation) -> bool:
 def _is_usable(root: Path, file: FoundFile) -> bool:
     """Return True if a label file makes segments of its video."""
     try:
-        label = read_label(read_bytes(root, file.name, MAX_LABEL_BYTES), file.name)
+        label = read_label_file(root, file.name, file.name)
     except AnnotationError:
         return False
     return any(map(_has_time, label.annotations))
@@ -191,16 +272,18 @@ def taken_glosses(glosses: tuple[str, ...], attributes: str) -> tuple[str, ...]:
     return glosses if attributes == "all" else glosses[:1]
 
 
-def read_label(data: bytes, path: str) -> LabelFile:
-    """Parse one morpheme JSON. A value that is of no use costs itself, an annotation without gloss or times itself.
+def read_label(data: bytes, path: str, *, directions: bool = False) -> LabelFile:
+    """Parse one label. A value that is of no use costs itself, an annotation without gloss or times itself.
 
     Raises AnnotationError if it is no JSON, not of AIHub's form or has no usable annotation, EmptyLabelError if it has
-    no segments; the message starts with `path`.
+    no segments; the message starts with `path`. With `directions` gestures of a `sign_script` have glosses for them.
     """
     try:
         document = json.loads(decoded(data), parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: is no valid JSON ({error})") from error
+    if (script := script_of(document)) is not None:
+        return _label_of_script(script, path, directions)
     entries = document.get("data") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise AnnotationError(f"{path}: has no list `data`; expected AIHub's metaData and data")
@@ -225,6 +308,27 @@ def read_label(data: bytes, path: str) -> LabelFile:
     return LabelFile(
         annotations=annotations, video_name=name, duration_seconds=duration, problems=tuple(dict.fromkeys(problems))
     )
+
+
+def _label_of_script(document: Mapping[str, Any], path: str, directions: bool) -> LabelFile:
+    problems: list[str] = []
+    base_name = base_name_of_label(unicodedata.normalize("NFC", path).rpartition("/")[2])
+    script = read_script(document, base_name, problems, directions=directions)
+    if not script.gestures:
+        if problems:
+            raise AnnotationError(f"{path}: {problems[0]}")
+        raise EmptyLabelError(f"{path}: its sign_script has no gesture")
+    annotations = tuple(
+        Annotation(
+            number=gesture.number,
+            start_seconds=gesture.start_seconds,
+            end_seconds=gesture.end_seconds,
+            written_glosses=(gesture.gloss,),
+            hand=gesture.hand,
+        )
+        for gesture in script.gestures
+    )
+    return LabelFile(annotations=annotations, script=script, problems=tuple(dict.fromkeys(problems)))
 
 
 def _annotation(number: int, entry: Any, problems: list[str]) -> Annotation | None:

@@ -249,8 +249,9 @@ class DatasetOptions(Options, group="Data"):
     """None: AIHub's names."""
     class_by: str = option(
         "gloss",
-        "Make a class of each gloss, or of each gloss and item, which keeps homonyms apart.",
-        choices=("gloss", "item"),
+        "Make a class of each gloss, of each gloss and item, which keeps homonyms apart, or of each gloss and the "
+        "direction in which it is signed, where labels tell it.",
+        choices=("gloss", "item", "direction"),
     )
     attributes: str = option(
         "first", "Take the first gloss of a segment, or a clip for each.", choices=("first", "all")

@@ -7,17 +7,27 @@ training clip.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from signprep.pipeline.datasets.annotations import Segment
+from signprep.pipeline.datasets.annotations import Segment, normal_gloss
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.text import counted, first_of
 
 OFFICIAL_VALIDATION_SIGNERS = frozenset({"REAL17", "REAL18"})
 """AIHub's own validation signers; signers 01-16 train."""
+
+_SPLIT_FOLDER = re.compile(
+    r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val(?:id|idation)?|dev(?:elopment)?)|(?P<test>test)(?:ing)?)(?![a-z])",
+    re.IGNORECASE,
+)
+
+OTHER_SIDE = "val/"
+"""What names of files of validation begin with where files of training have the same name."""
 
 SPLIT_BY = ("auto", "official", "signer", "take", "column")
 
@@ -28,9 +38,9 @@ class SplitOptions(Options, group="Data"):
 
     by: str = option(
         "auto",
-        "Validate on AIHub's signers 17 and 18 (official), on a fraction of the signers or takes, or as the "
-        "table says (column); auto takes the first of column, official, signer and take that the data allow, and part "
-        "of train where there are train and test alone.",
+        "Validate on folders named Validation or on AIHub's signers 17 and 18 (official), on a fraction of the signers "
+        "or takes, or as the table says (column); auto takes the first of column, official, signer and take that the "
+        "data allow, and part of train where there are train and test alone.",
         name="--split-by",
         choices=SPLIT_BY,
     )
@@ -60,7 +70,11 @@ def assign_splits(
     `content_hashes` has, by `Segment.video`, the hash of each video that may equal another one. If `duplicates` is
     drop, there may be fewer segments than before. Raises AnnotationError if the data cannot be split as asked.
     """
-    by = options.by if options.by != "auto" else _automatic(segments)
+    by = options.by
+    if by == "official" or (by == "auto" and not any(segment.split for segment in segments)):
+        in_folders = _split_by_folders(segments, is_asked_for=by == "official")
+        segments, by = (in_folders, "column") if in_folders else (segments, by)
+    by = by if by != "auto" else _automatic(segments)
     _require_possible(segments, by)
     hashes = content_hashes or {}
     if options.duplicates == "drop":
@@ -88,6 +102,39 @@ def _with_validation(segments: list[Segment], fraction: float, content_hashes: M
     return [segment if segment.split == "test" else replace(segment, split=next(splits)) for segment in segments]
 
 
+def split_of_path(name: str, gloss: str = "") -> str | None:
+    """Return the split that the folders of a path name; the innermost folder counts, unless it is that of a gloss.
+
+    >>> split_of_path("1.Training/REAL/01_train_video.zip!/01/a.mp4")
+    'train'
+    >>> split_of_path("2.Validation/a.mp4"), split_of_path("strain/test.mp4"), split_of_path("val/train/a.mp4", "train")
+    ('val', None, 'val')
+    """
+    return _split_of_folder(name.rpartition("/")[0], gloss)
+
+
+@lru_cache(maxsize=2**14)
+def _split_of_folder(folders: str, gloss: str) -> str | None:
+    names = folders.split("/")
+    for folder in reversed(names[:-1] if normal_gloss(names[-1]) == gloss else names):
+        if match := _SPLIT_FOLDER.search(folder.replace("_", " ")):
+            return match.lastgroup
+    return None
+
+
+def _split_by_folders(segments: Sequence[Segment], *, is_asked_for: bool) -> list[Segment]:
+    """Return the segments with the splits that their videos' folders name; none unless all have one, as of AIHub.
+
+    Where that is not asked for, folders count only if no take is in two of them, and train and test may be alone.
+    """
+    found = [replace(segment, split=split_of_path(segment.video, segment.gloss)) for segment in segments]
+    splits = {segment.split for segment in found}
+    if None in splits or "train" not in splits or not splits & ({"val"} if is_asked_for else {"val", "test"}):
+        return []
+    is_leaking = any(leak.kind == "take" for leak in leaks((s.split, s.take, None, None) for s in found))
+    return [] if is_leaking and not is_asked_for else found
+
+
 def _require_possible(segments: Sequence[Segment], by: str) -> None:
     """Raise AnnotationError if the segments have no splits or signers to split by."""
     missing = [segment.segment_id for segment in segments if segment.split is None]
@@ -98,7 +145,10 @@ def _require_possible(segments: Sequence[Segment], by: str) -> None:
         )
     signers = {segment.signer for segment in segments}
     if by == "official" and not (signers & OFFICIAL_VALIDATION_SIGNERS and signers - OFFICIAL_VALIDATION_SIGNERS):
-        raise AnnotationError("the official split needs AIHub's signers REAL17 or REAL18, and others to train on")
+        raise AnnotationError(
+            "the official split needs all videos in folders of Training and Validation, or AIHub's signers REAL17 or "
+            "REAL18, and others to train on"
+        )
     if by == "signer" and len(signers - {None, ""}) < 2:
         raise AnnotationError("a split by signer needs at least two signers; --split-by take splits without them")
 

@@ -23,7 +23,13 @@ _QUERIES_OF_NAMES = {
     "video-without-label": """
         SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM videos
         WHERE used AND base NOT IN (SELECT base FROM labels)
-            AND id NOT IN (SELECT video_id FROM labels WHERE video_id IS NOT NULL)""",
+            AND id NOT IN (SELECT video_id FROM labels WHERE video_id IS NOT NULL)
+            AND id NOT IN (SELECT video_id FROM segments WHERE video_id IS NOT NULL)""",
+    "missing-signers": """
+        SELECT MIN(name) AS path, printf('is the first of %d labels of signer %s, of whom there is no video', COUNT(*),
+            signer) AS message
+        FROM labels WHERE readable AND video_id IS NULL AND signer IS NOT NULL
+            AND signer NOT IN (SELECT signer FROM videos WHERE signer IS NOT NULL) GROUP BY signer""",
     "duration-mismatch": f"""
         SELECT l.name AS path, printf('states %.3f s, the video lasts %.3f s', l.seconds, v.seconds) AS message
         FROM labels l JOIN videos v ON v.id = l.video_id
@@ -72,7 +78,7 @@ _QUERIES = {
         FROM (SELECT path, number, start_seconds, LAG(number) OVER same AS before,
                      LAG(end_seconds) OVER same AS before_end
               FROM cuts WHERE place = 0 AND 0 <= start_seconds AND start_seconds < end_seconds
-              WINDOW same AS (PARTITION BY label_id, video_id ORDER BY start_seconds, end_seconds, number))
+              WINDOW same AS (PARTITION BY label_id, video_id, is_weak ORDER BY start_seconds, end_seconds, number))
         WHERE before_end > start_seconds + 0.0005""",
     # The first video in the order of the walk is the original.
     "duplicate-video": """
@@ -129,6 +135,7 @@ def check_all(
     if layout == "aihub":
         _check_missing_views(database)
         _check_missing_words(database)
+        _check_times_of_others(database)
     _check_glosses(database)
     split_rule = _assign_sides(database)
     _check_leaks(database)
@@ -158,7 +165,8 @@ def _queries_of_landmarks(origin: Origin, layout: str) -> dict[str, str]:
             f"{what}-without-label": """
                 SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM landmarks
                 WHERE used AND base NOT IN (SELECT base FROM labels)
-                    AND id NOT IN (SELECT landmarks_id FROM labels WHERE landmarks_id IS NOT NULL)""",
+                    AND id NOT IN (SELECT landmarks_id FROM labels WHERE landmarks_id IS NOT NULL)
+                    AND id NOT IN (SELECT landmarks_id FROM segments WHERE landmarks_id IS NOT NULL)""",
         }
     if origin.option == "files":  # AIHub's keypoints have no rate of their own
         queries["landmarks-rate"] = _QUERY_OF_RATES
@@ -219,6 +227,45 @@ def _check_missing_words(database: ScanDatabase) -> None:
                 || CASE WHEN COUNT(*) > {SHOWN_NAMES} THEN ', ... (' || COUNT(*) || ' in all)' ELSE '' END AS message
         FROM (SELECT *, {number} AS place FROM missing_words ORDER BY signer, kind, item) m
         JOIN videos v ON v.id = m.first_id GROUP BY m.signer, m.kind ORDER BY COUNT(*) DESC, m.signer""",
+    )
+
+
+LEAST_SAME_SEGMENTS = 3
+"""So many segments of two signers, at least, have equal times if one is taken for a copy of the other."""
+
+
+def _check_times_of_others(database: ScanDatabase) -> None:
+    """Find signers whose labels have the times of another signer, to the millisecond, in half of the items of both.
+
+    People sign at different moments: such times were copied. Labels of whole videos, from 0 on, tell nothing; avatars
+    (SYN) may have been moved by one person.
+    """
+    database.execute(
+        """CREATE TEMP TABLE timed AS
+        SELECT source, signer, item, times, MAX(num_segments) AS num_segments, MIN(label_id) AS label_id FROM (
+            SELECT v.source, v.signer, v.item, s.label_id, COUNT(*) AS num_segments,
+                   GROUP_CONCAT(printf('%.3f %.3f', s.start_seconds, s.end_seconds)) AS times
+            FROM (SELECT * FROM segments WHERE place = 0 AND label_id IS NOT NULL ORDER BY label_id, number) s
+            JOIN labels l ON l.id = s.label_id JOIN videos v ON v.id = l.video_id AND v.id = s.video_id
+            WHERE v.signer IS NOT NULL AND v.item IS NOT NULL
+            GROUP BY s.label_id HAVING COUNT(*) > 1 OR MIN(s.start_seconds) > 0)
+        GROUP BY source, signer, item, times"""
+    )
+    database.execute("CREATE INDEX temp.timed_item ON timed (item, signer)")
+    database.find(
+        "times-of-another-signer",
+        f"""WITH pairs AS (
+            SELECT a.signer AS other, b.signer, COUNT(DISTINCT a.item) AS common,
+                   COUNT(DISTINCT CASE WHEN a.times = b.times THEN a.item END) AS same,
+                   SUM(CASE WHEN a.times = b.times THEN a.num_segments END) AS num_segments
+            FROM timed a JOIN timed b ON b.item = a.item AND b.source IS a.source AND b.signer > a.signer
+            WHERE a.source IS NOT 'SYN' GROUP BY 1, 2),
+        copies AS (SELECT *, ROW_NUMBER() OVER (PARTITION BY signer ORDER BY other) AS place FROM pairs
+                   WHERE same * 2 >= common AND num_segments >= {LEAST_SAME_SEGMENTS})
+        SELECT l.name AS path, printf('is the first label of signer %s, who has the times of signer %s in %d of the %d'
+            || ' items of both', c.signer, c.other, c.same, c.common) AS message
+        FROM copies c
+        JOIN labels l ON l.id = (SELECT MIN(label_id) FROM timed WHERE signer = c.signer) WHERE c.place = 1""",
     )
 
 

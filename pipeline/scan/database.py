@@ -45,6 +45,7 @@ CREATE TABLE landmarks (             -- keypoints, a row for all files of a vide
 );
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, base TEXT NOT NULL, num_bytes INTEGER,
+    signer TEXT, split TEXT,         -- by its name, by its folder
     named_base TEXT,                 -- of metaData.name
     seconds REAL,                    -- metaData.duration
     readable INTEGER NOT NULL DEFAULT 1,
@@ -54,7 +55,12 @@ CREATE TABLE segments (
     id INTEGER PRIMARY KEY, label_id INTEGER, video_id INTEGER, landmarks_id INTEGER, number INTEGER NOT NULL,
     place INTEGER NOT NULL,          -- among the glosses of its annotation
     start_seconds REAL NOT NULL, end_seconds REAL NOT NULL,
-    gloss TEXT NOT NULL, raw_gloss TEXT, split TEXT
+    gloss TEXT NOT NULL, raw_gloss TEXT, split TEXT,
+    is_weak INTEGER                  -- 1: of the weak hand, which may sign while the strong one does
+);
+CREATE TABLE views (                 -- a row for each name that a video of a label with several views may have
+    label_id INTEGER NOT NULL, rank INTEGER NOT NULL, base TEXT NOT NULL,
+    item TEXT, signer TEXT, view TEXT, take TEXT NOT NULL
 );
 CREATE TABLE problems (kind TEXT NOT NULL, path TEXT NOT NULL, message TEXT NOT NULL);
 

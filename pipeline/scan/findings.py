@@ -166,6 +166,12 @@ missing-views: Takes without views that other takes have
 missing-words: Signers without words that other signers have
     Expected are the words that at least half of the signers of the same source and kind have.
     Download the missing archives: an incomplete set of signers costs much accuracy.
+missing-signers: Signers with labels and without a video
+    One archive of labels holds all signers, videos come in one or several for each: some of these are not there.
+    Download the missing archives, or leave the signers out by --signer.
+times-of-another-signer: Signers whose labels have the times of another signer
+    To the millisecond, in half of their items or more: times were copied, and clips do not show their sign.
+    Take the labels of each signer from the archive of labels, which holds those of all.
 segment-past-end: Segments that end after their video
     The clip is made from the part that is there.
     Check that label and video belong together.

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from signprep.pipeline.datasets.aihub import (
-    LABEL_SUFFIX,
-    MAX_LABEL_BYTES,
     EmptyLabelError,
-    read_label,
+    base_name_of_label,
+    is_label_file,
+    may_be_label,
+    read_label_file,
     require_files,
     taken_glosses,
 )
@@ -29,12 +30,13 @@ from signprep.pipeline.datasets.annotations import (
     parse_kind,
     parse_name,
 )
-from signprep.pipeline.datasets.files.data_root import Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.files.data_root import Problem, walk_files
 from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.suggest import told_what_else
 from signprep.pipeline.datasets.read import iterate_segments, layout_of, note_of, picture_rate, video_root
+from signprep.pipeline.datasets.splits import OTHER_SIDE, split_of_path
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.runtime.machine import in_processes
@@ -45,14 +47,11 @@ from signprep.pipeline.scan.database import Row, ScanDatabase, temporary_databas
 from signprep.pipeline.scan.findings import ERROR, FINDINGS, SEVERITIES, WARNING, Finding
 from signprep.pipeline.scan.landmarks import ORIGINS, Origin, collect_landmark_facts
 from signprep.pipeline.scan.videos import COLUMNS, collect_hashes, probe_videos
+from signprep.pipeline.scan.views import pair_views
 
 LABELS_A_CHUNK, VIDEOS_A_CHUNK, DEEP_VIDEOS_A_CHUNK = 250, 32, 2
 
 PARTIAL_DOWNLOAD = re.compile(r"\.(part\d*|crdownload|aria2|download|tmp)$", re.IGNORECASE)
-_SPLIT_FOLDER = re.compile(
-    r"(?<![a-z])(?:(?P<train>train)(?:ing)?|(?P<val>val(?:id|idation)?|dev(?:elopment)?)|(?P<test>test)(?:ing)?)(?![a-z])",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
             collect_landmark_facts(folder, origin, options, database)
         _collect_video_facts(videos, options, database)
         collect_hashes(videos, options.workers, database)
-        by_gloss = dataset.class_by == "gloss"
+        by_gloss = dataset.class_by != "item"
         split_rule = check_all(database, num_frames=options.num_frames, layout=layout, by_gloss=by_gloss, origin=origin)
         yield Scan(
             data_root=data_root,
@@ -132,20 +131,6 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
         )
 
 
-def split_of_path(name: str) -> str | None:
-    """Return the split that the folders of a path name; the innermost folder counts.
-
-    >>> split_of_path("1.Training/REAL/01_train_video.zip!/01/a.mp4")
-    'train'
-    >>> split_of_path("2.Validation/a.mp4"), split_of_path("strain/test.mp4")
-    ('val', None)
-    """
-    for folder in reversed(PurePosixPath(name).parts[:-1]):
-        if match := _SPLIT_FOLDER.search(folder.replace("_", " ")):
-            return match.lastgroup
-    return None
-
-
 def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
     """Note the videos, landmarks and labels of an AIHub root.
 
@@ -156,23 +141,21 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
 
     def wanted(name: str) -> bool:
         return (
-            name.endswith(LABEL_SUFFIX)
-            or is_video(name)
-            or is_of_landmarks(name)
-            or PARTIAL_DOWNLOAD.search(name) is not None
+            may_be_label(name) or is_video(name) or is_of_landmarks(name) or PARTIAL_DOWNLOAD.search(name) is not None
         )
 
     num_labels = num_named = num_videos = num_landmarks = 0
     files = walk_files(root, lambda problem: _add_problem(problem, root, database), wanted=wanted)
     for file in progress_without_total("Finding files", files):
-        if file.file_name.endswith(LABEL_SUFFIX):
-            base_name = file.file_name.removesuffix(LABEL_SUFFIX)
+        if is_label_file(root, file):
+            base_name = base_name_of_label(file.file_name)
             parts = parse_name(base_name, options.pattern)
             num_labels += 1
             # Labels with names of their own may be paired by their metaData: those stay.
             if parts.item is None or is_selected(parts, options):
-                row = (file.name, base_name, file.num_bytes)
-                database.execute("INSERT INTO labels (name, base, num_bytes) VALUES (?, ?, ?)", row)
+                row = (file.name, base_name, file.num_bytes, parts.signer, split_of_path(file.name))
+                columns = "name, base, num_bytes, signer, split"
+                database.execute(f"INSERT INTO labels ({columns}) VALUES (?, ?, ?, ?, ?)", row)
         elif is_of_landmarks(file.file_name):
             is_frames = is_sequence(file.file_name)
             base_name = base_name_of_frames(file.file_name) if is_frames else Path(file.file_name).stem
@@ -184,9 +167,10 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
             base_name = Path(file.file_name).stem
             parts = parse_name(base_name, options.pattern)
             num_videos, num_named = num_videos + 1, num_named + (parts.item is not None)
-            if is_selected(parts, options):
+            # Labels may tell of videos whose names do not.
+            if parts.item is None or is_selected(parts, options):
                 _add_video(file.name, base_name, file.num_bytes, parts, database)
-        else:
+        elif PARTIAL_DOWNLOAD.search(file.file_name):
             database.add_problems([("partial-download", file.name, f"{file.num_bytes:,} bytes")])
     first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")
     reason = f"; the first problem: {first}" if first else ""
@@ -223,6 +207,7 @@ _NAMED = "name, base, num_bytes, item, kind, source, signer, view, take, split, 
 def _pair_files(database: ScanDatabase) -> None:
     """Keep the first file of each base name, as `build-cache` does; landmarks are as videos where there are none."""
     database.index()
+    _part_sides(database)
     for table, rank in (("landmarks", "id"), ("videos", "further, id"), ("labels", "id")):
         first = f"(SELECT id FROM {table} WHERE base = this.base ORDER BY {rank} LIMIT 1)"
         database.find(
@@ -238,17 +223,32 @@ def _pair_files(database: ScanDatabase) -> None:
         database.execute(query)
 
 
+def _part_sides(database: ScanDatabase) -> None:
+    """Give files of validation other base names than files of training that are called like them, as a build does."""
+    both = "SELECT base FROM {} WHERE split IN ('train', 'val') GROUP BY base HAVING COUNT(DISTINCT split) = 2"
+    database.execute(
+        f"""CREATE TEMP TABLE apart AS {both.format("labels")}
+        INTERSECT SELECT base FROM ({both.format("videos")} UNION {both.format("landmarks")})"""
+    )
+    where = "split = 'val' AND base IN (SELECT base FROM apart)"
+    database.execute(f"UPDATE labels SET base = '{OTHER_SIDE}' || base WHERE {where}")
+    for table in ("videos", "landmarks"):
+        columns = f"base = '{OTHER_SIDE}' || base, take = '{OTHER_SIDE}' || take"
+        database.execute(f"UPDATE {table} SET {columns} WHERE {where}")
+
+
 def _collect_labels(root: Path, options: DatasetOptions, workers: int, database: ScanDatabase) -> None:
     """Read all labels and join them with videos and landmarks: by base name, else by the one in their metaData."""
     total = database.value("SELECT COUNT(*) FROM labels")
     query = "SELECT id, name FROM labels WHERE id > :after ORDER BY id LIMIT :size"
-    calls = ((root, rows, options.attributes) for rows in database.chunks(query, LABELS_A_CHUNK))
+    calls = ((root, rows, options) for rows in database.chunks(query, LABELS_A_CHUNK))
     with progress_bar("Reading labels", total, "labels") as progress:
         done = 0
-        for labels, segments, problems in in_processes(read_labels, calls, workers):
+        for labels, segments, views, problems in in_processes(read_labels, calls, workers):
             database.executemany("UPDATE labels SET named_base = ?, seconds = ?, readable = ? WHERE id = ?", labels)
-            columns = "label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss"
-            database.executemany(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", segments)
+            columns = "label_id, number, place, start_seconds, end_seconds, gloss, raw_gloss, is_weak"
+            database.executemany(f"INSERT INTO segments ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", segments)
+            database.executemany("INSERT INTO views VALUES (?, ?, ?, ?, ?, ?, ?)", views)
             database.add_problems(problems)
             progress(done := done + len(labels))
     for name in ("base", "named_base"):
@@ -259,38 +259,63 @@ def _collect_labels(root: Path, options: DatasetOptions, workers: int, database:
             )
     for column in ("video_id", "landmarks_id") if database.value("SELECT MAX(id) FROM landmarks") else ("video_id",):
         database.execute(f"UPDATE segments SET {column} = (SELECT {column} FROM labels WHERE id = segments.label_id)")
+    pair_views(database)
+    _keep_selected(options, database)
     _keep_glosses(options, database)
 
 
-def read_labels(root: Path, files: list[tuple[int, str]], attributes: str) -> tuple[list[Row], list[Row], list[Row]]:
-    """Read label files, given as (id, name), in a worker process; `attributes` as in DatasetOptions.
+def read_labels(root: Path, files: list[tuple[int, str]], options: DatasetOptions) -> tuple[list[Row], ...]:
+    """Read label files, given as (id, name), in a worker process.
 
     Returns:
         rows of labels (named_base, seconds, readable, id), of segments (label_id, number, place, start_seconds,
-        end_seconds, gloss, raw_gloss where it differs) and of problems (kind, path, message).
+        end_seconds, gloss, raw_gloss where it differs, is_weak), of views as the table has them, and of problems (kind,
+        path, message).
     """
     labels: list[Row] = []
     segments: list[Row] = []
+    views: list[Row] = []
     problems: list[Row] = []
     for label_id, name in files:
         try:
-            label = read_label(read_bytes(root, name, MAX_LABEL_BYTES), name)
+            label = read_label_file(root, name, name, directions=options.class_by == "direction")
         except AnnotationError as error:
             kind = "label-empty" if isinstance(error, EmptyLabelError) else "label-unreadable"
             problems.append((kind, name, without_name(str(error), root, name)))
             labels.append((None, None, False, label_id))
             continue
         labels.append((label.video_base_name, label.duration_seconds, True, label_id))
+        if label.script is not None:
+            for rank, names in enumerate(label.possible_videos("")):
+                for base_name, view in names.items():
+                    parts = label.parts(base_name, view, options)
+                    views.append((label_id, rank, base_name, parts.item, parts.signer, parts.view, parts.take))
         problems += [("label-incomplete", name, message) for message in label.problems]
         for annotation in label.annotations:
             number, glosses = annotation.number, annotation.glosses
             if len(glosses) > 1:
                 problems.append(("several-attributes", name, f"segment {number}: {', '.join(glosses)}"))
             span = annotation.start_seconds, annotation.end_seconds
-            for place, gloss in enumerate(taken_glosses(glosses, attributes)):
+            for place, gloss in enumerate(taken_glosses(glosses, options.attributes)):
                 written = annotation.written_glosses[place]
-                segments.append((label_id, number, place, *span, gloss, written if written != gloss else None))
-    return labels, segments, problems
+                raw = written if written != gloss else None
+                segments.append((label_id, number, place, *span, gloss, raw, annotation.hand == "weak"))
+    return labels, segments, views, problems
+
+
+def _keep_selected(options: DatasetOptions, database: ScanDatabase) -> None:
+    """Drop the videos, with their segments, that the options' filters do not let through by what labels tell."""
+    if not (options.kinds or options.sources or options.views or options.signers):
+        return
+    rows = database.execute("SELECT id, item, source, signer, view FROM videos").fetchall()
+    named = ((row[0], NameParts(take="", item=row[1], source=row[2], signer=row[3], view=row[4])) for row in rows)
+    dropped = [(video_id,) for video_id, parts in named if not is_selected(parts, options)]
+    database.executemany("DELETE FROM segments WHERE video_id = ?", dropped)
+    database.executemany("DELETE FROM videos WHERE id = ?", dropped)
+    unpaired = "video_id IS NOT NULL AND video_id NOT IN (SELECT id FROM videos)"
+    first = "(SELECT MIN(video_id) FROM segments WHERE label_id = labels.id)"
+    database.execute(f"UPDATE labels SET video_id = {first} WHERE {unpaired}")
+    database.execute("DELETE FROM labels WHERE readable AND video_id IS NULL AND id IN (SELECT label_id FROM views)")
 
 
 def _keep_glosses(options: DatasetOptions, database: ScanDatabase) -> None:

@@ -287,6 +287,18 @@ def read_bytes(root: Path, name: str, limit: int) -> bytes:
         raise AnnotationError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def read_head(root: Path, name: str, num_bytes: int) -> bytes:
+    """Return the first bytes of a file of a data root, nothing if it cannot be read."""
+    try:
+        path, member = path_on_disk(root, name)
+        if member is not None:
+            return open_archive(path).head(member, num_bytes)
+        with path.open("rb") as file:
+            return file.read(num_bytes)
+    except (OSError, AnnotationError):
+        return b""
+
+
 def _is_broken_link(path: Path) -> bool:
     """Return True for a link to nothing, which may mean a folder; editors' locks are such links with a dot."""
     return path.is_symlink() and not path.exists() and not path.name.startswith(".")

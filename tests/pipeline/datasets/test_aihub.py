@@ -1,6 +1,7 @@
 import json
 import math
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signprep.pipeline.datasets.aihub import read_label
-from signprep.pipeline.datasets.annotations import NameParts, normal_gloss, parse_name
+from signprep.pipeline.datasets.annotations import DatasetOptions, NameParts, normal_gloss, parse_name
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
 from tests.conftest import write_label
+from tests.pipeline.datasets.test_read import build
 from tests.pipeline.scan.scanning import scan
 
 
@@ -255,3 +257,30 @@ def test_any_json_gives_the_segments_that_pythons_json_finds_in_it(document: obj
     found = [(a.number, a.start_seconds, a.end_seconds, *a.glosses) for a in label.annotations]
     assert found == expected
     assert all(problem.encode("utf-8") and len(problem) < 300 for problem in label.problems)
+
+
+def test_training_and_validation_with_the_same_names_stay_apart(data_root: Path, tmp_path: Path) -> None:
+    name = "NIA_SL_WORD0001_REAL09_F"
+    videos = sorted((data_root / "video").iterdir())
+    for number, side in enumerate(("1.Training", "2.Validation")):
+        write_label(tmp_path / side / "라벨링데이터" / f"{name}_morpheme.json", [(0, 0.25 * (number + 1), "위")])
+        folder = tmp_path / side / "원천데이터"
+        folder.mkdir()
+        with zipfile.ZipFile(folder / "09_real_word_video.zip", "w") as archive:
+            archive.write(videos[number], f"09/{name}.mp4")
+        with zipfile.ZipFile(folder / "09_real_word_keypoint.zip", "w") as archive:
+            for frame in range(3):
+                archive.writestr(f"09/F_{number}/{name}_{frame:012}_keypoints.json", "{}")
+    zips = [f"{side}/원천데이터/09_real_word_{{}}.zip!/" for side in ("1.Training", "2.Validation")]
+    for landmarks, clip in (("", f"09/{name}.mp4"), ("aihub", f"09/F_{{}}/{name}_*_keypoints.json")):
+        found = read_data_root(tmp_path, DatasetOptions(landmarks=landmarks or None))
+        what = "keypoint" if landmarks else "video"
+        assert found.problems == ()
+        assert [(s.segment_id, s.video, s.end_seconds, s.take) for s in found.segments] == [
+            (f"{name}#0", zips[0].format(what) + clip.format(0), 0.25, "REAL09_WORD0001"),
+            (f"val/{name}#0", zips[1].format(what) + clip.format(1), 0.5, "val/REAL09_WORD0001"),
+        ]
+    assert scan(tmp_path, probe="none").keys() == {"leak-signer"}
+    index = build(tmp_path / "c.zarr", "--data-root", tmp_path).index
+    assert index["split"].to_pylist() == ["train", "val"]
+    assert index["status"].to_pylist() == ["ok", "ok"] and len(set(index["video_hash"].to_pylist())) == 2

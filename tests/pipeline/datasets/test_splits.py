@@ -209,3 +209,40 @@ def test_train_and_test_alone_get_validation_from_train_by_whole_signers() -> No
     assert assign_splits(data, SplitOptions(by="column")) == data
     with_val = [replace(s, split="val") if s.signer == "S1" else s for s in data]
     assert assign_splits(with_val) == with_val
+
+
+def in_folders(*rows: tuple[str, str | None, str]) -> list[Segment]:
+    """Return segments of (folder, signer, item)."""
+    return [segment(signer, item, video=f"{folder}/{signer}_{item}.mp4") for folder, signer, item in rows]
+
+
+@pytest.mark.parametrize("by", ["auto", "official"])
+def test_official_folders_give_the_split(by: str) -> None:
+    training, validation = "1.Training/원천데이터/REAL/01_real_word_video.zip!/01", "2.Validation/[원천]01.zip!/01"
+    segments = in_folders((training, "REAL09", "W1"), (training, "REAL17", "W1"), (validation, "REAL09", "W2"))
+    assert [s.split for s in assign_splits(segments, SplitOptions(by=by))] == ["train", "train", "val"]
+    signers = assign_splits(segments, SplitOptions(by="signer"))
+    assert len({s.split for s in signers if s.signer == "REAL09"}) == 1
+
+
+def test_folders_of_train_and_test_alone_give_validation_from_train() -> None:
+    rows = [(folder, f"S{k}{folder}", f"W{w}") for folder in ("train", "test") for k in range(4) for w in range(3)]
+    found = assign_splits(in_folders(*rows))
+    assert {s.split for s in found if s.video.startswith("train/")} == {"train", "val"}
+    assert {s.split for s in found if s.video.startswith("test/")} == {"test"}
+
+
+def test_folders_give_no_split_where_some_have_none_or_a_take_is_in_two() -> None:
+    rows = [("Training", f"REAL{k:02}", "W1") for k in range(15, 18)]
+    for more in [], [("Validation", "REAL18", "W1"), ("other", "REAL18", "W2")], [("Validation", "REAL15", "W1")]:
+        segments = assign_splits(in_folders(*rows, *more))
+        assert {s.signer for s in segments if s.split == "val"} <= {"REAL17", "REAL18"}
+    assert [s.split for s in assign_splits(segments, SplitOptions(by="official"))] == ["train"] * 3 + ["val"]
+
+
+def test_a_folder_that_is_named_by_the_gloss_is_no_split() -> None:
+    segments = [
+        replace(segment(None, f"W{k}", video=f"{folder}/{gloss}/{k}.mp4"), gloss=gloss)
+        for k, (folder, gloss) in enumerate(itertools.product(("train", "val"), ("train", "test", "book")))
+    ]
+    assert [s.split for s in assign_splits(segments)] == ["train"] * 3 + ["val"] * 3

@@ -1,5 +1,6 @@
 """Each kind of problem, provoked by a tiny data set and found with its file; and a clean one in which nothing is."""
 
+import itertools
 import json
 import shutil
 import unicodedata
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.annotations import DatasetOptions
+from signprep.pipeline.datasets.splits import split_of_path
 from signprep.pipeline.options import ScanOptions
-from signprep.pipeline.scan.run import scanned, split_of_path
+from signprep.pipeline.scan.run import scanned
 from tests.generated_videos import write_video
 from tests.pipeline.scan.scanning import WORD1, WORD2, label, run, scan
 
@@ -319,3 +321,40 @@ def test_processes_find_what_one_process_finds(root: Path, monkeypatch: pytest.M
     with scanned(root, DatasetOptions(), ScanOptions(workers=2)) as found:
         assert found.database.value("SELECT COUNT(*) FROM videos WHERE probed") == 8
         assert found.num_failing == 1
+
+
+def test_times_that_were_copied_from_another_signer_are_found(tmp_path: Path) -> None:
+    for signer, item, view in itertools.product((1, 2, 3, 4), range(4), "FL"):
+        name = f"NIA_SL_WORD{item:04}_REAL{signer:02}_{view}"
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+        start = 0.5 + item / 7 if signer in (1, 3) and item else 0.2 + signer / 9 + item / 7
+        label(tmp_path, name, [(start, start + 0.25, "위")])
+    sentences = {5: [(0.1, 0.2), (0.4, 0.6), (0.7, 0.8)], 6: [(0.1, 0.2), (0.4, 0.61), (0.7, 0.8)]}
+    for signer, times in (sentences | {7: sentences[5]}).items():
+        name = f"NIA_SL_SEN0001_REAL{signer:02}_F"
+        (tmp_path / f"{name}.mp4").write_bytes(name.encode())
+        label(tmp_path, name, [(start, end, "위") for start, end in times])
+    found = scan(tmp_path, probe="none")["times-of-another-signer"]
+    assert found == [
+        (
+            "label/NIA_SL_SEN0001_REAL07_F_morpheme.json",
+            "is the first label of signer REAL07, who has the times of signer REAL05 in 1 of the 1 items of both",
+        ),
+        (
+            "label/NIA_SL_WORD0000_REAL03_F_morpheme.json",
+            "is the first label of signer REAL03, who has the times of signer REAL01 in 3 of the 4 items of both",
+        ),
+    ]
+
+
+def test_signers_with_labels_and_no_video_are_named(root: Path) -> None:
+    for item, view in itertools.product((1, 2), "FL"):
+        label(root, f"NIA_SL_WORD{item:04}_REAL05_{view}", [(0.1, 0.4, "위")])
+    found = scan(root)
+    assert found["missing-signers"] == [
+        (
+            "label/NIA_SL_WORD0001_REAL05_F_morpheme.json",
+            "is the first of 4 labels of signer REAL05, of whom there is no video",
+        )
+    ]
+    assert len(found["label-without-video"]) == 4
