@@ -19,7 +19,7 @@ from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos, rounded
 from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.annotations import is_video
-from signprep.pipeline.datasets.files.data_root import Problem, walk_archive, walk_files
+from signprep.pipeline.datasets.files.data_root import Problem, is_read_archive, walk_archive, walk_files
 from signprep.pipeline.datasets.files.image_files import holds_pictures
 from signprep.pipeline.datasets.files.pieces import whole_name
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
@@ -59,7 +59,7 @@ def _videos_at(path: Path, log: Callable[[Problem], None], fps: float | None) ->
         if fps is not None and holds_pictures(path) and not any(is_video(entry.name) for entry in path.iterdir()):
             return [Video.at(path, fps)]
         folder, files = path, walk_files(path, log, wanted=is_video, pictures=fps is not None)
-    elif path.suffix.lower() == ".zip":
+    elif is_read_archive(path.name):
         folder, files = path.parent, walk_archive(path, path.name, log, is_video, pictures=fps is not None)
     elif whole := whole_name(path.name):
         return _videos_at(path.with_name(whole), log, fps)

@@ -32,7 +32,7 @@ def class_folder_segments(root: Path, options: DatasetOptions, on_problem: OnPro
     files = walk_files(root, on_problem, wanted=wanted, pictures=options.fps is not None)
     for file in _one_of_each_name(files, root, on_problem):
         name = PurePosixPath(file.name)
-        folder = re.sub(r"\.zip!$", "", name.parent.name, flags=re.IGNORECASE)
+        folder = re.sub(r"\.(zip|tar)!$", "", name.parent.name, flags=re.IGNORECASE)
         if not (gloss := normal_gloss(folder)):
             message = f"{root / file.name}: lies in no class folder"
             on_problem(Problem(kind="video-without-label", path=file.name, message=message))

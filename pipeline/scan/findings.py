@@ -131,7 +131,7 @@ partial-download: Unfinished downloads
     Pieces that a download has left, or a zip of which pieces are missing; what they hold is not used.
     Download what is missing. Pieces of a zip (.zip.part0, .zip.part1, ...) are read where they lie: join nothing.
 unread-archive: Archives that are not looked into
-    Only zip files are read in place, and none inside another.
+    Zips and uncompressed tars are read in place, and none inside another.
     Unpack them.
 video-missing: Rows of a published set whose videos are not there
     They are left out. In WLASL and MS-ASL dead links are normal; elsewhere a part was not downloaded.

@@ -12,8 +12,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from signprep.pipeline.datasets.files.frame_files import frame_of
 from signprep.pipeline.datasets.files.piece_order import layout_of_zip, lies_in
 from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, JoinedFile, check_pieces
+from signprep.pipeline.datasets.files.tars import TarArchive, is_tar, tar_index
 from signprep.pipeline.datasets.files.zip_directory import LOCAL_HEADER, LOCAL_MAGIC
 from signprep.pipeline.errors import AnnotationError
 
@@ -155,8 +157,8 @@ class Archive:
         return io.BufferedReader(self._file.part(start, info.file_size), 2**17)
 
 
-def open_archive(path: Path) -> Archive:
-    """Open a zip, or return it from the last few; they stay open because a zip can list 100,000 members.
+def open_archive(path: Path) -> Archive | TarArchive:
+    """Open a zip or a tar, or return it from the last few; they stay open because a zip can list 100,000 members.
 
     Where there is no file of this name, its pieces are read as one. Raises AnnotationError if it cannot be read.
     """
@@ -173,9 +175,11 @@ def open_archive(path: Path) -> Archive:
 
 
 @lru_cache(maxsize=8)
-def _opened(path: Path, pieces: tuple[Path, ...], stamps: object) -> Archive | AnnotationError:
-    """Open a zip, or return why it cannot be read, which may take a while to find out."""
+def _opened(path: Path, pieces: tuple[Path, ...], stamps: object) -> Archive | TarArchive | AnnotationError:
+    """Open an archive, or return why it cannot be read, which may take a while to find out."""
     try:
+        if is_tar(path):
+            return TarArchive(path, pieces, tar_index(path, pieces, stamps, frame_of))
         return Archive(path, pieces)
     except AnnotationError as error:
         return error

@@ -27,13 +27,14 @@ from signprep.pipeline.datasets.files.frame_files import (
 )
 from signprep.pipeline.datasets.files.image_files import holds_pictures, open_pictures
 from signprep.pipeline.datasets.files.piece_order import note_on_order
-from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, with_whole_names
+from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, whole_name, with_whole_names
+from signprep.pipeline.datasets.files.tars import TarArchive
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.video.image_sequence import ImageSequence, in_order, is_picture
 
 _APPLE_DOUBLE = "._"
 """The start of the names of files that macOS writes beside others on foreign disks; they hold no video."""
-_MEMBER = re.compile(r"(?P<archive>.*?\.zip)!(?:/(?P<member>.*))?", re.IGNORECASE | re.DOTALL)
+_MEMBER = re.compile(r"(?P<archive>.*?\.(?:zip|tar))!(?:/(?P<member>.*))?", re.IGNORECASE | re.DOTALL)
 UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
 MISJOINED_ARCHIVE = "misjoined-archive"
@@ -121,7 +122,7 @@ def walk_files(
             if not relative.isprintable() and named != relative:
                 unreadable(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
                 continue
-            if name.lower().endswith(".zip"):
+            if is_read_archive(name):
                 yield from walk_archive(path, relative, on_problem, wanted, pictures=pictures)
             elif _OTHER_ARCHIVE.search(name):
                 message = f"{path}: is an archive that is not looked into; unpack it"
@@ -162,7 +163,7 @@ def _walk_folders(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[t
 def walk_archive(
     path: Path, relative: str, on_problem: OnProblem, wanted: Callable[[str], bool], *, pictures: bool = False
 ) -> Iterator[FoundFile]:
-    """Yield the wanted members of a zip as `walk_files` does; their names begin with `relative`, the zip's own name."""
+    """Yield the wanted members of a zip or tar as `walk_files` does; their names begin with `relative`, its name."""
     frames: Mapping[str, int] = {}
     unread, has_others = None, True
     try:
@@ -186,12 +187,15 @@ def walk_archive(
             kind, lies = "partial-download", relative.removesuffix(path.name) + pieces_of(path)[0].name
         on_problem(Problem(kind=kind, path=lies, message=str(error)))
         return
+    if isinstance(archive, TarArchive) and archive.broken is not None:
+        message = f"{path}: {archive.broken}; its members up to there are read, download it again for the others"
+        on_problem(Problem(kind="partial-download", path=relative, message=message))
     with_files = {name.rpartition("/")[0] for name in archive.members if wanted(name.rpartition("/")[2])}
     others = {folder: num_bytes for folder, num_bytes in folders.items() if folder not in with_files}
     yield from _found_pictures(path, relative, others, on_problem)
     for name in sorted(archive.members):
         parts = name.split("/")
-        is_archive = name.lower().endswith(".zip") or _OTHER_ARCHIVE.search(name) is not None
+        is_archive = is_read_archive(whole_name(name) or name) or _OTHER_ARCHIVE.search(name) is not None
         if _is_passed_over(parts[:-1], parts[-1]) or not (is_archive or wanted(parts[-1])):
             continue
         if is_archive:
@@ -202,6 +206,11 @@ def walk_archive(
             on_problem(Problem(kind="unreadable", path=f"{relative}!/{name}", message=reason))
             continue
         yield FoundFile(name=f"{relative}!/{name}", num_bytes=archive.members[name].file_size)
+
+
+def is_read_archive(name: str) -> bool:
+    """Return True for the name of an archive that is read in place."""
+    return name.lower().endswith((".zip", ".tar"))
 
 
 def _found_sequences(frames: Mapping[str, int], relative: str, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:

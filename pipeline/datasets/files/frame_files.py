@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from signprep.pipeline.datasets.files.piece_order import layout_of_zip, lies_in
-from signprep.pipeline.datasets.files.pieces import JoinedFile
+from signprep.pipeline.datasets.files.pieces import JoinedFile, extents_of
+from signprep.pipeline.datasets.files.tars import TarMember, is_tar, tar_index
 from signprep.pipeline.datasets.files.zip_directory import (
     LOCAL_HEADER,
     LOCAL_MAGIC,
@@ -41,6 +42,9 @@ _NAME = re.compile(rf"(?P<base>.+)_(?P<frame>\d{{12}}){re.escape(KEYPOINT_SUFFIX
 _NUMBERED_BYTES = len(f"_000000000000{KEYPOINT_SUFFIX}")
 
 
+_RAW = 2
+
+
 class Frames(NamedTuple):
     """The files of one clip, in the order of their frames; where they lie in their zip, -1 in a folder."""
 
@@ -50,7 +54,7 @@ class Frames(NamedTuple):
     offset: "array[int]"
     packed_bytes: "array[int]"
     is_packed: "array[int]"
-    """1 if the file is packed by Deflate."""
+    """1 if the file is packed by Deflate, 2 if it lies in a tar, without a header of a zip's."""
 
 
 class FrameFiles:
@@ -134,7 +138,7 @@ def open_frames(path: Path, member: str | None, *, checksums: bool = True) -> Fr
     """
     if member is not None:
         where, prefix = path, member.removesuffix(SEQUENCE_SUFFIX)
-        rows = _rows_in_zip(path, prefix)
+        rows = _rows_in_tar(path, prefix, checksums) if is_tar(path) else _rows_in_zip(path, prefix)
     else:
         where, prefix = path.parent, path.name.removesuffix(SEQUENCE_SUFFIX)
         rows = _rows_in_folder(where, prefix, checksums)
@@ -188,14 +192,20 @@ def frames_in_zip(path: Path) -> tuple[Mapping[str, int], bool]:
     Raises AnnotationError if the archive cannot be read, or is no zip.
     """
     with _told(path):
+        if is_tar(path):
+            index = tar_index(path, *lies_in(path), frame_of)
+            return {prefix: sum(sizes) for prefix, (_, _, sizes) in index.frames.items()}, True
         found = _directory(path, lies_in(path))
         return {prefix: places[0] for prefix, places in found.clips.items()}, found.has_others
 
 
 def num_bytes_in_zip(path: Path, member: str) -> int:
     """Return the size of a clip's files in a zip. Raises AnnotationError as `frames_in_zip`, or if there are none."""
+    prefix = member.removesuffix(SEQUENCE_SUFFIX)
     with _told(path):
-        places = _directory(path, lies_in(path)).clips.get(member.removesuffix(SEQUENCE_SUFFIX))
+        if is_tar(path) and prefix in (frames := tar_index(path, *lies_in(path), frame_of).frames):
+            return sum(frames[prefix][2])
+        places = None if is_tar(path) else _directory(path, lies_in(path)).clips.get(prefix)
     if places is None:
         raise AnnotationError(f"{path}!/{member}: there are no such files")
     return places[0]
@@ -221,6 +231,13 @@ def picture_folders_in_zip(path: Path) -> Mapping[str, int]:
     Raises AnnotationError as `frames_in_zip`.
     """
     with _told(path):
+        if is_tar(path):
+            sizes: dict[str, int] = {}
+            for name, member in tar_index(path, *lies_in(path), frame_of).members.items():
+                if is_picture(name):
+                    folder = name.rpartition("/")[0]
+                    sizes[folder] = sizes.get(folder, 0) + member.file_size
+            return sizes
         return {folder: places[0] for folder, places in _directory(path, lies_in(path)).pictures.items()}
 
 
@@ -230,9 +247,36 @@ def pictures_in_zip(path: Path, folder: str) -> dict[str, Values | None]:
     Raises AnnotationError as `frames_in_zip`.
     """
     with _told(path):
+        if is_tar(path):
+            members = tar_index(path, *lies_in(path), frame_of).members.items()
+            split = ((*name.rpartition("/")[::2], member) for name, member in members if is_picture(name))
+            return {name: _values_in_tar(path, member) for parent, name, member in split if parent == folder}
         listed = _listed_in(path, _directory(path, lies_in(path)).pictures.get(folder))
         found = ((_decoded(name).rpartition("/")[2], values) for name, values in listed)
         return {name: values for name, values in found if is_picture(name)}
+
+
+def _values_in_tar(path: Path, member: TarMember) -> Values | None:
+    """Return where a member lies, with the CRC-32 of its bytes, which no tar tells; None if it cannot be read."""
+    if member.unreadable is not None:
+        return None
+    content = read_at(_opened(path, lies_in(path)), member.start, member.file_size)
+    return member.file_size, zlib.crc32(content), member.start, member.file_size, _RAW
+
+
+def frame_of(name: str) -> tuple[str, int] | None:
+    """Return the name of a clip and a frame's number by the name of its file, None if that is no frame's."""
+    match = _NAME.fullmatch(name) if name.endswith(KEYPOINT_SUFFIX) else None
+    return None if match is None else (match["base"], int(match["frame"]))
+
+
+def _rows_in_tar(path: Path, prefix: str, checksums: bool) -> list[tuple[int, ...]]:
+    """Return a row of `Frames` for each file of one clip in a tar; they are read for their checksums."""
+    with _told(path):
+        columns = tar_index(path, *lies_in(path), frame_of).frames.get(prefix, ((), (), ()))
+        file = _opened(path, lies_in(path))
+        checked = [zlib.crc32(read_at(file, *place)) if checksums else 0 for place in zip(*columns[1:], strict=True)]
+        return [(n, size, crc, start, size, _RAW) for n, start, size, crc in zip(*columns, checked, strict=True)]
 
 
 @contextmanager
@@ -240,7 +284,7 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, struct.error) as error:
-        raise AnnotationError(f"{path}: is no readable zip ({error})") from error
+        raise AnnotationError(f"{path}: is no readable {'tar' if is_tar(path) else 'zip'} ({error})") from error
 
 
 class _Directory(NamedTuple):
@@ -308,7 +352,7 @@ def _decoded(name: bytes) -> str:
 
 @lru_cache(maxsize=8)
 def _opened(path: Path, stamps: object) -> JoinedFile:
-    return JoinedFile(layout_of_zip(path).extents)
+    return JoinedFile(extents_of(lies_in(path)[0]) if is_tar(path) else layout_of_zip(path).extents)
 
 
 def open_zip(path: Path) -> JoinedFile:
@@ -319,6 +363,11 @@ def open_zip(path: Path) -> JoinedFile:
 def read_member(file: JoinedFile, values: Values) -> bytes:
     """Return the bytes of one file of a zip, compared with its CRC-32. Raises OSError, zlib.error or struct.error."""
     num_bytes, crc32, offset, packed, is_packed = values
+    if is_packed == _RAW:
+        content = read_at(file, offset, packed)
+        if len(content) != packed:
+            raise OSError("it is cut off")
+        return content
     # The local header repeats the name; its length and that of the extra field follow from the header alone.
     data = read_at(file, offset, packed + LOCAL_HEADER.size + 512)
     magic, len_name, len_extra = LOCAL_HEADER.unpack_from(data)

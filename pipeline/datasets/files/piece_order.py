@@ -84,6 +84,8 @@ def layout_of_zip(path: Path) -> ZipLayout:
 
 def note_on_order(path: Path) -> str | None:
     """Return words about a zip that is read in another order than that in which it lies, None for any other file."""
+    if path.suffix.lower() != ".zip":
+        return None
     try:
         return layout_of_zip(path).note
     except OSError:

@@ -1,4 +1,4 @@
-"""A zip that lies in pieces, `NAME.zip.part0`, `NAME.zip.part1`, ..., read as the one file that it was cut from.
+"""An archive that lies in pieces, `NAME.zip.part0`, `NAME.zip.part1`, ..., read as the file that it was cut from.
 
 In: the path that the whole zip would have. Out: its pieces in the order of their numbers, where a shell's sorting puts
 part10 before part2, and a seekable file over them; what is missing or out of order is named. The numbers count pieces,
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from signprep.pipeline.errors import AnnotationError
 
-_PIECE = re.compile(r"(?P<archive>.+\.zip)\.(?P<word>part)?(?P<number>\d+)", re.IGNORECASE)
+_PIECE = re.compile(r"(?P<archive>.+\.(?:zip|tar))\.(?P<word>part)?(?P<number>\d+)", re.IGNORECASE)
 _MOST_PIECES = 10_000
 """Larger numbers count bytes."""
 
@@ -26,7 +26,7 @@ class IncompleteArchiveError(AnnotationError):
 
 
 def whole_name(name: str) -> str | None:
-    """Return the name of the zip that a file is a piece of, None if it is none.
+    """Return the name of the zip or tar that a file is a piece of, None if it is none.
 
     >>> whole_name("a.zip.part12"), whole_name("a.zip.001"), whole_name("a.zip")
     ('a.zip', 'a.zip', None)
@@ -36,7 +36,7 @@ def whole_name(name: str) -> str | None:
 
 
 def with_whole_names(names: Iterable[str]) -> list[str]:
-    """Return the names of a folder's files in order, with that of a zip in place of its pieces' unless it is there.
+    """Return the names of a folder's files in order, with an archive's in place of its pieces' unless it is there.
 
     >>> with_whole_names(["b", "a.zip.part10", "a.zip.part9", "c.zip", "c.zip.part0"])
     ['a.zip', 'b', 'c.zip', 'c.zip.part0']
@@ -47,7 +47,7 @@ def with_whole_names(names: Iterable[str]) -> list[str]:
 
 
 def pieces_of(path: Path) -> tuple[Path, ...]:
-    """Return the files that a zip lies in: itself, or its pieces in the order of their numbers; none if it is gone."""
+    """Return the files that an archive lies in: itself, or its pieces in the order of their numbers; or none."""
     if path.exists():
         return (path,)
     # Of names only, since a folder may hold 100,000 files.
@@ -75,7 +75,8 @@ def check_pieces(pieces: Sequence[Path]) -> None:
     first = min(numbers[0], 1)
     missing = [_named_like(pieces[0], number) for number in range(first, numbers[-1]) if number not in numbers]
     with pieces[0].open("rb") as file:
-        if first == 1 and file.read(2) not in (b"PK", b""):
+        is_zip = pieces[0].name.lower().count(".zip")
+        if is_zip and first == 1 and file.read(2) not in (b"PK", b""):
             missing.insert(0, _named_like(pieces[0], 0))
     if missing:
         raise IncompleteArchiveError(f"{pieces[0].parent / ', '.join(missing[:5])}: missing; download it again")

@@ -80,10 +80,10 @@ def test_names_with_colons_are_answered_and_drawn_and_archives_named(
     infer(checkpoint, "--video-path", "12:30 clip.mp4", *arguments)
     with av.open(str(tmp_path / "out:1.mp4")) as drawn:
         assert drawn.streams.video
-    (tmp_path / "more.tar").write_bytes(b"")
+    (tmp_path / "more.tar.gz").write_bytes(b"")
     told: list[str] = []
     assert [video.path for video in find_videos(["."], told.append)] == ["12:30 clip.mp4", "out:1.mp4"]
-    assert told == ["more.tar: is an archive that is not looked into; unpack it"]
+    assert told == ["more.tar.gz: is an archive that is not looked into; unpack it"]
 
 
 def test_several_videos_are_a_list_with_an_entry_each(checkpoint: Path, folder: Path, tmp_path: Path) -> None:

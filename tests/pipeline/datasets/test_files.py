@@ -174,7 +174,7 @@ def test_links_to_nothing_are_named_but_those_of_editors(tmp_path: Path) -> None
 def test_archives_that_are_not_looked_into_are_named(tmp_path: Path) -> None:
     inner = write_zip(tmp_path / "inner.zip", {"b.txt": b"x"}).read_bytes()
     write_zip(tmp_path / "outer.zip", {"a.txt": b"x", "01/inner.ZIP": inner, "01/x.tar": b"", "__MACOSX/x.zip": b""})
-    for name in ("v.tar", "v.tar.gz", "v.7z", "v.RAR", "notes.md"):
+    for name in ("v.tgz", "v.tar.gz", "v.7z", "v.RAR", "notes.md"):
         (tmp_path / name).write_bytes(b"")
     names, problems = walk(tmp_path)
     assert names == ["inner.zip!/b.txt", "outer.zip!/a.txt"]
@@ -184,7 +184,7 @@ def test_archives_that_are_not_looked_into_are_named(tmp_path: Path) -> None:
         if "unpack it" in message
     ]
     assert told == [
-        "inner.ZIP", "x.tar", "v.7z", "v.RAR", "v.tar", "v.tar.gz",
+        "inner.ZIP", "x.tar", "v.7z", "v.RAR", "v.tar.gz", "v.tgz",
     ]  # fmt: skip
     assert len(problems) == 6
 

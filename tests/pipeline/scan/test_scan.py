@@ -213,7 +213,7 @@ def test_the_same_name_twice_unknown_names_and_leftovers(root: Path) -> None:
     again = root / "zopy" / f"{WORD1}01_F.mp4"
     write_video(again, 30, first_number=900)
     (root / "원천.zip.part0").write_bytes(b"PK")
-    for name in ("라벨.tar", "라벨.7z.001", "원천.tar.part0", "원천.z01"):
+    for name in ("라벨.tar.gz", "라벨.7z.001", "원천.tgz.part0", "원천.z01"):
         (root / name).write_bytes(b"")
     write_video(root / "video" / "me.mp4", 30, first_number=930)
     label(root, "me", [(0.2, 0.8, "왼쪽")])
@@ -223,7 +223,7 @@ def test_the_same_name_twice_unknown_names_and_leftovers(root: Path) -> None:
     ]
     assert [path for path, _ in found["partial-download"]] == ["원천.zip.part0"]
     told = "is an archive that is not looked into; unpack it"
-    unread = ["라벨.7z.001", "라벨.tar", "원천.tar.part0", "원천.z01"]
+    unread = ["라벨.7z.001", "라벨.tar.gz", "원천.tgz.part0", "원천.z01"]
     assert found["unread-archive"] == [(name, told) for name in unread]
     assert [path for path, _ in found["unknown-name"]] == ["video/me.mp4"]
 
