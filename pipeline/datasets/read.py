@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, aihub_segments
+from signprep.pipeline.datasets.aihub import LABEL_SUFFIX, aihub_segments, may_be_label
 from signprep.pipeline.datasets.annotations import (
     WHOLE_VIDEO_END,
     DataRootOptions,
@@ -25,12 +25,13 @@ from signprep.pipeline.datasets.annotations import (
     selected,
 )
 from signprep.pipeline.datasets.class_folders import class_folder_segments
-from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, is_picture_folder, path_on_disk
+from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, is_picture_folder, path_on_disk, read_head
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.read import VIDEO_MISSING, preset_segments
 from signprep.pipeline.datasets.presets.spec import find_preset
 from signprep.pipeline.datasets.presets.suggest import suggestions, told_what_else
+from signprep.pipeline.datasets.sign_script import HEAD_BYTES, is_script
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.datasets.timed_text.segments import is_timed_text, timed_text_segments
 from signprep.pipeline.errors import AnnotationError
@@ -85,13 +86,15 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
 
 
 def _holds_timed_text_only(root: Path) -> bool:
-    """Return True for a folder with ELAN or subtitle files, and no label of AIHub's form, nor a zip of them."""
+    """Return True for a folder with ELAN or subtitle files, and no label of AIHub's form, nor an archive of them."""
     found = False
-    for _, _, names in os.walk(root):
-        if any(name.endswith(LABEL_SUFFIX) or ".zip" in name.lower() for name in names):
+    others: list[Path] = []
+    for folder, _, names in os.walk(root):
+        if any(name.endswith(LABEL_SUFFIX) or ".zip" in name.lower() or ".tar" in name.lower() for name in names):
             return False
         found = found or any(map(is_timed_text, names))
-    return found
+        others += [Path(folder, name) for name in names if may_be_label(name)]
+    return found and not any(is_script(read_head(path.parent, path.name, HEAD_BYTES)) for path in others)
 
 
 def iterate_segments(

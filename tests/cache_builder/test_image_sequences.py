@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -171,16 +172,22 @@ def test_pictures_in_zips_are_read_in_place_and_are_the_same_videos(
     for folder in root.glob("*/*"):
         (one_by_one / folder.parent.name).mkdir(parents=True, exist_ok=True)
         zip_folder(folder, one_by_one / folder.parent.name / f"{folder.name}.zip", compression=compression)
+    in_tar = tmp_path / "in a tar"
+    in_tar.mkdir()
+    with tarfile.open(in_tar / "그림.tar", "w") as tar:
+        tar.add(root, ".")
     arguments = ("--layout", "classes", "--fps", FPS)
     built(root, tmp_path / "a.zarr", *arguments)
     expected = clips(tmp_path / "a.zarr")
-    for data in (packed, one_by_one):
+    for data in (packed, one_by_one, in_tar):
         out = tmp_path / f"{data.name}.zarr"
         shutil.copytree(tmp_path / "a.zarr", out)
         assert "6 clips stayed as they were" in built(data, out, *arguments)  # for the content is the same
         shutil.rmtree(out)
         built(data, out, *arguments)
-        found = {name.removeprefix("그림.zip!/"): frames for name, frames in clips(out).items()}
+        found = {
+            name.removeprefix("그림.zip!/").removeprefix("그림.tar!/"): frames for name, frames in clips(out).items()
+        }
         assert found.keys() == expected.keys()
         assert all(np.array_equal(found[name], expected[name]) for name in expected)
     assert open_cache(tmp_path / "one by one.zarr").index["video"].to_pylist()[0] == "오른쪽/clip 0.zip!"

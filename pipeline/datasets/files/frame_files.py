@@ -250,13 +250,15 @@ def pictures_in_zip(path: Path, folder: str) -> dict[str, Values | None]:
         if is_tar(path):
             members = tar_index(path, *lies_in(path), frame_of).members.items()
             split = ((*name.rpartition("/")[::2], member) for name, member in members if is_picture(name))
-            return {name: _values_in_tar(path, member) for parent, name, member in split if parent == folder}
+            stamps = lies_in(path)
+            return {name: _values_in_tar(path, stamps, member) for parent, name, member in split if parent == folder}
         listed = _listed_in(path, _directory(path, lies_in(path)).pictures.get(folder))
         found = ((_decoded(name).rpartition("/")[2], values) for name, values in listed)
         return {name: values for name, values in found if is_picture(name)}
 
 
-def _values_in_tar(path: Path, member: TarMember) -> Values | None:
+@lru_cache(maxsize=2**16)
+def _values_in_tar(path: Path, stamps: object, member: TarMember) -> Values | None:
     """Return where a member lies, with the CRC-32 of its bytes, which no tar tells; None if it cannot be read."""
     if member.unreadable is not None:
         return None

@@ -92,7 +92,7 @@ def _place(info: tarfile.TarInfo, name: str, earlier: dict[str, TarMember], num_
         reason = "leaves the archive"
     elif not info.isreg():
         reason = "is a link, or no file; unpack the archive"
-    elif info.sparse is not None:  # type: ignore[attr-defined]
+    elif info.sparse is not None:
         reason = "is stored without its holes; unpack the archive"
     elif info.offset_data + info.size > num_bytes:
         reason = "lies behind the archive's end: it was not downloaded whole"

@@ -140,6 +140,7 @@ def test_other_json_files_are_no_labels_and_no_problem(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="1 videos but no labels"):
         read_data_root(tmp_path)
     write(tmp_path, NAME, disaster(both=[gesture("한파1", 1, 2)]))
+    (tmp_path / "1" / "of somebody.eaf").write_text("no ELAN")
     found = read_data_root(tmp_path)
     assert len(found.segments) == 1 and found.problems == ()
     assert scan(tmp_path, probe="none") == {}
