@@ -77,8 +77,8 @@ video-without-label: Videos without a label
     No label file has the video's base name. Often the archive with the labels was not downloaded.
     Download the missing labels, or fix the names.
 label-unreadable: Labels that cannot be read
-    No JSON, or not of AIHub's form: none of its segments is used.
-    Download the file again, or correct it in an editor.
+    Not of AIHub's form, or of ELAN's or subtitles', or with several tiers: none of its segments is used.
+    Download the file again, or correct it in an editor. --tier chooses a tier.
 label-incomplete: Labels of which a part cannot be read
     A time, a gloss or a value of metaData means nothing: its segment or value is left out, the rest is used.
     Correct the file in an editor.
@@ -235,6 +235,9 @@ gloss-form: Glosses not in Unicode NFC, or with spaces around them
 homonym: Glosses with several ids
     They are one class by default.
     --class-by item makes each id a class.
+empty-annotations: ELAN files or subtitles with annotations without a text
+    They are left out; the others are used.
+    Write their glosses if signs are made there.
 several-attributes: Segments with several glosses
     The first gloss is taken.
     --attributes all makes a clip for each.

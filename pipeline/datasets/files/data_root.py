@@ -39,7 +39,9 @@ UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
 MISJOINED_ARCHIVE = "misjoined-archive"
 """The kind of problem that is a zip which is read in another order than that in which it lies."""
-HARMLESS = frozenset({UNREAD_ARCHIVE, MISJOINED_ARCHIVE})
+EMPTY_ANNOTATIONS = "empty-annotations"
+"""The kind of problem that is annotations without a text, of which people leave some."""
+HARMLESS = frozenset({UNREAD_ARCHIVE, MISJOINED_ARCHIVE, EMPTY_ANNOTATIONS})
 """Kinds of problems that cost no segment by themselves."""
 _OTHER_ARCHIVE = re.compile(
     r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)(\.(part)?\d+)?$", re.IGNORECASE

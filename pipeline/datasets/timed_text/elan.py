@@ -138,9 +138,8 @@ def read_elan(data: bytes, path: str, tiers: frozenset[str] = frozenset()) -> Ti
                 problems.append(f"annotation {annotation.id} of the tier {tier.name} has no time, nor one by others")
                 continue
             signs.append(TimedSign(number - 1, span[0] / 1000, span[1] / 1000, annotation.value))
-    if num_empty:
-        problems.append(f"{num_empty} of {number} annotations are empty, and left out")
-    return TimedText(signs, problems, [(name, later / 1000) for name, later in read.media])
+    empty = f"{num_empty} of {number} annotations are empty, and left out" if num_empty else ""
+    return TimedText(signs, problems, empty, [(name, later / 1000) for name, later in read.media])
 
 
 def _parsed(data: bytes, path: str) -> _Reader:

@@ -20,7 +20,14 @@ from signprep.pipeline.datasets.annotations import (
     normal_gloss,
     parse_name,
 )
-from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, read_bytes, walk_files
+from signprep.pipeline.datasets.files.data_root import (
+    EMPTY_ANNOTATIONS,
+    FoundFile,
+    OnProblem,
+    Problem,
+    read_bytes,
+    walk_files,
+)
 from signprep.pipeline.datasets.timed_text.elan import read_elan
 from signprep.pipeline.datasets.timed_text.signs import TimedText
 from signprep.pipeline.datasets.timed_text.subtitles import read_subtitles
@@ -72,6 +79,8 @@ def timed_text_segments(root: Path, options: DatasetOptions, on_problem: OnProbl
             continue
         for message in text.problems:
             problem("label-incomplete", message)
+        if text.empty:
+            problem(EMPTY_ANNOTATIONS, text.empty)
         paired = videos.paired(file, text)
         if not paired:
             media = "".join(f", nor {name}" for name, _ in text.media[:3])

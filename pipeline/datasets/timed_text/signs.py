@@ -21,5 +21,7 @@ class TimedText(NamedTuple):
     signs: list[TimedSign]
     problems: list[str]
     """Parts of the file that are of no use, in words."""
+    empty: str = ""
+    """How many annotations have no text, in words; nothing if all have one."""
     media: Sequence[tuple[str, float]] = ()
     """File names of the videos that it names, and by how many seconds their time is later than the signs'."""

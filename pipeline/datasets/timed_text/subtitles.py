@@ -51,9 +51,7 @@ def read_subtitles(data: bytes, path: str) -> TimedText:
             signs.append(TimedSign(num_cues - 1, start, end, text))
     if not num_cues:
         raise AnnotationError(f"{path}: holds no cue (00:00:01,500 --> 00:00:02,000 and the gloss below)")
-    if num_empty:
-        problems.append(f"{num_empty} of {num_cues} cues are empty, and left out")
-    return TimedText(signs, problems)
+    return TimedText(signs, problems, f"{num_empty} of {num_cues} cues are empty, and left out" if num_empty else "")
 
 
 def _cues(lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:

@@ -133,7 +133,7 @@ def test_empty_values_are_left_out_and_counted() -> None:
         eaf(SLOTS, {"gloss": [("ts1", "ts2", " "), ("ts3", "ts4", "BOOK"), ("ts1", "ts4", "")]}).encode(), "a"
     )
     assert [(sign.number, sign.gloss) for sign in found.signs] == [(1, "BOOK")]
-    assert found.problems == ["2 of 3 annotations are empty, and left out"]
+    assert not found.problems and found.empty == "2 of 3 annotations are empty, and left out"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949", "euc-kr", "iso-8859-1"])
@@ -221,7 +221,7 @@ def test_cues_that_cannot_be_read_cost_themselves() -> None:
     found = read_subtitles(text.encode(), "a.srt")
     assert len(found.signs) == 2
     assert found.problems[0].startswith("line 11 has no times of the form")
-    assert found.problems[1] == "1 of 4 cues are empty, and left out"
+    assert found.empty == "1 of 4 cues are empty, and left out"
     with pytest.raises(AnnotationError, match=r"a.vtt: is no WebVTT file"):
         read_subtitles(SRT.encode(), "a.vtt")
     with pytest.raises(AnnotationError, match=r"a.srt: holds no cue"):
@@ -319,6 +319,17 @@ def test_tiers_are_of_elan_files_only(data_root: Path, tmp_path: Path) -> None:
         found(data_root, layout="aihub", tiers=frozenset({"gloss"}))
     with pytest.raises(AnnotationError, match=r"holds no .eaf, .vtt or .srt file"):
         found(data_root, tiers=frozenset({"gloss"}))
+
+
+def test_empty_annotations_are_told_and_stop_no_strict_build(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", 30)
+    write(tmp_path / "a.eaf", eaf(SLOTS, {"gloss": [("ts1", "ts2", ""), ("ts3", "ts4", "BOOK")]}))
+    arguments = ["--data-root", str(tmp_path), "--out", str(tmp_path / "a.zarr"), "--num-frames", "2", "--size", "32"]
+    told = CliRunner().invoke(cli, ["build-cache", *arguments, "--workers", "1", "--strict"])
+    assert told.exit_code == 0, (told.output, told.exception)
+    assert "1 of 2 annotations are empty, and left out" in told.output
+    scanned = CliRunner().invoke(cli, ["scan", "--data-root", str(tmp_path), "--strict", "--num-frames", "2"])
+    assert scanned.exit_code == 0 and "[empty-annotations]" in scanned.output
 
 
 def test_elan_files_become_a_cache_and_are_scanned(tmp_path: Path) -> None:
