@@ -137,7 +137,7 @@ def describe(cache: Cache) -> dict[str, Any]:
     stored_bytes = pc.sum(stored["stored_bytes"]).as_py() or 0
     raw_bytes = stored.num_rows * cache.clip_spec.raw_bytes
     ratio = stored_bytes / raw_bytes if raw_bytes else None
-    as_rgb = {"raw_rgb_bytes": raw_bytes, "ratio_to_raw_rgb": ratio} if cache.clip_spec.content == "pixels" else {}
+    suffix = "_rgb" if cache.clip_spec.content == "pixels" else ""
     return {
         "path": str(cache),
         "format_version": cache.info.format_version,
@@ -153,9 +153,8 @@ def describe(cache: Cache) -> dict[str, Any]:
         "takes": len(pc.unique(stored["take"])),
         "shards": cache.info.num_shards,
         "stored_bytes": stored_bytes,
-        "raw_bytes": raw_bytes,
-        "ratio_to_raw": ratio,
-        **as_rgb,
+        f"raw{suffix}_bytes": raw_bytes,
+        f"ratio_to_raw{suffix}": ratio,
         **({} if (seen := mean_seen(stored)) is None else {"seen_fraction": seen}),
         "by": {name: counts_by_value(stored[name]) for name in ("split", "source", "signer", "view", "gloss")},
         "failures": counts_by_value(failed["error"]),

@@ -62,8 +62,9 @@ def print_cache(
     description: dict[str, Any], table: ClipTable, findings: Sequence[ClipFinding], console: Console
 ) -> None:
     """Print a cache's settings, clips by name and split, durations and findings."""
-    ratio = description["ratio_to_raw"]
-    raw = "as raw RGB" if table.cache.clip_spec.content == "pixels" else "without compression"
+    is_pixels = table.cache.clip_spec.content == "pixels"
+    ratio = description["ratio_to_raw_rgb" if is_pixels else "ratio_to_raw"]
+    raw = "as raw RGB" if is_pixels else "without compression"
     size = byte_size(description["stored_bytes"]) + (f", {ratio:.3f} of their size {raw}" if ratio else "")
     overview = [
         ("cache", description["path"]),
