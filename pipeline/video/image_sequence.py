@@ -81,13 +81,6 @@ class FolderFiles:
         return len(data), zlib.crc32(data)
 
 
-def required_fps(fps: float | None, name: str) -> float:
-    """Return a rate that is given. Raises DecodeError, which calls the video by its name, for None."""
-    if fps is None:
-        raise DecodeError(f"{name}: is a folder of pictures; say how many are shown in a second, as by --fps 25")
-    return fps
-
-
 class NumberedPicture(NamedTuple):
     """A picture of a sequence."""
 
@@ -162,7 +155,7 @@ def _numbers(values: Sequence[Sequence[int]], names: Sequence[str]) -> list[int]
 class ImageSequence:
     """Pictures that are the frames of a video, and their rate: what is opened in the place of a video file."""
 
-    def __init__(self, files: PictureFiles, fps: float | Fraction, name: str) -> None:
+    def __init__(self, files: PictureFiles, fps: float | Fraction | None, name: str) -> None:
         """Take the pictures among files.
 
         Args:
@@ -170,19 +163,21 @@ class ImageSequence:
             fps: pictures that are shown in a second, > 0.
             name: what errors call the video.
 
-        Raises DecodeError as `in_order`, ValueError for a rate that is none.
+        Raises DecodeError as `in_order`, or if no rate is given, and ValueError for a rate that is none.
         """
         try:
             self.pictures = in_order(files.names)
         except DecodeError as error:
             raise DecodeError(f"{name}: {error}") from None
+        if fps is None:
+            raise DecodeError(f"{name}: is a folder of pictures; say how many are shown in a second, as by --fps 25")
         self.files, self.name, self.fps = files, name, Fraction(str(fps))
         if not 0 < self.fps <= MAX_FPS:
             raise ValueError(f"fps is {fps}; it must be above 0 and at most {MAX_FPS}")
 
     @classmethod
-    def of_folder(cls, folder: Path, fps: float | Fraction, name: str) -> Self:
-        """Return the sequence of a folder's pictures. Raises DecodeError as `in_order`, or if it cannot be listed."""
+    def of_folder(cls, folder: Path, fps: float | Fraction | None, name: str) -> Self:
+        """Return the sequence of a folder's pictures. Raises as the class, and DecodeError if it cannot be listed."""
         try:
             return cls(FolderFiles(folder), fps, name)
         except OSError as error:

@@ -42,7 +42,7 @@ from signprep.pipeline.video.frame_times import (
     number_of,
     shown_or_raised,
 )
-from signprep.pipeline.video.image_sequence import ImageSequence, ImageSequenceReader, required_fps
+from signprep.pipeline.video.image_sequence import ImageSequence, ImageSequenceReader
 from signprep.pipeline.video.packets import (
     CUT_OFF_SECONDS,
     READ_ERRORS,
@@ -345,7 +345,7 @@ def open_video(
     source = as_source(source)
     if isinstance(source, Path) and source.is_dir():
         name = video_name(source, name)
-        return ImageSequenceReader(ImageSequence.of_folder(source, required_fps(fps, name), name))
+        return ImageSequenceReader(ImageSequence.of_folder(source, fps, name))
     if isinstance(source, Path) and not source.is_file():
         raise DecodeError(f"{video_name(source, name)}: there is no such video file")
     if decoder == "decord":

@@ -12,7 +12,7 @@ from signprep.pipeline.datasets.files.frame_files import open_zip, pictures_in_z
 from signprep.pipeline.datasets.files.pieces import pieces_of
 from signprep.pipeline.datasets.files.zip_directory import Values
 from signprep.pipeline.errors import AnnotationError, DecodeError
-from signprep.pipeline.video.image_sequence import MAX_PICTURE_BYTES, ImageSequence, in_order, required_fps
+from signprep.pipeline.video.image_sequence import MAX_PICTURE_BYTES, ImageSequence, in_order
 
 
 class ZipFiles:
@@ -56,10 +56,9 @@ def open_pictures(path: Path, member: str | None, fps: float | None) -> ImageSeq
     """
     name = str(path) if member is None else f"{path}!/{member}".removesuffix("/")
     try:
-        rate = required_fps(fps, name)
         if member is None:
-            return ImageSequence.of_folder(path, rate, name)
-        return ImageSequence(ZipFiles(path, member), rate, name)
+            return ImageSequence.of_folder(path, fps, name)
+        return ImageSequence(ZipFiles(path, member), fps, name)
     except DecodeError as error:
         raise AnnotationError(str(error)) from None
 

@@ -212,6 +212,8 @@ def test_a_picture_is_turned_upright_as_its_camera_says(tmp_path: Path) -> None:
 def test_a_folder_without_a_rate_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(DecodeError, match="how many are shown in a second, as by --fps 25"):
         open_video(write_pictures(tmp_path / "a", 2))
+    with pytest.raises(DecodeError, match="holds no pictures"):
+        open_video(tmp_path)
     with pytest.raises(ValueError, match="fps is 0; it must be above 0"):
         open_video(tmp_path / "a", fps=0)
 
