@@ -286,7 +286,7 @@ def read_label(data: bytes, path: str, *, directions: bool = False) -> LabelFile
         return _label_of_script(script, path, directions)
     entries = document.get("data") if isinstance(document, dict) else None
     if not isinstance(entries, list):
-        raise AnnotationError(f"{path}: has no list `data`; expected AIHub's metaData and data")
+        raise AnnotationError(f"{path}: has no list `data`; expected AIHub's metaData and data, or a sign_script")
     if not entries:
         raise EmptyLabelError(f"{path}: its list `data` is empty")
     problems: list[str] = []
