@@ -1,6 +1,8 @@
-"""Tars of videos, labels and keypoints, read in place."""
+"""Tars of videos, labels and keypoints, read in place; and archives of both kinds with damage anywhere."""
 
+import contextlib
 import io
+import random
 import shutil
 import tarfile
 from pathlib import Path
@@ -13,8 +15,8 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.datasets.files.data_root import open_file, read_bytes, walk_files
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.errors import AnnotationError
-from tests.pipeline.datasets.test_archives import FRAME, NAMES, cut
-from tests.pipeline.datasets.test_files import walk
+from tests.pipeline.datasets.test_archives import FRAME, NAMES, cut, join_by_name
+from tests.pipeline.datasets.test_files import walk, write_zip
 from tests.pipeline.datasets.test_read import build
 from tests.pipeline.scan.scanning import scan
 
@@ -157,3 +159,29 @@ def test_tars_give_what_pythons_tarfile_wrote(
             read[file.name.removeprefix("a.tar!/")] = stream.read()
     kept = {name: data for name, data in members.items() if not name.lower().endswith((".zip", ".tar"))}
     assert problems == [] and read == kept
+
+
+@pytest.mark.parametrize("kind", ["whole.zip", "misjoined.zip", "whole.tar"])
+def test_mutated_archives_are_read_or_refused(tmp_path: Path, kind: str) -> None:
+    members = {f"a/{k:02}.txt": bytes([k]) * (300 + 17 * k) for k in range(30)}
+    path = tmp_path / kind
+    if kind == "whole.tar":
+        write_tar(path, members)
+    else:
+        write_zip(path, members)
+    if kind == "misjoined.zip":
+        join_by_name(cut(path, 91), path)
+    assert len(walk(tmp_path)[0]) == 30
+    whole, rng = path.read_bytes(), random.Random(kind)
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 6)):
+            place = rng.choice([rng.randrange(len(data)), max(0, len(data) - rng.randint(1, 3000))])
+            changed = rng.choice([b"", bytes([rng.randrange(256)]), rng.randbytes(9)])
+            data[place : place + rng.choice([0, 1, 200])] = changed
+        path.write_bytes(data)
+        names, problems = walk(tmp_path)
+        assert names or problems
+        for name in names:
+            with contextlib.suppress(AnnotationError):
+                read_bytes(tmp_path, name, 10**6)
