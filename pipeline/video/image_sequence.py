@@ -35,6 +35,8 @@ PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 MAX_PICTURE_BYTES = 2**28
 """Larger files are refused before they are read: as RGB, a picture of `MAX_FRAME_PIXELS` has 200 MB."""
 MAX_FPS = 1000
+MAX_PLACE = 10**8
+"""Frames of a month and more; larger numbers are times."""
 _CODECS = {b"\x89PNG": "png", b"\xff\xd8\xff": "mjpeg", b"RIFF": "webp"}
 """By the first bytes of a file, since suffixes are as often wrong as right."""
 _ENDS = {"png": (b"IDAT", b"IEND"), "mjpeg": (b"\xff\xda", b"\xff\xd9")}
@@ -91,7 +93,7 @@ class NumberedPicture(NamedTuple):
     name: str
 
 
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"(\d{1,18})")
 
 
 def in_order(names: Iterable[str]) -> list[NumberedPicture]:
@@ -101,7 +103,7 @@ def in_order(names: Iterable[str]) -> list[NumberedPicture]:
     no frames (`cover.jpg`).
 
     Raises DecodeError if there is none, or if names do not tell an order: they are of several kinds, have a number
-    twice, or several numbers that tell different orders.
+    twice, several numbers that tell different orders, or numbers that are too large for those of frames.
 
     >>> [(picture.place, picture.name) for picture in in_order(["a10.png", "a9.png", "a12.png", "cover.jpg"])]
     [(0, 'a9.png'), (1, 'a10.png'), (3, 'a12.png')]
@@ -128,6 +130,10 @@ def in_order(names: Iterable[str]) -> list[NumberedPicture]:
             raise DecodeError(f"two of its pictures have the number {number} ({name}, {other_name})")
     first = ordered[0][0]
     step = math.gcd(*(number - first for number, _ in ordered)) or 1
+    if (ordered[-1][0] - first) // step > MAX_PLACE:
+        raise DecodeError(
+            f"its pictures' numbers, {first} to {ordered[-1][0]}, are not those of frames; number them anew"
+        )
     return [NumberedPicture((number - first) // step, number, name) for number, name in ordered]
 
 

@@ -96,6 +96,16 @@ def test_any_numbers_are_sorted_by_value(numbers: set[int], step: int) -> None:
     assert [one.place for one in found] == sorted({one.place for one in found})
 
 
+@given(st.sets(st.from_regex(r"[a1²_.-]{0,3}[0-9]{0,25}[b0]{0,2}\.(png|jpg|txt)", fullmatch=True), max_size=6))
+def test_any_names_are_put_in_an_order_or_refused(names: set[str]) -> None:
+    try:
+        found = in_order([*names, f"{'7' * 5000}.png"] if len(names) == 5 else names)
+    except DecodeError:
+        return
+    assert [one.place for one in found] == sorted({one.place for one in found})
+    assert found[-1].place * 10**9 < 2**63
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [
@@ -107,6 +117,7 @@ def test_any_numbers_are_sorted_by_value(numbers: set[int], step: int) -> None:
         (["a1.png", "a1.jpg"], "two of its pictures have the number 1"),
         (["c1_1.png", "c1_2.png", "c2_1.png", "c2_2.png"], "do not tell one order"),
         (["c1_2.png", "c2_1.png"], "do not tell one order"),
+        (["163000000000000000.png", "163000000400000001.png", "163000000400000002.png"], "are not those of frames"),
     ],
 )
 def test_names_that_tell_no_order_are_refused(names: list[str], told: str) -> None:
