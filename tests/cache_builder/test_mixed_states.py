@@ -73,6 +73,12 @@ def test_swapped_shards_of_equal_count_are_refused_clip_by_clip(tmp_path: Path, 
     assert {fault.path for fault in verify_cache(cache.path)} == {shard_path(cache.info, n) for n in (0, 2)}
 
 
+def test_verify_tells_swapped_shards_where_reading_cannot(tmp_path: Path) -> None:
+    cache = made(tmp_path / "a.zarr", "none", "older")
+    swap(cache, 0, 2)
+    assert {fault.path for fault in verify_cache(cache.path)} == {shard_path(cache.info, n) for n in (0, 2)}
+
+
 @pytest.mark.parametrize(("codec", "age"), KINDS)
 def test_swapped_shards_reach_no_other_cache(tmp_path: Path, codec: str, age: str) -> None:
     cache, other = made(tmp_path / "a.zarr", codec, age), make_cache(tmp_path / "b.zarr", range(16, 20), codec=codec)
