@@ -203,7 +203,7 @@ def gloss_file_option(help_: str = "Take only the glosses of this text file, one
 
 def fps_option(help_: str = "Take folders of pictures for videos of this frame rate.") -> Any:
     """Return the field of the rate of pictures, in frames a second."""
-    return option(None, help_, above=0, maximum=1000, group="Data")
+    return option(None, help_, minimum=0.01, maximum=1000, group="Data")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,9 +34,9 @@ from signprep.pipeline.video.preprocess import filter_graph
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 MAX_PICTURE_BYTES = 2**28
 """Larger files are refused before they are read: as RGB, a picture of `MAX_FRAME_PIXELS` has 200 MB."""
-MAX_FPS = 1000
-MAX_PLACE = 10**8
-"""Frames of a month and more; larger numbers are times."""
+MIN_FPS, MAX_FPS = 0.01, 1000
+MAX_PLACE = 10**7
+"""Frames of days; larger numbers are times."""
 _CODECS = {b"\x89PNG": "png", b"\xff\xd8\xff": "mjpeg", b"RIFF": "webp"}
 """By the first bytes of a file, since suffixes are as often wrong as right."""
 _ENDS = {"png": (b"IDAT", b"IEND"), "mjpeg": (b"\xff\xda", b"\xff\xd9")}
@@ -178,8 +178,8 @@ class ImageSequence:
         if fps is None:
             raise DecodeError(f"{name}: is a folder of pictures; say how many are shown in a second, as by --fps 25")
         self.files, self.name, self.fps = files, name, Fraction(str(fps))
-        if not 0 < self.fps <= MAX_FPS:
-            raise ValueError(f"fps is {fps}; it must be above 0 and at most {MAX_FPS}")
+        if not MIN_FPS <= self.fps <= MAX_FPS:
+            raise ValueError(f"fps is {fps}; it must be {MIN_FPS} to {MAX_FPS}")
 
     @classmethod
     def of_folder(cls, folder: Path, fps: float | Fraction | None, name: str) -> Self:
