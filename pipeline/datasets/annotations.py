@@ -101,17 +101,24 @@ class Vocabulary:
 
 def is_video(name: str) -> bool:
     """Return True for the name of a video file, by its suffix."""
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES or is_further_video(name)
+    return _suffix(name) in VIDEO_SUFFIXES or is_further_video(name)
 
 
 def is_landmark_file(name: str) -> bool:
     """Return True for the name of a file that holds the landmarks of a video, by its suffix."""
-    return Path(name).suffix.lower() in LANDMARK_SUFFIXES
+    return _suffix(name) in LANDMARK_SUFFIXES
 
 
 def is_further_video(name: str) -> bool:
     """Return True for the name of a video of `FURTHER_VIDEO_SUFFIXES`."""
-    return Path(name).suffix.lower() in FURTHER_VIDEO_SUFFIXES
+    return _suffix(name) in FURTHER_VIDEO_SUFFIXES
+
+
+def _suffix(name: str) -> str:
+    """Return what `Path(name).suffix` is, in lower case, without making a path of each of a million names."""
+    name = name.rpartition("/")[2]
+    place = name.rfind(".")
+    return name[place:].lower() if 0 < place < len(name) - 1 else ""
 
 
 def normal_gloss(text: str) -> str:

@@ -59,6 +59,7 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
     """
     if not root.exists():
         expected = "a table" if root.suffix.lower() in TABLE_SUFFIXES else "a folder with video/ and label/ in it"
+        expected = expected if options.preset is None else "the folder of the unpacked data set"
         raise AnnotationError(f"{root}: there is no such data root; expected {expected}")
     if options.preset is not None:
         if options.layout != "auto" or (given := [name for name in options.table.given if name != "--video-root"]):

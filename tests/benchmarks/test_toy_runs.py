@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import build, crop, decode, landmarks, plan
+from benchmarks import build, crop, decode, landmarks, plan, presets
 from benchmarks.__main__ import find_benchmarks
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
@@ -35,6 +35,16 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_exist() -> None:
         [sys.executable, "-m", "benchmarks", "nonsense"], cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 2 and "decode" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_each_preset_has_a_shape_to_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(presets.SHAPES) == set(presets.builtin_presets())
+    chosen = {name: path for name, path in presets.builtin_presets().items() if name in ("wlasl", "csl")}
+    monkeypatch.setattr(presets, "builtin_presets", lambda: chosen)
+    presets.run(Size.TOY)
+    assert "50 rows of each" in capsys.readouterr().out
 
 
 def test_planning_resuming_and_refreshing_are_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from signprep.pipeline.datasets.annotations import is_landmark_file, is_video
 from signprep.pipeline.datasets.files.data_root import OnProblem, walk_files
 from signprep.pipeline.datasets.presets.spec import Preset
-from signprep.pipeline.datasets.tables.segments import file_names
+from signprep.pipeline.datasets.tables.segments import APPENDED, file_names
 
 
 class Listing:
@@ -60,11 +60,20 @@ class Listing:
         """Return the first video whose path ends so, as it lies on disk; names without a suffix get one."""
         if name in self._names:
             return PurePosixPath(name)
-        path = PurePosixPath(name.replace("\\", "/"))
-        for one in map(str, file_names(path, self._landmark_files)):
+        name = name.replace("\\", "/").removeprefix("./")
+        for one in self._spellings(name):
             if found := self._ending(one.count("/") + 1).get(_folded(one)):
                 return PurePosixPath(next((path for path in found if path.endswith(one)), found[0]))
         return None
+
+    def _spellings(self, name: str) -> Iterator[str]:
+        """Yield the names that a file may have, as `file_names` does, one by one: the first is mostly there."""
+        if self._landmark_files:
+            yield from map(str, file_names(PurePosixPath(name), True))
+            return
+        yield name
+        if not is_video(name):
+            yield from (name + suffix for suffix in APPENDED)
 
     def _ending(self, num_parts: int) -> dict[str, list[str]]:
         """Return the videos by the last parts of their paths."""

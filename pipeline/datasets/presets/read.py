@@ -150,6 +150,9 @@ def _require_fields(preset: Preset, rows: list[NamedRow], columns: set[str]) -> 
     extracts = [*preset.extracts, *(one for source in preset.sources for one in source.extracts)]
     extracts += [one for join in preset.joins for one in join.source.extracts]
     known.update(field for extract in extracts for field in extract.fields)
+    known.update(
+        field for source in preset.sources if source.pattern is not None for field in source.pattern.groupindex
+    )
     is_json = any(source.form == JSON for source in preset.sources)
     optional = any(not join.required for join in preset.joins)
     for key, templates in preset.templates.items():

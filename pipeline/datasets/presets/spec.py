@@ -3,6 +3,7 @@
 docs/presets.md describes it. Every value is checked here, so that the reader trusts them.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -158,8 +159,11 @@ def find_preset(name_or_path: str) -> Preset:
         return read_preset(path)
     path = Path(name_or_path)
     if path.suffix.lower() not in (".yaml", ".yml"):
+        likely = difflib.get_close_matches(name_or_path.lower(), built_in, n=1)
+        proposal = f" (did you mean {likely[0]}?)" if likely else ""
         raise AnnotationError(
-            f"--preset {name_or_path}: there is no such preset; there are {', '.join(built_in)}, or give a file .yaml"
+            f"--preset {name_or_path}: there is no such preset{proposal}; there are {', '.join(sorted(built_in))}, or "
+            "give a file .yaml"
         )
     return read_preset(path)
 

@@ -56,7 +56,7 @@ _TRUTHS = {word: True for word in ("true", "yes", "1", "1.0")}
 _TRUTHS |= {word: False for word in ("false", "no", "0", "0.0")}
 _ABSENT = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "-", ""})
 """Words for a time or a split that is not there, in lower case, as pandas, R and Excel write them."""
-_APPENDED = (".mp4", *sorted(VIDEO_SUFFIXES - {".mp4"}))
+APPENDED = (".mp4", *sorted(VIDEO_SUFFIXES - {".mp4"}))
 """Suffixes that are tried behind names that have none."""
 
 
@@ -275,7 +275,7 @@ def file_names(name: PurePosixPath, landmark_files: bool) -> list[PurePosixPath]
     if not name.name or (has_suffix and not landmark_files) or is_landmark_file(name.name):
         return [name]
     stem = name.with_suffix("") if has_suffix else name
-    suffixes = LANDMARK_SUFFIXES if landmark_files else _APPENDED
+    suffixes = LANDMARK_SUFFIXES if landmark_files else APPENDED
     appended = [stem.with_name(stem.name + suffix) for suffix in suffixes]
     return appended if landmark_files else [name, *appended]
 

@@ -101,6 +101,16 @@ def test_zips_are_read_as_they_are_and_videos_may_lie_elsewhere(videos: Path, tm
     assert [segment.gloss for segment in segments] == ["Ex. Monsoon"] and "test_include.csv, 1 row" in notes[-1]
 
 
+def test_a_pattern_need_not_find_all_of_its_groups(videos: Path, tmp_path: Path) -> None:
+    write_set("popsign", tmp_path, videos)
+    segments, _, _ = read(tmp_path / "popsign_v1_0" / "game", "popsign")
+    assert [(segment.source, segment.signer, segment.split) for segment in segments] == [
+        (None, "4a.8027", "test"),
+        (None, "4a.7003", "train"),
+        (None, "4b.1", "val"),
+    ]
+
+
 def test_a_folder_that_lacks_a_file_says_which(videos: Path, tmp_path: Path) -> None:
     write_set("autsl", tmp_path, videos)
     (tmp_path / "SignList_ClassId_TR_EN.csv").unlink()
@@ -203,9 +213,11 @@ def test_a_preset_that_means_nothing_names_the_file_and_the_key(
 
 def test_an_unknown_preset_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(
-        AnnotationError, match=r"--preset wsasl: there is no such preset; there are asl-citizen, .*wlasl"
+        AnnotationError, match=r"--preset wsasl: .* \(did you mean wlasl\?\); there are asl-cit.*, wlasl"
     ):
         read(tmp_path, "wsasl")
+    with pytest.raises(AnnotationError, match=r"gone: there is no such data root; expected the folder of the unpacked"):
+        read(tmp_path / "gone", "wlasl")
     with pytest.raises(AnnotationError, match=r"gone.yaml: cannot be read as a preset"):
         read(tmp_path, str(tmp_path / "gone.yaml"))
     assert find_preset("ASL_Citizen").name == "asl-citizen"

@@ -254,3 +254,10 @@ def test_a_compiled_model_trains_and_its_checkpoint_is_like_any_other(cache: Cac
     trained("--cache", cache.path, *SMALL, "--output-dir", tmp_path, "--compile")
     state = torch.load(tmp_path / "sign_language_classification" / CHECKPOINTS_FOLDER / "best.ckpt", weights_only=True)
     assert not any("_orig_mod" in name for name in state["state_dict"])
+
+
+def test_sentences_without_times_of_words_are_refused(tmp_path: Path) -> None:
+    result = invoke("--data-root", tmp_path, "--preset", "how2sign", "--output-dir", tmp_path / "out", *SMALL)
+    assert result.exit_code == 1 and isinstance(result.exception, TrainingError)
+    assert "--preset how2sign: its segments are sentences" in str(result.exception)
+    assert not (tmp_path / "out").exists()
