@@ -16,6 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from signprep.cache_builder.folder.transaction import delete_torn_writes
 from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.format.layout import METADATA, CacheObject, shard_path
 from signprep.cache_builder.format.shard import ShardFile
@@ -219,6 +220,7 @@ def _fetch_metadata(published: PublishedCache, folder: Path) -> None:
     except OSError as error:
         raise CacheError(f"{folder}: cannot be written ({error.strerror}); choose another --stream-dir") from error
     validate_metadata(folder, published.manifest, published)
+    delete_torn_writes(folder)
     published.manifest.write(folder)
 
 
