@@ -1,6 +1,7 @@
 """Keys of a YAML document, taken one by one, and what their values become; an error names the file and the key."""
 
 import re
+import reprlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -24,7 +25,7 @@ class Keys:
     def fail(self, key: str, value: Any, expected: str) -> NoReturn:
         """Raise AnnotationError: a value is not what it should be."""
         name = ".".join(filter(None, (self.where, key))) or "it"
-        raise AnnotationError(f"{self.path}: {name} is {value!r:.80}; expected {expected}")
+        raise AnnotationError(f"{self.path}: {name} is {reprlib.repr(value)}; expected {expected}")
 
     def take(self, key: str, convert: Callable[[Any], Found], expected: str, default: Found | None = None) -> Found:
         """Return a key's value as `convert` makes it. Without a default it has to be there."""

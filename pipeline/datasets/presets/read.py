@@ -9,7 +9,14 @@ from itertools import chain, islice
 from pathlib import Path
 
 from signprep.pipeline.clip_spec import LabelBox
-from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END, DatasetOptions, Segment, finite_number, label_box
+from signprep.pipeline.datasets.annotations import (
+    WHOLE_VIDEO_END,
+    DatasetOptions,
+    Segment,
+    finite_number,
+    is_text,
+    label_box,
+)
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem
 from signprep.pipeline.datasets.presets.copies import Copies
 from signprep.pipeline.datasets.presets.listing import Listing
@@ -112,6 +119,8 @@ class _Maker:
         text = {name: found for name, templates in self._values.items() if (found := first_filled(templates, row))}
         if "gloss" not in text:
             raise ValueError(f"has no gloss: {_shown(preset.values['gloss'])} is empty")
+        if strange := next((name for name, value in text.items() if not is_text(value)), None):
+            raise ValueError(f"its {strange} has characters of another encoding; save the file as UTF-8")
         ends = [filled for template in preset.videos if (filled := template.fill(row)) is not None]
         if not ends:
             raise ValueError(f"has no video: {_shown(preset.videos)} is empty")

@@ -208,4 +208,4 @@ def _getter(field: str) -> Callable[[Any], Any]:
 
 
 def _json_text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if isinstance(value, list | dict) else str(value)
+    return value.strip() if isinstance(value, str) else "" if isinstance(value, list | dict) else str(value)

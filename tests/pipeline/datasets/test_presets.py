@@ -101,6 +101,23 @@ def test_zips_are_read_as_they_are_and_videos_may_lie_elsewhere(videos: Path, tm
     assert [segment.gloss for segment in segments] == ["Ex. Monsoon"] and "test_include.csv, 1 row" in notes[-1]
 
 
+def test_strange_characters_and_empty_glosses_cost_their_rows(videos: Path, tmp_path: Path) -> None:
+    write_set("nslt", tmp_path, videos)
+    classes = tmp_path / "preprocess" / "wlasl_class_list.txt"
+    classes.write_bytes("0\tbook\n1\t단어\n2\t말\n".encode() + b"3\tx\xff\n")
+    labels = tmp_path / "preprocess" / "nslt_100.json"
+    labels.write_text(labels.read_text().replace('"train", "action": [1,', '"train", "action": [3,'))
+    segments, problems, _ = read(tmp_path, "nslt")
+    assert [segment.gloss for segment in segments] == ["book"]
+    assert problems[0].message.endswith("row 1: its gloss has characters of another encoding; save the file as UTF-8")
+    write_set("wlasl", tmp_path / "w", videos)
+    document = tmp_path / "w" / "start_kit" / "WLASL_v0.3.json"
+    document.write_text(document.read_text().replace('"book"', '" "', 1))
+    segments, problems, _ = read(tmp_path / "w", "wlasl")
+    assert [segment.gloss for segment in segments] == ["drink"]
+    assert problems[0].message.endswith("row 1: has no gloss: {gloss} is empty")
+
+
 def test_a_pattern_need_not_find_all_of_its_groups(videos: Path, tmp_path: Path) -> None:
     write_set("popsign", tmp_path, videos)
     segments, _, _ = read(tmp_path / "popsign_v1_0" / "game", "popsign")
