@@ -1,6 +1,7 @@
 """Published data sets as they are unpacked, by their presets: each means the segments that a person wrote down."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -189,6 +190,15 @@ def own(tmp_path: Path, videos: Path, preset: str = OWN) -> Path:
         shutil.copy(videos / "1.mp4", tmp_path / name)
     (tmp_path / "우리 것.yaml").write_text(preset)
     return tmp_path / "우리 것.yaml"
+
+
+def test_the_preset_that_the_documents_show_is_one(tmp_path: Path) -> None:
+    document = Path(__file__).parents[3] / "docs" / "presets.md"
+    shown = re.search(r"^```yaml\n(.*?)^```", document.read_text("utf-8"), re.M | re.S)
+    assert shown is not None
+    (tmp_path / "ours.yaml").write_text(shown[1], encoding="utf-8")
+    preset = find_preset(str(tmp_path / "ours.yaml"))
+    assert preset.time_unit == "milliseconds" and preset.split is not None and preset.split.lookup("lee") == "val"
 
 
 def test_a_preset_of_ones_own_needs_no_code(videos: Path, tmp_path: Path) -> None:
