@@ -78,9 +78,11 @@ def kill_group(process: subprocess.Popen[str]) -> None:
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the one line that a command failed with; beside it there may be progress only."""
+    """Return the one line that a command failed with; beside it stands only how the data were read, and progress."""
     assert done.returncode == 1, done.stderr
-    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line and not line.startswith("Building:")]
+    lines = [
+        line for line in re.split(r"[\r\n]+", done.stderr) if line and not line.startswith(("Building:", "read as "))
+    ]
     assert len(lines) == 1 and lines[0].startswith("signprep: error: "), done.stderr
     return lines[0]
 
