@@ -178,7 +178,7 @@ def test_one_decode_of_a_video_feeds_pixels_and_landmarks(
 
         def frame(self, frame: object) -> None: ...
 
-        def clip(self, frames: list[None]) -> MadeClip:
+        def clip(self, frames: list[None], box: object = None) -> MadeClip:
             assert len(frames) == len(landmarks)
             return MadeClip(landmarks)
 

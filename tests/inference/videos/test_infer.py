@@ -18,7 +18,10 @@ from signprep.inference.videos.run import find_videos
 from signprep.inference.videos.window_predictions import Video, predict_videos
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
+from signprep.training.model.checkpoint import ModelMetadata
+from signprep.training.model_spec import build_model, model_spec
 from tests.generated_videos import write_video
+from tests.training.small_models import signprep_checkpoint
 
 
 def infer(checkpoint: Path, *arguments: object) -> Result:
@@ -140,7 +143,16 @@ def test_the_best_glosses_are_given_in_their_order(checkpoint: Path, folder: Pat
     assert first["predicted_class_name"] == found["predicted_class_name"] != second["predicted_class_name"]
 
 
-def test_a_short_video_is_padded_only_if_asked_for(checkpoint: Path, folder: Path) -> None:
+def test_a_short_video_is_padded_only_if_asked_for(cache: Cache, folder: Path, tmp_path: Path) -> None:
+    # Untrained, since a model of two steps of training may say the same of every clip.
+    spec = model_spec("efficient_x3d_xs", num_frames=2, crop_size=32)
+    card = ModelMetadata(
+        model_spec=spec, clip_spec=cache.clip_spec, vocabulary=cache.vocabulary, cache_fingerprint=cache.fingerprint
+    )
+    torch.manual_seed(0)
+    model = build_model(spec, len(cache.vocabulary))
+    fields = card.to_dict()
+    checkpoint = Path(signprep_checkpoint(tmp_path / "best.ckpt", model, fields.pop("glosses"), **fields))
     assert "lasts 1.000 s, too short" in str(infer(checkpoint, "--video-path", folder / "b.mp4").exception)
     padded = answered(checkpoint, "--video-path", folder / "b.mp4", "--pad")
     assert isinstance(padded, dict)
