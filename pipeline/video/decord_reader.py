@@ -95,15 +95,22 @@ class DecordReader:
                 raise DecodeError(
                     f"{self.name}: decord finds wrong frames in {container.format.name} files; use the decoder pyav"
                 )
+            first, hides_frames = None, False
             try:
-                first = next(container.decode(stream), None)
+                for packet in container.demux(stream):
+                    hides_frames = hides_frames or packet.is_discard
+                    if (first := next(iter(packet.decode()), None)) is not None:
+                        break
             except READ_ERRORS as error:
                 raise DecodeError(f"{self.name}: its first frame is damaged ({reason_of(error)})") from error
             if first is None:
                 raise DecodeError(f"{self.name}: its video stream gives no frame")
             codec = stream.codec_context
             if not stands_alone(first, codec):
-                raise DecodeError(f"{self.name}: its first frame needs others, which are missing; use the decoder pyav")
+                reason = (
+                    "decord does not hide what its edit list hides" if hides_frames else "its first frame needs others"
+                )
+                raise DecodeError(f"{self.name}: {reason}; use the decoder pyav")
             matrix = display_matrix(first)
             if matrix is not None and matrix[0] * matrix[3] - matrix[1] * matrix[2] < 0:
                 raise DecodeError(f"{self.name}: decord does not mirror frames as its display matrix asks; use pyav")

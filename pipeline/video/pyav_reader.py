@@ -265,6 +265,8 @@ class PyAVReader:
         if skipped:
             self.counts.packets_unwanted += 1
         shows = not skipped and not packet.is_discard and number_of(packet).has_own_frame
+        if packet.is_discard:  # the first frame that comes out may need those that an edit list hides
+            self._is_fresh = False
         presentation.sent(number_of(packet).number, packets.start_of_packet(packet), shows=shows)
         yield from self._received(packet, packets, presentation)
         self.counts.packets_read = packets.packets_read
