@@ -61,8 +61,8 @@ def begins_with_a_key_frame(reopen: Reopen, container: InputContainer, codec_nam
     with container:
         for number, packet in enumerate(chain(_packets(container, stream), (None,))):
             if packet is not None:
-                if packet.is_discard:  # an edit list hides frames that are there, and that the first one needs
-                    return True
+                if packet.is_discard and codec_name not in _MPEG2:
+                    return True  # an edit list hides frames that are there, and that the first one needs
                 packet.opaque = PacketNumber(number)
             try:
                 frames = codec.decode(packet)
