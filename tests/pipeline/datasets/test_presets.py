@@ -62,7 +62,7 @@ def build(out: Path, *arguments: object) -> tuple[dict[str, list[object]], str]:
     return open_cache(out).index.to_pydict(), result.output
 
 
-@pytest.mark.parametrize("name", ["wlasl", "autsl", "slovo", "gsl"])
+@pytest.mark.parametrize("name", SETS)
 def test_a_cache_of_a_set_has_its_index(name: str, videos: Path, tmp_path: Path) -> None:
     published = write_set(name, tmp_path / "data", videos)
     index, text = build(tmp_path / "c.zarr", "--data-root", tmp_path / "data", "--preset", name)
