@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from signprep.pipeline.errors import AnnotationError
@@ -109,6 +110,8 @@ class JoinedFile(io.RawIOBase):
         self._begins = [0, *accumulate(extent.num_bytes for extent in extents)]
         self._open: tuple[Path, io.FileIO] | None = None
         self._start, self._position, self.num_bytes = 0, 0, self._begins[-1]
+        self.lock = Lock()
+        """Held by threads that share the file, from the place that they seek to what they read there."""
 
     def part(self, start: int, num_bytes: int) -> "JoinedFile":
         """Return a range of the file as a file of its own."""

@@ -104,13 +104,14 @@ def entries(
 
 
 def read_at(file: JoinedFile, start: int, num_bytes: int) -> bytes:
-    """Return bytes of a file; fewer at its end."""
-    file.seek(start)
+    """Return bytes of a file, which other threads may read meanwhile; fewer at its end."""
     num_bytes = max(0, min(num_bytes, file.num_bytes - start))  # damaged numbers may ask for more than memory holds
     parts = []
-    while num_bytes and (part := file.read(num_bytes)):
-        parts.append(part)
-        num_bytes -= len(part)
+    with file.lock:
+        file.seek(start)
+        while num_bytes and (part := file.read(num_bytes)):
+            parts.append(part)
+            num_bytes -= len(part)
     return b"".join(parts)
 
 

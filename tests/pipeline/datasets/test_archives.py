@@ -2,7 +2,9 @@
 
 import io
 import shutil
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.datasets.files.data_root import Problem, open_file, read_bytes, walk_files
+from signprep.pipeline.datasets.files.frame_files import open_zip, pictures_in_zip, read_member
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
@@ -412,3 +415,22 @@ def test_frames_that_cannot_be_read_are_one_problem(tmp_path: Path, place: int, 
     path.write_bytes(data)
     names, [problem] = walk(tmp_path)
     assert names == [] and name in problem
+
+
+def test_threads_read_members_of_one_zip_side_by_side(tmp_path: Path) -> None:
+    members = {f"clip/{number:04d}.png": bytes([number]) * (1000 + 997 * number) for number in range(40)}
+    write_zip(tmp_path / "a.zip", members)
+    places = pictures_in_zip(tmp_path / "a.zip", "clip")
+
+    def differ(name: str) -> bool:
+        values = places[name.rpartition("/")[2]]
+        assert values is not None
+        return read_member(open_zip(tmp_path / "a.zip"), values) != members[name]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads then take turns within a read, as they do now and then at any time
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert not any(threads.map(differ, [*members] * 100))
+    finally:
+        sys.setswitchinterval(interval)
