@@ -369,7 +369,7 @@ def _seconds(value: Any) -> float:
 
 def _integer(digits: str) -> float:
     """Return an integer of JSON; one that is larger than any float is infinite, where `int` raises or takes minutes."""
-    return int(digits) if len(digits) < 30 else float(digits)
+    return int(digits) if len(digits) < 300 else float(digits)
 
 
 def _shown(value: Any) -> str:

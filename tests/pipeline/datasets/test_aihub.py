@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from signprep.pipeline.datasets.aihub import read_label
@@ -237,6 +237,7 @@ def gloss_of(attribute: object) -> str | None:
 
 
 @given(DOCUMENTS | VALUES, st.sampled_from(["ascii", "utf-8", "utf-16", "utf-8-sig"]))
+@example({"data": [{"start": 0, "end": 1, "attributes": [{"name": -(10**38)}]}]}, "ascii")
 @settings(max_examples=400, deadline=None)
 def test_any_json_gives_the_segments_that_pythons_json_finds_in_it(document: object, encoding: str) -> None:
     text = json.dumps(document, ensure_ascii=encoding == "ascii")
