@@ -368,8 +368,11 @@ def _seconds(value: Any) -> float:
 
 
 def _integer(digits: str) -> float:
-    """Return an integer of JSON; one that is larger than any float is infinite, where `int` raises or takes minutes."""
-    return int(digits) if len(digits) < 300 else float(digits)
+    """Return an integer of JSON; one of more digits than `int` takes (4,300 by default) is infinite, not an error."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def _shown(value: Any) -> str:

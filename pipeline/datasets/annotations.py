@@ -158,7 +158,10 @@ def is_text(text: str) -> bool:
 def finite_number(value: Any) -> float:
     """Return a number, or one that is written as text. Raises TypeError or ValueError if it is none or not finite."""
     # float takes the underscores of Python's own numbers.
-    number = math.nan if isinstance(value, str) and "_" in value else float(value)
+    try:
+        number = math.nan if isinstance(value, str) and "_" in value else float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{str(value)[:40]!r} is no finite number")
     return number
