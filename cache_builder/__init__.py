@@ -1,5 +1,6 @@
 """The tensor cache: plan, build, format and read. `open_cache(path)` is the door to a finished one."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from signprep.cache_builder.options import StreamOptions
     from signprep.cache_builder.reader import Cache
 
-__all__ = ["Cache", "open_cache"]
+__all__ = ["Cache", "as_cache", "open_cache"]
 
 # Imports are made on first use: the command line imports this package and must stay free of zarr and pyarrow.
 
@@ -36,6 +37,21 @@ def open_cache(path: StrPath, *, stream: "StreamOptions | None" = None) -> "Cach
     from signprep.cache_builder.remote.streaming import open_streamed
 
     return open_streamed(location, stream or StreamOptions())
+
+
+def as_cache(cache: "Cache | StrPath") -> "Cache":
+    """Return an open cache as it is; a path or a URL is opened, as `open_cache` does.
+
+    Raises TypeError for anything else, and what `open_cache` raises.
+    """
+    from signprep.cache_builder.reader import Cache
+
+    if isinstance(cache, Cache):
+        return cache
+    if isinstance(cache, str | os.PathLike):
+        return open_cache(cache)
+    kind = type(cache).__name__
+    raise TypeError(f"cache is {cache!r:.60}, of type {kind}; expected Cache, or the path or URL of one")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,10 @@ Reading goes past zarr-python: a mapped shard, its chunk index, the checksum, an
 buffer take about a quarter of zarr-python's time for the same bytes.
 """
 
+import difflib
+import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
@@ -68,6 +70,11 @@ class Cache:
     def __str__(self) -> str:
         """Return its location, as people may see it."""
         return str(self.path)
+
+    def __repr__(self) -> str:
+        num_clips, classes = len(self.positions()), len(self.vocabulary)
+        shape = f"{self.clip_spec.dtype} {list(self.clip_spec.clip_shape)}"
+        return f"<Cache {self}: {num_clips:,} of {len(self):,} clips can be read, {classes:,} classes, stored {shape}>"
 
     def __reduce__(self) -> tuple[Callable[..., "Cache"], tuple[object, ...]]:
         return open_folder, (self.path,)
@@ -140,7 +147,9 @@ class Cache:
         Raises ValueError if a cache has no such split; train, val and test may be empty.
         """
         if split is not None and split not in SPLITS:
-            raise ValueError(f"split is {split!r}; expected {', '.join(SPLITS)}, or None for all")
+            near = difflib.get_close_matches(str(split).lower(), SPLITS, n=1, cutoff=0.4)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"split is {split!r:.60}; expected {', '.join(SPLITS)}, or None for all{meant}")
         keep = _equal(self._columns["status"], OK)
         if split is not None:
             keep &= _equal(self._columns["split"], split)
@@ -222,6 +231,33 @@ class Cache:
         from av import VideoFrame
 
         return np.stack([VideoFrame.from_ndarray(frame, format="yuv420p").to_ndarray(format="rgb24") for frame in clip])
+
+    def __getitem__(self, position: int | slice) -> NDArray[np.generic]:
+        """Return the clip at a position as `rgb` does, landmarks as they are stored; of a slice, several as one array.
+
+        It is uint8 [T, S, S, 3] or float16 [T, 75, 3]; a slice's has one dimension more before. Negative positions
+        count from the end. Iteration gives the clips that can be read, at `positions()`.
+
+        Raises IndexError outside the cache, CacheCorruptError as `read` where a clip was not built.
+        """
+        if isinstance(position, slice):
+            spec, chosen = self.clip_spec, range(len(self))[position]
+            shape = spec.clip_shape if spec.landmarks else (spec.num_frames, spec.size, spec.size, 3)
+            return np.array([self[place] for place in chosen], spec.dtype).reshape(-1, *shape)
+        try:
+            place = operator.index(position)
+        except TypeError:
+            kind = type(position).__name__
+            raise TypeError(
+                f"position is {position!r:.60}, of type {kind}; expected a whole number or a slice"
+            ) from None
+        if not -len(self) <= place < len(self):
+            raise self._outside(place)
+        place %= len(self)
+        return self.rgb(place) if self.clip_spec.content == "pixels" else self.read([place])[0]
+
+    def __iter__(self) -> Iterator[NDArray[np.generic]]:
+        return (self[position] for position in self.positions().tolist())
 
     def stored_chunk(self, position: int) -> bytes:
         """Return a clip's inner chunk as it is stored, to be written elsewhere; its own checksum is compared.

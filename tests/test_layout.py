@@ -49,7 +49,7 @@ ROOMS = {
         "errors", "options", "clip_spec", "runtime", "html", "video", "clips", "datasets", "landmarks", "scan", "cli",
     ],
     "cache_builder": [
-        "options", "format", "folder", "reader", "remote", "building", "edit", "report", "cli",
+        "options", "format", "folder", "reader", "reopened", "remote", "building", "edit", "report", "export", "cli",
     ],
     "training": [
         "config", "runtime", "model_spec", "doctor", "data", "loader", "transforms", "model", "callbacks", "run", "cli",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from signprep.cache_builder import open_cache
+from signprep.cache_builder import as_cache, open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.edit.compact import compact, matching_positions
 from signprep.cache_builder.edit.diff import diff
@@ -39,6 +39,7 @@ from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import SampleSpec, ScanOptions
 from signprep.pipeline.scan.run import scanned
 from signprep.pipeline.video.pyav_reader import open_video
+from signprep.training import ClipDataModule, ClipDataset
 from signprep.training.config import read_flip_map
 from signprep.training.loader import ClipLoader
 from signprep.training.model.checkpoint import read_checkpoint
@@ -101,6 +102,11 @@ DOORS: dict[str, Door] = {
     ),
     "push": lambda at, out: push(at("a.zarr"), at("pushed.zarr")).num_objects,
     "write_report": lambda at, out: str(write_report(open_cache(at("a.zarr")), at("a.html"))),
+    "write_report of a path": lambda at, out: write_report(at("a.zarr"), out / "a.html").num_clips,
+    "as_cache": lambda at, out: len(as_cache(at("a.zarr"))),
+    "ClipDataset": lambda at, out: ClipDataset(at("a.zarr"), "train").targets,
+    "ClipDataModule": lambda at, out: len(ClipDataModule(at("a.zarr")).cache),
+    "ClipLoader": lambda at, out: len(ClipLoader(cache=at("a.zarr"), positions=[0, 1, 2], batch_size=2)),
     "extract_clips": lambda at, out: [len(clip.frames) for clip in extract_clips(at("a.mp4"), [(0.1, 0.5)], CLIP_SPEC)],
     "open_video": lambda at, out: opened_seconds(at("a.mp4")),
     "read_data_root": lambda at, out: len(read_data_root(at("data")).segments),
@@ -126,9 +132,15 @@ DOORS: dict[str, Door] = {
     "evaluate_checkpoint": lambda at, out: evaluate_checkpoint(
         open_model(at("best.ckpt")), at("best.ckpt"), open_cache(at("a.zarr")), EvaluationOptions()
     )["clips"],
+    "evaluate_checkpoint of a path": lambda at, out: evaluate_checkpoint(
+        open_model(out / "../best.ckpt"), out / "../best.ckpt", at("a.zarr"), EvaluationOptions()
+    )["clips"],
+    "train on a path": lambda at, out: train(at("a.zarr"), TINY, QUICK, out / "run3", log=quiet).epochs,
     "write_subtitles": lambda at, out: write_subtitles(at("a.srt"), [], "a.mp4"),
     "write_results": lambda at, out: write_results([{}], at("a.json"), single=True),
 }
+
+NOT_OF_PATHS_ALONE = {"evaluate_checkpoint", "evaluate_checkpoint of a path", "build", "write_results"}
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -150,9 +162,10 @@ def test_paths_are_taken_as_text_and_as_objects(name: str, folder: Path, tmp_pat
 @pytest.mark.parametrize(
     "wrong", [3, b"a.zarr", None, ["a.zarr"], io.StringIO("a")], ids=lambda wrong: type(wrong).__name__
 )
-@pytest.mark.parametrize("name", sorted(DOORS.keys() - {"evaluate_checkpoint", "build", "write_results"}))
+@pytest.mark.parametrize("name", sorted(set(DOORS) - NOT_OF_PATHS_ALONE))
 def test_what_is_no_path_is_told_so(name: str, wrong: Any, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"of type \w+; expected a path, as text or as pathlib\.Path"):
+    wanted = r"(a path, as text or as pathlib\.Path|Cache, or the path or URL of one)"
+    with pytest.raises(TypeError, match=rf"of type \w+; expected {wanted}"):
         DOORS[name](lambda there: wrong, tmp_path)
 
 
@@ -164,7 +177,7 @@ def test_other_arguments_of_another_type_are_told_what_is_wanted(cache: Cache, f
         (lambda: extract_clips(video, [(0, None)], CLIP_SPEC), "(0, None) is no span"),
         (lambda: extract_clips(video, [(0, 1)], {"size": 64}), "spec is {'size': 64}, of type dict; expected ClipSpec"),
         (lambda: predict_window("best.ckpt", video), "recognizer is 'best.ckpt', of type str; expected Recognizer"),
-        (lambda: train("a.zarr", TINY, QUICK, tmp_path), "cache is 'a.zarr', of type str; expected Cache"),
+        (lambda: train(3, TINY, QUICK, tmp_path), "cache is 3, of type int; expected Cache, or the path or URL of one"),
         (lambda: train(cache, "x3d_s", QUICK, tmp_path), "spec is 'x3d_s', of type str; expected ModelSpec"),
         (
             lambda: train(cache, TINY, {"epochs": 1}, tmp_path),
@@ -173,7 +186,7 @@ def test_other_arguments_of_another_type_are_told_what_is_wanted(cache: Cache, f
         (lambda: export_model(folder / "best.ckpt", tmp_path / "a.pt", "onnx"), "of type str; expected ExportOptions"),
         (lambda: model_spec("x3d_s", num_frames="4"), "num_frames is '4'; it must be int"),
         (lambda: model_spec("x3d_s", crop_size=64.0), "crop_size is 64.0; it must be int"),
-        (lambda: ClipLoader(cache="a.zarr", positions=np.arange(3), batch_size=2), "cache is 'a.zarr'"),
+        (lambda: ClipLoader(cache=[cache], positions=np.arange(3), batch_size=2), "of type list; expected Cache, or"),
         (lambda: ClipLoader(cache=cache, positions="train", batch_size=2), "positions are 'train'; expected whole"),
     ]
     for call, message in wanted:

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache
 from signprep.pipeline.errors import CheckpointError
-from signprep.pipeline.options import require_type
 from signprep.training.data.epoch_order import (
     BatchPlan,
     balanced_order,
@@ -86,6 +86,7 @@ class ClipLoader:
     """
 
     cache: Cache
+    """Open; the path or URL of one is opened."""
     positions: NDArray[np.int64]
     """Ascending, without repetition."""
     batch_size: int
@@ -110,7 +111,7 @@ class ClipLoader:
     """Mix shards so that they can come over a network; None: if the cache's do."""
 
     def __post_init__(self) -> None:
-        require_type("cache", self.cache, Cache)
+        self.cache = as_cache(self.cache)
         positions = np.asarray(self.positions)
         if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iu"):
             raise TypeError(f"positions are {self.positions!r:.60}; expected whole numbers, as of Cache.positions")

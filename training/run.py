@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.datasets.annotations import Vocabulary
@@ -72,7 +73,7 @@ def _tell(line: str) -> None:
 
 
 def train(
-    cache: Cache,
+    cache: Cache | StrPath,
     spec: ModelSpec,
     config: TrainConfig,
     run_folder: StrPath,
@@ -86,7 +87,7 @@ def train(
     """Train a model on a cache's training split and keep the checkpoint that validates best.
 
     Args:
-        cache: open, finished.
+        cache: open, or its path or URL.
         spec: the model and its input.
         config: options.
         run_folder: gets checkpoints, logs and the record.
@@ -103,7 +104,8 @@ def train(
     """
     run_folder = as_path(run_folder)
     resume = None if resume is None else as_path(resume)
-    for name, value, kind in (("cache", cache, Cache), ("spec", spec, ModelSpec), ("config", config, TrainConfig)):
+    cache = as_cache(cache)
+    for name, value, kind in (("spec", spec, ModelSpec), ("config", config, TrainConfig)):
         require_type(name, value, kind)
     train_positions, val_positions = split_positions(cache, log)
     require_clips_for(cache, spec)

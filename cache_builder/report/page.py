@@ -23,6 +23,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from signprep.cache_builder import as_cache
 from signprep.cache_builder.options import CLIPS_A_CHOSEN_CLASS, CLIPS_A_CLASS, COMPARED_CLIPS, ReportOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, Named, clip_table
@@ -90,12 +91,12 @@ class WrittenReport:
         )
 
 
-def write_report(cache: Cache, path: StrPath, options: ReportOptions = ReportOptions()) -> WrittenReport:
-    """Write the report of a cache.
+def write_report(cache: Cache | StrPath, path: StrPath, options: ReportOptions = ReportOptions()) -> WrittenReport:
+    """Write the report of a cache, which is open or given by its path or URL.
 
     Raises SignprepError if the file cannot be written, a class is unknown, or the landmarks are of other clips.
     """
-    path = as_path(path)
+    path, cache = as_path(path), as_cache(cache)
     require_writable(path)
     overlay = None if options.landmarks is None else Overlay(cache, options.landmarks)
     table = clip_table(cache)

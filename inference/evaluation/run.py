@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from signprep.cache_builder import open_cache
+from signprep.cache_builder import as_cache, open_cache
 from signprep.cache_builder.building.run import build_from_annotations
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
@@ -40,7 +40,7 @@ MATCHING_IOU = 0.5
 
 
 def evaluate_checkpoint(
-    recognizer: Recognizer, checkpoint: StrPath, cache: Cache, options: EvaluationOptions
+    recognizer: Recognizer, checkpoint: StrPath, cache: Cache | StrPath, options: EvaluationOptions
 ) -> dict[str, Any]:
     """Return all figures of a model on a split of a cache, and calibrate its checkpoint if that is asked for.
 
@@ -49,7 +49,7 @@ def evaluate_checkpoint(
         CacheError: the split has no clips, or one of them is damaged.
         SignprepError: there is no memory for a batch, or the checkpoint cannot be written.
     """
-    checkpoint = as_path(checkpoint)
+    checkpoint, cache = as_path(checkpoint), as_cache(cache)
     if options.calibrate and recognizer.is_exported:
         raise CheckpointError(f"{checkpoint}: is an exported file; calibrate its checkpoint, and export that again")
     clips = split_clips(cache, options.split, recognizer)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export.deployable import (
     X86_ENGINE,
@@ -152,7 +153,7 @@ class ExportReport:
 
 
 def export_model(
-    checkpoint: StrPath, output: StrPath, options: ExportOptions, cache: Cache | None = None
+    checkpoint: StrPath, output: StrPath, options: ExportOptions, cache: Cache | StrPath | None = None
 ) -> ExportReport:
     """Write a checkpoint's model as one file.
 
@@ -160,9 +161,9 @@ def export_model(
         checkpoint: a file of `signprep train`.
         output: the file, replaced if it is there; its folder must be there.
         options: what to write.
-        cache: the one that the model was trained on, or one like it. Its training split calibrates int8; on its
-            validation split the file is compared with the checkpoint. Without one, fp32 is compared on synthetic
-            inputs.
+        cache: the one that the model was trained on, or one like it, open or as its path or URL. Its training split
+            calibrates int8; on its validation split the file is compared with the checkpoint. Without one, fp32 is
+            compared on synthetic inputs.
 
     Raises:
         CheckpointError: the checkpoint does not open, its model has no such form, or the cache is of other clips.
@@ -171,6 +172,7 @@ def export_model(
     require_type("options", options, ExportOptions)
     checkpoint = as_path(checkpoint)
     output = as_path(output)
+    cache = None if cache is None else as_cache(cache)
     _check_request(checkpoint, output, options, cache)
     recognizer = load_checkpoint(checkpoint, own_model=options.own_model)
     check_supported(checkpoint, recognizer.metadata.model_spec, options)

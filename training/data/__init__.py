@@ -1,1 +1,1 @@
-"""The order of clips and the cache of a data root; loader.py reads clips, transforms.py changes their pixels."""
+"""The order of an epoch, and clips one by one for other loaders; loader.py reads batches, transforms/ changes them."""

@@ -9,12 +9,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 from torch import Tensor
 
+from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.datasets.splits import leaks
 from signprep.pipeline.errors import TrainingError
+from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.text import counted, first_of
 from signprep.training.config import TrainConfig
 from signprep.training.loader import ClipLoader
@@ -22,16 +25,44 @@ from signprep.training.model_spec import MODEL_SPECS, ModelSpec
 from signprep.training.transforms import num_draws
 
 
-class ClipData(LightningDataModule):
-    """Makes the loaders of the positions to train and to validate on, once the rank is known."""
+class ClipDataModule(LightningDataModule):
+    """The training and validation clips of a cache for any Lightning trainer, in `Batch`es that threads read ahead.
+
+    `training_step` and `validation_step` get a `Batch`: clips as stored on the device of the model, and labels, int64
+    [B]. `transform_of(spec)(batch.clips)` is what a model of signprep takes. A trainer of several devices divides each
+    epoch among them without a sampler of its own, and goes on within an epoch from its checkpoint.
+    """
 
     def __init__(
-        self, cache: Cache, spec: ModelSpec, config: TrainConfig, *, train: NDArray[np.int64], val: NDArray[np.int64]
+        self,
+        cache: Cache | StrPath,
+        batch_size: int = 8,
+        *,
+        num_workers: int = 1,
+        seed: int = 0,
+        balanced_sampling: bool = False,
+        num_draws: int = 0,
+        pin_memory: bool = True,
     ) -> None:
+        """Choose how the clips are read; which ones are trained and validated on is decided when a trainer begins.
+
+        Args:
+            cache: open, or its path or URL.
+            batch_size: clips a step on one device.
+            num_workers: threads that read.
+            seed: of the order of the training clips.
+            balanced_sampling: let every class come equally often in an epoch of training.
+            num_draws: random numbers in [0, 1) that each training clip brings for its augmentation.
+            pin_memory: read into memory that a GPU copies from, if there is one.
+
+        Raises CacheError if the cache does not open. A trainer's start raises TrainingError if a split is empty, all
+        training clips have one gloss, or a take or a video is in both splits.
+        """
         super().__init__()
-        self._cache, self._config = cache, config
-        self._positions = {"train": train, "val": val}
-        self._num_draws = num_draws(spec.num_frames)
+        self.cache = as_cache(cache)
+        self._batch_size, self._num_workers, self._seed = batch_size, num_workers, seed
+        self._balanced_sampling, self._num_draws, self._pin_memory = balanced_sampling, num_draws, pin_memory
+        self._positions: dict[str, NDArray[np.int64]] = {}
         self._loaders: dict[str, ClipLoader] = {}
 
     @property
@@ -42,18 +73,20 @@ class ClipData(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Make the loaders of this rank."""
         assert self.trainer is not None
-        config = self._config
+        if not self._positions:
+            train, val = split_positions(self.cache, rank_zero_info)
+            self._positions = {"train": train, "val": val}
         for split, positions in self._positions.items():
             self._loaders[split] = ClipLoader(
-                cache=self._cache,
+                cache=self.cache,
                 positions=positions,
-                batch_size=config.batch_size,
+                batch_size=self._batch_size,
                 shuffle=split == "train",
-                balance=split == "train" and config.balanced_sampling,
-                seed=config.seed,
+                balance=split == "train" and self._balanced_sampling,
+                seed=self._seed,
                 num_draws=self._num_draws if split == "train" else 0,
-                num_workers=config.num_workers,
-                pin_memory=config.pin_memory and torch.cuda.is_available(),
+                num_workers=self._num_workers,
+                pin_memory=self._pin_memory and torch.cuda.is_available(),
                 rank=self.trainer.global_rank,
                 num_ranks=self.trainer.world_size,
             )
@@ -78,6 +111,24 @@ class ClipData(LightningDataModule):
         """End the reading threads."""
         for loader in self._loaders.values():
             loader.close()
+
+
+class ClipData(ClipDataModule):
+    """The clips of `signprep train`, by its options; checkpoints have the place of the next batch under this name."""
+
+    def __init__(
+        self, cache: Cache, spec: ModelSpec, config: TrainConfig, *, train: NDArray[np.int64], val: NDArray[np.int64]
+    ) -> None:
+        super().__init__(
+            cache,
+            config.batch_size,
+            num_workers=config.num_workers,
+            seed=config.seed,
+            balanced_sampling=config.balanced_sampling,
+            num_draws=num_draws(spec.num_frames),
+            pin_memory=config.pin_memory,
+        )
+        self._positions = {"train": train, "val": val}
 
 
 def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,1 @@
+"""Caches in forms that other libraries read: Hugging Face's datasets, tars of WebDataset, folders of videos."""
