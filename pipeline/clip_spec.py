@@ -10,6 +10,8 @@ PREPROCESSING_VERSION = 2
 """Raised with every change that alters the bytes of a clip from the same video, span and ClipSpec."""
 
 SEGMENT_SPAN = "segment"
+WHOLE_VIDEO_END = 86_400.0
+"""End in seconds of a segment that ends with its video; every span is clipped to the video."""
 SIGNER = "signer"
 """`ClipSpec.crop` of clips that show the square around what the signer reaches, each clip its own."""
 

@@ -13,11 +13,11 @@ import numpy as np
 from av import VideoFrame
 from numpy.typing import NDArray
 
-from signprep.pipeline.clip_spec import SIGNER, ClipSpec, CropBox, LabelBox
+from signprep.pipeline.clip_spec import SEGMENT_SPAN, SIGNER, WHOLE_VIDEO_END, ClipSpec, CropBox, LabelBox
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath
-from signprep.pipeline.video.frame_times import MissingFrame, sample_times
+from signprep.pipeline.video.frame_times import MissingFrame, sample_times, span_of_segment
 from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.preprocess import FramePreprocessor
 from signprep.pipeline.video.pyav_reader import VideoReader, open_video
@@ -31,6 +31,32 @@ class Span(NamedTuple):
 
     start_seconds: float
     end_seconds: float
+
+
+class MiddleWindow(NamedTuple):
+    """So many seconds around the middle of what a video has of a span, whose end nobody knows before it is opened."""
+
+    within: Span
+    seconds: float
+
+    def span(self, end_seconds: float) -> Span:
+        """Return the window in a video that ends at `end_seconds`.
+
+        >>> MiddleWindow(Span(0.0, 86400.0), 2.0).span(10.0)
+        Span(start_seconds=4.0, end_seconds=6.0)
+        """
+        middle, half = (self.within.start_seconds + min(self.within.end_seconds, end_seconds)) / 2, self.seconds / 2
+        return Span(middle - half, middle + half)
+
+
+def span_to_cut(start_seconds: float, end_seconds: float, spec: ClipSpec) -> Span | MiddleWindow:
+    """Return the span that a segment's clip covers, before clipping to the video.
+
+    Where a segment ends with its video, a window of a certain length is around the middle of what the video has.
+    """
+    if spec.span != SEGMENT_SPAN and end_seconds >= WHOLE_VIDEO_END:
+        return MiddleWindow(Span(start_seconds, end_seconds), float(spec.span))
+    return Span(*span_of_segment(start_seconds, end_seconds, spec))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +132,7 @@ def _clipped_span(span: Span, reader: VideoReader) -> Span:
 
 def extract_clips(
     source: StrPath | BinaryIO | ImageSequence,
-    spans: Sequence[Span | tuple[float, float]],
+    spans: Sequence[Span | MiddleWindow | tuple[float, float]],
     spec: ClipSpec,
     *,
     boxes: Sequence[LabelBox | None] | None = None,
@@ -142,8 +168,10 @@ def extract_clips(
         return read_clips(reader, named, spec, boxes=boxes, make=make)
 
 
-def _span(given: Any) -> Span:
+def _span(given: Any) -> Span | MiddleWindow:
     """Return a span, for which two numbers may stand. Raises TypeError for anything else."""
+    if isinstance(given, MiddleWindow):
+        return given
     try:
         start, end = given
         if not isinstance(given, str | bytes):
@@ -155,7 +183,7 @@ def _span(given: Any) -> Span:
 
 def read_clips(
     reader: VideoReader,
-    spans: Sequence[Span],
+    spans: Sequence[Span | MiddleWindow],
     spec: ClipSpec,
     *,
     boxes: Sequence[LabelBox | None] | None = None,
@@ -168,7 +196,7 @@ def read_clips(
 
 def iterate_clips(
     reader: VideoReader,
-    spans: Sequence[Span],
+    spans: Sequence[Span | MiddleWindow],
     spec: ClipSpec | Sequence[ClipSpec],
     *,
     boxes: Sequence[LabelBox | None] | None = None,
@@ -191,15 +219,17 @@ def iterate_clips(
     """
     specs = [spec] * len(spans) if isinstance(spec, ClipSpec) else spec
     kinds = list(zip(specs, boxes or [None] * len(spans), strict=True))
+    asked: dict[int, Span] = {}
     clipped: dict[int, Span] = {}
     for number, span in enumerate(spans):
         try:
-            clipped[number] = _clipped_span(span, reader)
+            asked[number] = span.span(reader.duration_seconds) if isinstance(span, MiddleWindow) else span
+            clipped[number] = _clipped_span(asked[number], reader)
         except DecodeError as error:
             yield number, error
     if clipped:
         latest = reader.duration_seconds - _BEFORE_THE_END_SECONDS if hold_last_frame else np.inf
-        shown = {number: Span(span.start_seconds, spans[number].end_seconds) for number, span in clipped.items()}
+        shown = {number: Span(span.start_seconds, asked[number].end_seconds) for number, span in clipped.items()}
         makers = {one: make(one, reader.pixel_aspect) for one in set(specs)}
         yield from _sampled(reader, clipped, kinds, makers, shown if hold_last_frame else clipped, latest)
 

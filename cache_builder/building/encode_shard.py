@@ -34,7 +34,7 @@ from signprep.cache_builder.format.shard import chunk_checksum, shard_bytes, sto
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import Clip, Span, extract_clips
+from signprep.pipeline.clips import Clip, extract_clips, span_to_cut
 from signprep.pipeline.datasets.annotations import Segment, is_landmark_file
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots, content_hash
@@ -43,7 +43,6 @@ from signprep.pipeline.landmarks.files import clips_of_landmark_file
 from signprep.pipeline.landmarks.keypoints import clips_of_keypoints
 from signprep.pipeline.landmarks.maker import TwinClips, TwinFrames, makes_clips
 from signprep.pipeline.landmarks.points import seen_fraction
-from signprep.pipeline.video.frame_times import span_of_segment
 from signprep.pipeline.video.image_sequence import ImageSequence
 from signprep.pipeline.video.preprocess import preprocessing_version_of
 
@@ -364,7 +363,7 @@ def clips_of_video(
     With the info of a `twin`, a cache of landmarks of the same clips, the frames of a clip are `TwinFrames`.
     """
     spec, name = info.clip_spec, roots.display_name(video)
-    spans = [Span(*span_of_segment(s.start_seconds, s.end_seconds, spec)) for s in segments]
+    spans = [span_to_cut(s.start_seconds, s.end_seconds, spec) for s in segments]
     try:
         if is_sequence(video):
             files = roots.frame_files(video)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
+from signprep.pipeline.clip_spec import WHOLE_VIDEO_END as WHOLE_VIDEO_END
 from signprep.pipeline.clip_spec import LabelBox
 from signprep.pipeline.datasets.tables.options import TableOptions
 from signprep.pipeline.errors import AnnotationError
@@ -28,9 +29,6 @@ AIHUB_NAME = re.compile(
     r"NIA_SL_(?P<item>(?:WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
 )
 NAME_FIELDS = ("item", "source", "signer", "view")
-
-WHOLE_VIDEO_END = 86_400.0
-"""End in seconds of a segment that is its whole video; the build clips every span to the video."""
 
 SHARED_NAME = "shared-name"
 """The kind of problem that is a second label of a video, or a second video of a name: both count."""

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import Clip, Span
+from signprep.pipeline.clips import Clip, MiddleWindow, Span
 from signprep.pipeline.errors import DecodeError
 from signprep.pipeline.landmarks.keypoints import FRAMES_PER_SECOND, clips_of_landmarks
 from signprep.pipeline.landmarks.points import (
@@ -63,7 +63,7 @@ class LandmarkFile(NamedTuple):
 
 
 def clips_of_landmark_file(
-    source: Path | BinaryIO, spans: Sequence[Span], spec: ClipSpec, name: str
+    source: Path | BinaryIO, spans: Sequence[Span | MiddleWindow], spec: ClipSpec, name: str
 ) -> list[Clip | DecodeError]:
     """Return for each span its clip of landmarks, or the DecodeError that tells why there is none.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.pipeline.clip_spec import ClipSpec
-from signprep.pipeline.clips import Clip, Span
+from signprep.pipeline.clips import Clip, MiddleWindow, Span
 from signprep.pipeline.datasets.files.frame_files import FrameFiles
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.landmarks.crop import made_clip
@@ -26,7 +26,9 @@ _NUM_POINTS = {"pose": 25, "hand_left": 21, "hand_right": 21, "face": 70}
 _BOUNDS = np.cumsum(list(_NUM_POINTS.values()))[:-1]
 
 
-def clips_of_keypoints(files: FrameFiles, spans: Sequence[Span], spec: ClipSpec, name: str) -> list[Clip | DecodeError]:
+def clips_of_keypoints(
+    files: FrameFiles, spans: Sequence[Span | MiddleWindow], spec: ClipSpec, name: str
+) -> list[Clip | DecodeError]:
     """Return for each span its clip of landmarks, or the DecodeError that tells why there is none.
 
     Args:
@@ -49,7 +51,7 @@ def clips_of_landmarks(
     end_of_all: float,
     read: Callable[[NDArray[np.int64]], Points],
     size: tuple[int, int],
-    spans: Sequence[Span],
+    spans: Sequence[Span | MiddleWindow],
     spec: ClipSpec,
     name: str,
 ) -> list[Clip | DecodeError]:
@@ -66,7 +68,8 @@ def clips_of_landmarks(
         name: what errors call them.
     """
     clips: list[Clip | DecodeError] = []
-    for span in spans:
+    for asked in spans:
+        span = asked.span(end_of_all) if isinstance(asked, MiddleWindow) else asked
         start, end = max(0.0, span.start_seconds), min(end_of_all, span.end_seconds)
         try:
             if not start < end:

@@ -226,3 +226,22 @@ def test_a_zip_with_videos_and_pictures_is_as_it_was_without_a_rate(root: Path, 
     zip_folder(root, packed / "a.zip")
     assert "1 clips" in built(packed, tmp_path / "a.zarr", "--layout", "classes")
     assert "7 clips" in built(packed, tmp_path / "b.zarr", "--layout", "classes", "--fps", FPS)
+
+
+def test_windows_lie_around_the_middle_of_videos_whose_end_the_labels_do_not_tell(root: Path, tmp_path: Path) -> None:
+    built(root, tmp_path / "a.zarr", "--layout", "classes", "--fps", FPS, "--clip-duration", 4 / FPS)
+    index = open_cache(tmp_path / "a.zarr").index
+    spans = zip(*(index[f"clip_{end}_seconds"].to_pylist() for end in ("start", "end")), strict=True)
+    found = dict(zip(index["segment_id"].to_pylist(), spans, strict=True))
+    for number in range(3):  # of 6, 7 and 8 pictures
+        middle = (6 + number) / FPS / 2
+        assert found[f"왼쪽/clip {number}#0"] == pytest.approx((middle - 2 / FPS, middle + 2 / FPS))
+    assert index["status"].to_pylist() == ["ok"] * 6
+
+
+def test_a_window_longer_than_its_video_is_the_video(root: Path, tmp_path: Path) -> None:
+    built(root, tmp_path / "a.zarr", "--layout", "classes", "--fps", FPS, "--clip-duration", 100)
+    built(root, tmp_path / "b.zarr", "--layout", "classes", "--fps", FPS)
+    whole, windows = clips(tmp_path / "b.zarr"), clips(tmp_path / "a.zarr")
+    assert whole.keys() == windows.keys()
+    assert all(np.array_equal(whole[name], windows[name]) for name in whole)

@@ -102,6 +102,23 @@ def test_files_in_a_zip_give_the_same_cache(sample: Path, of_keypoints: dict[str
     assert clips(built(data, tmp_path / "a.zarr")) == of_keypoints
 
 
+def test_a_window_of_a_file_whose_end_the_labels_do_not_tell_lies_around_its_middle(
+    sample: Path, tmp_path: Path
+) -> None:
+    for number, keypoints in enumerate(sorted((sample / "keypoint").iterdir())):
+        write_landmarks(keypoints, tmp_path / "data" / f"sign{number % 2}" / f"{number}.npz")
+    spans: list[list[tuple[float, float]]] = []
+    for options in ((), ("--clip-duration", "0.2")):
+        index = built(tmp_path / "data", tmp_path / f"{len(spans)}.zarr", "--layout", "classes", *options).index
+        ends = [index[f"clip_{end}_seconds"].to_pylist() for end in ("start", "end")]
+        spans.append(list(zip(*ends, strict=True)))
+    whole, windows = spans
+    assert len(whole) == 6
+    for (start, end), window in zip(whole, windows, strict=True):
+        middle = (start + end) / 2
+        assert start == 0 and window == pytest.approx((middle - 0.1, middle + 0.1))
+
+
 def test_an_update_cuts_what_has_changed_and_pools_know_the_files(sample: Path, tmp_path: Path) -> None:
     data = aihub_data(sample, tmp_path / "data", (".npz",))
     before = clips(built(data, tmp_path / "a.zarr", "--clip-pool", tmp_path / "pool"))
