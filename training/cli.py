@@ -11,7 +11,7 @@ import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
 from signprep.pipeline.cli import cli
-from signprep.pipeline.cli.options import command, echo, given, told_if_stopped
+from signprep.pipeline.cli.options import command, echo, given, reject_unused, told_if_stopped
 from signprep.pipeline.clip_spec import DEFAULT_ORIGIN, ORIGINS, SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
@@ -41,6 +41,7 @@ class TrainingData(Options, group="Data"):
     cache: Location | None = location_option(None, "Train on this cache, a folder or a URL.", **CACHE_ARGUMENT)
     roots: DataRootOptions
     source: DatasetOptions
+    splits: SplitOptions
     stream: StreamOptions
     clip_duration: float | None = option(
         None, "Build a cache with clips of this many seconds around segments' middles.", above=0, group="Clips"
@@ -230,6 +231,8 @@ def train(
     from signprep.training.model_spec import model_spec
     from signprep.training.run import train as train_model
 
+    if data.cache is not None:
+        reject_unused(SplitOptions, "--data-root: a cache has its splits")
     launch = Launch.of_environment()
     log = _log(launch)
     devices = run.available_devices(launch, log)
@@ -317,7 +320,7 @@ def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path, launch
     out = _cache_folder(data.roots, clips, output_dir)
     if launch.by is None and launch.local_rank:  # the process that started this one has built it before
         return out
-    splits = SplitOptions() if "" in data.roots.by_split else SplitOptions(by="column")
+    splits = data.splits if "" in data.roots.by_split else replace(data.splits, by="column")
     with told_if_stopped(out):
         annotations = read_roots(data.roots, replace(data.source, landmarks=clips.landmarks))
         for note in annotations.notes:

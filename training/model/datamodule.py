@@ -131,11 +131,17 @@ class ClipData(ClipDataModule):
         self._positions = {"train": train, "val": val}
 
 
+ONE_CLIP_SHARE, KNOWN_SHARE = 0.9, 0.1
+"""Where so many of the glosses have one training clip, and fewer validation clips than that share are of trained
+glosses, glosses are no classes: they are whole sentences."""
+
+
 def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the positions to train on and to validate on.
 
     Raises:
-        TrainingError: a split is empty, there is one gloss only, or a take or a video is in both splits.
+        TrainingError: a split is empty, there is one gloss only, or a take or a video is in both splits; or nearly
+            each clip has a gloss of its own.
     """
     train, val = cache.positions("train"), cache.positions("val")
     for name, positions in (("train", train), ("val", val)):
@@ -156,6 +162,7 @@ def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[n
         raise TrainingError(f"{cache}: training and validation overlap: {'; '.join(forbidden)}{cure}")
     for leak in found:
         log(f"take care, accuracy will not tell of new people: {leak}")
+    _require_classes(cache, labels[train], labels[val], log)
     unknown = np.setdiff1d(labels[val], known)
     if len(unknown):
         names = [cache.vocabulary.glosses[label] for label in unknown]
@@ -164,6 +171,29 @@ def split_positions(cache: Cache, log: Callable[[str], None]) -> tuple[NDArray[n
             f"be learnt: {first_of(names, 5)}"
         )
     return train, val
+
+
+def _require_classes(
+    cache: Cache, train: NDArray[np.integer], val: NDArray[np.integer], log: Callable[[str], None]
+) -> None:
+    """Refuse labels that are no classes, as sentences are: nearly each clip its own, and hardly one validated again.
+
+    Where only the first is so, say it: with one clip of each gloss something may still be learnt.
+    """
+    known, counts = np.unique(train, return_counts=True)
+    once, shared = int((counts == 1).sum()), int(np.isin(val, known).sum())
+    if once < ONE_CLIP_SHARE * len(known):
+        return
+    told = f"{once:,} of {len(known):,} glosses have one training clip each"
+    if shared >= KNOWN_SHARE * len(val):
+        log(f"warning: {told}; a sign is learnt from several signers and takes")
+        return
+    raise TrainingError(
+        f"{cache}: there is nothing to learn: {told}, and {shared:,} of {len(val):,} validation clips have a gloss "
+        f"that is trained, such as {cache.vocabulary.glosses[known[0]]!r}, as where glosses are whole sentences; train "
+        "on labels of single signs, with their times in the videos (a table with start and end, subtitles or ELAN "
+        "files)"
+    )
 
 
 def require_clips_for(cache: Cache, spec: ModelSpec) -> None:

@@ -69,6 +69,19 @@ def test_a_data_root_is_cached_first_and_refreshed_when_it_changes(tmp_path: Pat
     assert "수어 영상-16x256-0.5s-" in windows.stderr and open_cache(cache_path)
 
 
+def test_a_data_root_is_split_as_asked(tmp_path: Path) -> None:
+    root = write_data_root(tmp_path / "수어 영상")
+    for number in (1, 2):  # a copy of a train video of the other view
+        name = f"NIA_SL_WORD000{number}_REAL01"
+        shutil.copy(root / "video" / f"{name}_F.mp4", root / "video" / f"{name}_L.mp4")
+    arguments = ["--data-root", root, *SMALL, "--output-dir", tmp_path / "out"]
+    result = trained(*arguments, "--duplicates", "drop", "--split-by", "signer")
+    assert "--duplicates drop: " in result.stderr and "training clips: 6, validation clips: 4" in result.stderr
+    cache = next((tmp_path / "out" / "caches").iterdir())
+    refused = invoke(cache, *SMALL, "--output-dir", tmp_path / "out", "--duplicates", "drop")
+    assert refused.exit_code == 2 and "--duplicates goes with --data-root" in refused.stderr
+
+
 def test_two_roots_are_the_two_splits_and_the_one_left_out_is_the_data_root(tmp_path: Path) -> None:
     train_root, val_root = write_data_root(tmp_path / "a"), write_data_root(tmp_path / "b")
     for path in (*train_root.rglob("*REAL17*"), *val_root.rglob("*REAL0*")):
