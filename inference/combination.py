@@ -46,7 +46,8 @@ class CombinedRecognizer(Recognizer):
         first = members[0]
         self.members = tuple(members)
         self.weights = normalised_weights(weights, len(members))
-        metadata, models = replace(first.metadata, temperature=1.0), nn.ModuleList(member.model for member in members)
+        metadata = replace(first.metadata, temperature=1.0, calibrated_views=None)
+        models = nn.ModuleList(member.model for member in members)
         super().__init__(metadata, models, first.device, first.precision)
         self.label = ", ".join(member.label for member in members)
         self._orders = [_order(member, first) for member in members]
@@ -55,6 +56,20 @@ class CombinedRecognizer(Recognizer):
     def clip_specs(self) -> tuple[ClipSpec, ...]:
         """The different kinds of clips that the members were trained on."""
         return tuple(dict.fromkeys(member.metadata.clip_spec for member in self.members))
+
+    @property
+    def num_views(self) -> int:
+        """How many views of each clip every member is asked about."""
+        return self.members[0].num_views
+
+    def use_views(self, number: int) -> None:
+        """Let every member answer by so many views; raises as `Recognizer.use_views`."""
+        for member in self.members:
+            member.use_views(number)
+
+    def calibration_note(self) -> str | None:
+        """Return the sentences of the members."""
+        return "\n".join(filter(None, (member.calibration_note() for member in self.members))) or None
 
     def logits(self, clips: Tensor) -> Tensor:
         """Return log-probabilities of clips that all members take; see `Recognizer.logits`."""

@@ -17,12 +17,14 @@ def open_models(
     own_model: str | None = None,
     precision: str = "32",
     weights: Sequence[float] = (),
+    views: int = 1,
 ) -> Recognizer:
     """Open one model as `open_model` does, or several that answer together, with equal weights unless some are given.
 
+    With several `views`, each answers by the mean probabilities of so many views of a clip (`Recognizer.use_views`).
     A file of `evaluate --fit-weights`, given alone, stands for its checkpoints and their weights.
 
-    Raises as `open_model`, and CheckpointError if they know different glosses.
+    Raises as `open_model`, and CheckpointError if they know different glosses or clips have not so many views.
     """
     if any(is_combination(as_path(path)) for path in paths):
         if len(paths) > 1:
@@ -30,10 +32,12 @@ def open_models(
                 f"{', '.join(map(str, paths))}: a .json file of weights names all checkpoints that answer together; "
                 "give it alone"
             )
-        found = read_combination(as_path(paths[0]))
-        paths, weights = found.checkpoints, found.weights
+        named = read_combination(as_path(paths[0]))
+        paths, weights = named.checkpoints, named.weights
     opened = [open_model(path, device, own_model=own_model, precision=precision) for path in paths]
-    return opened[0] if len(opened) == 1 else CombinedRecognizer(opened, weights)
+    found = opened[0] if len(opened) == 1 else CombinedRecognizer(opened, weights)
+    found.use_views(views)
+    return found
 
 
 def open_model(

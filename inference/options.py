@@ -66,6 +66,13 @@ class ModelOptions:
         group="Model",
     )
     own_model: str | None = custom_model_option()
+    clip_views: int = option(
+        1,
+        "Average the probabilities of so many views of each clip, other frames and crops of it.",
+        name="--views",
+        minimum=1,
+        group="Model",
+    )
     device: str = machine_option("auto", "Run on this device (cpu, cuda, cuda:1); auto takes a GPU if there is one.")
 
     def __post_init__(self) -> None:

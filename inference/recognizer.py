@@ -5,6 +5,7 @@ little memory are decided there, and `cache_logits` is the one loop over the cli
 is unpickled but tensors and plain data.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 
@@ -18,13 +19,13 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.paths import StrPath
-from signprep.pipeline.runtime.text import first_line
+from signprep.pipeline.runtime.text import counted, first_line
 from signprep.training.loader import ClipLoader
 from signprep.training.model.checkpoint import ModelMetadata, read_checkpoint
 from signprep.training.model.pretrained import load_own_weights
 from signprep.training.model_spec import build_model, channels_last, is_custom
 from signprep.training.runtime.memory import is_out_of_memory
-from signprep.training.transforms import transform_of
+from signprep.training.transforms import ClipTransform, LandmarkTransform, View, num_views, transform_of, views_of
 
 _AUTOCAST = {"32": None, "16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -46,11 +47,49 @@ class Recognizer:
         self.model: nn.Module = channels_last(model).to(device).eval()
         self.transform: Callable[[Tensor], Tensor] = transform_of(metadata.model_spec)
         """Turns clips as they are stored, [B, T, ...], into the model's input."""
+        self._views: list[View] = []
 
     @property
     def card(self) -> ModelMetadata:
         """The model's metadata, under its former name."""
         return self.metadata
+
+    @property
+    def num_views(self) -> int:
+        """How many views of each clip the model is asked about."""
+        return max(1, len(self._views))
+
+    def use_views(self, number: int) -> None:
+        """Answer by the mean probabilities of so many views of a clip, as `views_of` orders them; 1 is the plain one.
+
+        Raises CheckpointError if a clip of the model does not have so many, or an exported file shows none but one.
+        """
+        clips, spec = self.metadata.clip_spec, self.metadata.model_spec
+        in_time, in_space = num_views(clips, spec)
+        if not 1 <= number <= in_time * in_space:
+            size = f" of {clips.size} x {clips.size}" if clips.content == "pixels" else ""
+            raise CheckpointError(
+                f"{self.label}: {number} views asked for; clips of {clips.num_frames} frames{size} have "
+                f"{in_time * in_space} different ones for its {spec.input_size}: {in_time} of frames times {in_space} "
+                f"of the picture; give --views {in_time * in_space} or fewer"
+            )
+        if number > 1 and not isinstance(self.transform, ClipTransform | LandmarkTransform):
+            raise CheckpointError(
+                f"{self.label}: was exported with its preprocessing, which shows one view; give its checkpoint, or "
+                "leave out --views"
+            )
+        self._views = views_of(clips, spec, number) if number > 1 else []
+
+    def calibration_note(self) -> str | None:
+        """Return a sentence where the temperature was fitted with another number of views than answer now."""
+        fitted, now = self.metadata.calibrated_views, self.num_views
+        if fitted is None or fitted == now:
+            return None
+        return (
+            f"{self.label}: its temperature was fitted with {counted(fitted, 'view')} of each clip, and "
+            f"{counted(now, 'view')} answer here, so confidences may be off; fit it again: "
+            f"evaluate --calibrate --views {now}"
+        )
 
     @property
     def glosses(self) -> tuple[str, ...]:
@@ -65,18 +104,30 @@ class Recognizer:
     def logits(self, clips: Tensor) -> Tensor:
         """Return logits, float32 [B, classes] on the model's device, of clips as they are stored, [B, T, ...].
 
+        With several views they are the logarithm of the views' mean probabilities, before any temperature.
+
         Raises:
             SignprepError: there is no memory for so many clips.
         """
         try:
             with torch.inference_mode():  # no autocast yet: pixels are shown as they were in training
-                return self.logits_of_inputs(self.transform(clips.to(self.device)))
+                return self._logits(clips.to(self.device))
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise SignprepError(
                     f"a batch of {len(clips)} clips does not fit into memory; lower --batch-size"
                 ) from error
             raise
+
+    def _logits(self, clips: Tensor) -> Tensor:
+        if not self._views:
+            return self.logits_of_inputs(self.transform(clips))
+        assert isinstance(self.transform, ClipTransform | LandmarkTransform)
+        total = torch.full((), -torch.inf, device=self.device)
+        for view in self._views:  # one by one: they take the memory of one
+            logits = self.logits_of_inputs(self.transform(clips, view=view))
+            total = torch.logaddexp(total, torch.log_softmax(logits, dim=1))
+        return total - math.log(len(self._views))
 
     def logits_of_inputs(self, inputs: Tensor) -> Tensor:
         """Return logits, float32 [B, classes], of clips that are transformed already."""

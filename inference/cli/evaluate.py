@@ -115,7 +115,11 @@ def evaluate(
         if path is not None:
             require_writable(path)
     annotations = _annotations(data_root, data.source) if data_root is not None else None
-    recognizer = open_models(model.checkpoints, model.device, own_model=model.own_model, weights=model.weights)
+    recognizer = open_models(
+        model.checkpoints, model.device, own_model=model.own_model, weights=model.weights, views=model.clip_views
+    )
+    if (note := recognizer.calibration_note()) and not options.calibrate:
+        echo(f"note: {note}", err=True)
     if annotations is None or not output.with_timeline:
         _evaluate_clips(recognizer, model.checkpoints, data, annotations, options, output)
         return

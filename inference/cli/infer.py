@@ -102,8 +102,15 @@ def infer(
     _require_places(output, options)
     model = source.model
     recognizer = open_models(
-        model.checkpoints, model.device, own_model=model.own_model, precision=source.precision, weights=model.weights
+        model.checkpoints,
+        model.device,
+        own_model=model.own_model,
+        precision=source.precision,
+        weights=model.weights,
+        views=model.clip_views,
     )
+    if note := recognizer.calibration_note():
+        echo(f"note: {note}", err=True)
     if cache is not None:
         _infer_cache(recognizer, cache, source, options, output)
         return

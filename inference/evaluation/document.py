@@ -84,6 +84,7 @@ def describe_evaluation(
         "trained_on_this_cache": cache.fingerprint == metadata.cache_fingerprint,
         "split": split,
         "model_name": metadata.model_spec.name,
+        "clip_views": recognizer.num_views,
         "classes": len(metadata.vocabulary),
         "classes_with_clips": len(np.unique(clips.labels)),
         "clips": len(clips.labels),
@@ -103,7 +104,8 @@ def describe_evaluation(
         },
         "confused": _confused(evaluated),
         "mistaken": _mistaken(evaluated),
-        "calibration": describe_calibration(logits, clips.labels, correct, metadata.temperature),
+        "calibration": describe_calibration(logits, clips.labels, correct, metadata.temperature)
+        | {"views": metadata.calibrated_views},
         "calibrated": None,
     }
 

@@ -120,7 +120,11 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("cache", f"{document['cache']}, split {document['split']}")
         if document["cache"] is not None
         else ("data root", document["data_root"]),
-        ("evaluated", f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}"),
+        (
+            "evaluated",
+            f"{counted(document['clips'], 'clip')} of {counted(document['takes'], 'take')}"
+            + (f", by {document['clip_views']} views of each clip" if document["clip_views"] > 1 else ""),
+        ),
         ("classes", f"{document['classes']:,}, {document['classes_with_clips']:,} of them with clips"),
     ]
 

@@ -60,27 +60,29 @@ def evaluate_checkpoint(
     document = describe_evaluation(recognizer, cache, options.split, clips, logits, top_k=options.top_k)
     document["checkpoint"] = str(checkpoint)
     if options.calibrate:
-        document["calibrated"] = _calibrate(checkpoint, logits, clips.labels)
+        document["calibrated"] = _calibrate(checkpoint, logits, clips.labels, recognizer.num_views)
     return document
 
 
-def _calibrate(checkpoint: Path, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, Any] | None:
+def _calibrate(
+    checkpoint: Path, logits: NDArray[np.float32], labels: NDArray[np.int64], num_views: int
+) -> dict[str, Any] | None:
     """Write the best temperature into a checkpoint; return its calibration, None if there is no best one."""
     temperature = fit_temperature(logits, labels)
     if temperature is None:
         return None
-    write_temperature(checkpoint, temperature)
-    return describe_calibration(logits, labels, ranks(logits, labels) == 0, temperature)
+    write_temperature(checkpoint, temperature, num_views=num_views)
+    return describe_calibration(logits, labels, ranks(logits, labels) == 0, temperature) | {"views": num_views}
 
 
-def write_temperature(checkpoint: StrPath, temperature: float) -> None:
-    """Put a temperature into a checkpoint that was opened before; all else in it stays as it is.
+def write_temperature(checkpoint: StrPath, temperature: float, *, num_views: int = 1) -> None:
+    """Put a temperature, fitted with so many views, into a checkpoint that was opened before; all else stays as it is.
 
     Raises SignprepError if it cannot be written.
     """
     checkpoint = as_path(checkpoint)
     contents = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    contents[CHECKPOINT_KEY]["temperature"] = temperature
+    contents[CHECKPOINT_KEY] |= {"temperature": temperature, "calibrated_views": num_views}
     write_checkpoint(checkpoint, contents)
 
 

@@ -75,6 +75,7 @@ def evaluate_together(
                     "cache": str(cache),
                     "weight": weight,
                     "temperature": member.metadata.temperature,
+                    "calibrated_views": member.metadata.calibrated_views,
                     "accuracy": _accuracy(member, recognizer, clips, found),
                 }
                 for name, cache, weight, member, found in zip(
@@ -97,7 +98,7 @@ def _fit(
     """Write the weights that suit the clips best, and return them beside the better model alone."""
     assert options.fit_weights is not None
     found, better = fit_weights([known.numpy() for known in recognizer.calibrated(logits)], clips.labels)
-    fitted_on = {name: document[name] for name in ("cache", "cache_fingerprint", "split", "clips")}
+    fitted_on = {name: document[name] for name in ("cache", "cache_fingerprint", "split", "clips", "clip_views")}
     checkpoints = [Path(member.label) for member in recognizer.members]
     write_combination(options.fit_weights, checkpoints, found.weights, fitted_on)
     return {

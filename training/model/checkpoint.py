@@ -42,10 +42,13 @@ class ModelMetadata:
     """Fingerprint of the cache that the model was trained on."""
     temperature: float = 1.0
     """Divisor of the logits that makes confidences true on average; `signprep evaluate --calibrate` fits it."""
+    calibrated_views: int | None = None
+    """Views of each clip that the temperature was fitted with; None if none was fitted."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, which torch.load(weights_only=True) takes."""
-        return {
+        calibrated = {} if self.calibrated_views is None else {"calibrated_views": self.calibrated_views}
+        return calibrated | {
             "checkpoint_version": CHECKPOINT_VERSION,
             "model_spec": self.model_spec.to_dict(),
             "clip_spec": self.clip_spec.to_dict(),
@@ -68,7 +71,9 @@ class ModelMetadata:
             clip_spec=clips,
             vocabulary=Vocabulary(glosses=tuple(glosses)),
             cache_fingerprint=fields["cache_fingerprint"],
-            temperature=fields.get("temperature", 1.0),
+            temperature=(temperature := fields.get("temperature", 1.0)),
+            # Older versions knew one view, and did not say so.
+            calibrated_views=fields.get("calibrated_views", None if temperature == 1 else 1),
         )
         for values in (spec, clips, found):
             check_types(values)
@@ -83,6 +88,8 @@ class ModelMetadata:
             least = -LARGEST if name == "mean" else 1 / LARGEST
             if not least <= value <= LARGEST:
                 raise ValueError(f"{name} is {value}; it must be between {least:g} and {LARGEST:g}")
+        if found.calibrated_views is not None and found.calibrated_views < 1:
+            raise ValueError(f"calibrated_views is {found.calibrated_views}; it must be 1 or more")
         for part in ("model_spec", "clip_spec"):  # a default is not what the model was trained with
             if missing := found.to_dict()[part].keys() - fields[part].keys():
                 raise KeyError(f"{part} has no {', '.join(sorted(missing))}")

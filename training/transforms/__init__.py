@@ -42,6 +42,9 @@ from signprep.training.transforms.pixels import (
 from signprep.training.transforms.pixels import (
     tones as tones,
 )
+from signprep.training.transforms.views import View as View
+from signprep.training.transforms.views import num_views as num_views
+from signprep.training.transforms.views import views_of as views_of
 
 
 def transform_of(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from signprep.training.config import Augmentation
+from signprep.training.transforms.views import View
 
 TEMPO, START, SCALE, ASPECT, TOP, LEFT, ANGLE, BRIGHTNESS, CONTRAST, SATURATION, FLIP, ERASE, *ERASED = range(16)
 """Columns of the draws; a column for each frame of the model follows."""
@@ -64,10 +65,12 @@ def signed(draw: Tensor) -> Tensor:
     return 2 * draw - 1
 
 
-def shown_frames(clips: Tensor, draws: Tensor | None, num_frames: int, tempo: float) -> Tensor:
+def shown_frames(
+    clips: Tensor, draws: Tensor | None, num_frames: int, tempo: float, view: View | None = None
+) -> Tensor:
     """Return the frames of stored clips [B, T, ...] that a model sees, [B, t, ...]; with draws, random ones."""
     if draws is None:
-        positions = frame_positions(clips.shape[1], num_frames)
+        positions = frame_positions(clips.shape[1], num_frames) if view is None else list(view.frames)
         return clips if positions == list(range(clips.shape[1])) else clips[:, positions]
     chosen = jittered_frame_positions(draws, clips.shape[1], num_frames, tempo)
     places = torch.arange(len(clips), device=clips.device)[:, None]

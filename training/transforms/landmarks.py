@@ -11,6 +11,7 @@ from signprep.training.config import Augmentation
 from signprep.training.model_spec.spec import ModelSpec
 from signprep.training.transforms.draws import ERASE, ERASED, flipped, sampling_matrices, shown_frames
 from signprep.training.transforms.pixels import AugmentFunction
+from signprep.training.transforms.views import View
 
 
 def _mirrored(name: str) -> str:
@@ -49,15 +50,18 @@ class LandmarkTransform:
         self._limits = augmentation or Augmentation()
         self._augment = augment
 
-    def __call__(self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    def __call__(
+        self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0, view: View | None = None
+    ) -> Tensor:
         """Return float32 [B, t, 75, 3] of stored landmarks, float16 [B, T, 75, 3], on the clips' device.
 
         Args:
             clips: as stored.
             draws: the clips' random numbers, on the CPU; without them, nothing is augmented.
             seed: seeds the generator of the custom augmentation.
+            view: the frames that are shown where nothing is augmented; evenly spaced ones if None.
         """
-        landmarks = shown_frames(clips, draws, self._spec.num_frames, self._limits.tempo).float()
+        landmarks = shown_frames(clips, draws, self._spec.num_frames, self._limits.tempo, view).float()
         if draws is None:
             return landmarks
         matrices = sampling_matrices(draws, self._limits).to(landmarks.device, non_blocking=True)

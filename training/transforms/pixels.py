@@ -25,6 +25,7 @@ from signprep.training.transforms.draws import (
     shown_frames,
     signed,
 )
+from signprep.training.transforms.views import View
 
 AugmentFunction = Callable[[Tensor, Generator], Tensor]
 """A custom augmentation: RGB clips in 0..1, float [B, 3, t, C, C], and a seeded generator -> clips of that shape."""
@@ -108,23 +109,26 @@ class ClipTransform:
         self._spec = spec
         self._limits = augmentation or Augmentation()
         self._augment = augment
-        self._plain_grids: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
+        self._plain_grids: dict[tuple[int, torch.device, float | None], tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    def __call__(
+        self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0, view: View | None = None
+    ) -> Tensor:
         """Return float32 [B, 3, t, C, C] of stored clips, uint8 [B, T, ...], on the clips' device.
 
         Args:
             clips: as stored.
             draws: the clips' random numbers, on the CPU; without them, nothing is augmented.
             seed: seeds the generator of the custom augmentation.
+            view: what is shown where nothing is augmented; evenly spaced frames of the whole picture if None.
         """
         spec = self._spec
         augment = self._augment if draws is not None else None
         # A custom augmentation takes RGB in 0..1 and is normalised after it.
         mean, std = (0.0, 1.0) if augment else (spec.mean, spec.std)
-        frames = shown_frames(clips, draws, spec.num_frames, self._limits.tempo)
+        frames = shown_frames(clips, draws, spec.num_frames, self._limits.tempo, view)
         all_tones = None if draws is None else tones(draws, self._limits).to(clips.device, non_blocking=True)
-        grids = self._grids(clips, draws)
+        grids = self._grids(clips, draws, view)
         shape = (len(clips), *spec.input_shape)
         batch = torch.empty(shape, device=clips.device, memory_format=torch.channels_last_3d)
         fill = _fill_from_rgb if clips.dim() == 5 else _fill_from_i420
@@ -143,13 +147,14 @@ class ClipTransform:
             batch = augment(batch, Generator(clips.device).manual_seed(seed)).sub(spec.mean).div(spec.std)
         return batch
 
-    def _grids(self, clips: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _grids(self, clips: Tensor, draws: Tensor | None, view: View | None) -> tuple[Tensor, Tensor]:
         """Return the sampling grids of full planes and of chroma planes, [B, C, C, 2]."""
         size = clips.shape[2] if clips.dim() == 5 else clips.shape[-1]
         if draws is None:
-            key = size, clips.device
+            key = size, clips.device, None if view is None else view.shift
             if key not in self._plain_grids:
-                self._plain_grids[key] = self._grids_of(torch.eye(2, 3, device=clips.device)[None], size)
+                matrix = torch.eye(2, 3) if view is None else torch.tensor(view.matrix)
+                self._plain_grids[key] = self._grids_of(matrix[None].to(clips.device), size)
             full, half = self._plain_grids[key]
             return full.expand(len(clips), -1, -1, -1), half.expand(len(clips), -1, -1, -1)
         matrices = sampling_matrices(draws, self._limits).to(clips.device, non_blocking=True)
