@@ -139,11 +139,8 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
 
 def _smallest_copy(frame: VideoFrame) -> VideoFrame:
     """Return the frame in 2x2 pixels, with its side data."""
-    graph = Graph()
-    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))]
-    nodes += [graph.add("scale", "2:2:flags=neighbor"), graph.add("buffersink")]
     try:
-        graph.link_nodes(*nodes).configure()
+        graph = filter_graph(frame, ["scale=2:2:flags=neighbor"])
         graph.push(frame)
         copy = graph.pull()
     except (FFmpegError, ValueError, OSError):
@@ -247,6 +244,7 @@ def _bars(spec: ClipSpec, width: int, height: int) -> tuple[int, int]:
 def filter_graph(frame: VideoFrame, steps: Sequence[str]) -> Graph:
     """Return a configured FFmpeg graph that puts frames like this one through filters, such as "crop=64:64:0:0"."""
     graph = Graph()
+    graph.threads = 1  # builds have a process a core, and threads take longer to start than one small picture does
     # No filter looks at times, and a damaged file's frames may have no time base.
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000))]
     for step in steps:
