@@ -105,7 +105,7 @@ def test_readme_is_walked_word_for_word(tmp_path: Path, monkeypatch: pytest.Monk
     write_set("wlasl", tmp_path / "WLASL", videos)
     write_set("asl-citizen", tmp_path, videos)
     answers: defaultdict[str, str] = defaultdict(str)
-    for words in commands_of(ROOT / "README.md"):
+    for words in [*commands_of(ROOT / "README.md"), *commands_of(ROOT / "docs" / "caches.md")]:
         line = shlex.join(words)
         for said, done in OTHERWISE.items():
             line = line.replace(said, done)
@@ -149,7 +149,7 @@ def test_readme_compares_with_peers_by_the_figures_of_the_last_run(name: str) ->
 def test_every_option_that_documents_show_is_used_in_a_test() -> None:
     """README and the old command lines are run as they stand; what other documents show is used in some test."""
     tests = "\n".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    walked = ("README.md", "docs/from-the-old-scripts.md")
+    walked = ("README.md", "docs/caches.md", "docs/from-the-old-scripts.md")
     tests += "\n".join(Path(ROOT, name).read_text("utf-8") for name in walked)
     shown = {
         (word.split("=")[0].replace("_", "-"), document.name)
