@@ -32,8 +32,8 @@ GOALS = {
     "crop.overlap": Goal(
         benchmark="crop", text="intersection / union of motion's square and the true one", bound=0.8, at_least=True
     ),
-    "crop.cost.1920x1080": Goal(benchmark="crop", text="finding it, of a build's CPU for a clip, 1920x1080", bound=0.05),
-    "crop.cost.640x360": Goal(benchmark="crop", text="finding it, of a build's CPU for a clip, 640x360", bound=0.05),
+    "crop.cost.1920x1080": Goal(benchmark="crop", text="its cost, of a build's CPU a clip, 1920x1080", bound=0.05),
+    "crop.cost.640x360": Goal(benchmark="crop", text="its cost, of a build's CPU a clip, 640x360", bound=0.05),
     "crop.gain": Goal(benchmark="crop", text="accuracy with it - the better one without", bound=0, at_least=True),
     "decode.full": Goal(benchmark="decode", text="decoding that skips frames / decoding every frame", bound=0.80),
     "decode.decord": Goal(benchmark="decode", text="decoding that skips frames / decord", bound=0.75),
