@@ -30,9 +30,9 @@ from signprep.cache_builder.format.layout import (
     CacheManifest,
     CacheObject,
     shard_path,
-    write_metadata,
 )
 from signprep.cache_builder.format.shard import chunk_checksum, shard_bytes
+from signprep.cache_builder.format.zarr_metadata import write_metadata
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 

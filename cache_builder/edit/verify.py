@@ -33,7 +33,6 @@ from signprep.cache_builder.format.layout import (
     read_manifest,
     shard_path,
     write_atomically,
-    write_metadata,
 )
 from signprep.cache_builder.format.shard import ShardFile, chunk_checksum, chunk_is_intact, shard_bytes
 from signprep.cache_builder.reader import Cache, open_folder
@@ -208,6 +207,8 @@ def _repair(change: CacheChange, cache: Cache, paths: list[str], roots: DataRoot
     num_clips = num_objects = 0
     for path in paths:
         if path == ARRAY_METADATA:
+            from signprep.cache_builder.format.zarr_metadata import write_metadata  # which imports zarr
+
             write_metadata(staged, info)
             objects |= {name: CacheObject.of((staged / name).read_bytes()) for name in (ARRAY_METADATA, GROUP_METADATA)}
             num_objects += 1

@@ -33,7 +33,6 @@ from signprep.cache_builder.format.layout import (
     finished_manifest,
     read_info,
     write_atomically,
-    write_metadata,
 )
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.runtime.text import byte_size
@@ -69,6 +68,8 @@ class CacheChange:
         if overwrite or not plan.exists():  # without a plan, nothing is there, or it was stopped before its first task
             self.note_command()
             self._empty_folder()
+            from signprep.cache_builder.format.zarr_metadata import write_metadata  # which imports zarr
+
             write_metadata(self.root, info)
             # The plan comes last: a folder with a plan has all its metadata.
             write_atomically(plan, json.dumps({"plan_digest": digest}).encode())
@@ -303,6 +304,8 @@ def write_state(
     checksums of clips whose shards lie under `root`, where an older cache that they come from has none.
     """
     index = with_checksums(completed(index), info, root)
+    from signprep.cache_builder.format.zarr_metadata import write_metadata  # which imports zarr
+
     write_metadata(root, info)
     metadata = {path: CacheObject.of((root / path).read_bytes()) for path in (GROUP_METADATA, ARRAY_METADATA)}
     return CacheManifest(objects={**objects, **metadata, **write_index(root, index)}, plan_digest=plan_digest)

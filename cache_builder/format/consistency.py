@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signprep.cache_builder.format.codec import NAME
+from signprep.cache_builder.format.codec import DELTA_NAME
 from signprep.cache_builder.format.index import FAILED, LATER_COLUMNS, OK, REMOVED, SCHEMA, SPLITS, completed
 from signprep.cache_builder.format.layout import (
     ARRAY_METADATA,
@@ -131,7 +131,7 @@ def _check_array(path: Path, entry: CacheObject, info: CacheInfo, where: object)
     if CacheObject.of(data) != entry:
         return
     shape, codec = list(info.clip_spec.clip_shape), info.clip_codec
-    chain = [name for name in (NAME if codec.delta else None, "bytes", codec.compressor, "crc32c") if name]
+    chain = [name for name in (DELTA_NAME if codec.delta else None, "bytes", codec.compressor, "crc32c") if name]
     expected = ([info.num_positions, *shape], info.clip_spec.dtype, [info.clips_per_shard, *shape], [1, *shape], chain)
     try:
         array = json.loads(data)

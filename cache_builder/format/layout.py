@@ -22,16 +22,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from signprep.cache_builder.format.codec import CODECS, ClipCodec, codec_of
 from signprep.cache_builder.format.shard import MISSING, MIXED
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CacheCorruptError, CacheError, CacheIncompleteError, CacheVersionError
-
-if TYPE_CHECKING:
-    from zarr.core.buffer import Buffer
 
 FORMAT_VERSION = 1
 LANDMARK_FORMAT_VERSION = 2
@@ -231,31 +228,6 @@ def _checksum(document: Mapping[str, Any]) -> str:
 def shard_path(info: CacheInfo, number: int) -> str:
     """Return the path of a shard inside the cache, by Zarr's default chunk key encoding."""
     return "/".join(["clips", "c", str(number), *["0"] * len(info.clip_spec.clip_shape)])
-
-
-def write_metadata(root: Path, info: CacheInfo) -> None:
-    """Write the Zarr metadata of the group and of its array `clips`, by zarr-python itself."""
-    import zarr
-    from zarr.storage import MemoryStore
-
-    shape = info.clip_spec.clip_shape
-    inner = ("row", "column", "channel") if info.clip_spec.content == "pixels" else ("point", "xyc")
-    names = ("clip", "frame", *inner[: len(shape) - 1])
-    # Made in memory and written by us: whole or not at all, and never in the middle of a Ctrl-C.
-    documents: dict[str, Buffer] = {}
-    group = zarr.create_group(MemoryStore(documents), attributes={"signprep": info.to_dict()})
-    group.create_array(
-        "clips",
-        shape=(info.num_positions, *shape),
-        chunks=(1, *shape),
-        shards=(info.clips_per_shard, *shape),
-        dtype=info.clip_spec.dtype,
-        fill_value=0 if info.clip_spec.content == "pixels" else float("nan"),
-        dimension_names=names,
-        **info.clip_codec.zarr_codecs(),
-    )
-    for path in (ARRAY_METADATA, GROUP_METADATA):
-        write_atomically(root / path, documents[path].to_bytes())
 
 
 def read_info(root: Path) -> CacheInfo:
