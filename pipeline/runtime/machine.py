@@ -103,7 +103,7 @@ def folder_is_gone() -> bool:
 
 def run_in(folder: Path, work: Callable[..., Result], *arguments: object) -> Result:
     """Call `work` in the caller's folder, which relative paths are meant from; a worker stays where it was before."""
-    if Path.cwd() != folder:
+    if folder_is_gone() or Path.cwd() != folder:
         os.chdir(folder)
     return work(*arguments)
 
