@@ -1,16 +1,15 @@
 """Training steps on cores that another program uses too: how long OpenMP's threads may spin.
 
-A process trains EfficientX3D-XS on all cores, alone and beside a second one that does the same without end. libgomp's
+A process trains EfficientX3D-XS on all cores, alone and beside a copy of it that does the same without end. libgomp's
 own default is held against what signprep's commands set. Without contention the second process would take half.
 """
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401
 
@@ -33,9 +32,9 @@ def run(size: Size) -> None:
     ways = {"libgomp's own spinning": LIBGOMP_SPIN_COUNT, "signprep's": SPIN_COUNT}
     found: dict[tuple[str, bool], list[float]] = {}
     for _ in range(num_rounds):
-        for shared in (False, True):
-            for name, count in ways.items():
-                found.setdefault((name, shared), []).append(measured(count, num_steps, shared=shared))
+        for name, count in ways.items():
+            for shared, rate in zip((False, True), measured(count, num_steps), strict=True):
+                found.setdefault((name, shared), []).append(rate)
     rates = {key: statistics.median(values) for key, values in found.items()}
     rows = [("clips/s of training", "alone", "beside another", "beside / alone")]
     for name in ways:
@@ -46,28 +45,40 @@ def run(size: Size) -> None:
     chart("Training beside another training, on the same cores", "clips/s", bars, more_is_better=True)
 
 
-def measured(spin_count: int, num_steps: int, *, shared: bool) -> float:
-    """Return clips/s of a process of its own, alone or beside another one."""
+def measured(spin_count: int, num_steps: int) -> tuple[float, float]:
+    """Return clips/s of a process of its own, alone and beside another one."""
     environment = os.environ | {"GOMP_SPINCOUNT": str(spin_count)}
     command = [sys.executable, "-m", "benchmarks.shared_cores", str(num_steps)]
-    with another(environment, wanted=shared):
-        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout)
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    alone, beside = map(float, done.stdout.split())
+    return alone, beside
 
 
-@contextmanager
-def another(environment: dict[str, str], *, wanted: bool) -> Iterator[None]:
-    """Train in a second process while the block runs."""
-    if not wanted:
-        yield
-        return
-    command = [sys.executable, "-m", "benchmarks.shared_cores", "1000000"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            time.sleep(5)  # until it has begun
-            yield
-        finally:
-            process.kill()
+def alone_and_beside(num_steps: int) -> tuple[float, float]:
+    """Return clips/s of this process, alone and beside a copy of it that trains without end.
+
+    The copy is made before anything is computed: threads of OpenMP do not live on in a copy.
+    """
+    asked, ask = os.pipe()
+    begun, tell = os.pipe()
+    us, other = os.getpid(), os.fork()
+    if other == 0:
+        os.close(ask)
+        if os.read(asked, 1):
+            train(1)
+            os.write(tell, b".")
+            while os.getppid() == us:
+                train(100)
+        os._exit(0)
+    os.close(tell)
+    try:
+        alone = train(num_steps)
+        os.write(ask, b".")
+        os.read(begun, 1)
+        return alone, train(num_steps)
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
 
 
 def train(num_steps: int) -> float:
@@ -87,4 +98,4 @@ def train(num_steps: int) -> float:
 
 
 if __name__ == "__main__":
-    print(train(int(sys.argv[1])))
+    print(*alone_and_beside(int(sys.argv[1])))
