@@ -4,13 +4,14 @@ import itertools
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,11 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from tests.conftest import build_test_cache, plan_of, write_label
 from tests.generated_videos import write_video
+from tests.mutations.command import run_command
 from tests.waiting import HANG_SECONDS, Hold, until
 
 LONG_SPEC = ClipSpec(num_frames=16, size=128)
+TINY_SPEC = ClipSpec(num_frames=2, size=16)
 
 
 WORKERS = 2
@@ -55,15 +58,16 @@ def long_cache(long_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cac
     return build_test_cache(long_root, tmp_path_factory.mktemp("undisturbed") / "c.zarr", LONG_SPEC)
 
 
-def command_of(data_root: Path, out: Path, spec: ClipSpec, workers: int = WORKERS, *, before: str = "") -> list[str]:
-    """The command of a build in a process of its own; `before` is what that process does first."""
+def command_of(data_root: Path, out: Path, spec: ClipSpec, workers: int = WORKERS) -> list[str]:
+    """The command of a build in a process of its own."""
     options = ["--frames", str(spec.num_frames), "--size", str(spec.size), "--workers", str(workers)]
-    command = [sys.executable, "-c", before + MAIN, "build-cache", "--data-root", str(data_root), "--out", str(out)]
+    command = [sys.executable, "-c", MAIN, "build-cache", "--data-root", str(data_root), "--out", str(out)]
     return command + options
 
 
-def ended(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
+def here(command: list[str]) -> tuple[int, str, str]:
+    """Run a command of `command_of` in this process, whose workers are there already; return its end and its words."""
+    return run_command(*command[3:])
 
 
 def begun(process: subprocess.Popen[str], out: Path) -> None:
@@ -77,13 +81,11 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=HANG_SECONDS)
 
 
-def error_line(done: subprocess.CompletedProcess[str]) -> str:
+def error_line(code: int, _output: str, errors: str) -> str:
     """Return the one line that a command failed with; beside it stands only how the data were read, and progress."""
-    assert done.returncode == 1, done.stderr
-    lines = [
-        line for line in re.split(r"[\r\n]+", done.stderr) if line and not line.startswith(("Building:", "read as "))
-    ]
-    assert len(lines) == 1 and lines[0].startswith("signprep: error: "), done.stderr
+    assert code == 1, errors
+    lines = [line for line in re.split(r"[\r\n]+", errors) if line and not line.startswith(("Building:", "read as "))]
+    assert len(lines) == 1 and lines[0].startswith("signprep: error: "), errors
     return lines[0]
 
 
@@ -142,8 +144,8 @@ def test_a_build_killed_at_any_moment_goes_on_and_loses_the_shards_in_flight_onl
                 assert complete <= stats.keys()
         before = shard_stats(out, long_cache)
         complete = before.keys() if (out / "manifest.json").exists() else complete_shards(out)
-        done = ended(command)
-        assert done.returncode == 0, done.stderr
+        code, _, errors = here(command)
+        assert code == 0, errors
         after = shard_stats(out, long_cache)
         assert {n: before[n] for n in complete} == {n: after[n] for n in complete}
         assert open_cache(out).fingerprint == long_cache.fingerprint
@@ -164,8 +166,8 @@ def test_a_build_goes_on_while_workers_of_a_killed_one_still_run(
             until(hold.held, alive=lambda process=process: process.poll() is None)
             process.kill()
             process.wait(timeout=HANG_SECONDS)
-    done = ended(command)
-    assert done.returncode == 0, done.stderr
+    code, _, errors = here(command)
+    assert code == 0, errors
     assert open_cache(out).fingerprint == long_cache.fingerprint
     assert verify_cache(out, deep=True) == []
 
@@ -212,18 +214,28 @@ def test_a_build_killed_at_each_of_its_writes_goes_on_to_the_same_cache(
         assert verify_cache(out) == [], f"killed at write {number}"
 
 
+@contextmanager
+def file_size_limit(num_bytes: int) -> Iterator[None]:
+    """Have this process write no file beyond so many bytes while the block runs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_build_that_may_write_no_further_says_where_and_goes_on_later(
     cache: Cache, data_root: Path, tmp_path: Path
 ) -> None:
     """With each limit the build ends elsewhere: at its metadata, its clip counter, a shard, a part, the index."""
     out, named = tmp_path / "c.zarr", []
     for limit_bytes in (0, 800, 2500, 0, 2800, 6000, 2**20):
-        # joblib first: it looks for semaphores when it is imported, and those are files too.
-        limit = f"import joblib, resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, -1)); "
-        done = ended(command_of(data_root, out, cache.clip_spec, workers=1, before=limit))
-        if done.returncode == 0:
+        with file_size_limit(limit_bytes):
+            code, output, errors = here(command_of(data_root, out, cache.clip_spec, workers=1))
+        if code == 0:
             break
-        line = error_line(done)
+        line = error_line(code, output, errors)
         assert "File too large" in line
         named.append(line.removeprefix(f"signprep: error: {out}/").split(": cannot be written")[0])
     assert len(set(named)) >= 3 and "clips/c/0/0/0/0" in named, named
@@ -237,14 +249,12 @@ def test_a_build_of_two_workers_does_not_need_the_folder_that_it_was_started_in(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    options = {"capture_output": True, "text": True, "timeout": HANG_SECONDS}
+    command = command_of(data_root, tmp_path / "c.zarr", cache.clip_spec)
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
-    done = subprocess.run(command_of(data_root, tmp_path / "c.zarr", cache.clip_spec), env=environment, **options)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
     assert open_cache(tmp_path / "c.zarr").fingerprint == cache.fingerprint
-    line = error_line(
-        subprocess.run(command_of(data_root, Path("d.zarr"), cache.clip_spec), env=environment, **options)
-    )
+    line = error_line(*here(command_of(data_root, Path("d.zarr"), cache.clip_spec)))
     assert line == "signprep: error: the working folder has been removed; change to one that is there"
 
 
@@ -260,26 +270,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [0, 12, 40, 90, 150])
+@pytest.fixture(scope="module")
+def tiny_cache(long_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return build_test_cache(long_root, tmp_path_factory.mktemp("tiny") / "c.zarr", TINY_SPEC)
+
+
+@pytest.mark.parametrize(("kilobytes", "workers"), [(0, 1), (12, 1), (40, 1), (40, 2), (90, 1), (150, 1)])
 def test_a_full_disk_is_one_line_and_the_build_goes_on_with_more_room(
-    long_root: Path, small_disk: Path, tmp_path: Path, kilobytes: int
+    long_root: Path,
+    tiny_cache: Cache,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kilobytes: int,
+    workers: int,
 ) -> None:
-    spec = ClipSpec(num_frames=2, size=16)
     out, ballast = small_disk / "c.zarr", small_disk / "ballast"
     free = shutil.disk_usage(small_disk).free
     ballast.write_bytes(bytes(free - 1024 * (kilobytes + 8)))
-    # As when somebody else fills the disk after the build has looked at it.
-    before = (
-        "from signprep.cache_builder.building import build, run; "
-        "run.check_space = build.check_space_left = lambda *_, **__: None; "
-    )
-    line = error_line(ended(command_of(long_root, out, spec, before=before)))
+    command = command_of(long_root, out, TINY_SPEC, workers)
+    with monkeypatch.context() as patch:
+        # As when somebody else fills the disk after the build has looked at it.
+        for module, name in (("run", "check_space"), ("build", "check_space_left")):
+            patch.setattr(f"signprep.cache_builder.building.{module}.{name}", lambda *_, **__: None)
+        line = error_line(*here(command))
     assert str(out) in line and "No space left on device" in line
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
-    done = ended(command_of(long_root, out, spec))
-    assert done.returncode == 0, done.stderr
-    assert open_cache(out).fingerprint == build_test_cache(long_root, tmp_path / "c.zarr", spec).fingerprint
+    code, _, errors = here(command)
+    assert code == 0, errors
+    assert open_cache(out).fingerprint == tiny_cache.fingerprint
     assert verify_cache(out) == []
 
 
@@ -294,7 +313,7 @@ def test_a_second_build_is_refused_at_once_and_the_first_one_ends_well(
         )
         until(hold.held, alive=lambda: first.poll() is None)
         for more in ([], ["--overwrite"]):
-            assert f"{out}: another build-cache is writing it" in error_line(ended([*command, *more]))
+            assert f"{out}: another build-cache is writing it" in error_line(*here([*command, *more]))
     _, errors = first.communicate(timeout=HANG_SECONDS)
     assert first.returncode == 0, errors
     assert open_cache(out).fingerprint == long_cache.fingerprint
