@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PEERS := .venv/.peers
+# A process of pytest for each core; one that is done takes tests over from the others. `make test PARALLEL=` has one.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help install demo test test-all mutations coverage bench bench-full check house types clean
 
@@ -30,10 +32,10 @@ demo: $(INSTALLED)
 	$(BIN)/signprep demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 mutations: $(INSTALLED)
 	$(BIN)/python -m tests.mutations
