@@ -16,7 +16,7 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import CacheError
-from signprep.pipeline.options import Options, option
+from signprep.pipeline.options import REQUIRED, Options, option, workers_option
 from signprep.pipeline.runtime.paths import StrPath, as_path
 
 CODECS = ("lz4hc", "zstd", "none", "plain")
@@ -88,6 +88,49 @@ class ReportOptions(Options, group="Output"):
     """A cache of landmarks of the same clips, whose points are drawn over the pictures."""
     threads: int = 0
     """Threads that read clips and make pictures; 0 for as many as there are cores, 8 at most."""
+
+
+WEBDATASET, LEROBOT, VIDEO_FOLDER = "webdataset", "lerobot", "imagefolder-of-mp4"
+MP4, NPY = "mp4", "npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetExportOptions(Options, group="Output"):
+    """Choose the form that a cache is written in for other libraries. Raises ValueError on values that mean nothing."""
+
+    to: str = option(
+        REQUIRED,
+        "Write tars of clips (webdataset), a folder of videos for each class (imagefolder-of-mp4), or Parquet files "
+        "with long videos (lerobot).",
+        choices=(WEBDATASET, LEROBOT, VIDEO_FOLDER),
+    )
+    splits: tuple[str, ...] = option(
+        (), "Write only the clips of this split; repeat it for several.", name="--split", group="Data"
+    )
+    crf: int = option(
+        16,
+        "Compress videos by H.264 with this rate factor: 0 keeps every pixel as it is in the cache, 16 looks like it, "
+        "23 is small.",
+        minimum=0,
+        maximum=51,
+    )
+    clips: str | None = option(
+        None,
+        "Put clips into tars as H.264 (mp4), by default, or as plain arrays (npy), as landmarks always are.",
+        choices=(MP4, NPY),
+    )
+    clips_per_tar: int = option(1000, "Put so many clips into a tar.", minimum=1)
+    license: str | None = option(
+        None,
+        "Name the licence of the videos in the data-set card, which otherwise calls it unknown.",
+        metavar="NAME",
+    )
+    workers: int = workers_option("Encode in this many threads; -1 takes all cores.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clips == NPY and self.to != WEBDATASET:
+            raise ValueError(f"clips is {self.clips!r}; only {WEBDATASET} has arrays, {self.to} has videos")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,11 +44,10 @@ _ROOM = 1.05
 """Pictures of all clips may be so much larger than those of the few that were tried."""
 
 _MILLISECOND = Fraction(1, 1000)
-_VIDEO_CODECS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("libx264", {"preset": "medium", "crf": "16"}),
-    ("mpeg4", {"qscale": "2", "flags": "+qscale"}),
-)
-"""Names and options of encoders; the first that PyAV has is taken."""
+_NO_X264: tuple[str, dict[str, str]] = "mpeg4", {"qscale": "2", "flags": "+qscale"}
+"""Name and options of the encoder in place of x264's."""
+LIKE_THE_CLIP, LOSSLESS = 16, 0
+"""Constant rate factors of H.264."""
 
 
 def clip_seconds(cache: Cache, position: int) -> float:
@@ -109,18 +108,40 @@ def animated_webp(frames: Sequence[av.VideoFrame], seconds: float, quality: int)
     return file.getvalue()
 
 
-def mp4(frames: Sequence[av.VideoFrame], seconds: float) -> bytes:
-    """Return I420 frames as an MP4 that plays for `seconds`: H.264, or MPEG-4 where there is no x264."""
-    codec, options = next(known for known in _VIDEO_CODECS if known[0] in codecs_available)
+def mp4(frames: Sequence[av.VideoFrame], seconds: float, crf: int = LIKE_THE_CLIP) -> bytes:
+    """Return frames as an MP4 that plays for `seconds`: H.264, or MPEG-4 where there is no x264.
+
+    Frames are I420 or RGB, and come back bit for bit by H.264 with a `crf` of `LOSSLESS`.
+    """
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = cast(VideoStream, container.add_stream(codec, rate=1000, options=options))
-        context = stream.codec_context
+        stream = h264_stream(container, frames[0], 1000, crf)
+        _encode(container, stream, frames, max(1, round(1000 * seconds / len(frames))))
+    return file.getvalue()
+
+
+def has_h264() -> bool:
+    """Return whether this PyAV writes H.264, of I420 and of RGB."""
+    return {"libx264", "libx264rgb"} <= codecs_available
+
+
+def h264_stream(
+    container: av.container.OutputContainer, like: av.VideoFrame, rate: int | Fraction, crf: int, **options: str
+) -> VideoStream:
+    """Add a stream for frames of one size and format: H.264 as `mp4` writes it, or MPEG-4 where there is no x264."""
+    is_rgb = like.format.name == "rgb24"
+    codec = "libx264rgb" if is_rgb else "libx264"
+    # One thread: clips are short, and several are written at a time.
+    h264 = codec, {"preset": "medium", "crf": str(crf), "threads": "1"} | options
+    found = h264 if codec in codecs_available else _NO_X264
+    stream = cast(VideoStream, container.add_stream(found[0], rate=rate, options=found[1]))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = like.width, like.height, like.format.name
+    if not is_rgb:
         # FFmpeg's numbers of a cache's matrix and range: BT.601, limited.
         context.colorspace = context.color_primaries = context.color_trc = 6
         context.color_range = 1
-        _encode(container, stream, frames, max(1, round(1000 * seconds / len(frames))))
-    return file.getvalue()
+    return stream
 
 
 def contact_sheet(frames: Sequence[av.VideoFrame], columns: int) -> NDArray[np.uint8]:
@@ -153,7 +174,7 @@ def _encode(
     frame_milliseconds: int,
 ) -> None:
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = frames[0].width, frames[0].height, "yuv420p"
+    context.width, context.height, context.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
     context.time_base = _MILLISECOND
     packets = []
     for number, frame in enumerate(frames):

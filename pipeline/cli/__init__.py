@@ -30,6 +30,7 @@ COMMANDS = {
     "forget": "signprep.cache_builder.cli.maintain:forget",
     "push": "signprep.cache_builder.cli.transfer:push",
     "pull": "signprep.cache_builder.cli.transfer:pull",
+    "export-dataset": "signprep.cache_builder.cli.export:export_dataset",
     "diff": "signprep.cache_builder.cli.maintain:diff",
     "merge": "signprep.cache_builder.cli.maintain:merge",
     "train": "signprep.training.cli:train",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -52,15 +53,46 @@ def atomic_write(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` to fill. After the block it takes the place of `path`, whatever is there.
+
+    After an error it is removed, and what is at `path` stays. What killed processes have left is removed first.
+
+    Raises SignprepError if the folder cannot be made or written.
+    """
+    target = path.resolve()
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    earlier = target.with_name(f".{target.name}-earlier.{os.getpid()}.part")
+    try:
+        remove_torn(target.parent, target.name)
+        remove_torn(target.parent, f"{target.name}-earlier")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        yield beside
+        if target.exists():
+            target.replace(earlier)
+        beside.replace(target)
+        shutil.rmtree(earlier, ignore_errors=True)
+    except BaseException as error:
+        if earlier.exists() and not target.exists():
+            earlier.replace(target)
+        shutil.rmtree(beside, ignore_errors=True)
+        if isinstance(error, OSError):
+            where = path if error.filename is None else error.filename
+            raise SignprepError(f"{path}: cannot be written ({error.strerror}: {where})") from error
+        raise
+
+
 def remove_torn(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes of this machine have left of `atomic_write` in a folder, of one file or of all.
+    """Remove what killed processes of this machine have left half-written in a folder, of one name or of all.
 
     Raises OSError.
     """
     for path in folder.iterdir():
         torn = _TORN.fullmatch(path.name)
         if torn and name in (None, torn[1]) and not _is_alive(int(torn[2])):
-            path.unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 _TORN = re.compile(r"\.(.+)\.([0-9]+)\.part")
