@@ -121,6 +121,10 @@ class RunOptions:
         value_if_bare="last",
         metavar="[CHECKPOINT]",
     )
+    profile: bool = option(
+        False,
+        "Say after some steps where their time goes, and write a trace of others to profile_trace.json.gz of the run.",
+    )
 
     @property
     def folder(self) -> Path:
@@ -267,6 +271,7 @@ def train(
         resume=checkpoint,
         overwrite=run.overwrite,
         more_follows=exported.wanted,
+        profile=run.profile,
         log=log,
     )
     if not launch.is_first:

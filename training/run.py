@@ -42,11 +42,13 @@ from signprep.training.callbacks.checkpoints import (
     remove_earlier_run,
     require_own,
 )
+from signprep.training.callbacks.profile import StepProfile
 from signprep.training.callbacks.progress import EpochProgress, Throughput
 from signprep.training.callbacks.record import (
     METRICS,
     RUN,
     EpochTable,
+    StepCurves,
     TrainResult,
     ValidationImages,
     did_not_end,
@@ -82,6 +84,7 @@ def train(
     resume: StrPath | None = None,
     overwrite: bool = False,
     more_follows: bool = False,
+    profile: bool = False,
     log: Callable[[str], None] = _tell,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
@@ -95,6 +98,7 @@ def train(
         resume: the checkpoint to go on from, its last.ckpt.
         overwrite: take the place of a run that is there already.
         more_follows: let the record say that the run has not ended, until the caller's `ending` says so.
+        profile: measure where the time of steps goes, say it, and write a trace of some.
         log: takes the lines that tell people what is trained on what.
 
     Raises:
@@ -153,7 +157,8 @@ def train(
     for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
         log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
-    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows)
+    next_step = None if resume is None else int(contents["global_step"]) + 1
+    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows, profile, next_step)
     return run.fit(resume, overwrite=overwrite)
 
 
@@ -217,13 +222,18 @@ class _Run:
     devices: Devices
     log: Callable[[str], None]
     more_follows: bool
+    profile: bool
+    next_step: int | None
+    """The step that a run goes on with: what an earlier process has logged of it and later ones is taken back."""
 
     def __post_init__(self) -> None:
         self._checkpoints = self.folder / CHECKPOINTS_FOLDER
         self._throughput = Throughput(self.data)
         self._save_last = SaveLast(self._checkpoints / LAST, self.classifier.config.save_minutes, self.log)
         self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
-        self._logger = TensorBoardLogger(str(self.folder), name=LOGS_FOLDER, version="", default_hp_metric=False)
+        self._logger = TensorBoardLogger(
+            str(self.folder), name=LOGS_FOLDER, version="", default_hp_metric=False, purge_step=self.next_step
+        )
         self._trainer = self._make_trainer()
 
     def _write_run(self, **outcome: Any) -> None:
@@ -369,6 +379,7 @@ class _Run:
         callbacks += [
             self._throughput,
             EpochProgress(self._throughput, len(self.cache.vocabulary)),
+            StepCurves(),
             EpochTable(self.folder / METRICS),
             ValidationImages(self.cache),
         ]
@@ -379,7 +390,9 @@ class _Run:
             name = "epoch{epoch:03d}-accuracy{val/accuracy:.3f}"
             options = {"save_top_k": config.save_top_k, "auto_insert_metric_name": False}
             callbacks.append(self._best_checkpoints(BestEpochs, filename=name, **options))
-        return [*callbacks, self._best]
+        callbacks.append(self._best)
+        measured = StepProfile(self.folder, self.data, self.log)
+        return [measured, *callbacks, measured.last] if self.profile else callbacks
 
     def _best_checkpoints(self, kind: type[BestCheckpoint], **options: Any) -> BestCheckpoint:
         """Return what keeps the best epochs; it decides before last.ckpt is written, which carries what it knows."""

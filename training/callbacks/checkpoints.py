@@ -4,6 +4,7 @@ OUTPUT_DIR/EXPERIMENT_NAME/checkpoints/       best.ckpt (by validation accuracy)
 OUTPUT_DIR/EXPERIMENT_NAME/tensorboard_logs/  for `tensorboard --logdir`
 OUTPUT_DIR/EXPERIMENT_NAME/metrics.csv        a row an epoch
 OUTPUT_DIR/EXPERIMENT_NAME/run.json           options, model, cache, versions, what came of it
+OUTPUT_DIR/EXPERIMENT_NAME/profile_trace.json.gz  of --profile
 """
 
 import os
@@ -31,6 +32,7 @@ from signprep.training.model.checkpoint import write_checkpoint
 
 BEST, LAST, EPOCHS = "best.ckpt", "last.ckpt", "epoch*-accuracy*.ckpt"
 CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
+TRACE = "profile_trace.json.gz"
 STEPS_BETWEEN_CHECKS = 16
 """Steps between two looks at the loss on a GPU, or at the other ranks: each look waits for all queued work."""
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -49,7 +51,7 @@ def remove_earlier_run(run_folder: Path) -> None:
     """Remove the checkpoints and logs that this run will not write over, so that nothing is taken for its own."""
     checkpoints = run_folder / CHECKPOINTS_FOLDER
     written = [path for name in (BEST, LAST, EPOCHS) for path in checkpoints.glob(name)]
-    for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*")]:
+    for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*"), *run_folder.glob(TRACE)]:
         path.unlink()
 
 

@@ -121,7 +121,7 @@ class EpochProgress(Callback):
     def _figures(self, outputs: Any) -> str:
         clips_per_second, wait_percent = self._throughput.rates()
         accuracy = float(self._correct) / self._clips
-        loss = f"loss {float(outputs['loss']):.3f}, accuracy {accuracy:.3f}"
+        loss = f"loss {float(outputs['mean_loss']):.3f}, accuracy {accuracy:.3f}"
         return f"{loss}, {clips_per_second:.1f} clips/s, wait {wait_percent:.1f} %"
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -18,6 +18,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
+from torch import Tensor
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CheckpointError, SignprepError
@@ -25,7 +26,7 @@ from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
 from signprep.pipeline.runtime.text import json_text
-from signprep.training.callbacks.checkpoints import BEST, CHECKPOINTS_FOLDER, LAST
+from signprep.training.callbacks.checkpoints import BEST, CHECKPOINTS_FOLDER, LAST, STEPS_BETWEEN_CHECKS
 from signprep.training.config import TrainConfig
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
@@ -100,6 +101,51 @@ class EpochTable(Callback):
             table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             table.writeheader()
             table.writerows(self._rows)
+
+
+class StepCurves(Callback):
+    """Writes loss and learning rate of each step of the optimiser to TensorBoard, several steps at a time.
+
+    A look at a loss waits for all that is queued on a GPU; it comes as seldom as that of `LossGuard`, and right behind
+    it. With several ranks the loss is that of the first one's clips.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        """Of the batches since the last step."""
+        self._steps: list[tuple[int, Tensor, float]] = []
+        """Number, loss and learning rate of steps that are not written yet."""
+        self._rate = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the learning rate, which the schedule changes behind the step; of several, the highest."""
+        self._rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the loss, the mean of those of the batches whose gradients were added up."""
+        self._losses.append(outputs["mean_loss"])
+        if trainer.global_step == self._step:
+            return
+        self._steps.append((trainer.global_step, torch.stack(self._losses).mean(), self._rate))
+        self._losses = []
+        if len(self._steps) >= STEPS_BETWEEN_CHECKS:
+            self.write(trainer)
+
+    def write(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        """Write what is noted."""
+        steps, self._steps = self._steps, []
+        if not steps or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
+            return
+        board = trainer.logger.experiment
+        losses = torch.stack([noted for _number, noted, _rate in steps]).tolist()
+        for (number, _loss, rate), loss in zip(steps, losses, strict=True):
+            board.add_scalar("step/loss", loss, number)
+            board.add_scalar("step/learning_rate", rate, number)
+
+    on_train_epoch_end = on_save_checkpoint = on_exception = write
 
 
 def did_not_end(run_folder: Path) -> bool:

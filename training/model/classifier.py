@@ -166,7 +166,10 @@ class SignClassifier(LightningModule):
         keep_frozen_in_eval(self.model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the `loss` of one batch of augmented clips, and how many predictions were `correct`."""
+        """Return the `loss` of one batch of augmented clips, its `mean_loss`, and how many answers were `correct`.
+
+        Lightning divides the first one by the number of batches whose gradients are added up.
+        """
         clips = self._shown(batch.clips, batch.draws, seed=batch.mixing_seed)
         labels = batch.labels
         if self.config.augmentation.flip_probability:
@@ -178,7 +181,8 @@ class SignClassifier(LightningModule):
         self.train_accuracy(logits, labels)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         self.log("train/accuracy", self.train_accuracy, on_step=False, on_epoch=True, batch_size=len(batch))
-        return {"loss": loss * batch.weight, "correct": (logits.detach().argmax(1) == labels).sum()}
+        correct = (logits.detach().argmax(1) == labels).sum()
+        return {"loss": loss * batch.weight, "mean_loss": loss.detach(), "correct": correct}
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(
