@@ -78,7 +78,7 @@ class ModelOptions(Options, group="Model"):
     model_name: str | None = option(
         None,
         f"Train this model, by default {DEFAULT_MODEL}, or {DEFAULT_LANDMARK_MODEL} on a cache of landmarks; others "
-        "are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, mvit_base_16x4, landmark_conv, and "
+        "are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, mvit_base_16x4, mvit_base_32x3, landmark_conv, and "
         "package.module:factory.",
     )
     model_variant: str | None = option(None, "Train efficient_x3d_xs or efficient_x3d_s.", choices=("XS", "S"))

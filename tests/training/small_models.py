@@ -19,7 +19,8 @@ SMALL_X3D = model_spec("x3d_xs", num_frames=2, crop_size=32)
 # Millions, with 400 classes: published by PyTorchVideo for its Kinetics-400 models; counted for those of landmarks.
 MILLIONS = {
     "efficient_x3d_xs": 3.79, "efficient_x3d_s": 3.79, "x3d_xs": 3.79, "x3d_s": 3.79, "x3d_m": 3.79,
-    "slow_r50": 32.45, "mvit_base_16x4": 36.61, "landmark_transformer": 1.14, "landmark_conv": 0.85,
+    "slow_r50": 32.45, "mvit_base_16x4": 36.61, "mvit_base_32x3": 36.61,
+    "landmark_transformer": 1.14, "landmark_conv": 0.85,
 }  # fmt: skip
 ONE_OF_EACH_FAMILY = ["efficient_x3d_xs", "x3d_xs", "slow_r50", "mvit_base_16x4"]
 

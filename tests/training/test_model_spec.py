@@ -90,6 +90,7 @@ def test_models_are_built_for_the_frames_and_crop_in_use(name: str, num_frames: 
         ("mvit_base_16x4", {"crop_size": 182}, r"182 pixels.*multiples of 4 from 32.*--size 180"),
         ("efficient_x3d_s", {"dropout_rate": 1.0}, r"dropout rate of 1\.0.*0 <= rate < 1"),
         ("mvit_base_16x4", {"crop_size": 112, "pretrained": True}, "16 frames of 224 pixels only, not 16 of 112"),
+        ("mvit_base_16x4", {"num_frames": 32, "pretrained": True}, "not 32 of 224: take mvit_base_32x3"),
         ("mymodels:small", {"pretrained": True}, "no Kinetics-400 weights for a model of one's own"),
         ("landmark_conv", {"crop_size": 112}, "reads landmarks, which have no size in pixels: leave out --size"),
         ("landmark_conv", {"pretrained": True}, "no Kinetics-400 weights for landmarks"),

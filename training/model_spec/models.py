@@ -62,6 +62,7 @@ _MODELS = {
     "x3d_m": (_X3D, 16, 224, "X3D_M.pyth"),
     "slow_r50": (_SLOW, 8, 224, "SLOW_8x8_R50.pyth"),
     "mvit_base_16x4": (_MVIT, 16, 224, "MVIT_B_16x4.pyth"),
+    "mvit_base_32x3": (_MVIT, 32, 224, "MVIT_B_32x3_f294077834.pyth"),
     "landmark_transformer": (_LANDMARK_TRANSFORMER, 16, 0, None),
     "landmark_conv": (_LANDMARK_CONV, 16, 0, None),
 }
@@ -152,9 +153,16 @@ def check_k400(spec: ModelSpec) -> None:
     trained = MODEL_SPECS[spec.name]
     is_resized = (spec.num_frames, spec.crop_size) != (trained.num_frames, trained.crop_size)
     if _family(spec.name).weights_have_size and is_resized:
+        sizes = (spec.num_frames, spec.crop_size)
+        others = [
+            name
+            for name, other in MODEL_SPECS.items()
+            if _family(name) is _family(spec.name) and (other.num_frames, other.crop_size) == sizes
+        ]
+        cure = f"take {others[0]}" if others else "leave out --num-frames and --size, or the weights"
         raise TrainingError(
             f"the Kinetics-400 weights of {spec.name} take {trained.num_frames} frames of {trained.crop_size} pixels "
-            f"only, not {spec.num_frames} of {spec.crop_size}: leave out --num-frames and --size, or the weights"
+            f"only, not {spec.num_frames} of {spec.crop_size}: {cure}"
         )
 
 
