@@ -35,6 +35,11 @@ class Augmentation(Options, group="Augmentation"):
 
     tempo: float = option(0.8, "Show a random part of each clip's time, at least this fraction.", above=0, maximum=1)
     """Frames are drawn evenly from the part, with jitter."""
+    speed: float = option(1.0, "Play each clip at random up to so many times faster or slower.", minimum=1, maximum=4)
+    """Around the middle of what is shown; a faster clip stays at its first and last frame."""
+    boundary_shift: float = option(
+        0.0, "Let each clip begin later and end earlier at random, each by up to this fraction.", minimum=0, below=0.5
+    )
     crop_scale: float = option(0.8, "Crop clips at random to at least this fraction of the side.", above=0, maximum=1)
     aspect: float = option(1.1, minimum=1)
     """Largest ratio between the crop's sides."""
@@ -48,6 +53,11 @@ class Augmentation(Options, group="Augmentation"):
         0.0, "Mirror this fraction of the clips, which makes another sign of many; half with --flip-map.", **FRACTION
     )
     """Mirrored, 왼쪽 is 오른쪽: see `flip_labels` of the classifier."""
+
+    @property
+    def changes_time(self) -> bool:
+        """Return whether speed or boundaries change, for which clips need random numbers besides."""
+        return self.speed > 1 or self.boundary_shift > 0
 
 
 NO_AUGMENTATION = Augmentation(

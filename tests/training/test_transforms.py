@@ -180,7 +180,7 @@ def test_crops_stay_inside_and_frames_in_order() -> None:
     assert reach.max() <= 1 + 1e-6
     sides = matrices[:, [0, 1], [0, 1]]
     assert sides.min() >= 0.8 / 1.1**0.5 - 1e-6
-    positions = jittered_frame_positions(draws, 16, 4, 0.5)
+    positions = jittered_frame_positions(draws, 16, 4, Augmentation(tempo=0.5))
     assert positions.min() >= 0 and positions.max() <= 15
     assert (positions.diff(dim=1) >= 0).all()
     assert (positions[:, -1] - positions[:, 0]).float().mean() < 11  # slower than the whole clip's 12

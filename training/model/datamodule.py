@@ -125,7 +125,7 @@ class ClipData(ClipDataModule):
             num_workers=config.num_workers,
             seed=config.seed,
             balanced_sampling=config.balanced_sampling,
-            num_draws=num_draws(spec.num_frames),
+            num_draws=num_draws(spec.num_frames, config.augmentation),
             pin_memory=config.pin_memory,
         )
         self._positions = {"train": train, "val": val}

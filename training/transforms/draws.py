@@ -17,9 +17,14 @@ TEMPO, START, SCALE, ASPECT, TOP, LEFT, ANGLE, BRIGHTNESS, CONTRAST, SATURATION,
 NUM_FIXED_DRAWS = 16
 
 
-def num_draws(num_frames: int) -> int:
+NUM_TIME_DRAWS = 3
+"""Behind them columns for the start, the end and the speed of the clip, only where these are changed: others would be
+other numbers for all columns, and no run could go on."""
+
+
+def num_draws(num_frames: int, limits: Augmentation | None = None) -> int:
     """Return how many random numbers a clip needs for a model of `num_frames`."""
-    return NUM_FIXED_DRAWS + num_frames
+    return NUM_FIXED_DRAWS + num_frames + (NUM_TIME_DRAWS if limits is not None and limits.changes_time else 0)
 
 
 def frame_positions(num_stored: int, num_frames: int) -> list[int]:
@@ -31,14 +36,23 @@ def frame_positions(num_stored: int, num_frames: int) -> list[int]:
     return [(2 * k + 1) * num_stored // (2 * num_frames) for k in range(num_frames)]
 
 
-def jittered_frame_positions(draws: Tensor, num_stored: int, num_frames: int, tempo: float) -> Tensor:
-    """Return the stored frames that are shown, int64 [B, t]: a random one from each equal part of a random stretch."""
-    stretch = 1 - (1 - tempo) * draws[:, TEMPO]
+def jittered_frame_positions(draws: Tensor, num_stored: int, num_frames: int, limits: Augmentation) -> Tensor:
+    """Return the stored frames that are shown, int64 [B, t]: a random one from each equal part of a random stretch.
+
+    Where a faster clip would begin before the stored one, or end behind it, the first or the last frame stays.
+    """
+    stretch = 1 - (1 - limits.tempo) * draws[:, TEMPO]
     start = (1 - stretch) * draws[:, START]
+    if limits.changes_time:
+        first, last, speed = draws[:, NUM_FIXED_DRAWS + num_frames :].unbind(dim=1)
+        start = start + limits.boundary_shift * first * stretch
+        stretch = stretch * (1 - limits.boundary_shift * (first + last))
+        factor = torch.exp(signed(speed) * math.log(limits.speed))
+        start, stretch = start + (1 - factor) / 2 * stretch, factor * stretch
     jitter = draws[:, NUM_FIXED_DRAWS : NUM_FIXED_DRAWS + num_frames]
     parts = (torch.arange(num_frames) + jitter) / num_frames
     fractions = start[:, None] + stretch[:, None] * parts
-    return (fractions * num_stored).long().clamp(max=num_stored - 1)
+    return (fractions * num_stored).floor().long().clamp(min=0, max=num_stored - 1)
 
 
 def sampling_matrices(draws: Tensor, limits: Augmentation) -> Tensor:
@@ -66,12 +80,12 @@ def signed(draw: Tensor) -> Tensor:
 
 
 def shown_frames(
-    clips: Tensor, draws: Tensor | None, num_frames: int, tempo: float, view: View | None = None
+    clips: Tensor, draws: Tensor | None, num_frames: int, limits: Augmentation, view: View | None = None
 ) -> Tensor:
     """Return the frames of stored clips [B, T, ...] that a model sees, [B, t, ...]; with draws, random ones."""
     if draws is None:
         positions = frame_positions(clips.shape[1], num_frames) if view is None else list(view.frames)
         return clips if positions == list(range(clips.shape[1])) else clips[:, positions]
-    chosen = jittered_frame_positions(draws, clips.shape[1], num_frames, tempo)
+    chosen = jittered_frame_positions(draws, clips.shape[1], num_frames, limits)
     places = torch.arange(len(clips), device=clips.device)[:, None]
     return clips[places, chosen.to(clips.device, non_blocking=True)]

@@ -61,7 +61,7 @@ class LandmarkTransform:
             seed: seeds the generator of the custom augmentation.
             view: the frames that are shown where nothing is augmented; evenly spaced ones if None.
         """
-        landmarks = shown_frames(clips, draws, self._spec.num_frames, self._limits.tempo, view).float()
+        landmarks = shown_frames(clips, draws, self._spec.num_frames, self._limits, view).float()
         if draws is None:
             return landmarks
         matrices = sampling_matrices(draws, self._limits).to(landmarks.device, non_blocking=True)

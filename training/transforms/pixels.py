@@ -126,7 +126,7 @@ class ClipTransform:
         augment = self._augment if draws is not None else None
         # A custom augmentation takes RGB in 0..1 and is normalised after it.
         mean, std = (0.0, 1.0) if augment else (spec.mean, spec.std)
-        frames = shown_frames(clips, draws, spec.num_frames, self._limits.tempo, view)
+        frames = shown_frames(clips, draws, spec.num_frames, self._limits, view)
         all_tones = None if draws is None else tones(draws, self._limits).to(clips.device, non_blocking=True)
         grids = self._grids(clips, draws, view)
         shape = (len(clips), *spec.input_shape)
