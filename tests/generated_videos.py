@@ -1,6 +1,8 @@
 """Tiny videos whose frames tell their own number, for tests: each frame shows it as 8 black or white blocks."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -53,6 +55,20 @@ def number_of(frame: np.ndarray) -> int:
     return sum(1 << bit for bit in range(BITS) if row[int((bit + 0.5) * block)] > 125)
 
 
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Give this thread its priority back: SVT-AV1 takes, as root, one before which all other programs wait."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@ordinary_priority()
 def write_video(
     path: Path,
     num_frames: int = 60,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import av
 
-from tests.generated_videos import numbered_frame
+from tests.generated_videos import numbered_frame, ordinary_priority
 
 CONTAINERS = {
     "mp4": (".mp4", "mp4"), "mov": (".mov", "mov"), "mkv": (".mkv", "matroska"), "webm": (".webm", "webm"),
@@ -119,6 +119,7 @@ def keeps_durations(kind: Kind) -> bool:
     return kind.container in KEEPS_DURATIONS and not overruled
 
 
+@ordinary_priority()
 def write_kind(folder: Path, kind: Kind) -> Written:
     """Write a video of this kind. Raises RefusedError if there is none."""
     if kind.timing == "edit list" and kind.container not in EDIT_LISTS:

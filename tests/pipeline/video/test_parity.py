@@ -1,5 +1,6 @@
 """Both readers against a full sequential decode, for every shape of a group of pictures."""
 
+import os
 from pathlib import Path
 
 import av
@@ -73,3 +74,10 @@ def test_frames_are_skipped_only_where_that_is_exact(tmp_path: Path, shape: str)
     assert not skipped or codec.replace("x264", "h264") in NONREF_SKIP_IS_EXACT
     if shape in ("h264 B-pyramid", "h264 plain B"):
         assert skipped >= 8
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no such priorities")
+def test_writing_av1_leaves_other_programs_their_turns(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    write_gop(tmp_path, "av1", num_frames=4)
+    assert os.sched_getscheduler(0) == before
