@@ -15,6 +15,8 @@ import pytest
 
 # Models as small as the tests' are slower on several threads, ten times so while other work runs on the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Of the cores, tests take one each: a build starts worker processes only where a test asks for two.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
 
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build

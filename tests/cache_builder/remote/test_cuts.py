@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +21,7 @@ from signprep.cache_builder.remote.push import push
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheError
 from tests.cache_builder.made_caches import make_cache
-from tests.waiting import HANG_SECONDS
+from tests.mutations.command import run_command
 
 ROOT = Path(__file__).parents[3]
 MAIN = "from signprep.pipeline.cli import main; main()"
@@ -54,8 +55,9 @@ def killed_at_random(command: list[str], delay: float) -> bool:
 
 
 def in_the_end(command: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", MAIN, *command], capture_output=True, text=True, timeout=HANG_SECONDS)
-    assert done.returncode == 0, done.stderr
+    """Run a command, in this process, to a good end."""
+    code, _, errors = run_command(*command)
+    assert code == 0, errors
 
 
 class Watcher:
@@ -154,20 +156,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_fills_up_is_one_line_and_the_pull_goes_on_after_it(
-    small_disk: Path, versions: tuple[Path, Path], s3_url: str
+    small_disk: Path, versions: tuple[Path, Path], s3_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(versions[0], s3_url)
-    command = [sys.executable, "-c", MAIN, "pull", s3_url, str(small_disk / "mine.zarr")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
-    assert done.returncode == 1 and "B are free" in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    command = ["pull", s3_url, str(small_disk / "mine.zarr")]
+    code, _, errors = run_command(*command)
+    assert code == 1 and "B are free" in errors and len(errors.splitlines()) == 1, errors
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
-    unforeseen = "import shutil; shutil.disk_usage = lambda path: type('Usage', (), {'free': 10**12}); "
     (small_disk / "other").write_bytes(b"\0" * (62 * 2**20))
-    done = subprocess.run(
-        [sys.executable, "-c", unforeseen + MAIN, *command[3:]], capture_output=True, text=True, timeout=HANG_SECONDS
-    )
-    assert done.returncode == 1 and "disk is full" in done.stderr.lower(), done.stderr
-    assert "Traceback" not in done.stderr
+    with monkeypatch.context() as unforeseen:
+        unforeseen.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
+        code, _, errors = run_command(*command)
+    assert code == 1 and "disk is full" in errors.lower(), errors
     (small_disk / "other").unlink()
-    in_the_end(command[3:])
+    in_the_end(command)
     assert verify_cache(small_disk / "mine.zarr") == []
