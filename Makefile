@@ -6,13 +6,14 @@ PEERS := .venv/.peers
 # A process of pytest for each core; one that is done takes tests over from the others. `make test PARALLEL=` has one.
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo test test-all mutations coverage bench bench-full check house types clean
+.PHONY: help install demo test test-all lower-bounds mutations coverage bench bench-full check house types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
 	@echo "make test      the tests; make test-all also runs the slow ones"
 	@echo "make mutations damages 3,700 files of all kinds at random and looks what becomes of them, 10 minutes"
 	@echo "make coverage  the tests, and which lines and branches they do not reach"
+	@echo "make lower-bounds installs the oldest versions that pyproject.toml allows, and goes the whole way with them"
 	@echo "make check     ruff and the type checker"
 	@echo "make house     figures of the code: modules, folders, arrows, and the files that four commands run through"
 	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
@@ -36,6 +37,9 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(PARALLEL)
+
+lower-bounds: $(INSTALLED)
+	$(BIN)/python -m tests.lower_bounds
 
 mutations: $(INSTALLED)
 	$(BIN)/python -m tests.mutations

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from signprep.pipeline.cli import COMMANDS, cli, main
 from tests import house
+from tests.lower_bounds import lower_bounds
 
 ROOT = Path(__file__).parent.parent
 FLOORS = ["pipeline", "cache_builder", "training", "inference"]
@@ -137,8 +139,8 @@ for arguments in [["--help"], *([name, "--help"] for name in COMMANDS)]:
     assert not modules_after(code) & heavy
 
 
-def test_the_cache_opens_without_torch() -> None:
-    assert not modules_after("from signprep.cache_builder import open_cache; open_cache") & TORCH
+def test_the_cache_opens_without_torch_and_zarr() -> None:
+    assert not modules_after("from signprep.cache_builder import open_cache; open_cache") & (TORCH | {"zarr"})
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -146,6 +148,12 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
     assert "Example" in result.output and f"signprep {name}" in result.output
+
+
+def test_all_that_is_asked_for_has_one_lower_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = list(lower_bounds(project, list(project["optional-dependencies"])))
+    assert len(bounds) > 30 and all("==" in bound for bound in bounds)
 
 
 def test_underscores_are_accepted_in_options_and_commands() -> None:

@@ -1,0 +1,109 @@
+"""Whether the lower bounds of pyproject.toml are true: the oldest versions that it allows go the whole way.
+
+    python -m tests.lower_bounds                 installs them into .venv/lower-bounds, and goes the way there
+    python -m tests.lower_bounds --constraints   prints them as pip's constraints, and does nothing else
+
+What signprep asks for is held at its bound; what that asks for in turn is the newest that fits. A bound that cannot be
+installed, or with which a step fails, is untrue: what pip or the step says is printed, and the exit code is 1. Old
+releases of torch bring CUDA's libraries along: some gigabytes. It runs before a release, not on each change.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = ROOT / ".venv" / "lower-bounds"
+
+_IMPORT_ALL = """
+import importlib, pkgutil, signprep
+names = [module.name for module in pkgutil.walk_packages(signprep.__path__, "signprep.")]
+for name in names:
+    importlib.import_module(name)
+print(len(names), "modules are imported")
+"""
+BEST = "outputs/sign_language_classification/checkpoints/best.ckpt"
+WAY = f"""
+doctor
+make-sample DATA --words 2 --signers 3 --size 160x96 --keypoints
+scan --data-root DATA
+build-cache --data-root DATA --out a.zarr --frames 4 --size 64
+build-cache --data-root DATA --out l.zarr --landmarks aihub
+verify a.zarr --deep
+inspect a.zarr --html report.html
+push a.zarr team
+pull team b.zarr
+diff a.zarr b.zarr
+train a.zarr --epochs 1 --num-frames 2 --crop-size 32
+evaluate a.zarr --checkpoint {BEST}
+infer DATA/video --checkpoint {BEST} --output-path found.json
+export --checkpoint {BEST} --out sign.pt
+export --checkpoint {BEST} --out sign.onnx
+train l.zarr --epochs 1 --num-frames 4 --experiment-name landmarks
+"""
+"""Commands of signprep, in a folder of their own; each must succeed."""
+
+
+def lower_bounds(project: dict[str, Any], extras: list[str]) -> Iterator[str]:
+    """Yield `name==bound` for what a pyproject.toml's project and these of its extras ask for.
+
+    >>> list(lower_bounds({"dependencies": ["av>=16.1"], "optional-dependencies": {"a": ["x>=1,<2"]}}, ["a"]))
+    ['av==16.1', 'x==1']
+    """
+    for line in [
+        *project["dependencies"],
+        *(line for name in extras for line in project["optional-dependencies"][name]),
+    ]:
+        asked = Requirement(line)
+        bounds = [part.version for part in asked.specifier if part.operator in (">=", "==")]
+        if len(bounds) != 1:
+            raise SystemExit(f"pyproject.toml: {line!r} has no lower bound")
+        yield f"{asked.name}=={bounds[0]}" + (f"; {asked.marker}" if asked.marker else "")
+
+
+def succeeded(command: list[str], folder: Path) -> bool:
+    """Run a command; print it, and the end of what it wrote if it failed."""
+    print(shlex.join([Path(command[0]).name, *command[1:]])[:110].replace("\n", " "), flush=True)
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(f"{done.stdout[-3000:]}\nFAILED with exit code {done.returncode}", flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.lower_bounds", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--constraints", action="store_true", help="print pip's constraints and end")
+    asked = parser.parse_args()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = list(project["optional-dependencies"])
+    constraints = "\n".join(lower_bounds(project, extras))
+    print(constraints, flush=True)
+    if asked.constraints:
+        return 0
+    venv.create(ENVIRONMENT, clear=True, with_pip=True)
+    python = str(ENVIRONMENT / "bin" / "python")
+    with tempfile.TemporaryDirectory(prefix="signprep-lower-bounds-") as name:
+        folder = Path(name)
+        (folder / "constraints.txt").write_text(constraints, encoding="utf-8")
+        install = [python, "-m", "pip", "install"]
+        bounded = ["--constraint", str(folder / "constraints.txt"), "--editable", f"{ROOT}[{','.join(extras)}]"]
+        steps = [
+            [*install, "--upgrade", "pip>=25.1"],
+            [*install, *bounded],
+            [python, "-c", _IMPORT_ALL],
+            *([str(Path(python).with_name("signprep")), *shlex.split(line)] for line in WAY.strip().splitlines()),
+        ]
+        return int(not all(succeeded(step, folder) for step in steps))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
