@@ -21,12 +21,13 @@ help:
 
 install: $(INSTALLED)
 
+# Nothing is compiled beforehand: most of what is installed is never imported, and the rest is compiled then.
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing signprep, torch and what it is developed with into .venv: some minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel \
-		$(BIN)/python -m pip install --quiet -c constraints.txt --editable '.[train,landmarks,onnx,s3,sftp,http,dask]' --group dev
+		$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt --editable '.[train,landmarks,onnx,s3,sftp,http,dask]' --group dev
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)
