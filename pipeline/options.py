@@ -58,6 +58,8 @@ class Option:
     """Makes the field's value from what was typed, when the command runs. It may raise ValueError or SignprepError."""
     show: Callable[[Any], Any] | None = None
     """The inverse of `read`, for the default."""
+    shown_default: str | None = None
+    """What the help says instead of the default, where another option decides."""
 
     def allowed(self) -> str:
         """Return what a number may be, as words.

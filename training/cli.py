@@ -20,7 +20,16 @@ from signprep.pipeline.options import Options, machine_option, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
-from signprep.training.config import NO_AUGMENTATION, Augmentation, Devices, TrainConfig, format_of, require_installed
+from signprep.training.config import (
+    NO_AUGMENTATION,
+    Augmentation,
+    Devices,
+    Recipe,
+    TrainConfig,
+    format_of,
+    recipe_option,
+    require_installed,
+)
 from signprep.training.runtime.launch import Launch
 
 if TYPE_CHECKING:
@@ -88,7 +97,9 @@ class ModelOptions(Options, group="Model"):
     size: int | None = option(
         None, "Show frames of this height and width, by default those it was designed for.", aliases=("--crop-size",)
     )
-    dropout_rate: float = option(0.5, "Drop this fraction of the features before the last layer.", minimum=0, below=1)
+    dropout_rate: float | None = recipe_option(
+        None, "Drop this fraction of the features before the last layer.", minimum=0, below=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -207,6 +218,7 @@ def train(
     *,
     data: TrainingData,
     model: ModelOptions,
+    recipe: Recipe,
     no_augment: bool = option(False, "Change clips by nothing but the jitter of frames.", group="Augmentation"),
     config: TrainConfig,
     run: RunOptions,
@@ -272,6 +284,7 @@ def train(
         overwrite=run.overwrite,
         more_follows=exported.wanted,
         profile=run.profile,
+        recipe=_with_given(recipe, no_augment=no_augment),
         log=log,
     )
     if not launch.is_first:
@@ -371,6 +384,13 @@ def _train_config(config: TrainConfig, devices: Devices, log: Log, *, no_augment
         log("16-mixed needs a GPU: training in 32 bits")
         config = replace(config, precision="32")
     return replace(config, augmentation=augmentation)
+
+
+def _with_given(recipe: Recipe, *, no_augment: bool) -> Recipe:
+    """Return the recipe that is asked for, with the names of its values that were given."""
+    from signprep.training.model.recipe import AUGMENTATIONS, VALUES
+
+    return replace(recipe, given=frozenset(AUGMENTATIONS if no_augment else ()) | {n for n in VALUES if given([n])})
 
 
 def _log(launch: Launch) -> Log:

@@ -21,7 +21,12 @@ _ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH} | dict.fromkeys(
 _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
 """Names of the extra of signprep and of the packages that it installs."""
 
+AUTO, SCRATCH, FINETUNE, PLAIN = "auto", "scratch", "finetune", "none"
+RECIPES = (AUTO, SCRATCH, FINETUNE, PLAIN)
+_BY_RECIPE = "by the recipe"
 _augmenting = partial(option, group="Augmentation")
+recipe_option = partial(option, shown_default=_BY_RECIPE)
+_augmenting_of_recipe = partial(_augmenting, shown_default=_BY_RECIPE)
 FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
 """Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
 
@@ -33,21 +38,31 @@ class Augmentation(Options, group="Augmentation"):
     The defaults leave a sign what it is: hands stay in the picture, and nothing is mirrored.
     """
 
-    tempo: float = option(0.8, "Show a random part of each clip's time, at least this fraction.", above=0, maximum=1)
+    tempo: float = recipe_option(
+        0.8, "Show a random part of each clip's time, at least this fraction.", above=0, maximum=1
+    )
     """Frames are drawn evenly from the part, with jitter."""
-    speed: float = option(1.0, "Play each clip at random up to so many times faster or slower.", minimum=1, maximum=4)
+    speed: float = recipe_option(
+        1.0, "Play each clip at random up to so many times faster or slower.", minimum=1, maximum=4
+    )
     """Around the middle of what is shown; a faster clip stays at its first and last frame."""
-    boundary_shift: float = option(
+    boundary_shift: float = recipe_option(
         0.0, "Let each clip begin later and end earlier at random, each by up to this fraction.", minimum=0, below=0.5
     )
-    crop_scale: float = option(0.8, "Crop clips at random to at least this fraction of the side.", above=0, maximum=1)
+    crop_scale: float = recipe_option(
+        0.8, "Crop clips at random to at least this fraction of the side.", above=0, maximum=1
+    )
     aspect: float = option(1.1, minimum=1)
     """Largest ratio between the crop's sides."""
-    rotation_degrees: float = option(5.0, "Rotate clips by up to this angle to either side.", minimum=0, maximum=45)
-    brightness: float = option(0.2, "Change the brightness by up to this fraction of the range.", **FRACTION)
-    contrast: float = option(0.2, "Change the contrast by up to this fraction.", **FRACTION)
-    saturation: float = option(0.2, "Change the saturation by up to this fraction.", **FRACTION)
-    erase_probability: float = option(0.1, "Grey a rectangle in all frames of this fraction of the clips.", **FRACTION)
+    rotation_degrees: float = recipe_option(
+        5.0, "Rotate clips by up to this angle to either side.", minimum=0, maximum=45
+    )
+    brightness: float = recipe_option(0.2, "Change the brightness by up to this fraction of the range.", **FRACTION)
+    contrast: float = recipe_option(0.2, "Change the contrast by up to this fraction.", **FRACTION)
+    saturation: float = recipe_option(0.2, "Change the saturation by up to this fraction.", **FRACTION)
+    erase_probability: float = recipe_option(
+        0.1, "Grey a rectangle in all frames of this fraction of the clips.", **FRACTION
+    )
     """The rectangle has 2 to 15 % of the picture."""
     flip_probability: float = option(
         0.0, "Mirror this fraction of the clips, which makes another sign of many; half with --flip-map.", **FRACTION
@@ -88,26 +103,43 @@ class TrainConfig(Options, group="Optimisation"):
 
     epochs: int = option(50, "Train for this many epochs.", minimum=1)
     batch_size: int = option(8, "Take this many clips a step on each device.", minimum=1)
-    learning_rate: float = option(1e-3, "Rise to this learning rate during the warm-up.", above=0)
-    optimizer: str = option("adam", "Use this optimizer.", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = recipe_option(1e-3, "Rise to this learning rate during the warm-up.", above=0)
+    backbone_rate: float = recipe_option(
+        1.0, "Multiply the learning rate by this for all layers but the last.", above=0, maximum=1
+    )
+    layer_decay: float = recipe_option(
+        1.0, "Multiply the learning rate by this once more for each layer before the last.", above=0, maximum=1
+    )
+    optimizer: str = recipe_option("adam", "Use this optimizer.", choices=("adam", "adamw", "sgd"))
     """sgd has Nesterov's momentum of 0.9."""
-    scheduler: str = option(
+    scheduler: str = recipe_option(
         "cosine",
         "After the warm-up, lower the learning rate to zero along a cosine, to a tenth after each third of the epochs "
         "(step), or not at all.",
         choices=("cosine", "step", "none"),
     )
-    warm_up: float = option(0.1, "Raise the learning rate from zero over this fraction of steps.", minimum=0, below=1)
-    weight_decay: float = option(1e-4, "Decay all weights but biases and those of norms by this factor.", minimum=0)
-    label_smoothing: float = option(0.0, "Spread this fraction of each label over all glosses.", minimum=0, below=1)
+    warm_up: float = recipe_option(
+        0.1, "Raise the learning rate from zero over this fraction of steps.", minimum=0, below=1
+    )
+    weight_decay: float = recipe_option(
+        1e-4, "Decay all weights but biases and those of norms by this factor.", minimum=0
+    )
+    decay_embeddings: bool = option(True)
+    """Decay embeddings of positions, too; a recipe does not."""
+    label_smoothing: float = recipe_option(
+        0.0, "Spread this fraction of each label over all glosses.", minimum=0, below=1
+    )
     class_weights: str = option(
         "none", "Weight losses by the inverse number of clips of a class (balanced).", choices=("none", "balanced")
     )
     balanced_sampling: bool = option(False, "Show every class equally often in an epoch.")
-    gradient_clip: float | None = option(None, "Shorten gradients to this norm.", above=0)
+    gradient_clip: float | None = recipe_option(None, "Shorten gradients to this norm; 0 leaves them.", minimum=0)
     accumulate_batches: int = option(1, "Add up the gradients of this many batches for each step.", minimum=1)
-    ema_decay: float | None = option(
-        None, "Validate and keep a moving average of the weights with this decay, such as 0.999.", above=0, below=1
+    ema_decay: float | None = recipe_option(
+        None,
+        "Validate and keep a moving average of the weights with this decay, such as 0.999; 0 keeps none.",
+        minimum=0,
+        below=1,
     )
     early_stopping: int | None = option(None, "End after so many epochs without better validation accuracy.", minimum=1)
     save_top_k: int = option(1, "Keep the checkpoints of this many best epochs.", minimum=1, group="Run")
@@ -123,16 +155,19 @@ class TrainConfig(Options, group="Optimisation"):
     flip_map: Mapping[str, str] | None = _augmenting(
         None, "Exchange the glosses that this JSON file pairs when a clip is mirrored.", type=Path, read=read_flip_map
     )
-    mixup: float = _augmenting(
+    mixup: float = _augmenting_of_recipe(
         0.0, "Mix clips with weights from a beta distribution of this shape; 0 is off.", minimum=0
     )
-    cutmix: float = _augmenting(
+    cutmix: float = _augmenting_of_recipe(
         0.0, "Paste boxes between clips with sizes from a beta distribution of this shape; 0 is off.", minimum=0
     )
     pretrained: str | None = option(
         None, "Begin with the weights of Kinetics-400, or of a checkpoint.", metavar="k400|PATH", group="Model"
     )
     freeze_backbone: bool = option(False, "Train the last layer only.", group="Model")
+    sync_batchnorm: bool = machine_option(
+        False, "Let norms over batches take the clips of all GPUs together, where each has few."
+    )
     compile: bool = machine_option(False, "Compile the model with torch.compile.")
     deterministic: bool = machine_option(False, "Train the same weights from the same seed on a GPU, too.")
     num_workers: int = machine_option(
@@ -157,6 +192,21 @@ class TrainConfig(Options, group="Optimisation"):
             for field in fields(self)
             if field.name not in FREE_ON_RESUME and getattr(self, field.name) != getattr(other, field.name)
         ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Options, group="Optimisation"):
+    """The recipe that is asked for; `training.model.recipe` has what it gives."""
+
+    name: str = option(
+        AUTO,
+        "Take the values for learning from scratch, for loaded weights, or (auto) those that fit; none takes the plain "
+        "defaults.",
+        name="--recipe",
+        choices=RECIPES,
+    )
+    given: frozenset[str] = frozenset()
+    """Names of those of its values that are options of the run, and stay as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """One training run: from a cache to the checkpoints, logs and record that callbacks/checkpoints.py lists."""
 
 import logging
-import threading
 import time
 import traceback
 import warnings
@@ -42,6 +41,7 @@ from signprep.training.callbacks.checkpoints import (
     remove_earlier_run,
     require_own,
 )
+from signprep.training.callbacks.header import header
 from signprep.training.callbacks.profile import StepProfile
 from signprep.training.callbacks.progress import EpochProgress, Throughput
 from signprep.training.callbacks.record import (
@@ -56,14 +56,22 @@ from signprep.training.callbacks.record import (
     ending,
     unfinished_run,
     versions,
+    without_writers_tracebacks,
     write_run,
 )
-from signprep.training.config import Devices, TrainConfig
+from signprep.training.config import Devices, Recipe, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
-from signprep.training.model.datamodule import ClipData, balanced_class_weights, require_clips_for, split_positions
+from signprep.training.model.datamodule import (
+    ClipData,
+    balanced_class_weights,
+    frame_spacing,
+    require_clips_for,
+    split_positions,
+)
 from signprep.training.model.pretrained import freeze_backbone, load_own_weights, load_pretrained
+from signprep.training.model.recipe import Begun, settled
 from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
 
@@ -85,6 +93,7 @@ def train(
     overwrite: bool = False,
     more_follows: bool = False,
     profile: bool = False,
+    recipe: Recipe | None = None,
     log: Callable[[str], None] = _tell,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
@@ -99,6 +108,8 @@ def train(
         overwrite: take the place of a run that is there already.
         more_follows: let the record say that the run has not ended, until the caller's `ending` says so.
         profile: measure where the time of steps goes, say it, and write a trace of some.
+        recipe: replace those values of `spec` and `config` that it sets and that were not given; None takes all as
+            they are.
         log: takes the lines that tell people what is trained on what.
 
     Raises:
@@ -111,12 +122,20 @@ def train(
     cache = as_cache(cache)
     for name, value, kind in (("spec", spec, ModelSpec), ("config", config, TrainConfig)):
         require_type(name, value, kind)
+    taken = None
+    if recipe is not None:
+        goes_on = resume is not None or (not overwrite and did_not_end(run_folder))
+        begun = Begun.at(resume or run_folder / CHECKPOINTS_FOLDER / LAST) if goes_on else None
+        step_clips = config.batch_size * devices.num_ranks * config.accumulate_batches
+        spec, config, taken = settled(recipe, spec, config, step_clips=step_clips, begun=begun)
     train_positions, val_positions = split_positions(cache, log)
     require_clips_for(cache, spec)
     if len(train_positions) < devices.num_ranks:
         raise TrainingError(
             f"{cache}: has {len(train_positions)} training clips for {devices.num_ranks} processes; use fewer devices"
         )
+    if config.sync_batchnorm and not devices.gpus:
+        raise TrainingError("--sync-batchnorm is for GPUs: torch has no such norms on a CPU; leave it out")
     if isinstance(cache, StreamedCache):
         cache.require_room(len(cache) if config.balanced_sampling else WINDOW_CLIPS)
     metadata = ModelMetadata(
@@ -140,7 +159,7 @@ def train(
     if not devices.gpus:
         keep_freed_memory()
     seed_everything(config.seed, verbose=False)
-    model = _prepare_model(spec, config, cache.vocabulary)
+    model, pretrained_spacing = _prepare_model(spec, config, cache.vocabulary)
     if resume is not None:
         load_own_weights(model, spec, contents, str(resume))
     plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)
@@ -151,10 +170,12 @@ def train(
         total_steps=config.epochs * -(-len(plan) // config.accumulate_batches),
         class_weights=balanced_class_weights(cache, train_positions) if config.class_weights == "balanced" else None,
         augment=augment,
+        taken=taken,
+        frame_spacing=frame_spacing(cache, train_positions, spec.num_frames),
     )
     if resume is not None:
         log(f"going on from {resume}")
-    for line in _header(cache, classifier, len(train_positions), len(val_positions), devices):
+    for line in header(cache, classifier, train_positions, val_positions, devices, pretrained_spacing):
         log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
     next_step = None if resume is None else int(contents["global_step"]) + 1
@@ -162,53 +183,20 @@ def train(
     return run.fit(resume, overwrite=overwrite)
 
 
-@contextmanager
-def _without_writers_tracebacks() -> Iterator[None]:
-    """Keep TensorBoard's thread from printing that a disk is full, which the run then ends with in one line."""
-    before = threading.excepthook
+def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> tuple[nn.Module, float | None]:
+    """Return the model of a run: built, filled with weights from elsewhere, frozen, laid out, compiled.
 
-    def hook(arguments: threading.ExceptHookArgs) -> None:
-        if not issubclass(arguments.exc_type, OSError):
-            before(arguments)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = before
-
-
-def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> nn.Module:
-    """Return the model of a run: built, filled with weights from elsewhere, frozen, laid out, compiled."""
-    model = build_model(spec, len(vocabulary))
+    Beside it come the seconds between the frames that the weights were trained on, as of `load_pretrained`.
+    """
+    model, spacing = build_model(spec, len(vocabulary)), None
     if config.pretrained is not None:
-        load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
+        spacing = load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
     if config.freeze_backbone:
         freeze_backbone(model, spec, len(vocabulary))
     model = channels_last(model)
     if config.compile:
         model.compile()
-    return model
-
-
-def _header(cache: Cache, classifier: SignClassifier, num_train: int, num_val: int, devices: Devices) -> list[str]:
-    spec, config = classifier.metadata.model_spec, classifier.config
-    total, trainable = parameter_counts(classifier.model)
-    glosses = list(cache.vocabulary.glosses)
-    shown = str(glosses[:20])[:-1] + (f", ... {len(glosses) - 20} more]" if len(glosses) > 20 else "]")
-    stored = cache.clip_spec.size
-    enlarged = f", enlarged from {stored} x {stored}" if spec.crop_size > stored else ""
-    each = f" on each of {devices.num_ranks}" if devices.num_ranks > 1 else ""
-    return [
-        f"cache: {cache}",
-        f"training clips: {num_train}, validation clips: {num_val}",
-        f"classes: {len(glosses)}",
-        f"class list: {shown}",
-        f"model: {spec.name}, {spec.input_size}{enlarged}",
-        f"   parameters: {total:,}",
-        f"   trainable parameters: {trainable:,}",
-        f"batch size: {config.batch_size}{each}, epochs: {config.epochs}, on {devices}",
-    ]
+    return model, spacing
 
 
 @dataclass
@@ -241,6 +229,7 @@ class _Run:
         cache = self.cache
         document = {
             "options": self.classifier.config.to_dict(),
+            "recipe": None if self.classifier.taken is None else self.classifier.taken.to_dict(),
             "model": self.classifier.metadata.model_spec.to_dict(),
             "parameters": dict(zip(("all", "trainable"), parameter_counts(self.classifier.model), strict=True)),
             "cache": {
@@ -256,7 +245,7 @@ class _Run:
 
     def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         """Train to the end, or to where it is stopped."""
-        with _without_writers_tracebacks(), held(self.folder) if self._trainer.is_global_zero else nullcontext():
+        with without_writers_tracebacks(), held(self.folder) if self._trainer.is_global_zero else nullcontext():
             return self._fit(resume, overwrite=overwrite)
 
     def _fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
@@ -361,6 +350,7 @@ class _Run:
             gradient_clip_val=config.gradient_clip,
             accumulate_grad_batches=config.accumulate_batches,
             deterministic=config.deterministic,
+            sync_batchnorm=config.sync_batchnorm and devices.num_ranks > 1,
             logger=self._logger,
             plugins=[AtomicCheckpointIO()],
             callbacks=self._callbacks(),
@@ -374,7 +364,7 @@ class _Run:
         """Return them in the order in which Lightning calls them."""
         config = self.classifier.config
         callbacks: list[Callback] = [LossGuard(self.cache)]
-        if config.ema_decay is not None:
+        if config.ema_decay:
             callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
         callbacks += [
             self._throughput,

@@ -279,7 +279,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
         metavar=described.metavar or (None if described.choices else _metavar(name, value_type)),
         help=described.help,
         hidden=described.hidden,
-        show_default=True,
+        show_default=described.shown_default or True,
         **details,
     )
     option.group = "Arguments" if required else described.group or "Run"

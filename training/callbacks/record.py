@@ -6,6 +6,7 @@ run.json holds the run's options, model, cache and versions from its start, and 
 import csv
 import json
 import platform
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,10 +26,9 @@ from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
-from signprep.pipeline.runtime.text import json_text
 from signprep.training.callbacks.checkpoints import BEST, CHECKPOINTS_FOLDER, LAST, STEPS_BETWEEN_CHECKS
 from signprep.training.config import TrainConfig
-from signprep.training.model.checkpoint import ModelMetadata, check_resumable
+from signprep.training.model.checkpoint import NOT_A_CARD, ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
 
 METRICS, RUN = "metrics.csv", "run.json"
@@ -158,7 +158,9 @@ def earlier_result(
 ) -> TrainResult | None:
     """Return the result of this very run, if it has trained to its end and only the export behind that is missing."""
     document, last = _read_run(run_folder), run_folder / CHECKPOINTS_FOLDER / LAST
-    fields, is_same = document.get("result"), document.get("options") == json.loads(json_text(config.to_dict()))
+    fields, is_same = document.get("result"), False
+    with suppress(*NOT_A_CARD):
+        is_same = TrainConfig.from_dict(document["options"]) == config
     if not is_same or fields is None or (resume is not None and resume.resolve() != last.resolve()):
         return None
     paths = {"best_checkpoint": last.with_name(BEST), "last_checkpoint": last}
@@ -212,6 +214,22 @@ def _read_run(run_folder: Path) -> dict[str, Any]:
         document = json.loads((run_folder / RUN).read_bytes())
         return document if isinstance(document, dict) else {}
     return {}
+
+
+@contextmanager
+def without_writers_tracebacks() -> Iterator[None]:
+    """Keep TensorBoard's thread from printing that a disk is full, which the run then ends with in one line."""
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def write_run(path: Path, document: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The Lightning module: a video model with its loss, metrics and optimiser, and the contents of its checkpoints."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +24,13 @@ from signprep.training.config import TrainConfig
 from signprep.training.loader import Batch
 from signprep.training.model.checkpoint import CHECKPOINT_KEY, ModelMetadata
 from signprep.training.model.pretrained import keep_frozen_in_eval
+from signprep.training.model.recipe import Taken
+from signprep.training.model_spec import head_name
 from signprep.training.transforms import AugmentFunction, flipped, mix, transform_of
 
 _RANDOM_STATE = "random_state"
+_UNIT = re.compile(r"[^.]+(\.[0-9]+)?")
+_EMBEDDING = re.compile(r"pos_embed|position|cls_token")
 _COLUMNS = ("positions", "labels", "predicted", "confidence", "ranks", "losses")
 
 
@@ -118,6 +123,8 @@ class SignClassifier(LightningModule):
         total_steps: int,
         class_weights: Tensor | None = None,
         augment: AugmentFunction | None = None,
+        taken: Taken | None = None,
+        frame_spacing: float | None = None,
     ) -> None:
         """Wrap a model.
 
@@ -128,12 +135,15 @@ class SignClassifier(LightningModule):
             total_steps: steps of the optimiser in the whole run.
             class_weights: factors on the losses, float [classes].
             augment: custom augmentation.
+            taken: the recipe that gave values of `config`; goes into the checkpoints.
+            frame_spacing: seconds from one frame that the model sees to the next; goes into the checkpoints.
         """
         super().__init__()
         self.metadata = metadata
         self.config = config
         self.model = model
         self.total_steps = total_steps
+        self.taken, self.frame_spacing = taken, frame_spacing
         self.transform = transform_of(metadata.model_spec, config.augmentation, augment)
         num_classes = len(metadata.vocabulary)
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -205,7 +215,9 @@ class SignClassifier(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser, and its learning rate by step."""
         config, total = self.config, self.total_steps
-        optimizer = make_optimizer(self.model, config)
+        is_even = config.backbone_rate == config.layer_decay == 1
+        head = "" if is_even else head_name(self.model, self.metadata.model_spec, len(self.metadata.vocabulary))
+        optimizer = make_optimizer(self.model, config, head)
 
         # No `partial`: a checkpoint holds the attributes of such callables.
         def factor(step: int) -> float:
@@ -216,7 +228,10 @@ class SignClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the model's metadata, the run's options and the random state into the checkpoint."""
-        checkpoint[CHECKPOINT_KEY] = self.metadata.to_dict() | {"train_config": self.config.to_dict()}
+        of_run = {"train_config": self.config.to_dict(), "frame_spacing_seconds": self.frame_spacing}
+        if self.taken is not None:
+            of_run["recipe"] = self.taken.card()
+        checkpoint[CHECKPOINT_KEY] = self.metadata.to_dict() | of_run
         checkpoint[_RANDOM_STATE] = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             checkpoint[_RANDOM_STATE]["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -254,17 +269,40 @@ def flip_labels(vocabulary: Vocabulary, flip_map: Mapping[str, str]) -> Tensor:
     return torch.tensor(mirrored)
 
 
-def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    """Return the optimiser of the trainable parameters; norms and biases, of one dimension, do not decay."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    weights = [parameter for parameter in trainable if parameter.ndim > 1]
-    others = [parameter for parameter in trainable if parameter.ndim <= 1]
-    decays = [(weights, config.weight_decay), (others, 0.0)]
-    groups = [{"params": group, "weight_decay": decay} for group, decay in decays if group]
+def make_optimizer(model: nn.Module, config: TrainConfig, head: str = "") -> Optimizer:
+    """Return the optimiser of the trainable parameters, in a group for each rate, the highest first.
+
+    Norms and biases, of one dimension, do not decay, nor do embeddings of positions where a recipe says so. `head` is
+    the name of the last layer, as of `head_name`.
+    """
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    units = list(dict.fromkeys(map(_unit, parameters)))
+    of_group: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        is_head = not head or name.startswith(f"{head}.")
+        rate = 1.0 if is_head else config.backbone_rate
+        rate *= config.layer_decay ** (len(units) - 1 - units.index(_unit(name)))
+        decays = parameter.ndim > 1 and (config.decay_embeddings or not _EMBEDDING.search(name))
+        of_group.setdefault((-rate, not decays), []).append(parameter)
+    groups = [
+        {"params": group, "lr": config.learning_rate * -rate, "weight_decay": 0.0 if is_free else config.weight_decay}
+        for (rate, is_free), group in sorted(of_group.items(), key=lambda found: found[0])
+    ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=config.learning_rate)
+
+
+def _unit(name: str) -> str:
+    """Return the layer of the model, or of its list of layers, that a parameter is of.
+
+    >>> _unit("blocks.3.attn.qkv.weight"), _unit("patch_embed.patch_model.weight")
+    ('blocks.3', 'patch_embed')
+    """
+    found = _UNIT.match(name)
+    assert found is not None
+    return found[0]
 
 
 def learning_rate_factor(step: int, *, total: int, scheduler: str, warm_up: float) -> float:

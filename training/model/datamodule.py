@@ -212,6 +212,14 @@ def require_clips_for(cache: Cache, spec: ModelSpec) -> None:
         )
 
 
+def frame_spacing(cache: Cache, positions: NDArray[np.int64], num_frames: int) -> float | None:
+    """Return the seconds from one of so many frames of a clip to the next, the median of the clips; None if unknown."""
+    rows = cache.index.select(["clip_start_seconds", "clip_end_seconds"]).take(pa.array(positions))
+    starts, ends = (column.to_numpy() for column in rows.columns)
+    seconds = (ends - starts)[np.isfinite(ends - starts)]
+    return float(np.median(seconds)) / num_frames if len(seconds) else None
+
+
 def balanced_class_weights(cache: Cache, positions: NDArray[np.int64]) -> Tensor:
     """Return weights inverse to the classes' numbers of clips, with mean 1 over the clips; float32 [classes]."""
     counts = np.bincount(cache.labels()[positions], minlength=len(cache.vocabulary))

@@ -6,6 +6,7 @@ wholly understood nothing is taken. Nothing is unpickled but tensors and plain d
 """
 
 import contextlib
+import math
 import sys
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -21,17 +22,20 @@ from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted, first_line, first_of
 from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, require_version, require_whole
-from signprep.training.model_spec import K400_FILES, ModelSpec, check_k400, head_name
+from signprep.training.model_spec import K400_FILES, K400_SPACINGS, ModelSpec, check_k400, head_name
 
 K400 = "k400"
 K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
 
 
-def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: StrPath, *, vocabulary: Vocabulary) -> None:
-    """Fill a model with weights from elsewhere, in place.
+def load_pretrained(
+    model: nn.Module, spec: ModelSpec, weights_from: StrPath, *, vocabulary: Vocabulary
+) -> float | None:
+    """Fill a model with weights from elsewhere, in place; return the seconds between the frames they were trained on.
 
-    The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses.
+    The head stays as it was initialised, unless the weights are of a signprep checkpoint with the same glosses. Such a
+    checkpoint tells the seconds itself, those of older versions do not: None.
 
     Args:
         model: from `build_model(spec, len(vocabulary))`.
@@ -54,6 +58,8 @@ def load_pretrained(model: nn.Module, spec: ModelSpec, weights_from: StrPath, *,
     _check_fit(weights, shapes, label, spec)
     takes_head = glosses == vocabulary.glosses
     _fill(model, {name: value for name, value in weights.items() if takes_head or name not in head}, label)
+    spacing = K400_SPACINGS.get(spec.name) if glosses is None else contents[CHECKPOINT_KEY].get("frame_spacing_seconds")
+    return spacing if isinstance(spacing, float) and 0 < spacing < math.inf else None
 
 
 def load_own_weights(model: nn.Module, spec: ModelSpec, contents: dict[str, Any], label: str) -> None:

@@ -5,6 +5,9 @@ from signprep.training.model_spec.models import (
     K400_FILES as K400_FILES,
 )
 from signprep.training.model_spec.models import (
+    K400_SPACINGS as K400_SPACINGS,
+)
+from signprep.training.model_spec.models import (
     MODEL_SPECS as MODEL_SPECS,
 )
 from signprep.training.model_spec.models import (
@@ -27,5 +30,8 @@ from signprep.training.model_spec.models import (
 )
 from signprep.training.model_spec.models import (
     parameter_counts as parameter_counts,
+)
+from signprep.training.model_spec.models import (
+    weights_have_size as weights_have_size,
 )
 from signprep.training.model_spec.spec import ModelSpec as ModelSpec

@@ -55,26 +55,29 @@ _LANDMARK_CONV = _Family(build=build_landmark_conv, head="head", crops=range(1))
 _CUSTOM = _Family(build=build_custom, head=None, crops=range(1, LARGEST_CROP + 1))
 
 _MODELS = {
-    "efficient_x3d_xs": (_EFFICIENT_X3D, 4, 160, "efficient_x3d_xs_original_form.pyth"),
-    "efficient_x3d_s": (_EFFICIENT_X3D, 13, 160, "efficient_x3d_s_original_form.pyth"),
-    "x3d_xs": (_X3D, 4, 160, "X3D_XS.pyth"),
-    "x3d_s": (_X3D, 13, 160, "X3D_S.pyth"),
-    "x3d_m": (_X3D, 16, 224, "X3D_M.pyth"),
-    "slow_r50": (_SLOW, 8, 224, "SLOW_8x8_R50.pyth"),
-    "mvit_base_16x4": (_MVIT, 16, 224, "MVIT_B_16x4.pyth"),
-    "mvit_base_32x3": (_MVIT, 32, 224, "MVIT_B_32x3_f294077834.pyth"),
-    "landmark_transformer": (_LANDMARK_TRANSFORMER, 16, 0, None),
-    "landmark_conv": (_LANDMARK_CONV, 16, 0, None),
+    "efficient_x3d_xs": (_EFFICIENT_X3D, 4, 160, "efficient_x3d_xs_original_form.pyth", 12),
+    "efficient_x3d_s": (_EFFICIENT_X3D, 13, 160, "efficient_x3d_s_original_form.pyth", 6),
+    "x3d_xs": (_X3D, 4, 160, "X3D_XS.pyth", 12),
+    "x3d_s": (_X3D, 13, 160, "X3D_S.pyth", 6),
+    "x3d_m": (_X3D, 16, 224, "X3D_M.pyth", 5),
+    "slow_r50": (_SLOW, 8, 224, "SLOW_8x8_R50.pyth", 8),
+    "mvit_base_16x4": (_MVIT, 16, 224, "MVIT_B_16x4.pyth", 4),
+    "mvit_base_32x3": (_MVIT, 32, 224, "MVIT_B_32x3_f294077834.pyth", 3),
+    "landmark_transformer": (_LANDMARK_TRANSFORMER, 16, 0, None, None),
+    "landmark_conv": (_LANDMARK_CONV, 16, 0, None, None),
 }
-"""Family, and the frames, crop and file of the Kinetics-400 weights; there are none of landmarks."""
+"""Family, and of the Kinetics-400 weights the frames, the crop, the file, and how many frames of a video of 30 a second
+lie from one to the next; there are no weights of landmarks."""
 
 MODEL_SPECS = {
     name: ModelSpec(name=name, num_frames=num_frames, crop_size=crop_size)
-    for name, (_, num_frames, crop_size, _) in _MODELS.items()
+    for name, (_, num_frames, crop_size, _, _) in _MODELS.items()
 }
 """Frames and crops that the Kinetics-400 models were trained with."""
 
-K400_FILES = {name: file for name, (_, _, _, file) in _MODELS.items() if file is not None}
+K400_FILES = {name: file for name, (_, _, _, file, _) in _MODELS.items() if file is not None}
+K400_SPACINGS = {name: rate / 30 for name, (_, _, _, _, rate) in _MODELS.items() if rate is not None}
+"""Seconds from one of the frames to the next that the Kinetics-400 weights were trained on."""
 
 
 def is_custom(name: str) -> bool:
@@ -144,6 +147,11 @@ def _check_input(spec: ModelSpec) -> None:
         raise TrainingError(f"a dropout rate of {spec.dropout_rate} is not in 0 <= rate < 1; 0.5 is the default")
 
 
+def weights_have_size(name: str) -> bool:
+    """Return whether weights of a model fit one number of frames and one crop only."""
+    return _family(name).weights_have_size
+
+
 def check_k400(spec: ModelSpec) -> None:
     """Raise TrainingError unless there are Kinetics-400 weights for the model with its frames and crop."""
     if is_custom(spec.name):
@@ -152,7 +160,7 @@ def check_k400(spec: ModelSpec) -> None:
         raise TrainingError(f"{spec.name}: there are no Kinetics-400 weights for landmarks; give a path")
     trained = MODEL_SPECS[spec.name]
     is_resized = (spec.num_frames, spec.crop_size) != (trained.num_frames, trained.crop_size)
-    if _family(spec.name).weights_have_size and is_resized:
+    if weights_have_size(spec.name) and is_resized:
         sizes = (spec.num_frames, spec.crop_size)
         others = [
             name
