@@ -66,6 +66,10 @@ GOALS = {
         at_least=True,
         earlier="0.61, missed",
     ),
+    "recipe.gain": Goal(
+        benchmark="recipe", text="points of accuracy of the recipe - of the plain defaults", bound=5, at_least=True
+    ),
+    "recipe.cpu": Goal(benchmark="recipe", text="CPU of the recipe / of the plain defaults", bound=1.05),
     "recognition.accuracy": Goal(
         benchmark="recognition", text="unseen people's words that landmarks recognise", bound=0.95, at_least=True
     ),

@@ -1,5 +1,6 @@
 """Rendered signing and its cache, as several benchmarks want it: rendered once and kept as long as the runner runs."""
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -26,7 +27,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
-from signprep.pipeline.datasets.synthetic import dataset, signers
+from signprep.pipeline.datasets.synthetic import dataset, motion, person, signers
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.options import SampleSpec
 
@@ -84,6 +85,56 @@ def render_small_signers(sample: SampleSpec, folder: Path) -> None:
 
     with mock.patch.object(dataset, "signer_look", small):
         render_dataset(sample, folder, workers=1)  # in this process, which knows the small ones
+
+
+def hard_signing(sample: SampleSpec) -> Path:
+    """Return a folder with a rendered data set of small signers, who stand somewhere else in each video.
+
+    Behind them lies clutter, some of it in the colours of skin, and the camera is noisy.
+    """
+    return shared(f"hard {sample!r}", lambda folder: _render_hard_signing(sample, folder))
+
+
+def _render_hard_signing(sample: SampleSpec, folder: Path) -> None:
+    def small(seed: int, number: int) -> signers.Signer:
+        look = signers.signer_look(seed, number)
+        return replace(look, body_scale=look.body_scale * np.random.default_rng([seed, number, 9]).uniform(0.55, 0.85))
+
+    def moved(performance: motion.Performance, signer: signers.Signer, view: str) -> signers.Joints:
+        rng = np.random.default_rng([signer.number, round(performance.sway_phase * 1e6)])
+        room = 0.5 - 0.42 * signer.body_scale
+        centre = float(rng.uniform(-room, room)), float(rng.uniform(-room / 2, room / 2))
+        return signers.film(performance, replace(signer, centre=centre), view)
+
+    def noisy(frame_size: tuple[int, int]) -> person.Plane:
+        width, height = frame_size
+        noise = np.random.default_rng([0, 3]).standard_normal((height + 64, width + 64), dtype=np.float32)
+        return (noise * 6).round().clip(-14, 14).astype(np.int8).view(np.uint8)
+
+    patched = {"signer_look": small, "film": moved, "studio": _cluttered, "noise_field": noisy}
+    with contextlib.ExitStack() as stack:
+        for name, function in patched.items():
+            stack.enter_context(mock.patch.object(dataset, name, function))
+        render_dataset(sample, folder, workers=1)  # in this process, which knows the hard ones
+
+
+def _cluttered(background: signers.Colour, frame_size: tuple[int, int], rng: np.random.Generator) -> person.Canvas:
+    """Return a studio in which 8 to 15 things stand, three in ten of a colour near to skin's."""
+    canvas, side = person.studio(background, frame_size, rng), min(frame_size)
+    for _ in range(int(rng.integers(8, 16))):
+        colour = rng.uniform(20, 240, 3) if rng.random() < 0.7 else np.array((216, 170, 138)) + rng.uniform(-30, 30, 3)
+        paint = person.Paint(signers.yuv_from_rgb(*colour))
+        centre = rng.uniform((0, 0), frame_size)
+        if rng.random() < 0.5:
+            across, down = rng.uniform(0.03, 0.14, 2) * side
+            canvas.ellipse(centre, (across, down), paint)
+            continue
+        angle = rng.uniform(0, 2 * np.pi)
+        along = np.array((np.cos(angle), np.sin(angle))) * rng.uniform(0.05, 0.3) * side
+        canvas.capsules(
+            (centre - along)[None], (centre + along)[None], np.full((1, 2), rng.uniform(0.015, 0.06) * side), paint
+        )
+    return canvas
 
 
 def signing_cache(sample: SampleSpec, clips: ClipSpec) -> Cache:

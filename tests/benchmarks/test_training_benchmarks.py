@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import loader, recognition, shared_cores, train, transforms
+from benchmarks import loader, recipe, recognition, shared_cores, train, transforms
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
 
@@ -49,3 +49,10 @@ def test_landmarks_pixels_and_both_are_held_against_each_other(capsys: pytest.Ca
     printed = capsys.readouterr().out
     assert all(part in printed for part in ("landmark_conv", "landmark_transformer and efficient_x3d_xs", "windows/s"))
     assert RECORDED.figures["recognition.live"] > 0
+
+
+def test_the_recipe_is_held_against_the_plain_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert all(part in printed for part in ("plain defaults", "recipe: scratch", "points"))
+    assert RECORDED.figures["recipe.cpu"] > 0
