@@ -217,7 +217,10 @@ def test_the_command_says_what_it_wrote_and_replaces_only_its_own(
 
 def test_folders_of_others_are_left_alone(told: Told, made: Cache, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    told(made, tmp_path / "mine", "--to", "webdataset", "--split", "val")  # an empty folder may be there
+    told(
+        made, tmp_path / "mine", "--to", "webdataset", "--split", "val", "--license", "CC0"
+    )  # an empty one may be there
+    assert "Licence of the videos: CC0" in (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / SUMMARY).write_text("[]", encoding="utf-8")
     (tmp_path / "file").write_text("", encoding="utf-8")
