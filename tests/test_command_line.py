@@ -126,7 +126,10 @@ def test_the_split_without_a_data_root_of_its_own_has_the_common_one(tmp_path: P
         (["train", "-lr", "1"], ["No such option '-lr'. Did you mean '--learning-rate'?", "train"]),
         (
             ["train", "--bs=4"],
-            ["No such option '--bs'. Did you mean '--batch-size' or '--balanced-sampling'?", "train"],
+            [
+                "No such option '--bs'. Did you mean '--batch-size' or '--balanced-sampling' or '--boundary-shift'?",
+                "train",
+            ],
         ),
         (["train", "--crop_siz", "4"], ["No such option '--crop-siz'. Did you mean '--size'?", "train"]),
         (["infer", "x", "--ckpt", "y"], ["No such option '--ckpt'. Did you mean '--checkpoint'?", "infer"]),

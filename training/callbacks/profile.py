@@ -50,7 +50,7 @@ class StepProfile(Callback):
         self._steps: list[tuple[list[_Mark], float]] = []
         """Marks of each measured step, and the seconds that it waited for data."""
         self._seen, self._waited = 0, 0.0
-        self._is_cuda = False
+        self._is_cuda = self._has_told = False
         self._profiler: torch.profiler.profile | None = None
 
     @property
@@ -63,6 +63,7 @@ class StepProfile(Callback):
         assert isinstance(pl_module, SignClassifier)
         if not trainer.is_global_zero:
             self._seen = WARM_UP_STEPS + MEASURED_STEPS + TRACED_STEPS  # the others keep step, and say nothing
+            self._has_told = True
             return
         self._is_cuda = pl_module.device.type == "cuda"
         pl_module.transform = self._between(pl_module.transform, CALLBACKS, TRANSFORM)
@@ -130,12 +131,20 @@ class StepProfile(Callback):
             self._write_trace()
 
     def _tell(self) -> None:
-        if self._steps:
-            if self._is_cuda:
-                torch.cuda.synchronize()
-            for line in table([(_seconds(marks), waited) for marks, waited in self._steps]):
-                self._log(line)
-            self._steps = []
+        if self._has_told:
+            return
+        self._has_told = True
+        if not self._steps:
+            self._log(
+                f"--profile measured nothing: {WARM_UP_STEPS} batches pass first, and an epoch needs two; give "
+                "more --epochs, or a smaller --batch-size"
+            )
+            return
+        if self._is_cuda:
+            torch.cuda.synchronize()
+        for line in table([(_seconds(marks), waited) for marks, waited in self._steps]):
+            self._log(line)
+        self._steps = []
 
     def _trace(self) -> None:
         activities = [torch.profiler.ProfilerActivity.CPU]

@@ -93,6 +93,23 @@ def test_more_views_than_there_are_is_an_error_that_says_how_many(checkpoint: Pa
         open_models([checkpoint], views=99)
 
 
+def test_a_transform_that_is_in_the_file_shows_one_view(checkpoint: Path) -> None:
+    recognizer = load_checkpoint(checkpoint)
+    recognizer.transform = lambda clips: clips  # as of a file that was exported with its preprocessing
+    recognizer.use_views(1)
+    with pytest.raises(CheckpointError, match="exported with its preprocessing, which shows one view"):
+        recognizer.use_views(2)
+
+
+def test_models_that_answer_together_are_asked_about_as_many_views(
+    pixel_checkpoint: Path, landmark_checkpoint: Path
+) -> None:
+    both = open_models([pixel_checkpoint, landmark_checkpoint], views=2)
+    assert both.num_views == 2
+    with pytest.raises(CheckpointError, match=r"3 views asked for; clips of 8 frames have 2 different ones"):
+        open_models([pixel_checkpoint, landmark_checkpoint], views=3)
+
+
 def evaluated(*arguments: object) -> Result:
     result = CliRunner().invoke(cli, list(map(str, arguments)))
     assert result.exit_code == 0, (result.output, result.exception)

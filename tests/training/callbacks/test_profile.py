@@ -48,6 +48,11 @@ def test_a_profiled_run_learns_the_same(cache: Cache, tmp_path: Path) -> None:
     assert plain.epochs == 1 and all(weights[name].equal(others[name]) for name in others)
 
 
+def test_a_run_too_short_to_be_measured_says_so(cache: Cache, tmp_path: Path) -> None:
+    told = profiled(cache, tmp_path, TrainConfig(epochs=1, batch_size=4))  # two steps
+    assert any("--profile measured nothing: 3 batches pass first" in line for line in told)
+
+
 def test_waiting_is_taken_from_what_lies_between_steps_and_the_largest_phase_is_advised_on() -> None:
     lines = table([({CALLBACKS: 0.010, COPY: 0.0, FORWARD: 0.004}, 0.008), ({CALLBACKS: 0.001, FORWARD: 0.004}, 0.008)])
     rows = {match["phase"]: float(match["milliseconds"]) for line in lines if (match := PHASE.fullmatch(line))}
