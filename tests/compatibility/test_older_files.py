@@ -254,7 +254,10 @@ def test_results_are_written_again_as_they_were(name: str, tmp_path: Path) -> No
         found = signprep(*RESULTS[name])
     expected = Path("results", name).read_bytes().decode()
     seconds = [r'"seconds": [0-9.]+'] if name == "scan.json" else []
-    assert_same_text(without(found, *seconds), without(expected, *seconds))
+    later = (
+        [r'\n *"clip_views": 1,', r',\n *"views": null(?=\n *},\n *"calibrated")'] if name == "evaluation.json" else []
+    )
+    assert_same_text(without(found, *seconds, *later), without(expected, *seconds))
 
 
 @pytest.mark.parametrize("ending", SUBTITLES)
