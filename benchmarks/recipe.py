@@ -43,7 +43,7 @@ class Found:
 def run(size: Size) -> None:
     print_machine(["torch", "lightning"])
     words, signers, takes = size.pick((2, 3, 1), (16, 8, 3), (60, 8, 3))
-    crop, epochs, seeds = size.pick((32, 1, 1), (64, 20, 3), (112, 30, 3))
+    crop, epochs, seeds = size.pick((32, 1, 1), (96, 20, 3), (112, 30, 3))
     side = max(64, crop * 3 // 2)
     sample = SampleSpec(words=words, signers=signers, takes=takes, frame_size=(side * 4 // 3 // 2 * 2, side))
     with tempfile.TemporaryDirectory() as name, torch_threads(1):
