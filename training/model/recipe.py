@@ -167,7 +167,7 @@ def recipe_values(name: str, spec: ModelSpec, given: Mapping[str, Any]) -> dict[
         "weight_decay": _DECAYS[optimizer],
         "decay_embeddings": False,
         "label_smoothing": 0.1,
-        DROPOUT: 0.2,
+        DROPOUT: 0.2 if name == FINETUNE else 0.0,
     }
     is_mvit = spec.name.startswith("mvit")
     if is_mvit:
