@@ -93,6 +93,17 @@ def evil(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.parametrize("form", ["webdataset", "imagefolder-of-mp4", "lerobot"])
+def test_exported_data_sets_have_names_that_do_no_harm(told: Told, made: Path, tmp_path: Path, form: str) -> None:
+    told("export-dataset", made / "a.zarr", tmp_path / "out", "--to", form)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    names = "".join(path.name for path in (tmp_path / "out").rglob("*"))
+    for text in (card.replace("\n", ""), names):
+        assert {letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")} == set()
+    known = strict((tmp_path / "out" / "signprep.json").read_text(encoding="utf-8"))["classes"]
+    assert {one["gloss"] for one in known} == set(GLOSSES) and "<b>" not in card
+
+
 def test_inspect_evaluate_and_diff_tell_names_harmlessly(told: Told, made: Path, tmp_path: Path) -> None:
     cache, checkpoint = made / "a.zarr", made / "best.ckpt"
     for asked in ([], ["--clip", 0], ["--clip", 6], ["--html", tmp_path / "a.html"]):
