@@ -6,7 +6,7 @@ PEERS := .venv/.peers
 # A process of pytest for each core; one that is done takes tests over from the others. `make test PARALLEL=` has one.
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo test test-all lower-bounds mutations coverage bench bench-full check house types clean
+.PHONY: help install demo test test-all lower-bounds mutations coverage bench bench-full check docs house types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
@@ -15,6 +15,7 @@ help:
 	@echo "make coverage  the tests, and which lines and branches they do not reach"
 	@echo "make lower-bounds installs the oldest versions that pyproject.toml allows, and goes the whole way with them"
 	@echo "make check     ruff and the type checker"
+	@echo "make docs      the site of docs/, in site/: guides, every option, the Python interface; it opens without a network"
 	@echo "make house     figures of the code: modules, folders, arrows, and the files that four commands run through"
 	@echo "make bench     the benchmarks beside their peers, 15 minutes: benchmarks/RESULTS.md; make bench-full measures more"
 	@echo "make install   .venv with signprep in it"
@@ -75,6 +76,10 @@ check: $(INSTALLED) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED) types
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 house: $(INSTALLED)
 	$(BIN)/python -m tests.house --walks

@@ -1,7 +1,7 @@
 """Pages of the site that are made from the code when the site is built: a hook of mkdocs, see mkdocs.yml.
 
-One page of each command, from its option dataclasses; one of the functions and classes of docs/python-api.md, from their
-docstrings; and the figures of benchmarks/RESULTS.md.
+One page of each command, from its option dataclasses; one of the functions and classes of docs/python-api.md, from
+their docstrings; and the figures of benchmarks/RESULTS.md.
 """
 
 import re
@@ -38,7 +38,7 @@ def command_page(name: str) -> str:
         record = parameter.get_help_record(click.Context(command, info_name=name))
         if record is not None:
             names, told = record
-            told = escaped(told).replace("|", "&#124;")
+            told = escaped(told.replace("  [", " [")).replace("|", "&#124;")
             groups[getattr(parameter, "group", "Other")].append(f"| `{names}` | {told} |")
     for group, rows in groups.items():
         if rows:
@@ -60,7 +60,9 @@ def commands_page() -> str:
         for name in cli.list_commands(context)
         if (command := cli.get_command(context, name)) is not None
     ]
-    return "\n".join(["# Commands", "", "`signprep COMMAND --help` prints the same.", "", "| | |", "| --- | --- |", *rows])
+    return "\n".join(
+        ["# Commands", "", "`signprep COMMAND --help` prints the same.", "", "| | |", "| --- | --- |", *rows]
+    )
 
 
 def python_page() -> str:

@@ -17,7 +17,7 @@ from tests.pipeline.datasets.published import write_set, write_videos
 from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")])
 BEST = "outputs/sign_language_classification/checkpoints/best.ckpt"
 
 
@@ -35,7 +35,7 @@ def commands_of(document: Path) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_in_it_is_one(document: Path) -> None:
     for words in commands_of(document):
         if not words or "..." in words:
@@ -64,7 +64,7 @@ def test_documents_have_commands_at_all() -> None:
     assert sum(len(commands_of(document)) for document in DOCUMENTS) > 50
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)", text):
