@@ -2,28 +2,29 @@
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
 from signprep.pipeline.cli import cli
+from signprep.pipeline.cli.config_file import FROM_FILE, typed_options
 from signprep.pipeline.cli.options import command, echo, given, reject_unused, told_if_stopped
 from signprep.pipeline.clip_spec import DEFAULT_ORIGIN, ORIGINS, SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import TrainingError
-from signprep.pipeline.options import Options, machine_option, option
+from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
+from signprep.training.callbacks.run_folder import Log, RunOptions
 from signprep.training.config import (
     NO_AUGMENTATION,
     Augmentation,
-    Devices,
     Recipe,
     TrainConfig,
     format_of,
@@ -35,7 +36,6 @@ from signprep.training.runtime.launch import Launch
 if TYPE_CHECKING:
     from signprep.training.model_spec import ModelSpec
 
-Log = Callable[[str], None]
 DEFAULT_MODEL, DEFAULT_LANDMARK_MODEL = "efficient_x3d_xs", "landmark_transformer"
 SECONDS_BETWEEN_TRIES = 2.0
 """Time between two looks whether another process of the run has built the cache."""
@@ -113,80 +113,6 @@ class ModelOptions(Options, group="Model"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Where a run goes, and what it runs on."""
-
-    gpus: int | None = machine_option(
-        None, "Train on this many GPUs of each machine, by default on one if there is one.", minimum=0
-    )
-    devices: int | None = machine_option(
-        None, "Train on this many GPUs of each machine, or in so many processes without GPUs.", minimum=1
-    )
-    num_nodes: int = machine_option(1, "Train on this many machines.", minimum=1)
-    output_dir: Path = option(Path("outputs"), "Put the folders of runs, and caches, into this folder.")
-    experiment_name: str = option("sign_language_classification", "Call the folder of the run so.")
-    overwrite: bool = option(False, "Replace a run of the same name.")
-    resume: str | None = option(
-        None,
-        "Continue a run that was stopped, from this checkpoint; without a value, from the last one of the run.",
-        value_if_bare="last",
-        metavar="[CHECKPOINT]",
-    )
-    profile: bool = option(
-        False,
-        "Say after some steps where their time goes, and write a trace of others to profile_trace.json.gz of the run.",
-    )
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the run."""
-        return self.output_dir / self.experiment_name
-
-    def checkpoint(self) -> Path | None:
-        """Return the checkpoint that is resumed from."""
-        from signprep.training.callbacks.checkpoints import CHECKPOINTS_FOLDER, LAST
-
-        if self.resume == "last":
-            return self.folder / CHECKPOINTS_FOLDER / LAST
-        return Path(self.resume) if self.resume else None
-
-    def available_devices(self, launch: Launch, log: Log) -> Devices:
-        """Return the devices of this machine that are asked for, or that the processes were started for.
-
-        Raises UsageError if there are too few, or other ones than were started; TrainingError if several GPUs are asked
-        for and torch can use none.
-        """
-        import torch
-
-        available = torch.cuda.device_count()
-        asked, num_nodes = self.gpus if self.gpus is not None else self.devices, self.num_nodes
-        if launch.by is not None:
-            if asked not in (None, 0, launch.per_node) or num_nodes not in (1, launch.num_nodes):
-                raise click.UsageError(
-                    f"{launch.by} has started {launch.per_node} processes on each of "
-                    f"{counted(launch.num_nodes, 'machine')}, which is not what --gpus, --devices and --num-nodes ask "
-                    "for; leave them out"
-                )
-            asked, num_nodes = launch.per_node if asked is None else asked, launch.num_nodes
-        if asked is not None and 0 < available < asked:
-            raise click.UsageError(
-                f"{asked} GPUs asked for, this machine has {available}"
-                + ("; each process has to see all GPUs of its machine (--gpus-per-node)" if launch.by == "srun" else "")
-            )
-        if self.gpus and not available:
-            if self.gpus > 1:
-                raise TrainingError(
-                    f"{self.gpus} GPUs asked for, and torch {torch.__version__} can use none here; look whether "
-                    "`nvidia-smi` lists them and torch was installed for CUDA, or train on the CPU by --gpus 0"
-                )
-            log("this machine has no GPU that torch can use: training on the CPU, slowly")
-        if not available or self.gpus == 0:
-            processes = launch.per_node if launch.by is not None else self.devices or 1
-            return Devices(processes=processes, num_nodes=num_nodes)
-        return Devices(gpus=asked or 1, num_nodes=num_nodes)
-
-
-@dataclass(frozen=True, kw_only=True)
 class ExportRequest(Options, group="Export"):
     """The export at the end of a run."""
 
@@ -213,7 +139,7 @@ class ExportRequest(Options, group="Export"):
                 require_writable(self.mobile_model_path)
 
 
-@command("train", "Train a model and keep the checkpoint that validates best.")
+@command("train", "Train a model and keep the checkpoint that validates best.", config=True)
 def train(
     *,
     data: TrainingData,
@@ -251,6 +177,10 @@ def train(
         reject_unused(SplitOptions, "--data-root: a cache has its splits")
     launch = Launch.of_environment()
     log = _log(launch)
+    options = typed_options(click.get_current_context())
+    typed = _of_training(options)
+    is_typed = "experiment_name" in options.keys() - click.get_current_context().meta.get(FROM_FILE, set())
+    run = run.numbered(launch, is_typed=is_typed, is_same=lambda recorded: _of_training(recorded) == typed)
     devices = run.available_devices(launch, log)
     config = _train_config(config, devices, log, no_augment=no_augment)
     asked = "pixels" if data.landmarks is None else "landmarks"
@@ -285,6 +215,7 @@ def train(
         more_follows=exported.wanted,
         profile=run.profile,
         recipe=_with_given(recipe, no_augment=no_augment),
+        command=options,
         log=log,
     )
     if not launch.is_first:
@@ -304,6 +235,12 @@ def train(
         with ending(run.folder):
             # The root command finds `export`, which is of the floor above.
             cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
+
+
+def _of_training(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that make the run what it is: an export behind it is not part of it."""
+    behind = {field.name for field in fields(ExportRequest)}
+    return {name: value for name, value in options.items() if name not in behind}
 
 
 def _built_cache(data: TrainingData, spec: "ModelSpec", output_dir: Path, launch: Launch, *, waits: bool) -> Location:

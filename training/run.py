@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,6 @@ from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line, printable
 from signprep.training.callbacks.checkpoints import (
-    BEST,
-    CHECKPOINTS_FOLDER,
-    LAST,
     LOGS_FOLDER,
     AtomicCheckpointIO,
     BestCheckpoint,
@@ -45,13 +42,10 @@ from signprep.training.callbacks.header import header
 from signprep.training.callbacks.profile import StepProfile
 from signprep.training.callbacks.progress import EpochProgress, Throughput
 from signprep.training.callbacks.record import (
-    METRICS,
-    RUN,
     EpochTable,
     StepCurves,
     TrainResult,
     ValidationImages,
-    did_not_end,
     earlier_result,
     ending,
     unfinished_run,
@@ -59,6 +53,7 @@ from signprep.training.callbacks.record import (
     without_writers_tracebacks,
     write_run,
 )
+from signprep.training.callbacks.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, METRICS, RUN, did_not_end
 from signprep.training.config import Devices, Recipe, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
@@ -94,6 +89,7 @@ def train(
     more_follows: bool = False,
     profile: bool = False,
     recipe: Recipe | None = None,
+    command: Mapping[str, Any] | None = None,
     log: Callable[[str], None] = _tell,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
@@ -110,6 +106,7 @@ def train(
         profile: measure where the time of steps goes, say it, and write a trace of some.
         recipe: replace those values of `spec` and `config` that it sets and that were not given; None takes all as
             they are.
+        command: the options of a command line that asked for it, for the record.
         log: takes the lines that tell people what is trained on what.
 
     Raises:
@@ -179,7 +176,7 @@ def train(
         log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
     next_step = None if resume is None else int(contents["global_step"]) + 1
-    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows, profile, next_step)
+    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows, profile, next_step, command)
     return run.fit(resume, overwrite=overwrite)
 
 
@@ -213,6 +210,7 @@ class _Run:
     profile: bool
     next_step: int | None
     """The step that a run goes on with: what an earlier process has logged of it and later ones is taken back."""
+    command: Mapping[str, Any] | None
 
     def __post_init__(self) -> None:
         self._checkpoints = self.folder / CHECKPOINTS_FOLDER
@@ -241,6 +239,8 @@ class _Run:
             "devices": str(self.devices),
             "versions": versions(),
         }
+        if self.command is not None:
+            document["command"] = {"name": "train", "options": dict(self.command)}
         write_run(self.folder / RUN, document | outcome)
 
     def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:

@@ -67,7 +67,7 @@ class BuildRun:
             raise ValueError("--clip-pool on a cluster goes with an --out that is a folder, which all machines see")
 
 
-@command("build-cache", "Cut labelled segments and store them as a cache.")
+@command("build-cache", "Cut labelled segments and store them as a cache.", config=True)
 def build_cache(
     roots: DataRootOptions, source: DatasetOptions, splits: SplitOptions, options: BuildOptions, run: BuildRun
 ) -> None:

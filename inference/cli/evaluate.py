@@ -76,7 +76,7 @@ class EvaluationOutput(Options, group="Output"):
     html: Path | None = option(None, "Write a report with pictures, which needs no other file, to this file.")
 
 
-@command("evaluate", "Say how good a model is, and how far to believe it.")
+@command("evaluate", "Say how good a model is, and how far to believe it.", config=True)
 def evaluate(
     data: EvaluationData,
     model: ModelOptions,

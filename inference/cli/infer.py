@@ -70,7 +70,7 @@ class InferOutput(Options, group="Output"):
     csv_bom: bool = option(False, "Begin a .csv file with a byte-order mark, by which Excel knows Korean.")
 
 
-@command("infer", "Say which signs a video shows.")
+@command("infer", "Say which signs a video shows.", config=True)
 def infer(
     source: InferInput, output: InferOutput, windows: WindowArguments, timeline: TimelineOptions, options: InferOptions
 ) -> None:

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias, Union
 import click
 from click.core import ParameterSource
 
+from signprep.pipeline.cli.config_file import AS_OPTION, CONFIG, with_config
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import Option, check_options, description_of
 from signprep.pipeline.runtime.text import printable
@@ -33,8 +34,6 @@ _METAVARS = {int: "N", float: "NUMBER"}
 _LARGEST_SHOWN = 10**9
 """A larger upper bound is no help to anybody."""
 _UNBROKEN_HYPHEN = "\N{NON-BREAKING HYPHEN}"
-_AS_OPTION = "__as_option"
-"""Ends the parameter of an argument's name as an option: `--cache` of CACHE."""
 
 _NOT_GIVEN = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
@@ -42,8 +41,8 @@ Function = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
 
-def command(name: str, short_help: str) -> Callable[[Function], click.Command]:
-    """Return the decorator that makes a function a command of signprep.
+def command(name: str, short_help: str, *, config: bool = False) -> Callable[[Function], click.Command]:
+    """Return the decorator that makes a function a command of signprep, with `--config` if that is asked for.
 
     Its parameters are the options: a dataclass brings its fields, any other parameter has `option(...)` as its default.
     """
@@ -56,6 +55,8 @@ def command(name: str, short_help: str) -> Callable[[Function], click.Command]:
         ]
         kind = dataclasses.make_dataclass(function.__name__, fields, kw_only=True)
         options = [option for found in option_fields(kind) for option in _parameters_of(*found)]
+        if config:
+            options.append(_config_option())
         names = [option.name for option in options]
         assert len(set(names)) == len(names), f"{name} has two options of one name: {sorted(names, key=str)}"
 
@@ -94,6 +95,8 @@ class Command(click.Command):
         """Parse; raise NoSuchOption with the options that may have been meant."""
         typed = list(args)
         try:
+            if any(parameter.name == CONFIG for parameter in self.params):
+                args = with_config(self, ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             # `-lr` is read as the short option `-l`.
@@ -204,7 +207,7 @@ def given(options: type | Sequence[str]) -> list[str]:
     found = []
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name.removesuffix(_AS_OPTION) in names and context.get_parameter_source(name) not in _NOT_GIVEN:
+        if name.removesuffix(AS_OPTION) in names and context.get_parameter_source(name) not in _NOT_GIVEN:
             found.append(parameter.label if isinstance(parameter, _Argument) else parameter.opts[0])
     return found
 
@@ -258,9 +261,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
             description=described.help,
         )
         if described.aliases:
-            yield _Option(
-                [*described.aliases, field.name + _AS_OPTION], type=click_type, multiple=multiple, hidden=True
-            )
+            yield _Option([*described.aliases, field.name + AS_OPTION], type=click_type, multiple=multiple, hidden=True)
         return
     details: dict[str, Any]
     if type_ is bool:
@@ -285,6 +286,17 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     option.group = "Arguments" if required else described.group or "Run"
     option.allowed = described.allowed() if (described.maximum or 0) < _LARGEST_SHOWN else ""
     yield option
+
+
+def _config_option() -> click.Option:
+    option = _Option(
+        ["--config", CONFIG],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Take options from this YAML file, or from the run.json of a run; those that are typed come first.",
+    )
+    option.group = "Run"
+    return option
 
 
 def _metavar(name: str, type_: Any) -> str:
@@ -327,7 +339,7 @@ def _from_home(value: Any) -> Any:
 def _value(field: Field, described: Option, values: dict[str, Any]) -> Any:
     value = _from_home(values.pop(field.name))
     if described.positional and described.aliases:
-        named = _from_home(values.pop(field.name + _AS_OPTION))
+        named = _from_home(values.pop(field.name + AS_OPTION))
         if named and value and not isinstance(value, tuple):
             raise click.UsageError(f"give {option_name(field)} once: as an argument, or as {described.aliases[0]}")
         value = (*value, *named) if isinstance(value, tuple) else value or named

@@ -27,11 +27,11 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.pipeline.runtime.atomic_files import remove_torn
 from signprep.pipeline.runtime.text import first_of
+from signprep.training.callbacks.run_folder import BEST, CHECKPOINTS_FOLDER, LAST
 from signprep.training.loader import Batch
 from signprep.training.model.checkpoint import write_checkpoint
 
-BEST, LAST, EPOCHS = "best.ckpt", "last.ckpt", "epoch*-accuracy*.ckpt"
-CHECKPOINTS_FOLDER, LOGS_FOLDER = "checkpoints", "tensorboard_logs"
+EPOCHS, LOGS_FOLDER = "epoch*-accuracy*.ckpt", "tensorboard_logs"
 TRACE = "profile_trace.json.gz"
 STEPS_BETWEEN_CHECKS = 16
 """Steps between two looks at the loss on a GPU, or at the other ranks: each look waits for all queued work."""

@@ -26,12 +26,12 @@ from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
-from signprep.training.callbacks.checkpoints import BEST, CHECKPOINTS_FOLDER, LAST, STEPS_BETWEEN_CHECKS
+from signprep.training.callbacks.checkpoints import STEPS_BETWEEN_CHECKS
+from signprep.training.callbacks.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, RUN, read_run
 from signprep.training.config import TrainConfig
 from signprep.training.model.checkpoint import NOT_A_CARD, ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
 
-METRICS, RUN = "metrics.csv", "run.json"
 RUN_VERSION = 1
 
 COLUMNS = (
@@ -148,16 +148,11 @@ class StepCurves(Callback):
     on_train_epoch_end = on_save_checkpoint = on_exception = write
 
 
-def did_not_end(run_folder: Path) -> bool:
-    """Return True if the run of a folder was stopped or has failed, or its process was killed, or still runs."""
-    return _read_run(run_folder).get("status") in ("running", "stopped", "failed")
-
-
 def earlier_result(
     run_folder: Path, resume: Path | None, metadata: ModelMetadata, config: TrainConfig
 ) -> TrainResult | None:
     """Return the result of this very run, if it has trained to its end and only the export behind that is missing."""
-    document, last = _read_run(run_folder), run_folder / CHECKPOINTS_FOLDER / LAST
+    document, last = read_run(run_folder), run_folder / CHECKPOINTS_FOLDER / LAST
     fields, is_same = document.get("result"), False
     with suppress(*NOT_A_CARD):
         is_same = TrainConfig.from_dict(document["options"]) == config
@@ -205,15 +200,7 @@ def ending(run_folder: Path) -> Iterator[None]:
 
 
 def _write_status(run_folder: Path, status: str) -> None:
-    write_json(run_folder / RUN, {**_read_run(run_folder), "status": status})
-
-
-def _read_run(run_folder: Path) -> dict[str, Any]:
-    """Return a run's record, empty if there is none or it is damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        document = json.loads((run_folder / RUN).read_bytes())
-        return document if isinstance(document, dict) else {}
-    return {}
+    write_json(run_folder / RUN, {**read_run(run_folder), "status": status})
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from signprep.training.cli import RunOptions
+from signprep.training.callbacks.run_folder import RunOptions
 from signprep.training.config import Devices
 from signprep.training.runtime.launch import Launch
 from tests.conftest import write_data_root

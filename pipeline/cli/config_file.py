@@ -1,0 +1,120 @@
+"""Options from a file: `--config FILE.yaml`, or `--config run.json` of an earlier run.
+
+They stand in front of those that were typed, which come first where both are given.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from signprep.pipeline.runtime.text import json_text
+
+CONFIG = "config"
+AS_OPTION = "__as_option"
+"""Ends the parameter of an argument's name as an option: `--cache` of CACHE."""
+FROM_FILE = "signprep.from_file"
+"""Under this name a context's `meta` has the options that came from a file."""
+RUN_COMMAND = "command"
+"""The part of run.json that says what was typed."""
+_NOT_REPEATED = frozenset({CONFIG, "resume", "overwrite"})
+_MOST_BYTES = 2**20
+
+
+def with_config(command: click.Command, ctx: click.Context, typed: list[str]) -> list[str]:
+    """Return the words of a command line with those of its `--config` file in front.
+
+    Raises UsageError if the file cannot be read, holds no options, or holds one that the command does not have.
+    """
+    found, _, _ = command.make_parser(ctx).parse_args(list(typed))
+    path = found.get(CONFIG)
+    if path is None or ctx.resilient_parsing:
+        return typed
+    by_name = {name: parameter for parameter in command.params for name in _names(parameter)}
+    # Arguments are there even if they were not typed.
+    arguments = {each.name for each in command.params if isinstance(each, click.Argument)}
+    given = {
+        _field(name)
+        for name, value in found.items()
+        if name not in arguments or (isinstance(value, str | tuple) and value)
+    }
+    words: list[str] = []
+    from_file: set[str] = set()
+    for name, value in _options(Path(path), command.name or "").items():
+        parameter = by_name.get(name.replace("_", "-"))
+        if parameter is None or parameter.name == CONFIG:
+            raise click.UsageError(f"{path}: {command.name} has no option {name!r}", ctx=ctx)
+        if (field := _field(parameter)) not in given | _NOT_REPEATED:
+            words += _words(parameter, value, f"{path}: {name}")
+            from_file.add(field)
+    ctx.meta[FROM_FILE] = from_file
+    return [*words, *typed]
+
+
+def typed_options(ctx: click.Context) -> dict[str, Any]:
+    """Return the options that a command was given, typed or by a file, as `with_config` reads them from run.json."""
+    options: dict[str, Any] = {}
+    for parameter in ctx.command.params:
+        name, field = parameter.name or "", _field(parameter)
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and field not in _NOT_REPEATED:
+            value = ctx.params[name]
+            if isinstance(value, tuple):
+                options[field] = [str(each) for each in value]
+            else:
+                options[field] = value if isinstance(value, bool | int | float) else str(value)
+    return options
+
+
+def _options(path: Path, command: str) -> dict[str, Any]:
+    """Return the options that a file holds, by their names."""
+    import yaml  # which is not needed otherwise
+
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is larger than 1 MiB")
+        document = yaml.safe_load(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise click.UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise click.UsageError(f"{path}: is no file of options ({reason:.200})") from error
+    if isinstance(document, dict) and "run_version" in document:
+        document = document.get(RUN_COMMAND)
+        if not isinstance(document, dict):
+            raise click.UsageError(f"{path}: was written by a version that did not keep what was typed; type it again")
+        if document.get("name") != command:
+            raise click.UsageError(f"{path}: holds the options of {document.get('name')}, not of {command}")
+        document = document.get("options")
+    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+        raise click.UsageError(f"{path}: holds no options; expected lines such as `batch-size: 8`")
+    return document
+
+
+def _names(parameter: click.Parameter) -> Iterator[str]:
+    """Yield what a file may call an option, with hyphens."""
+    yield _field(parameter).replace("_", "-")
+    if isinstance(parameter, click.Option):
+        yield from (name.removeprefix("--").replace("_", "-") for name in parameter.opts if name.startswith("--"))
+
+
+def _field(parameter: click.Parameter | str) -> str:
+    """Return the field of an option; an argument and its name as an option are one field."""
+    name = parameter if isinstance(parameter, str) else parameter.name or ""
+    return name.removesuffix(AS_OPTION)
+
+
+def _words(parameter: click.Parameter, value: Any, where: str) -> Iterator[str]:
+    """Yield the words that give an option this value on the command line."""
+    name = max(parameter.opts, key=lambda name: name.startswith("--"))
+    if isinstance(value, bool) and getattr(parameter, "is_flag", False):
+        yield from [name] if value else []
+        return
+    is_repeated = isinstance(value, list) and (getattr(parameter, "multiple", False) or parameter.nargs == -1)
+    for each in value if is_repeated else [] if value is None else [value]:
+        if not isinstance(each, str | int | float) or isinstance(each, bool):
+            expected = "one value" if isinstance(each, list) else "a number, or text in quotes"
+            raise click.UsageError(f"{where} is {json_text(each, indent=None):.80}; expected {expected}")
+        text = repr(each) if isinstance(each, float) else str(each)
+        yield f"{name}={text}" if isinstance(parameter, click.Option) else text
