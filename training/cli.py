@@ -21,10 +21,10 @@ from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
-from signprep.training.callbacks.run_folder import Log, RunOptions
 from signprep.training.config import (
     NO_AUGMENTATION,
     Augmentation,
+    Devices,
     Recipe,
     TrainConfig,
     format_of,
@@ -32,6 +32,7 @@ from signprep.training.config import (
     require_installed,
 )
 from signprep.training.runtime.launch import Launch
+from signprep.training.runtime.run_folder import Log, RunOptions
 
 if TYPE_CHECKING:
     from signprep.training.model_spec import ModelSpec

@@ -53,7 +53,6 @@ from signprep.training.callbacks.record import (
     without_writers_tracebacks,
     write_run,
 )
-from signprep.training.callbacks.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, METRICS, RUN, did_not_end
 from signprep.training.config import Devices, Recipe, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable
@@ -69,6 +68,7 @@ from signprep.training.model.pretrained import freeze_backbone, load_own_weights
 from signprep.training.model.recipe import Begun, settled
 from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
+from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, METRICS, RUN, did_not_end
 
 MONITORED = "val/accuracy"
 

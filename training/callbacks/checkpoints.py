@@ -27,9 +27,9 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.pipeline.runtime.atomic_files import remove_torn
 from signprep.pipeline.runtime.text import first_of
-from signprep.training.callbacks.run_folder import BEST, CHECKPOINTS_FOLDER, LAST
 from signprep.training.loader import Batch
 from signprep.training.model.checkpoint import write_checkpoint
+from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST
 
 EPOCHS, LOGS_FOLDER = "epoch*-accuracy*.ckpt", "tensorboard_logs"
 TRACE = "profile_trace.json.gz"

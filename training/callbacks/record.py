@@ -4,7 +4,6 @@ run.json holds the run's options, model, cache and versions from its start, and 
 """
 
 import csv
-import json
 import platform
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +26,10 @@ from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
 from signprep.training.callbacks.checkpoints import STEPS_BETWEEN_CHECKS
-from signprep.training.callbacks.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, RUN, read_run
 from signprep.training.config import TrainConfig
 from signprep.training.model.checkpoint import NOT_A_CARD, ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
+from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, RUN, read_run
 
 RUN_VERSION = 1
 

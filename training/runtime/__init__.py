@@ -1,1 +1,1 @@
-"""Fixes and probes of the machine and of torchvision, below everything that knows of clips or models."""
+"""The processes and the folder of a run, and probes of the machine, below everything that knows of clips or models."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from signprep.training.callbacks.run_folder import RunOptions
 from signprep.training.config import Devices
 from signprep.training.runtime.launch import Launch
+from signprep.training.runtime.run_folder import RunOptions
 from tests.conftest import write_data_root
 from tests.waiting import HANG_SECONDS
 

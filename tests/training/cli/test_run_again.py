@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
-from signprep.training.callbacks.run_folder import RUN_NAME_VARIABLE, RunOptions, run_name
 from signprep.training.runtime.launch import Launch
+from signprep.training.runtime.run_folder import RUN_NAME_VARIABLE, RunOptions, run_name
 
 SMALL = ["--num-frames", "2", "--size", "32", "--epochs", "1", "--batch-size", "4"]
 NAME = "sign_language_classification"

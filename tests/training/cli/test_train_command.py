@@ -16,7 +16,7 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import TrainingError
-from signprep.training.callbacks.run_folder import CHECKPOINTS_FOLDER
+from signprep.training.runtime.run_folder import CHECKPOINTS_FOLDER
 from tests.conftest import GLOSSES, build_test_cache, write_data_root, write_label
 from tests.waiting import HANG_SECONDS
 
