@@ -47,7 +47,7 @@ def test_every_command_in_it_is_one(document: Path) -> None:
         assert command is not None, f"{document.name}: there is no command {name}"
         if "..." in shlex.join(words) or "--help" in arguments:
             continue
-        if "--config" in arguments:  # a file that is read as the command is parsed; see test_run_again and test_config_file
+        if "--config" in arguments:
             place = arguments.index("--config")
             del arguments[place : place + 2]
         try:
