@@ -160,9 +160,14 @@ class Cache:
         return pc.fill_null(self._columns["label"], -1).to_numpy()
 
     def read(
-        self, positions: Sequence[int] | NDArray[np.integer], out: StoredClip | None = None, *, threads: int = 1
+        self,
+        positions: Sequence[int] | NDArray[np.integer],
+        out: StoredClip | None = None,
+        *,
+        threads: int = 1,
+        frames: NDArray[np.integer] | None = None,
     ) -> StoredClip:
-        """Return the clips at these positions as stored.
+        """Return the clips at these positions as stored, or some of their frames.
 
         They are uint8 [B, T, 3S/2, S] or [B, T, S, S, 3], or landmarks, float16 [B, T, 75, 3].
 
@@ -170,16 +175,20 @@ class Cache:
             positions: B of them, in any order: a list, a range or an array of whole numbers.
             out: where to write them, C-contiguous; a new array if None.
             threads: that share the work; decompression releases the interpreter's lock.
+            frames: for each clip the t frames that are wanted, [B, t], in 0..T-1; all T if None.
 
         Raises:
-            IndexError: a position is outside the cache.
+            IndexError: a position is outside the cache, or a frame outside its clip.
             TypeError: positions are no sequence of whole numbers.
-            ValueError: `out` does not fit, or `threads` is below 1.
+            ValueError: `out` or `frames` do not fit, or `threads` is below 1.
             CacheCorruptError: a clip's bytes are missing or damaged; nothing wrong is ever returned.
             CacheError: the cache was changed since it was opened.
         """
         positions = _whole_numbers(positions)
         shape = (len(positions), *self.clip_spec.clip_shape)
+        if frames is not None:
+            _check_frames(frames, *shape[:2])
+            shape = (*frames.shape, *shape[2:])
         if threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1")
         dtype = self.clip_spec.dtype
@@ -190,13 +199,14 @@ class Cache:
         elif out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
             raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous {dtype} {shape}")
         if threads == 1 or len(positions) < 2:
-            self._read_some(positions, out)
+            self._read_some(positions, out, frames)
         else:
-            first, *others = (slice(k, None, threads) for k in range(min(threads, len(positions))))
+            parts = [slice(k, None, threads) for k in range(min(threads, len(positions)))]
+            shares = [(positions[part], out[part], None if frames is None else frames[part]) for part in parts]
             pool = self._pool_of(threads - 1)
-            begun = [pool.submit(self._read_some, positions[part], out[part]) for part in others]
+            begun = [pool.submit(self._read_some, *share) for share in shares[1:]]
             try:
-                self._read_some(positions[first], out[first])
+                self._read_some(*shares[0])
             finally:
                 wait(begun)  # nobody writes into `out` after this
             for done in begun:
@@ -210,12 +220,16 @@ class Cache:
             self._pool = key, ThreadPoolExecutor(num_threads, thread_name_prefix="signprep-read")
         return self._pool[1]
 
-    def _read_some(self, positions: NDArray[np.integer], clips: StoredClip) -> None:
-        for clip, position in zip(clips, positions.tolist(), strict=True):
+    def _read_some(self, positions: NDArray[np.integer], clips: StoredClip, frames: NDArray[np.integer] | None) -> None:
+        # Frames follow from those before them, so that a clip is decoded whole, into memory that stays in the cache.
+        whole = None if frames is None else np.empty(self.clip_spec.clip_shape, self.clip_spec.dtype)
+        for place, position in enumerate(positions.tolist()):
             try:
-                self._decode(position, clip)
+                self._decode(position, clips[place] if whole is None else whole)
             except CacheCorruptError as error:
                 raise self._named(position, error) from error
+            if whole is not None and frames is not None:
+                np.take(whole, frames[place], axis=0, out=clips[place], mode="clip")  # "raise" copies twice
 
     def _decode(self, position: int, clip: StoredClip) -> None:
         """Write one clip into memory. Raises CacheCorruptError if its bytes are missing or damaged."""
@@ -363,6 +377,15 @@ def _whole_numbers(positions: Sequence[int] | NDArray[np.integer]) -> NDArray[np
         return array.astype(np.int64) if not array.size else array
     wanted = "np.flatnonzero(mask) makes positions of a mask" if array.dtype == np.bool_ else "[0] reads one clip"
     raise TypeError(f"positions are {positions!r:.60}; expected a list, range or array of whole numbers: {wanted}")
+
+
+def _check_frames(frames: NDArray[np.integer], num_clips: int, num_frames: int) -> None:
+    """Raise ValueError unless frames are whole numbers [B, t], and IndexError for one that clips do not have."""
+    are_numbers = isinstance(frames, np.ndarray) and frames.dtype.kind in "iu"
+    if not are_numbers or frames.ndim != 2 or len(frames) != num_clips:
+        raise ValueError(f"frames are {frames!r:.60}; expected an array of whole numbers, [{num_clips}, t]")
+    if frames.size and not 0 <= int(frames.min()) <= int(frames.max()) < num_frames:
+        raise IndexError(f"frames {int(frames.min())} to {int(frames.max())} are asked for; clips have {num_frames}")
 
 
 def _equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:

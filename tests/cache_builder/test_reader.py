@@ -184,3 +184,22 @@ def test_an_out_that_does_not_fit_and_threads_that_are_none(cache: Cache) -> Non
     for threads in (0, -1):
         with pytest.raises(ValueError, match="expected at least 1"):
             cache.read([0, 1], threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_some_frames_of_each_clip_are_read(cache: Cache, threads: int) -> None:
+    positions, whole = [3, 1, 3, 0], cache.read([3, 1, 3, 0])
+    num_frames = cache.clip_spec.num_frames
+    frames = np.random.default_rng(0).integers(num_frames, size=(4, 3))
+    found = cache.read(positions, threads=threads, frames=frames)
+    assert np.array_equal(found, np.stack([clip[some] for clip, some in zip(whole, frames, strict=True)]))
+    out = np.empty_like(found)
+    assert cache.read(positions, out, threads=threads, frames=frames) is out and np.array_equal(out, found)
+    assert cache.read([], frames=np.empty((0, 3), np.int64)).shape == (0, *found.shape[1:])
+    with pytest.raises(ValueError, match="out is uint8"):
+        cache.read(positions, np.empty_like(whole), frames=frames)
+    for wrong in (frames[:2], frames[0], frames * 1.0, frames.tolist()):
+        with pytest.raises(ValueError, match=r"expected an array of whole numbers, \[4, t\]"):
+            cache.read(positions, frames=wrong)  # type: ignore[arg-type]
+    with pytest.raises(IndexError, match=f"frames -1 to .* clips have {num_frames}"):
+        cache.read(positions, frames=np.where(frames == frames[0, 0], -1, frames))
