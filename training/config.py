@@ -27,8 +27,12 @@ _BY_RECIPE = "by the recipe"
 _augmenting = partial(option, group="Augmentation")
 recipe_option = partial(option, shown_default=_BY_RECIPE)
 _augmenting_of_recipe = partial(_augmenting, shown_default=_BY_RECIPE)
-FREE_ON_RESUME = frozenset({"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"})
-"""Fields that may change when a run is resumed: they decide no batch. More epochs raise the learning rates to come."""
+FREE_ON_RESUME = frozenset(
+    {"epochs", "num_workers", "pin_memory", "early_stopping", "save_top_k", "save_minutes"}
+    | {"cudnn_benchmark", "tf32", "fused_optimizer", "channels_last"}
+)
+"""Fields that may change when a run is resumed: they decide no batch, and of a step on a GPU no more than its rounding.
+More epochs raise the learning rates to come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +151,11 @@ class TrainConfig(Options, group="Optimisation"):
     save_minutes: float = option(
         30.0, "Write last.ckpt every so many minutes, besides at the end of each epoch.", minimum=0, group="Run"
     )
-    precision: str = machine_option("32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"))
+    precision: str | None = machine_option(
+        None,
+        "Compute with this precision, by default bf16-mixed on a GPU that has it, else 32.",
+        choices=("32", "16-mixed", "bf16-mixed"),
+    )
     augmentation: Augmentation = field(default_factory=Augmentation)
     augment: str | None = _augmenting(
         None, "Apply a custom augmentation after the others.", metavar="package.module:function"
@@ -170,11 +178,36 @@ class TrainConfig(Options, group="Optimisation"):
     )
     compile: bool = machine_option(False, "Compile the model with torch.compile.")
     deterministic: bool = machine_option(False, "Train the same weights from the same seed on a GPU, too.")
-    num_workers: int = machine_option(
-        2, "Read clips in this many threads.", name="--workers", aliases=("--num-workers",), minimum=0
+    num_workers: int | None = machine_option(
+        None,
+        "Read clips in this many threads, by default 2, or for a GPU one a core up to 16.",
+        name="--workers",
+        aliases=("--num-workers",),
+        minimum=0,
     )
-    pin_memory: bool = machine_option(False, "Read into page-locked memory, for faster copies to a GPU.")
+    pin_memory: bool | None = machine_option(
+        None, "Read into page-locked memory, for faster copies to a GPU: the default there."
+    )
+    cudnn_benchmark: bool | None = machine_option(
+        None, "Have cuDNN try its algorithms on the first batches: the default on a GPU without --deterministic."
+    )
+    tf32: bool | None = machine_option(
+        None, "Round what a GPU multiplies in 32 bits to TF32: the default where it can; not the clips themselves."
+    )
+    fused_optimizer: bool | None = machine_option(
+        None, "Take a GPU's optimizer steps in one kernel: the default there, but for 16-mixed with --gradient-clip."
+    )
+    channels_last: bool | None = machine_option(
+        None, "Lay clips and weights out with channels last: the default on a CPU, where it is the faster way."
+    )
     seed: int = option(0, "Draw all random numbers from this seed.", minimum=0, maximum=2**32 - 1, group="Run")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fused_optimizer and self.precision == "16-mixed" and self.gradient_clip:
+            raise ValueError(
+                "fused_optimizer unscales gradients of 16-mixed in its step, behind gradient_clip; leave one out"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON types."""

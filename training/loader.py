@@ -2,13 +2,14 @@
 
 Out: `Batch`es with clips as stored, uint8 [B, T, ...], their labels, positions and random numbers for augmentation.
 Threads, not processes: decompression releases the interpreter's lock, and nothing has to be copied between processes.
+Frames that a model is not shown are left out by the threads, and a GPU gets the next batch while it computes one.
 Training goes on reading while validation runs: the first batches of the next epoch are there when it begins.
 """
 
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
@@ -31,9 +32,13 @@ from signprep.training.data.epoch_order import (
     streaming_order,
     uniform_draws,
 )
+from signprep.training.runtime.copies import Copies, Copy
 
 PREFETCHED_BATCHES = 4
 """Batches in memory or being read, ahead of the one in use."""
+
+FrameChooser = Callable[[Tensor, int], Tensor | None]
+"""Which of T stored frames are wanted, int64 [B, t], or None for all: a function of the clips' draws [B, d] and T."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +46,7 @@ class Batch:
     """Clips as stored, with their labels. The memory of `clips` is used again once nobody holds `clips`."""
 
     clips: Tensor
-    """uint8 [B, T, 3S/2, S] or [B, T, S, S, 3]."""
+    """uint8 [B, T, 3S/2, S] or [B, T, S, S, 3], or float16 [B, T, 75, 3]; of T frames the t that were chosen."""
     labels: Tensor
     """int64 [B]."""
     positions: Tensor
@@ -52,6 +57,8 @@ class Batch:
     """Seed of mixup and CutMix, which are drawn once for the whole batch."""
     weight: float = 1.0
     """Factor on the mean loss, 1 unless ranks have batches of different sizes."""
+    frames_chosen: bool = False
+    """True if the clips hold the frames that the model is shown, and no others."""
     buffer: "_Buffer | None" = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -97,9 +104,13 @@ class ClipLoader:
     seed: int = 0
     num_draws: int = 0
     """Random numbers a clip."""
+    frame_chooser: FrameChooser | None = None
+    """Keeps, of each clip, the frames that it names; None keeps all."""
     num_workers: int = 1
     """Threads that read."""
     pin_memory: bool = False
+    copies: Copies | None = None
+    """Copies batches to their device, each while the one before is in use; None leaves them on the CPU."""
     rank: int = 0
     num_ranks: int = 1
     epoch: int = 0
@@ -123,6 +134,7 @@ class ClipLoader:
         self._order: tuple[int, NDArray[np.int64]] | None = None
         self._free: SimpleQueue[_Buffer] = SimpleQueue()
         self._ahead: deque[Future[Batch]] = deque()
+        self._coming: tuple[Batch, Copy] | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._prefetcher: Prefetcher | None = None
         self._next_read, self._announced = (self.epoch, self.step), -1
@@ -178,16 +190,38 @@ class ClipLoader:
                 break
             self._submit()
         started = time.perf_counter()
-        batch = self._ahead.popleft().result()
+        batch = self._copied() if self.copies is not None else self._ahead.popleft().result()
         self.wait_seconds += time.perf_counter() - started
         self.step += 1
         if self.step == len(self):
             self.epoch, self.step = self.epoch + 1, 0
         return batch
 
+    def _copied(self) -> Batch:
+        """Return the next batch on its device, and begin to copy the one after it, if that has been read."""
+        assert self.copies is not None
+        batch, copy = self._coming or self._begun(self._ahead.popleft().result())
+        self._coming = None
+        clips, labels = self.copies.finish(copy)
+        if self._ahead and self._ahead[0].done() and self._ahead[0].exception() is None:
+            self._coming = self._begun(self._ahead.popleft().result())
+        return replace(batch, clips=clips, labels=labels, buffer=None)
+
+    def _begun(self, batch: Batch) -> tuple[Batch, Copy]:
+        assert self.copies is not None and batch.buffer is not None
+        copy = self.copies.begin((batch.clips, batch.labels))
+        batch.buffer.copied = copy.done
+        # Of what is on its way no view is held: the memory is written again as soon as the copy is done.
+        return replace(batch, clips=copy.tensors[0], labels=copy.tensors[1], buffer=None), copy
+
+    @property
+    def stalled_seconds(self) -> float:
+        """Time that the device has waited for copies, altogether."""
+        return 0.0 if self.copies is None else self.copies.stalled_seconds
+
     def _submit(self) -> None:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(max(1, self.num_workers), thread_name_prefix="signprep-load")
+            self._threads = ThreadPoolExecutor(self._threads_by_batch, thread_name_prefix="signprep-load")
         epoch, step = self._next_read
         order = self.epoch_order(epoch)
         if self._prefetcher is not None and self._announced < epoch:
@@ -196,27 +230,42 @@ class ClipLoader:
         self._ahead.append(self._threads.submit(self._read, epoch, step, order))
         self._next_read = (epoch, step + 1) if step + 1 < len(self) else (epoch + 1, 0)
 
+    @property
+    def _threads_by_batch(self) -> int:
+        """Threads of which each reads a batch; more than there are batches share the clips of each."""
+        return max(1, min(self.num_workers, PREFETCHED_BATCHES + 1))
+
     def _read(self, epoch: int, step: int, order: NDArray[np.int64]) -> Batch:
         first, last = self._plan.bounds(step, rank=self.rank)
         positions = order[first:last]
-        buffer = self._take_buffer(len(positions))
+        draws = torch.from_numpy(uniform_draws(first, len(positions), self.num_draws, seed=self.seed, epoch=epoch))
+        clip_shape = self.cache.clip_spec.clip_shape
+        chosen = None if self.frame_chooser is None else self.frame_chooser(draws, clip_shape[0])
+        num_frames = clip_shape[0] if chosen is None else chosen.shape[1]
+        buffer = self._take_buffer(len(positions), (num_frames, *clip_shape[1:]))
         # A view of its own: when it is collected, nobody holds the batch and the buffer is free again.
         clips = buffer.clips[: len(positions)]
         if self._prefetcher is not None:
             self._prefetcher.used(positions)
-        self.cache.read(positions, out=clips.numpy())
+        self.cache.read(
+            positions,
+            out=clips.numpy(),
+            threads=1 + max(0, self.num_workers - self._threads_by_batch),
+            frames=None if chosen is None else chosen.numpy(),
+        )
         weakref.finalize(clips, self._free.put, buffer)
         return Batch(
             clips=clips,
             labels=torch.from_numpy(self._labels[positions].astype(np.int64)),
             positions=torch.from_numpy(positions.copy()),
-            draws=torch.from_numpy(uniform_draws(first, len(positions), self.num_draws, seed=self.seed, epoch=epoch)),
+            draws=draws,
             mixing_seed=mixing_seed(first, seed=self.seed, epoch=epoch),
             weight=self._plan.weight(step, rank=self.rank),
+            frames_chosen=self.frame_chooser is not None,
             buffer=buffer,
         )
 
-    def _take_buffer(self, num_clips: int) -> _Buffer:
+    def _take_buffer(self, num_clips: int, clip_shape: tuple[int, ...]) -> _Buffer:
         try:
             buffer = self._free.get_nowait()
             if len(buffer.clips) >= num_clips:
@@ -225,7 +274,7 @@ class ClipLoader:
                 return buffer
         except Empty:
             pass
-        shape = (max(num_clips, self.batch_size), *self.cache.clip_spec.clip_shape)
+        shape = (max(num_clips, self.batch_size), *clip_shape)
         return _Buffer(
             clips=torch.empty(shape, dtype=getattr(torch, self.cache.clip_spec.dtype), pin_memory=self.pin_memory)
         )
@@ -235,6 +284,7 @@ class ClipLoader:
         for future in self._ahead:
             future.cancel()
         self._ahead.clear()
+        self._coming = None
         self._next_read = self.epoch, self.step
         if self._prefetcher is not None:
             self._prefetcher.close()

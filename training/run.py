@@ -13,7 +13,7 @@ from typing import Any
 import signprep.training.runtime.torchvision_operators  # noqa: F401
 
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
@@ -25,6 +25,7 @@ from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingErro
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line, printable
+from signprep.training.callbacks.averaging import MovingAverage
 from signprep.training.callbacks.checkpoints import (
     LOGS_FOLDER,
     AtomicCheckpointIO,
@@ -55,7 +56,7 @@ from signprep.training.callbacks.record import (
 )
 from signprep.training.config import Devices, Recipe, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
-from signprep.training.model.checkpoint import ModelMetadata, check_resumable
+from signprep.training.model.checkpoint import ModelMetadata, check_resumable, precision_of
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model.datamodule import (
     ClipData,
@@ -67,6 +68,8 @@ from signprep.training.model.datamodule import (
 from signprep.training.model.pretrained import freeze_backbone, load_own_weights, load_pretrained
 from signprep.training.model.recipe import Begun, settled
 from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
+from signprep.training.model_spec.bfloat16 import require_sound_bfloat16, with_sound_convolutions
+from signprep.training.runtime.device import resolved, switches_set
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
 from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, METRICS, RUN, did_not_end
 
@@ -119,9 +122,8 @@ def train(
     cache = as_cache(cache)
     for name, value, kind in (("spec", spec, ModelSpec), ("config", config, TrainConfig)):
         require_type(name, value, kind)
-    taken = None
+    goes_on, taken = resume is not None or (not overwrite and did_not_end(run_folder)), None
     if recipe is not None:
-        goes_on = resume is not None or (not overwrite and did_not_end(run_folder))
         begun = Begun.at(resume or run_folder / CHECKPOINTS_FOLDER / LAST) if goes_on else None
         step_clips = config.batch_size * devices.num_ranks * config.accumulate_batches
         spec, config, taken = settled(recipe, spec, config, step_clips=step_clips, begun=begun)
@@ -142,6 +144,8 @@ def train(
         cache_fingerprint=cache.fingerprint,
     )
     augment = load_function(config.augment, "augmentation") if config.augment else None
+    before = precision_of(resume or run_folder / CHECKPOINTS_FOLDER / LAST) if goes_on and devices.gpus else None
+    config = resolved(config, devices, content=spec.content, earlier_precision=before)
     if not overwrite and did_not_end(run_folder):
         earlier = earlier_result(run_folder, resume, metadata, config)
         if earlier is not None:
@@ -159,6 +163,8 @@ def train(
     model, pretrained_spacing = _prepare_model(spec, config, cache.vocabulary)
     if resume is not None:
         load_own_weights(model, spec, contents, str(resume))
+    if config.precision == "bf16-mixed" and not devices.gpus:
+        require_sound_bfloat16(with_sound_convolutions(model), spec.name, spec.input_shape)
     plan = BatchPlan(num_clips=len(train_positions), batch_size=config.batch_size, num_ranks=devices.num_ranks)
     classifier = SignClassifier(
         metadata,
@@ -190,7 +196,8 @@ def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary)
         spacing = load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
     if config.freeze_backbone:
         freeze_backbone(model, spec, len(vocabulary))
-    model = channels_last(model)
+    if config.channels_last:
+        model = channels_last(model)
     if config.compile:
         model.compile()
     return model, spacing
@@ -256,7 +263,8 @@ class _Run:
                 if overwrite and resume is None:
                     remove_earlier_run(self.folder)
                 self._write_run(status="running")
-            with self._errors_for_users(), self._save_last.signals_restored(), warnings.catch_warnings():
+            switched = switches_set(self.classifier.config, self.devices)
+            with self._errors_for_users(), self._save_last.signals_restored(), switched, warnings.catch_warnings():
                 # Lightning speaks of its own DataLoader options, which are not ours, and of its own internals.
                 warnings.filterwarnings("ignore", module="lightning")
                 warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
@@ -365,7 +373,7 @@ class _Run:
         config = self.classifier.config
         callbacks: list[Callback] = [LossGuard(self.cache)]
         if config.ema_decay:
-            callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+            callbacks.append(MovingAverage(config.ema_decay))
         callbacks += [
             self._throughput,
             EpochProgress(self._throughput, len(self.cache.vocabulary)),

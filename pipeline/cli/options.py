@@ -266,6 +266,8 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     details: dict[str, Any]
     if type_ is bool:
         details = {"is_flag": True}
+        if field.default is None:  # neither is asked for
+            name, details["default"] = f"{name}/--no-{name.removeprefix('--')}", None
     elif described.value_if_bare is not None:
         details = {"is_flag": False, "flag_value": described.value_if_bare}
     elif multiple:

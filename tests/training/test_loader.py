@@ -3,10 +3,14 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CheckpointError
 from signprep.training.loader import PREFETCHED_BATCHES, Batch, ClipLoader
+from signprep.training.model_spec import model_spec
+from signprep.training.transforms import ClipTransform, num_draws
+from tests.waiting import HANG_SECONDS
 
 
 def loader_of(cache: Cache, **options: object) -> ClipLoader:
@@ -128,4 +132,42 @@ def test_a_damaged_clip_is_an_error_in_the_consumer(cache: Cache, monkeypatch: p
     loader = loader_of(cache)
     with pytest.raises(OSError, match="gone"):
         list(loader)
+    loader.close()
+
+
+@pytest.mark.parametrize("num_draws_", [0, num_draws(2)], ids=["validated", "augmented"])
+def test_frames_that_a_model_does_not_take_are_left_out_and_the_model_sees_the_same(
+    cache: Cache, num_draws_: int
+) -> None:
+    transform = ClipTransform(model_spec("x3d_xs", num_frames=2, crop_size=32))
+    whole = loader_of(cache, num_draws=num_draws_)
+    some = loader_of(cache, num_draws=num_draws_, frame_chooser=transform.frame_choice, num_workers=7)
+    for one, other in zip(whole, some, strict=True):
+        assert one.clips.shape[1] == cache.clip_spec.num_frames > other.clips.shape[1] == 2
+        assert torch.equal(one.draws, other.draws)
+        shown = [
+            transform(batch.clips, batch.draws if num_draws_ else None, frames_chosen=batch.frames_chosen)
+            for batch in (one, other)
+        ]
+        assert torch.equal(*shown)
+    whole.close()
+    some.close()
+
+
+def test_more_threads_than_batches_share_the_clips_of_each(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    num_threads = PREFETCHED_BATCHES + 4
+    together, original = threading.Barrier(num_threads), Cache._decode
+    met: set[int] = set()
+
+    def meeting(self: Cache, position: int, clip: np.ndarray) -> None:
+        if len(met) < num_threads and threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            together.wait(HANG_SECONDS)  # for as many threads that read at the same time
+        original(self, position, clip)
+
+    monkeypatch.setattr(Cache, "_decode", meeting)
+    loader = loader_of(cache, num_workers=num_threads)
+    batch = loader.next_batch()
+    assert len(met) == num_threads
+    assert np.array_equal(batch.clips.numpy(), cache.read(batch.positions.numpy()))
     loader.close()

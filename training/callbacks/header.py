@@ -7,6 +7,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.training.config import Devices
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model_spec import ModelSpec, parameter_counts, weights_have_size
+from signprep.training.runtime.device import choices
 
 FAR_OFF = 2.0
 """Frames this many times as close, or as far apart, as those that weights were trained on are warned of."""
@@ -40,6 +41,7 @@ def header(
             spec, classifier.frame_spacing, config.pretrained, pretrained_spacing, cache.clip_spec.num_frames
         ),
         f"batch size: {config.batch_size}{each}, epochs: {config.epochs}, on {devices}",
+        choices(config, devices),
         *([] if classifier.taken is None else classifier.taken.lines()),
     ]
 

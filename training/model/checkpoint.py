@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -206,6 +207,13 @@ def check_resumable(path: Path, metadata: ModelMetadata, config: TrainConfig) ->
     if difference is not None:
         raise CheckpointError(f"{path}: {difference} --pretrained {path} starts a new run with its weights")
     return contents
+
+
+def precision_of(path: Path) -> str | None:
+    """Return the precision of the run that a checkpoint is of; None where no run can go on from it."""
+    with suppress(CheckpointError, *NOT_A_CARD):
+        return TrainConfig.from_dict(read_checkpoint(path)[0][CHECKPOINT_KEY]["train_config"]).precision
+    return None
 
 
 def _difference(earlier: ModelMetadata, metadata: ModelMetadata) -> str | None:

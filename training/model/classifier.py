@@ -144,7 +144,8 @@ class SignClassifier(LightningModule):
         self.model = model
         self.total_steps = total_steps
         self.taken, self.frame_spacing = taken, frame_spacing
-        self.transform = transform_of(metadata.model_spec, config.augmentation, augment)
+        layout = torch.contiguous_format if config.channels_last is False else torch.channels_last_3d
+        self.transform = transform_of(metadata.model_spec, config.augmentation, augment, layout)
         num_classes = len(metadata.vocabulary)
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.register_buffer("flip_labels", flip_labels(metadata.vocabulary, config.flip_map or {}), persistent=False)
@@ -155,17 +156,22 @@ class SignClassifier(LightningModule):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits [B, classes] of clips as they are stored, [B, T, ...]."""
-        logits: Tensor = self.model(self._shown(clips))
+        return self._logits(clips)
+
+    def _logits(self, clips: Tensor, *, frames_chosen: bool = False) -> Tensor:
+        logits: Tensor = self.model(self._shown(clips, frames_chosen=frames_chosen))
         return logits
 
-    def _shown(self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    def _shown(
+        self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0, frames_chosen: bool = False
+    ) -> Tensor:
         """Return the model's input, in 32 bits whatever the model computes in.
 
         Within autocast, the places that pixels are taken from would be rounded to bfloat16, which is up to a pixel off,
         and a model would be validated on other pixels than it is used on.
         """
         with torch.autocast(clips.device.type, enabled=False):
-            return self.transform(clips, draws, seed=seed)
+            return self.transform(clips, draws, seed=seed, frames_chosen=frames_chosen)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch as `Batch.to` does; Lightning does not know its type."""
@@ -180,7 +186,7 @@ class SignClassifier(LightningModule):
 
         Lightning divides the first one by the number of batches whose gradients are added up.
         """
-        clips = self._shown(batch.clips, batch.draws, seed=batch.mixing_seed)
+        clips = self._shown(batch.clips, batch.draws, seed=batch.mixing_seed, frames_chosen=batch.frames_chosen)
         labels = batch.labels
         if self.config.augmentation.flip_probability:
             mirrored = flipped(batch.draws, self.config.augmentation).to(labels.device, non_blocking=True)
@@ -202,7 +208,7 @@ class SignClassifier(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Predict one batch. Of fewer clips than ranks, some ranks have none, and take part with none."""
         none = torch.zeros((0, len(self.metadata.vocabulary)), device=self.device)
-        logits = self(batch.clips) if len(batch) else none
+        logits = self._logits(batch.clips, frames_chosen=batch.frames_chosen) if len(batch) else none
         self.predictions.update(logits, batch.labels, batch.positions)
 
     def on_validation_epoch_end(self) -> None:
@@ -288,10 +294,11 @@ def make_optimizer(model: nn.Module, config: TrainConfig, head: str = "") -> Opt
         {"params": group, "lr": config.learning_rate * -rate, "weight_decay": 0.0 if is_free else config.weight_decay}
         for (rate, is_free), group in sorted(of_group.items(), key=lambda found: found[0])
     ]
+    fused = config.fused_optimizer or None
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True, fused=fused)
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.learning_rate)
+    return kind(groups, lr=config.learning_rate, fused=fused)
 
 
 def _unit(name: str) -> str:

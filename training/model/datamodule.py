@@ -20,9 +20,11 @@ from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.runtime.paths import StrPath
 from signprep.pipeline.runtime.text import counted, first_of
 from signprep.training.config import TrainConfig
-from signprep.training.loader import ClipLoader
+from signprep.training.loader import ClipLoader, FrameChooser
 from signprep.training.model_spec import MODEL_SPECS, ModelSpec
-from signprep.training.transforms import num_draws
+from signprep.training.runtime.copies import Copies
+from signprep.training.runtime.device import CPU_THREADS
+from signprep.training.transforms import FrameChoice, num_draws
 
 
 class ClipDataModule(LightningDataModule):
@@ -63,12 +65,13 @@ class ClipDataModule(LightningDataModule):
         self._batch_size, self._num_workers, self._seed = batch_size, num_workers, seed
         self._balanced_sampling, self._num_draws, self._pin_memory = balanced_sampling, num_draws, pin_memory
         self._positions: dict[str, NDArray[np.int64]] = {}
+        self._frame_chooser: FrameChooser | None = None
         self._loaders: dict[str, ClipLoader] = {}
 
     @property
     def wait_seconds(self) -> float:
-        """Time that training has waited for batches."""
-        return self._loaders["train"].wait_seconds
+        """Time that training has waited for batches, and its GPU for their copies."""
+        return self._loaders["train"].wait_seconds + self._loaders["train"].stalled_seconds
 
     def setup(self, stage: str) -> None:
         """Make the loaders of this rank."""
@@ -76,6 +79,8 @@ class ClipDataModule(LightningDataModule):
         if not self._positions:
             train, val = split_positions(self.cache, rank_zero_info)
             self._positions = {"train": train, "val": val}
+        device = self.trainer.strategy.root_device
+        on_gpu = device.type == "cuda"
         for split, positions in self._positions.items():
             self._loaders[split] = ClipLoader(
                 cache=self.cache,
@@ -85,8 +90,10 @@ class ClipDataModule(LightningDataModule):
                 balance=split == "train" and self._balanced_sampling,
                 seed=self._seed,
                 num_draws=self._num_draws if split == "train" else 0,
+                frame_chooser=self._frame_chooser,
                 num_workers=self._num_workers,
-                pin_memory=self._pin_memory and torch.cuda.is_available(),
+                pin_memory=on_gpu and self._pin_memory,
+                copies=Copies(device) if on_gpu else None,
                 rank=self.trainer.global_rank,
                 num_ranks=self.trainer.world_size,
             )
@@ -122,13 +129,14 @@ class ClipData(ClipDataModule):
         super().__init__(
             cache,
             config.batch_size,
-            num_workers=config.num_workers,
+            num_workers=CPU_THREADS if config.num_workers is None else config.num_workers,
             seed=config.seed,
             balanced_sampling=config.balanced_sampling,
             num_draws=num_draws(spec.num_frames, config.augmentation),
-            pin_memory=config.pin_memory,
+            pin_memory=bool(config.pin_memory),
         )
         self._positions = {"train": train, "val": val}
+        self._frame_chooser = FrameChoice(num_frames=spec.num_frames, limits=config.augmentation)
 
 
 ONE_CLIP_SHARE, KNOWN_SHARE = 0.9, 0.1

@@ -1,7 +1,12 @@
 """From stored batches to model input, on the device. The draws of augmentation are the loader's."""
 
+import torch
+
 from signprep.training.config import Augmentation
 from signprep.training.model_spec.spec import ModelSpec
+from signprep.training.transforms.draws import (
+    FrameChoice as FrameChoice,
+)
 from signprep.training.transforms.draws import (
     flipped as flipped,
 )
@@ -48,8 +53,12 @@ from signprep.training.transforms.views import views_of as views_of
 
 
 def transform_of(
-    spec: ModelSpec, augmentation: Augmentation | None = None, augment: AugmentFunction | None = None
+    spec: ModelSpec,
+    augmentation: Augmentation | None = None,
+    augment: AugmentFunction | None = None,
+    memory_format: torch.memory_format = torch.channels_last_3d,
 ) -> ClipTransform | LandmarkTransform:
-    """Return the transform of a model's clips, of pixels or of landmarks; the arguments are theirs."""
-    kind = LandmarkTransform if spec.content == "landmarks" else ClipTransform
-    return kind(spec, augmentation, augment)
+    """Return the transform of a model's clips, of pixels or of landmarks; the arguments are those of pixels."""
+    if spec.content == "landmarks":
+        return LandmarkTransform(spec, augmentation, augment)
+    return ClipTransform(spec, augmentation, augment, memory_format)

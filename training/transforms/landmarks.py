@@ -9,7 +9,15 @@ from torch import Generator, Tensor
 from signprep.pipeline.landmarks.points import PARTS, SIGNER75
 from signprep.training.config import Augmentation
 from signprep.training.model_spec.spec import ModelSpec
-from signprep.training.transforms.draws import ERASE, ERASED, flipped, sampling_matrices, shown_frames
+from signprep.training.transforms.draws import (
+    ERASE,
+    ERASED,
+    FrameChoice,
+    exact,
+    flipped,
+    sampling_matrices,
+    shown_frames,
+)
 from signprep.training.transforms.pixels import AugmentFunction
 from signprep.training.transforms.views import View
 
@@ -46,12 +54,19 @@ class LandmarkTransform:
                 not there to be changed.
             augment: custom augmentation of landmarks [B, t, 75, 3], called after the others.
         """
-        self._spec = spec
         self._limits = augmentation or Augmentation()
         self._augment = augment
+        self.frame_choice = FrameChoice(num_frames=spec.num_frames, limits=self._limits)
+        """The frames that are shown; who applies it to clips beforehand says so by `frames_chosen`."""
 
     def __call__(
-        self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0, view: View | None = None
+        self,
+        clips: Tensor,
+        draws: Tensor | None = None,
+        *,
+        seed: int = 0,
+        view: View | None = None,
+        frames_chosen: bool = False,
     ) -> Tensor:
         """Return float32 [B, t, 75, 3] of stored landmarks, float16 [B, T, 75, 3], on the clips' device.
 
@@ -60,8 +75,9 @@ class LandmarkTransform:
             draws: the clips' random numbers, on the CPU; without them, nothing is augmented.
             seed: seeds the generator of the custom augmentation.
             view: the frames that are shown where nothing is augmented; evenly spaced ones if None.
+            frames_chosen: the clips' frames are those that are shown, chosen by `frame_choice` before.
         """
-        landmarks = shown_frames(clips, draws, self._spec.num_frames, self._limits, view).float()
+        landmarks = (clips if frames_chosen else shown_frames(clips, draws, self.frame_choice, view)).float()
         if draws is None:
             return landmarks
         matrices = sampling_matrices(draws, self._limits).to(landmarks.device, non_blocking=True)
@@ -81,9 +97,10 @@ def moved(landmarks: Tensor, matrices: Tensor) -> Tensor:
     The maps lead from the new picture to the old one, as `sampling_matrices` makes them, in coordinates of -1 to 1;
     points go the other way.
     """
+    matrices = exact(matrices)
     turn, shift = matrices[:, :, :2], matrices[:, :, 2]
     old = landmarks[..., :2] * 2 - 1 - shift[:, None, None]
-    new = torch.einsum("bij,btpj->btpi", torch.linalg.inv(turn), old)
+    new = torch.einsum("bij,btpj->btpi", torch.linalg.inv(turn), old).to(landmarks.dtype)
     return torch.cat([(new + 1) / 2, landmarks[..., 2:]], dim=-1)
 
 

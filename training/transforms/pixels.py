@@ -1,9 +1,9 @@
 """From stored uint8 batches to model input, on the device: subsample, sample, colour, normalise.
 
-In: uint8 I420 [B, T, 3S/2, S] or RGB [B, T, S, S, 3] as the cache stores them. Out: float32 [B, 3, t, C, C] in the
-memory format channels_last_3d, normalised. Frames are dropped first; one bilinear sampling of each plane is crop,
-resize and rotation at once, for the whole batch; tone, colour conversion and normalisation are one sum per channel at
-the model's own size. The costly steps see the fewest pixels: about a millisecond of one core for 4 frames of 160.
+In: uint8 I420 [B, T, 3S/2, S] or RGB [B, T, S, S, 3] as a cache stores them. Out: float32 [B, 3, t, C, C], normalised,
+in the memory format that is asked for. Frames are dropped first; one bilinear sampling of each plane is crop, resize
+and rotation at once, for the whole batch; tone, colour conversion and normalisation are one sum per channel at the
+model's own size. The costly steps see the fewest pixels: about a millisecond of one core for 4 frames of 160.
 """
 
 import math
@@ -21,6 +21,8 @@ from signprep.training.transforms.draws import (
     ERASE,
     ERASED,
     SATURATION,
+    FrameChoice,
+    exact,
     sampling_matrices,
     shown_frames,
     signed,
@@ -97,7 +99,11 @@ class ClipTransform:
     """Callable from stored batches to model input: plain, or augmented where draws are given."""
 
     def __init__(
-        self, spec: ModelSpec, augmentation: Augmentation | None = None, augment: AugmentFunction | None = None
+        self,
+        spec: ModelSpec,
+        augmentation: Augmentation | None = None,
+        augment: AugmentFunction | None = None,
+        memory_format: torch.memory_format = torch.channels_last_3d,
     ) -> None:
         """Make the transform of a model.
 
@@ -105,14 +111,24 @@ class ClipTransform:
             spec: the model's frames, crop, mean and std.
             augmentation: limits; the defaults if None.
             augment: custom augmentation, called after the others.
+            memory_format: layout of the result; a model is fastest with that of its weights.
         """
         self._spec = spec
         self._limits = augmentation or Augmentation()
         self._augment = augment
+        self._memory_format = memory_format
+        self.frame_choice = FrameChoice(num_frames=spec.num_frames, limits=self._limits)
+        """The frames that are shown; who applies it to clips beforehand says so by `frames_chosen`."""
         self._plain_grids: dict[tuple[int, torch.device, float | None], tuple[Tensor, Tensor]] = {}
 
     def __call__(
-        self, clips: Tensor, draws: Tensor | None = None, *, seed: int = 0, view: View | None = None
+        self,
+        clips: Tensor,
+        draws: Tensor | None = None,
+        *,
+        seed: int = 0,
+        view: View | None = None,
+        frames_chosen: bool = False,
     ) -> Tensor:
         """Return float32 [B, 3, t, C, C] of stored clips, uint8 [B, T, ...], on the clips' device.
 
@@ -121,16 +137,17 @@ class ClipTransform:
             draws: the clips' random numbers, on the CPU; without them, nothing is augmented.
             seed: seeds the generator of the custom augmentation.
             view: what is shown where nothing is augmented; evenly spaced frames of the whole picture if None.
+            frames_chosen: the clips' frames are those that are shown, [B, t, ...], chosen by `frame_choice` before.
         """
         spec = self._spec
         augment = self._augment if draws is not None else None
         # A custom augmentation takes RGB in 0..1 and is normalised after it.
         mean, std = (0.0, 1.0) if augment else (spec.mean, spec.std)
-        frames = shown_frames(clips, draws, spec.num_frames, self._limits, view)
+        frames = clips if frames_chosen else shown_frames(clips, draws, self.frame_choice, view)
         all_tones = None if draws is None else tones(draws, self._limits).to(clips.device, non_blocking=True)
         grids = self._grids(clips, draws, view)
         shape = (len(clips), *spec.input_shape)
-        batch = torch.empty(shape, device=clips.device, memory_format=torch.channels_last_3d)
+        batch = torch.empty(shape, device=clips.device, memory_format=self._memory_format)
         fill = _fill_from_rgb if clips.dim() == 5 else _fill_from_i420
         # A processor's cache holds the planes of a clip but not of a batch: one by one takes half the time there.
         each = 1 if clips.device.type == "cpu" else len(clips)
@@ -162,7 +179,7 @@ class ClipTransform:
 
     def _grids_of(self, matrices: Tensor, size: int) -> tuple[Tensor, Tensor]:
         side = self._spec.crop_size
-        grid = functional.affine_grid(matrices, [len(matrices), 1, side, side], align_corners=False)
+        grid = functional.affine_grid(exact(matrices), [len(matrices), 1, side, side], align_corners=False).float()
         return grid, chroma_grid(grid, size)
 
 

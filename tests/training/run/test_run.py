@@ -17,6 +17,7 @@ from signprep.pipeline.errors import SignprepError, TrainingError
 from signprep.training.config import Devices, TrainConfig
 from signprep.training.model.classifier import SignClassifier
 from signprep.training.model_spec import model_spec
+from signprep.training.runtime.device import resolved
 from signprep.training.runtime.memory import fits, out_of_memory
 from tests.training.small_runs import TINY, run, weights_of
 
@@ -33,7 +34,7 @@ def test_the_record_tells_what_was_done(cache: Cache, tmp_path: Path) -> None:
     assert result.epochs == 2 and 0 <= result.data_wait_percent <= 100 and result.clips_per_second > 0
     document = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert document["run_version"] == 1 and document["status"] == "finished"
-    assert TrainConfig.from_dict(document["options"]) == config
+    assert TrainConfig.from_dict(document["options"]) == resolved(config, Devices())
     assert document["cache"]["fingerprint"] == cache.fingerprint
     assert document["cache"]["glosses"] == ["왼쪽", "오른쪽"]
     assert document["versions"]["torch"] == torch.__version__
