@@ -1,8 +1,8 @@
 """Training from a cache beside training from memory; how long it waits for data; whether its memory grows.
 
 Both ways are `signprep.training.run.train` as it is, on the same model, batches and number of clips; the second one is
-handed random clips that are in memory already. They take turns; medians of their epochs, the first left out. With a
-CUDA device, x3d_s and slow_r50 train in bf16 on the same cache, with and without compilation.
+handed random clips that are in memory already. They take turns; medians of their epochs, the first left out. What a GPU
+does is another benchmark, `gpu`.
 """
 
 import statistics
@@ -47,10 +47,6 @@ def run(size: Size) -> None:
         # First: a process that has held more before could grow unseen.
         growth(cache, folder, epochs=size.pick(4, 6, 20))
         against_memory(cache, folder, model_spec("efficient_x3d_xs", **shape), num_rounds=size.pick(1, 2, 3))
-        if torch.cuda.is_available():
-            on_gpu(cache, folder)
-        else:
-            print_line("no CUDA device: the GPU's figures are not measured here")
 
 
 def epochs_of(
@@ -159,27 +155,3 @@ def resident_mib() -> float:
     if not status.is_file():
         return float("nan")
     return next(int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
-
-
-def on_gpu(cache: Cache, folder: Path) -> None:
-    print_line(torch.cuda.get_device_name())
-    rows = [("bf16-mixed, batches of 32", "clips/s", "data wait", "MB to the GPU a step", "copied in")]
-    clips = torch.empty((32, *cache.clip_spec.clip_shape), dtype=torch.uint8, pin_memory=True)
-    started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    started.record()
-    clips.to("cuda", non_blocking=True)
-    ended.record()
-    torch.cuda.synchronize()
-    copy = f"{started.elapsed_time(ended):.1f} ms"
-    for name in ("x3d_s", "slow_r50"):
-        for compiled in (False, True):
-            config = TrainConfig(
-                epochs=12, batch_size=32, precision="bf16-mixed", pin_memory=True, num_workers=8, compile=compiled
-            )
-            epochs = epochs_of(cache, folder, model_spec(name), config, Devices(gpus=1))[4:]
-            seconds, number, waited = (sum(values) for values in zip(*epochs, strict=True))
-            how = f"{name}, compiled" if compiled else name
-            rows.append(
-                (how, f"{number / seconds:.0f}", f"{100 * waited / seconds:.2f} %", f"{clips.nbytes / 1e6:.0f}", copy)
-            )
-    print_table(rows)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import loader, recipe, recognition, shared_cores, train, transforms
+from benchmarks import _gpu_speed, gpu, loader, recipe, recognition, shared_cores, train, transforms
+from benchmarks._gpu import NotRightError
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
 
@@ -56,3 +57,27 @@ def test_the_recipe_is_held_against_the_plain_defaults(capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     assert all(part in printed for part in ("plain defaults", "recipe: scratch", "points"))
     assert RECORDED.figures["recipe.cpu"] > 0
+
+
+def test_what_a_gpu_runs_is_run_on_the_cpu_part_by_part(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert "NO" not in printed and "FAILED" not in printed and "left out" not in printed
+    assert all(
+        part in printed for part in ("12 of 12 batches are whole", "goes on has the weights", "graphs", "clips/s")
+    )
+    control = next(line for line in printed.splitlines() if "written again at once" in line)
+    assert "12 of 12" not in control
+
+
+def test_a_part_that_fails_says_so_and_the_others_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(bench: object) -> None:
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(gpu, "PARTS", (broken, _gpu_speed.copying))
+    with pytest.raises(NotRightError, match="failed: broken"):
+        gpu.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert "broken FAILED: RuntimeError: no kernel image" in printed and "to the device" in printed
