@@ -109,7 +109,7 @@ def _words(parameter: click.Parameter, value: Any, where: str) -> Iterator[str]:
     """Yield the words that give an option this value on the command line."""
     name = max(parameter.opts, key=lambda name: name.startswith("--"))
     if isinstance(value, bool) and getattr(parameter, "is_flag", False):
-        yield from [name] if value else []
+        yield from [name] if value else parameter.secondary_opts[:1]
         return
     is_repeated = isinstance(value, list) and (getattr(parameter, "multiple", False) or parameter.nargs == -1)
     for each in value if is_repeated else [] if value is None else [value]:

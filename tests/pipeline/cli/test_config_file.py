@@ -20,6 +20,7 @@ class Numbers:
     num_clips: int = option(3, "Set the number.", aliases=("--clips",))
     view: tuple[str, ...] = option((), "Take this view.")
     strict: bool = option(False, "Stop.")
+    quick: bool | None = option(None, "Be quick, or not.")
     out: Path = option(REQUIRED, "Write it.")
     cache: Path | None = option(None, "Read it.", positional=True, aliases=("--cache",))
 
@@ -79,6 +80,15 @@ def test_what_is_typed_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["num_clips", "num-clips", "clips"])
 def test_hyphens_underscores_and_other_names_are_taken(tmp_path: Path, name: str) -> None:
     assert run(tmp_path, f"out: a\n{name}: 5")["num_clips"] == "5"
+
+
+@pytest.mark.parametrize(("text", "quick"), [("", "None"), ("quick: true", "True"), ("quick: false", "False")])
+def test_a_switch_of_two_sides_is_turned_to_either(tmp_path: Path, text: str, quick: str) -> None:
+    found = run(tmp_path, f"out: a\n{text}")
+    assert found["quick"] == quick
+    assert run(tmp_path, f"out: a\n{text}", "--no-quick")["quick"] == "False"
+    record = {"run_version": 1, "command": {"name": "try", "options": found["all"]}}
+    assert run(tmp_path, json.dumps(record), name="run.json")["quick"] == quick
 
 
 def test_what_was_given_is_what_a_record_repeats(tmp_path: Path) -> None:

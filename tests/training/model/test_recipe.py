@@ -22,6 +22,7 @@ from signprep.training.model.classifier import SignClassifier, make_optimizer
 from signprep.training.model.datamodule import frame_spacing
 from signprep.training.model.recipe import OPTIMISATION, VALUES, Taken, settled
 from signprep.training.model_spec import ModelSpec, build_model, head_name, model_spec
+from signprep.training.runtime.device import resolved
 from tests.training.small_models import GLOSSES, NUM_CLASSES
 from tests.training.small_runs import QUICK, TINY, run
 
@@ -252,7 +253,9 @@ def test_a_run_from_python_takes_what_it_is_given(cache: Cache, tmp_path: Path) 
     folder = tmp_path / "run"
     run(cache, folder)
     document = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert document["recipe"] is None and document["options"] == json.loads(json.dumps(QUICK.to_dict()))
+    assert document["recipe"] is None and document["options"] == json.loads(
+        json.dumps(resolved(QUICK, Devices()).to_dict())
+    )
     with pytest.raises(CheckpointError, match=r"dropout 0\.5, this run of .* dropout"):
         run(cache, folder, resume=folder / "checkpoints" / "last.ckpt", recipe=Recipe(name="scratch"))
 
