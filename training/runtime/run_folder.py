@@ -73,7 +73,7 @@ class RunOptions:
         if self.resume is None:
             name = run_name(self.output_dir, name, is_same)
         elif self.resume == "last":
-            name = numbered(name, last_number(self.output_dir, name) or 1)
+            name = numbered(name, max(numbers_of(self.output_dir, name), default=1))
         elif re.fullmatch(rf"{re.escape(name)}(-\d+)?", found := Path(self.resume).resolve().parent.parent.name):
             name = found
         os.environ[RUN_NAME_VARIABLE] = name
@@ -132,7 +132,7 @@ def did_not_end(run_folder: Path) -> bool:
 
 
 def run_name(output_dir: Path, name: str, is_same: Callable[[Mapping[str, Any]], bool]) -> str:
-    """Return the name of the next run: NAME, NAME-2, NAME-3 and so on, or that of the last one, to go on with it.
+    """Return the name of the next run: NAME, NAME-2, NAME-3 and so on, or that of an earlier one, to go on with it.
 
     Args:
         output_dir: holds the folders of the runs.
@@ -140,23 +140,25 @@ def run_name(output_dir: Path, name: str, is_same: Callable[[Mapping[str, Any]],
         is_same: tells of the options in a run's record if they are those of the next one. A run that has not ended goes
             on if they are; so does one whose record does not tell them.
     """
-    number = last_number(output_dir, name)
-    if number is None:
-        return name
-    last = output_dir / numbered(name, number)
-    document = read_run(last)
-    options = document.get("command", {}).get("options")
-    goes_on = did_not_end(last) and (options is None or is_same(options))
-    is_empty = not document and not any((last / CHECKPOINTS_FOLDER).glob("*.ckpt"))
-    return numbered(name, number if goes_on or is_empty else number + 1)
+    numbers = numbers_of(output_dir, name)
+    for number in sorted(numbers, reverse=True):
+        folder = output_dir / numbered(name, number)
+        document = read_run(folder)
+        command = document.get("command")
+        options = command.get("options") if isinstance(command, dict) else None
+        if did_not_end(folder) and (options is None or is_same(options)):
+            return folder.name
+        is_empty = not document and not any((folder / CHECKPOINTS_FOLDER).glob("*.ckpt"))
+        if is_empty and number == max(numbers):
+            return folder.name
+    return numbered(name, max(numbers, default=0) + 1)
 
 
-def last_number(output_dir: Path, name: str) -> int | None:
-    """Return the number of the last run of a name whose folder is there, None if there is none."""
+def numbers_of(output_dir: Path, name: str) -> list[int]:
+    """Return the numbers of the runs of a name whose folders are there."""
     pattern = re.compile(rf"{re.escape(name)}-([2-9]|[1-9]\d{{1,8}})")
     found = [match for path in output_dir.glob(f"{escape(name)}-*") if (match := pattern.fullmatch(path.name))]
-    numbers = [int(match[1]) for match in found] + ([1] if (output_dir / name).exists() else [])
-    return max(numbers, default=None)
+    return [int(match[1]) for match in found] + ([1] if (output_dir / name).exists() else [])
 
 
 def numbered(name: str, number: int) -> str:

@@ -70,6 +70,9 @@ def test_names_count_on_and_a_stopped_run_goes_on(tmp_path: Path) -> None:
     write_run(tmp_path / "run-2", "stopped", epochs=1)
     assert next_name(tmp_path, epochs=1) == "run-2", "the same command goes on"
     assert next_name(tmp_path, epochs=2) == "run-3", "another one does not"
+    write_run(tmp_path / "run-3", "finished", epochs=2)
+    assert next_name(tmp_path, epochs=1) == "run-2", "though others came since"
+    write_run(tmp_path / "run-2", "finished", epochs=1)
     write_run(tmp_path / "run-11", "finished")
     for other in ("run-x", "run-1", "run-012", "runner-30", "run-12 (copy)"):
         write_run(tmp_path / other, "finished")

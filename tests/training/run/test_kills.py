@@ -24,6 +24,7 @@ LINEAR = model_spec("tests.training.small_models:linear", num_frames=2, crop_siz
 COMMAND = (
     "--model-name", "tests.training.small_models:linear", "--num-frames", "2", "--size", "32", "--epochs", "2",
     "--batch-size", "6", "--save-top-k", "2", "--gpus", "0", "--workers", "1", "--export-mobile-model",
+    "--experiment-name", "sign_language_classification",
 )  # fmt: skip
 
 MODULES = (
