@@ -308,6 +308,8 @@ def assert_same_run(folder: Path, *, resumed_in: str | None) -> None:
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["state_dict"].keys() == EXPECTED["last_weights"].keys()
     for name, value in last["state_dict"].items():
+        if name.endswith("num_batches_tracked"):  # a count, which was averaged then
+            continue
         np.testing.assert_allclose(value.flatten(), EXPECTED["last_weights"][name], atol=0.01, err_msg=name)
     older = torch.load("runs/finished/checkpoints/best.ckpt", weights_only=True)
     assert last.keys() == older.keys() and of_then(last["signprep"]) == older["signprep"]

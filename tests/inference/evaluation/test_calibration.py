@@ -91,6 +91,7 @@ def test_a_temperature_survives_in_the_checkpoint_and_nothing_else_changes(check
     before, after = (torch.load(path, weights_only=True) for path in (checkpoint, copy))
     assert after["signprep"].pop("temperature") == 2.5
     assert before["signprep"].pop("temperature") == 1.0
+    assert after["signprep"].pop("calibrated_views") == 1 and "calibrated_views" not in before["signprep"]
     assert equal(before, after)
 
 

@@ -95,7 +95,8 @@ def test_fitted_weights_are_found_by_whoever_gets_the_file(
     assert fitted["nll"] <= fitted["better_alone"]["nll"] and sum(fitted["weights"]) == pytest.approx(1)
     written = json.loads(file.read_text(encoding="utf-8"))
     assert [one["checkpoint"] for one in written["members"]] == ["a/best.ckpt", "b/best.ckpt"]
-    assert written["fitted_on"] == {name: document[name] for name in ("cache", "cache_fingerprint", "split", "clips")}
+    told = ("cache", "cache_fingerprint", "split", "clips", "clip_views")
+    assert written["fitted_on"] == {name: document[name] for name in told}
     moved = file.parent.rename(tmp_path / "elsewhere") / file.name
     clips = list(cache.read(cache.positions()))
     paths = [moved.parent / "a" / "best.ckpt", moved.parent / "b" / "best.ckpt"]
