@@ -34,7 +34,9 @@ OF_BYTES = ("av", "numcodecs", "zarr", "pyarrow")
 """Packages that decide a cache's bytes besides signprep."""
 LATER_OPTIONS = ("backbone_rate", "layer_decay", "decay_embeddings", "sync_batchnorm")
 LATER_AUGMENTATIONS = ("speed", "boundary_shift")
-LATER_KEYS = ("recipe", "frame_spacing_seconds")
+LATER_KEYS = ("recipe", "frame_spacing_seconds", "command")
+OF_THE_MACHINE = {"cudnn_benchmark": False, "tf32": False, "fused_optimizer": False, "channels_last": True}
+"""What these options are where there is no GPU: a record has what was taken."""
 same_packages = all(importlib.metadata.version(name) == EXPECTED["versions"][name] for name in OF_BYTES)
 """Where they are not, clips are still the same ones, but may be stored in other bytes."""
 
@@ -287,6 +289,8 @@ def of_then(document: dict[str, Any]) -> dict[str, Any]:
     options, later = dict(document[name]), TrainConfig().to_dict()
     for field in LATER_OPTIONS:
         assert options.pop(field) == later[field]
+    for field, value in OF_THE_MACHINE.items():
+        assert options.pop(field) == value
     options["augmentation"] = dict(options["augmentation"])
     for field in LATER_AUGMENTATIONS:
         assert options["augmentation"].pop(field) == later["augmentation"][field]
