@@ -87,6 +87,9 @@ class Export:
             raise CacheError(f"{cache}: has no clips in its split {missing[0]!r}; its splits with clips: {has}")
         if not self.splits:
             raise CacheError(f"{cache}: has no clip that can be read; there is nothing to export")
+        self._decoded: dict[int, StoredClip] = {}
+        """Clips on which the fidelity is measured, as they come out of what was written: x264 does not choose alike
+        each time."""
 
     @property
     def positions(self) -> list[int]:
@@ -125,19 +128,26 @@ class Export:
         Raises CacheCorruptError if it is damaged.
         """
         if self.is_video:
-            return mp4(self.frames(position), self.told(position)["seconds"], self.options.crf)
+            data = mp4(self.frames(position), self.told(position)["seconds"], self.options.crf)
+            if position in self._measured:
+                self._decoded[position] = decoded_clip(data, self.cache.clip_spec.pixels)
+            return data
         file = io.BytesIO()
         np.save(file, self.cache[position])
         return file.getvalue()
 
     @cached_property
     def fidelity(self) -> Fidelity:
-        """How far written videos are from the cache, measured by decoding a few."""
+        """How far written videos are from the cache, measured on a few of them."""
+        for position in self._measured - self._decoded.keys():
+            self.file(position)
+        return Fidelity.of((self.cache.read([position])[0], clip) for position, clip in sorted(self._decoded.items()))
+
+    @cached_property
+    def _measured(self) -> frozenset[int]:
         most = len(self.positions)
         places = np.linspace(0, most - 1, min(MEASURED_CLIPS, most)).round().astype(int)
-        chosen, pixels = [self.positions[place] for place in places.tolist()], self.cache.clip_spec.pixels
-        decoded = (decoded_clip(self.file(position), pixels) for position in chosen)
-        return Fidelity.of(zip((self.cache.read([position])[0] for position in chosen), decoded, strict=True))
+        return frozenset(self.positions[place] for place in places.tolist())
 
     def in_order(self, make: Callable[[int], Made], positions: Sequence[int]) -> Iterator[tuple[int, Made]]:
         """Yield positions with what a function makes of them in threads, in their order, a few at a time."""
