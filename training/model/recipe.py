@@ -150,10 +150,11 @@ def settled(
 
 
 def _of_model(spec: ModelSpec, config: TrainConfig) -> str:
-    """Return what AUTO stands for; what suits a model of one's own, nobody knows."""
-    if is_custom(spec.name):
-        return PLAIN
-    return SCRATCH if config.pretrained is None else FINETUNE
+    """Return what AUTO stands for: SCRATCH has not been better than the plain defaults beyond doubt.
+
+    What suits a model of one's own, nobody knows.
+    """
+    return PLAIN if config.pretrained is None or is_custom(spec.name) else FINETUNE
 
 
 def recipe_values(name: str, spec: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,9 +55,9 @@ def options_of(document: dict) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("spec", "options", "expected"),
     [
-        (TINY, {}, "scratch"),
+        (TINY, {}, "none"),
         (TINY, {"pretrained": "k400"}, "finetune"),
-        (model_spec("landmark_conv"), {}, "scratch"),
+        (model_spec("landmark_conv"), {}, "none"),
         (model_spec("tests.training.small_models:linear"), {"pretrained": "best.ckpt"}, "none"),
     ],
     ids=["without weights", "with weights", "landmarks", "a model of one's own"],
@@ -99,7 +99,8 @@ def test_the_rate_grows_with_the_clips_of_a_step_and_a_given_one_stays(optimizer
 
 
 def test_the_command_says_and_records_what_was_taken_and_from_where(cache: Cache, tmp_path: Path) -> None:
-    document, printed = trained(cache, tmp_path, "--weight-decay", 0.25, "--accumulate-batches", 4, "--no-augment")
+    options = ("--weight-decay", 0.25, "--accumulate-batches", 4, "--no-augment")
+    document, printed = trained(cache, tmp_path, "--recipe", "scratch", *options)
     told = document["recipe"]
     assert told["name"] == "scratch" and document["options"]["optimizer"] == told["values"]["optimizer"]["value"]
     assert told["values"]["weight_decay"] == {"value": 0.25, "from": "option"}
@@ -116,14 +117,14 @@ def test_two_processes_that_share_a_batch_have_the_rate_of_one(cache: Cache) -> 
     config, rates = TrainConfig(batch_size=2), []
     for devices, accumulated in ((Devices(), 4), (Devices(processes=4), 1), (Devices(gpus=2, num_nodes=2), 1)):
         clips = config.batch_size * devices.num_ranks * accumulated
-        rates.append(settled(Recipe(), TINY, config, step_clips=clips)[1].learning_rate)
+        rates.append(settled(Recipe(name="scratch"), TINY, config, step_clips=clips)[1].learning_rate)
     assert rates[0] == rates[1] == rates[2] == taken("scratch", step_clips=8).values["learning_rate"]
 
 
 def test_a_run_that_goes_on_keeps_the_values_that_it_began_with(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = trained(cache, tmp_path, "--label-smoothing", 0.3)
+    first, _ = trained(cache, tmp_path, "--recipe", "scratch", "--label-smoothing", 0.3)
     another = {**taken("scratch").values, "weight_decay": 0.9, "dropout_rate": 0.0, "crop_scale": 0.5}
     monkeypatch.setattr(recipes, "recipe_values", lambda *_: dict(another))  # of a version to come
     again, printed = trained(cache, tmp_path, "--label-smoothing", 0.3, "--resume", "--epochs", 2)
@@ -162,7 +163,7 @@ def test_an_unfinished_run_goes_on_by_the_same_command_without_resume(cache: Cac
 
 
 def test_a_checkpoint_with_a_damaged_recipe_is_no_traceback(cache: Cache, tmp_path: Path) -> None:
-    trained(cache, tmp_path)
+    trained(cache, tmp_path, "--recipe", "scratch")
     last = tmp_path / "sign_language_classification" / "checkpoints" / "last.ckpt"
     whole = torch.load(last, weights_only=True)
     for damage in (3, {"name": "unheard of", "given": []}, {"name": "none", "given": 3}, {}):
