@@ -53,3 +53,9 @@ def test_a_page_in_korean_has_what_the_english_one_has(document: Path) -> None:
     original = ROOT / "docs" / document.name
     assert structure_of(document) == structure_of(original)
     assert commands_of(document) == commands_of(original)
+
+
+def test_the_citation_names_the_version_of_the_project() -> None:
+    told = re.findall(r"^version[ =:]+\"?([\d.]+)\"?$", (ROOT / "pyproject.toml").read_text("utf-8"), re.M)
+    cited = re.findall(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M)
+    assert told == cited and len(cited) == 1
