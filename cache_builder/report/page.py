@@ -105,7 +105,9 @@ def write_report(cache: Cache | StrPath, path: StrPath, options: ReportOptions =
     comparison = _compared(table, options)
     findings = worst_first([*index_findings(table), *footage_findings(table, comparison)])
     listed = listed_rows(table, classes)
-    clips = packed_clips(table, listed, findings, f"signprep play {shlex.quote(cache_name(cache))}")
+    play = ["signprep", "play", cache_name(cache)]
+    play += [] if options.landmarks is None else ["--landmarks", cache_name(options.landmarks)]
+    clips = packed_clips(table, listed, findings, shlex.join(play))
     places = {row: place for place, row in enumerate(listed.tolist())}
     page = partial(_page, table, findings, clips, _pairs_to_show(comparison, places))
     # The page without its pictures tells how much room they have.

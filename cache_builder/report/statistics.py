@@ -201,8 +201,8 @@ def describe_findings(table: ClipTable, findings: list[ClipFinding]) -> dict[str
     }
 
 
-def cache_name(cache: Cache) -> str:
-    """Return a cache's name without its folders, which a report that is sent to others must not show."""
+def cache_name(cache: object) -> str:
+    """Return the name of a cache, path or URL without its folders, which a report for others must not show."""
     return str(cache).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or str(cache)
 
 

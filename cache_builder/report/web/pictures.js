@@ -55,7 +55,7 @@ class Pictures {
     const found = clips.findings.filter(({ rows }) => rows.includes(clip)).map(({ title }) => title);
     if (found.length) facts.found = found.join("; ");
     if (!clips.ok[clip]) facts.failed = nameOf(clips, "error", clip);
-    else facts["to play it"] = `${clips.command} ${clips.position[clip]} --output clip.mp4`;
+    else facts["to play it"] = `${clips.command} ${clips.position[clip]} --out clip.mp4`;
     const list = make("dl", { class: "facts" });
     for (const [name, value] of Object.entries(facts)) list.append(make("dt", {}, name), make("dd", {}, value));
     const close = make("button", { type: "button", onclick: () => this.dialog.close() }, "Close");

@@ -1,5 +1,6 @@
 """Points of a cache of landmarks over the pictures of a cache of pixels: the right clip's, in the right place."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from signprep.cache_builder.cli.inspect import play
 from signprep.cache_builder.options import ReportOptions
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.overlay import Overlay
@@ -152,4 +154,12 @@ def test_the_page_shows_the_points_in_its_moving_pictures(pixels: Cache, tmp_pat
     }))"""
     assert set(tab.value(orange)) == {True}
     assert "drawn over the pictures of 4 clips" in tab.value("document.body.textContent")
+    command = tab.value("document.documentElement.innerHTML.match(/signprep play [^<\"]*?clip.mp4/)?.[0] ?? ''")
+    if not command:  # until a clip is looked at, its facts are not in the page
+        tab.value("document.querySelector('img').click()")
+        command = tab.value("document.documentElement.innerHTML.match(/signprep play [^<\"]*?clip.mp4/)?.[0] ?? ''")
+    words = shlex.split(command)[2:]
+    assert words[1:3] == ["--landmarks", path.name] and str(tmp_path) not in command
+    with play.make_context("play", [str(pixels.path), *words[1:2], str(path), *words[3:]]):
+        pass
     assert tab.complaints == []
