@@ -168,7 +168,7 @@ missing-words: Signers without words that other signers have
     Download the missing archives: an incomplete set of signers costs much accuracy.
 missing-signers: Signers with labels and without a video
     One archive of labels holds all signers, videos come in one or several for each: some of these are not there.
-    Download the missing archives, or leave the signers out by --signer.
+    Download the missing archives, or choose the others by --signer.
 times-of-another-signer: Signers whose labels have the times of another signer
     To the millisecond, in half of their items or more: times were copied, and clips do not show their sign.
     Take the labels of each signer from the archive of labels, which holds those of all.
