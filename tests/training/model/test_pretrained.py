@@ -42,16 +42,6 @@ def x3d_weights() -> dict[str, torch.Tensor]:
     return kinetics_weights(SMALL_X3D)
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch.hub's folder of checkpoints, an empty one."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
-
-
 def assert_all_but_the_head_is_a_quarter(model: nn.Module, spec: ModelSpec) -> None:
     head = head_name(model, spec, NUM_CLASSES)
     filled = {

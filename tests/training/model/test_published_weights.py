@@ -31,16 +31,6 @@ def theirs(name: str, **options: Any) -> nn.Module:
     return model.eval()
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch.hub's folder of checkpoints, where a download would be kept."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    return folder
-
-
 def publish(name: str, folder: Path) -> dict[str, torch.Tensor]:
     """Write a model's file as it is published; return the weights in it."""
     torch.manual_seed(3)
