@@ -74,5 +74,5 @@ def test_landmarks_are_measured_beside_their_models(capsys: pytest.CaptureFixtur
 def test_the_square_around_the_signer_is_held_against_the_true_one(capsys: pytest.CaptureFixture[str]) -> None:
     crop.run(Size.TOY)
     told = capsys.readouterr().out
-    assert "motion, and a thing that moves" in told and "--crop signer" in told and "of the CPU of cutting" in told
+    assert "motion, and a thing that moves" in told and "--crop signer" in told and "of cutting alone" in told
     assert RECORDED.figures["crop.overlap"] > 0.6
