@@ -13,6 +13,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Messages are in English, whatever language this machine speaks.
+os.environ["LC_ALL"] = ""
+os.environ["LC_MESSAGES"] = "C"
 # Models as small as the tests' are slower on several threads, ten times so while other work runs on the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Of the cores, tests take one each: a build starts worker processes only where a test asks for two.

@@ -23,6 +23,7 @@ from signprep.cache_builder.remote.streaming import StreamedCache
 from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
 from signprep.pipeline.options import require_type
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line, printable
 from signprep.training.callbacks.averaging import MovingAverage
@@ -77,7 +78,7 @@ MONITORED = "val/accuracy"
 
 
 def _tell(line: str) -> None:
-    print(printable(line))  # noqa: T201
+    print(printable(translated(line)))  # noqa: T201
 
 
 def train(

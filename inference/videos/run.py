@@ -2,7 +2,6 @@
 
 import functools
 import glob
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from signprep.pipeline.datasets.files.data_root import Problem, is_read_archive,
 from signprep.pipeline.datasets.files.image_files import holds_pictures
 from signprep.pipeline.datasets.files.pieces import whole_name
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
-from signprep.pipeline.runtime.progress import progress_bar
+from signprep.pipeline.runtime.progress import progress_bar, say
 from signprep.pipeline.runtime.text import counted
 
 
@@ -168,7 +167,7 @@ def _write_outputs(outputs: Outputs, found: VideoPredictions, segments: Sequence
                 progress=lambda done, total: bar(total)(done),
             )
         if made.sound_was_dropped:
-            print(f"{outputs.render}: has no sound; the video's was left out", file=sys.stderr)  # noqa: T201
+            say(f"{outputs.render}: has no sound; the video's was left out")
 
 
 def predict_cache(

@@ -17,16 +17,23 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.terminal import Terminal
+from signprep.pipeline.runtime.text import printable
 
 PLAIN_LINE_SECONDS = 10.0
 
 Value = TypeVar("Value")
 
 
+def say(line: str) -> None:
+    """Print a line on stderr in the reader's language."""
+    print(printable(translated(line)), file=sys.stderr, flush=True)  # noqa: T201
+
+
 def progress_bar(description: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
     """Show progress while the block runs. Yields a function to be called with the number done so far."""
-    rate = TextColumn(f"{{task.fields[rate]:.1f}} {unit}/s")
+    rate = TextColumn(f"{{task.fields[rate]:.1f}} {translated(unit)}/s")
     return _progress(description, total, (MofNCompleteColumn(), rate), unit)
 
 
@@ -45,7 +52,7 @@ def _progress(
     begin, end = (TextColumn("{task.description}"), BarColumn()), TimeRemainingColumn(elapsed_when_finished=True)
     started = time.monotonic()
     with Progress(*begin, *amounts, end, console=Terminal(stderr=True)) as progress:
-        task = progress.add_task(description, total=total, rate=0.0)
+        task = progress.add_task(translated(description), total=total, rate=0.0)
         yield lambda done: progress.update(task, completed=done, rate=done / max(1e-9, time.monotonic() - started))
 
 
@@ -63,8 +70,7 @@ def _plain_lines(description: str, total: int, unit: str, scale: int) -> Callabl
             left = (total - done) / rate if rate else 0.0
             digits = 0 if scale == 1 else 1
             amounts = f"{done / scale:.{digits}f}/{total / scale:.{digits}f}"
-            line = f"{description}: {amounts}, {rate / scale:.1f} {unit}/s, {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            say(f"{description}: {amounts}, {rate / scale:.1f} {unit}/s, {left:.0f} s left")
 
     return show
 
@@ -75,5 +81,5 @@ def progress_without_total(description: str, values: Iterable[Value]) -> Iterato
     for count, value in enumerate(values, start=1):
         if not count % 1000 and time.monotonic() >= next_line:
             next_line += PLAIN_LINE_SECONDS
-            print(f"{description}: {count:,} so far", file=sys.stderr, flush=True)  # noqa: T201
+            say(f"{description}: {count:,} so far")
         yield value

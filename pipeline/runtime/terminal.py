@@ -1,10 +1,14 @@
-"""The rich console of all commands, which lets no name from the data steer the terminal."""
+"""The rich console of all commands: in the reader's language, and no name from the data steers the terminal."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
+from signprep.pipeline.runtime.language import is_korean, translated
 from signprep.pipeline.runtime.text import printable
 
 _ASCII = str.maketrans("█▒░▓▚▏▁▂▃▄▅▆▇▀\N{REPLACEMENT CHARACTER}", "#=-+*|_.-~=+*^?")
@@ -14,6 +18,10 @@ _ASCII = str.maketrans("█▒░▓▚▏▁▂▃▄▅▆▇▀\N{REPLACEMENT
 class Terminal(Console):
     """A console whose texts go through `printable`; rich's own styles and cursor movements are left alone."""
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts and tables as rich does, in the reader's language: lines, titles and heads, not cells."""
+        super().print(*(map(_translated, objects) if is_korean() else objects), **options)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Yield the segments of what is printed, as rich asks for them."""
         for segment in super().render(renderable, options):
@@ -22,3 +30,17 @@ class Terminal(Console):
                 continue
             text = printable(segment.text, keep="\n")
             yield Segment(text if self.encoding.startswith("utf") else text.translate(_ASCII), segment.style)
+
+
+def _translated(what: Any) -> Any:
+    """Return what is printed in the reader's language; a table is changed itself."""
+    if isinstance(what, str):
+        return translated(what)
+    if isinstance(what, Text):
+        found = translated(what.plain)
+        return what if found == what.plain else Text(found, style=what.style)
+    if isinstance(what, Table):
+        what.title, what.caption = _translated(what.title), _translated(what.caption)
+        for column in what.columns:
+            column.header = _translated(column.header)
+    return what

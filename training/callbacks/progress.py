@@ -9,6 +9,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from signprep.pipeline.runtime.language import translated
+from signprep.pipeline.runtime.progress import say
 from signprep.pipeline.runtime.terminal import Terminal
 from signprep.training.loader import Batch
 from signprep.training.model.datamodule import ClipData
@@ -92,7 +94,7 @@ class EpochProgress(Callback):
         self._begin(pl_module)
         if self._bar is not None:
             total = trainer.num_training_batches
-            self._bar.reset(self._task, total=total, description=_epoch_of(trainer), figures="")
+            self._bar.reset(self._task, total=total, description=translated(_epoch_of(trainer)), figures="")
 
     def _begin(self, pl_module: LightningModule) -> None:
         self._started = time.monotonic()
@@ -111,12 +113,12 @@ class EpochProgress(Callback):
         if self._bar is None:
             if since > SECONDS_BETWEEN_LINES and not trainer.is_last_batch:  # whose epoch has a line of its own
                 self._updated = now
-                _say(f"{_epoch_of(trainer)}, batch {batch_idx + 1}/{total}: {self._figures(outputs)}")
+                say(f"{_epoch_of(trainer)}, batch {batch_idx + 1}/{total}: {self._figures(outputs)}")
             return
         self._bar.update(self._task, completed=batch_idx + 1, total=total)
         if since > SECONDS_BETWEEN_UPDATES or trainer.is_last_batch:
             self._updated = now
-            self._bar.update(self._task, figures=self._figures(outputs))
+            self._bar.update(self._task, figures=translated(self._figures(outputs)))
 
     def _figures(self, outputs: Any) -> str:
         clips_per_second, wait_percent = self._throughput.rates()
@@ -127,7 +129,9 @@ class EpochProgress(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin the bar of a validation."""
         if self._bar is not None:
-            self._bar.reset(self._task, description="validation", figures="", total=sum(trainer.num_val_batches))
+            self._bar.reset(
+                self._task, description=translated("validation"), figures="", total=sum(trainer.num_val_batches)
+            )
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
         """Move on by a batch."""
@@ -143,7 +147,7 @@ class EpochProgress(Callback):
             return
         # Among five classes or fewer, every prediction is among the first five.
         five = f"top-5 {figures['val/top5_accuracy']:.3f}, " if self._num_classes > 5 else ""
-        _say(
+        say(
             f"{_epoch_of(trainer)}: loss {figures['train/loss']:.3f}, accuracy {figures['train/accuracy']:.3f}; "
             f"validation: loss {figures['val/loss']:.3f}, accuracy {figures['val/accuracy']:.3f}, "
             f"{five}by class {figures['val/mean_class_accuracy']:.3f}; "
@@ -163,7 +167,3 @@ class EpochProgress(Callback):
 
 def _epoch_of(trainer: Trainer) -> str:
     return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201

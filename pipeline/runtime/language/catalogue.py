@@ -1,0 +1,169 @@
+"""Korean for the English that the code has put together: sentences with places for values, found by their words.
+
+In: a text of whole lines. Out: the same in Korean. The code's messages are f-strings, so what arrives here is a
+sentence with its values in it. `ko/*.po` has the English sentences with `{}` where a value stands, `{#}` where a number
+does, and for each the Korean one, in which `{0}`, `{1}` are these values. `{0:을}` adds the particle that fits the
+value; a value is translated, too, as messages stand in messages; words of one's own are not, as a name may look like
+one, unless the place says so: `{0!w}`. Files are in gettext's form, which translators' programs open; gettext itself
+looks up whole messages only. The sentence with the most letters of its own is taken. Reading takes 10 ms.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from importlib.resources import files
+
+from signprep.pipeline.runtime.language.particles import with_particle
+
+_HOLE = re.compile(r"\{(#?)\}")
+_PLACE = re.compile(r"\{(\d)(!w)?(?::(\w+))?\}|\{\{|\}\}")
+_WORD = re.compile(r"[A-Za-z]{2,}")
+_NUMBER = r"([-+]?[\d.,]*\d(?:e[-+]?\d+)?|nan|inf|-)"
+_ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[0\])? ((?:"[^\n]*"\n?)+)', re.MULTILINE)
+_SEPARATORS = [re.compile(separator) for separator in (r"; ", r"(?<=[.?!]) ", r": ", r", ", r" (?=\()", r" {2,}")]
+"""Where a text that is no sentence may consist of some, the widest first."""
+_LONGEST = 400
+"""Separators behind so many letters are left alone: such texts are lists of names."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """An English sentence with places for values, and the Korean one."""
+
+    english: str
+    korean: str
+
+    @property
+    def parts(self) -> list[str]:
+        """Return what stands around the values."""
+        return [part.replace("{{", "{").replace("}}", "}") for part in _HOLE.split(self.english)[::2]]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Return the expression that finds the values."""
+        holes = [_NUMBER if hole else "(.*?)" for hole in _HOLE.split(self.english)[1::2]]
+        parts = [re.escape(part) for part in self.parts]
+        return re.compile("".join(part + hole for part, hole in zip(parts, [*holes, ""], strict=True)))
+
+    @property
+    def weight(self) -> int:
+        """Return how many letters are the sentence's own; a number is more than any value."""
+        return 2 * sum(map(len, self.parts)) + self.english.count("{#}")
+
+    def words(self) -> Iterator[str]:
+        """Yield the whole words that a text must have to be this sentence."""
+        parts = self.parts
+        for place, part in enumerate(parts):
+            for word in _WORD.finditer(part):
+                cut_left = place > 0 and word.start() == 0
+                cut_right = place < len(parts) - 1 and word.end() == len(part)
+                if not cut_left and not cut_right:
+                    yield word[0]
+
+    def filled(self, values: tuple[str, ...]) -> str:
+        """Return the Korean sentence with these values."""
+
+        def value(place: re.Match[str]) -> str:
+            if place[1] is None:
+                return place[0][0]
+            given = values[int(place[1])]
+            shown = korean_line(given, True) if place[2] else korean_line(given, False)
+            return with_particle(shown, place[3]) if place[3] else shown
+
+        return _PLACE.sub(value, self.korean)
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    words: dict[str, str]
+    """Texts without values, by their English in small letters."""
+    by_word: dict[str, list[Sentence]]
+    """Sentences with values, by the rarest of their words; those without a whole word by an empty one."""
+
+
+def korean(text: str) -> str:
+    """Return a text in Korean, line by line; what is not known stays as it is."""
+    return "\n".join(_indented(line) for line in text.split("\n"))
+
+
+def _indented(line: str) -> str:
+    inner = line.strip()
+    return line.replace(inner, korean_line(inner, True)) if inner else line
+
+
+@lru_cache(maxsize=4096)
+def korean_line(text: str, with_words: bool) -> str:
+    """Return a line without its spaces in Korean; without words, only sentences and numbers of things are known."""
+    if not text.strip() or text.isnumeric():
+        return text
+    catalogue = sentences()
+    if (found := catalogue.words.get(text.casefold())) and (with_words or " " in text.strip(" ,.;:()")):
+        return found
+    candidates = {
+        sentence
+        for word in ("", *_WORD.findall(text))
+        for sentence in catalogue.by_word.get(word, ())
+        if all(part in text for part in sentence.parts)
+    }
+    for sentence in sorted(candidates, key=lambda sentence: (-sentence.weight, sentence.english)):
+        if values := sentence.pattern.fullmatch(text):
+            return sentence.filled(values.groups())
+    return _by_parts(text)
+
+
+def _by_parts(text: str) -> str:
+    """Return a text that is no sentence, with sentences that its parts between separators are."""
+    if text[0] == "(" and text[-1] == ")":
+        return f"({korean_line(text[1:-1], False)})"
+    for separator in _SEPARATORS:
+        for between in separator.finditer(text[:_LONGEST]):
+            parts = text[: between.start()], text[between.end() :]
+            head, tail = (korean_line(part, False) if part else part for part in parts)
+            if (head, tail) != parts:
+                return head + between[0] + tail
+    return text
+
+
+@cache
+def sentences() -> _Catalogue:
+    """Return all entries, read once."""
+    words: dict[str, str] = {}
+    patterns = []
+    for english, text in entries():
+        if "{" in english.replace("{{", ""):
+            patterns.append(Sentence(english, text))
+        else:
+            words.setdefault(english.casefold(), text)
+    counts = Counter(word for sentence in patterns for word in set(sentence.words()))
+    by_word: dict[str, list[Sentence]] = defaultdict(list)
+    for sentence in patterns:
+        by_word[min(sentence.words(), key=lambda word: (counts[word], word), default="")].append(sentence)
+    return _Catalogue(words, dict(by_word))
+
+
+def entries() -> Iterator[tuple[str, str]]:
+    """Yield the English and the Korean text of all entries; a plural has the Korean of its singular."""
+    folder = files("signprep.pipeline.runtime.language") / "ko"
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".po"):
+            yield from entries_of(file.read_text(encoding="utf-8"))
+
+
+def entries_of(file: str) -> Iterator[tuple[str, str]]:
+    r"""Yield the entries of one file in gettext's form that have Korean.
+
+    >>> list(entries_of('msgid "{#} clip"\nmsgid_plural "{#} clips"\nmsgstr[0] ""\n"클립 "\n"{0}개"\n'))
+    [('{#} clip', '클립 {0}개'), ('{#} clips', '클립 {0}개')]
+    """
+    english: list[str] = []
+    for kind, written in _ENTRY.findall(file):
+        quoted = "".join(line[1:-1] for line in written.splitlines())
+        text = re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t"}.get(found[1], found[1]), quoted)
+        if kind == "msgid":
+            english = [text]
+        elif kind == "msgid_plural":
+            english.append(text)
+        elif text and english[0]:
+            yield from ((one, text) for one in english)
