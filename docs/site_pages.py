@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.pipeline.cli import cli
-from signprep.pipeline.cli.options import GROUPS
+from signprep.pipeline.cli.command import GROUPS
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig

@@ -12,7 +12,8 @@ import click
 from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
 from signprep.pipeline.cli import cli
 from signprep.pipeline.cli.config_file import FROM_FILE, typed_options
-from signprep.pipeline.cli.options import command, echo, given, reject_unused, told_if_stopped
+from signprep.pipeline.cli.options import command, given, reject_unused, told_if_stopped
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.clip_spec import DEFAULT_ORIGIN, ORIGINS, SEGMENT_SPAN, ClipSpec
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions

@@ -8,7 +8,8 @@ import click
 
 from signprep.cache_builder.cli.transfer import confirm_visibility
 from signprep.cache_builder.options import BuildOptions, Location, location_option, shown
-from signprep.pipeline.cli.options import command, echo, told_if_stopped
+from signprep.pipeline.cli.options import command, told_if_stopped
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import DecodeError

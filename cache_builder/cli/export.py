@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, DatasetExportOptions, Location, location_option
-from signprep.pipeline.cli.options import command, echo, reject_unused
+from signprep.pipeline.cli.options import command, reject_unused
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.options import REQUIRED, option
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, ReportOptions, location_option
-from signprep.pipeline.cli.options import command, echo, reject_unused
+from signprep.pipeline.cli.options import command, reject_unused
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.options import REQUIRED, json_option, option, out_option, output_option
 from signprep.pipeline.runtime.text import json_text

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, MergeOptions, location_option, shown
-from signprep.pipeline.cli.options import command, echo, reject_unused, told_if_stopped
+from signprep.pipeline.cli.options import command, reject_unused, told_if_stopped
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions, fps_option
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.datasets.tables.options import TableOptions

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, Selection, location_option, shown
-from signprep.pipeline.cli.options import command, echo, told_if_stopped
+from signprep.pipeline.cli.options import command, told_if_stopped
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.options import REQUIRED, option
 from signprep.pipeline.runtime.text import byte_size, counted

@@ -18,7 +18,8 @@ from signprep.inference.options import (
     TimelineOptions,
     WindowArguments,
 )
-from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
+from signprep.pipeline.cli.options import command, note_unused, reject_unused
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import Options, option, out_option
 from signprep.pipeline.runtime.atomic_files import require_writable, write_json

@@ -7,7 +7,8 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
-from signprep.pipeline.cli.options import command, echo
+from signprep.pipeline.cli.options import command
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.options import REQUIRED, Options, option, out_option, output_option
 from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import json_text

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from signprep.pipeline.cli.options import command, echo
+from signprep.pipeline.cli.options import command
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec, json_option, output_option
 from signprep.pipeline.runtime.machine import require_extra

@@ -9,7 +9,8 @@ import click
 
 from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
 from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
-from signprep.pipeline.cli.options import command, echo, note_unused, reject_unused
+from signprep.pipeline.cli.options import command, note_unused, reject_unused
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import fps_option
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, machine_option, option, out_option

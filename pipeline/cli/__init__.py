@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import click
 
-from signprep.pipeline.cli.options import echo
+from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import SignprepError, StoppedError
 from signprep.pipeline.runtime.streams import usable_streams
 
@@ -59,6 +60,12 @@ _SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 class LazyGroup(click.Group):
     """A group that finds its commands by name in `COMMANDS`, in that order."""
 
+    context_class = HelpContext
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option `--help`."""
+        return help_printed_by_echo(super().get_help_option(ctx))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, in the order a user meets them."""
         return list(COMMANDS)
@@ -97,7 +104,7 @@ def cli() -> None:
 
     \b
     Start here:
-      signprep demo                                     the whole way on generated videos
+      signprep demo
       signprep build-cache --data-root DIR --out NAME.zarr
       signprep train NAME.zarr
       signprep evaluate NAME.zarr --checkpoint best.ckpt
@@ -117,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with usable_streams():
             code = cli.main(args=given, prog_name="signprep", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         echo(f"signprep: error: {error.format_message()}{_named_instead(error)}", err=True)

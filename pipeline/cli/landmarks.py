@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from signprep.pipeline.cli.options import command, echo, reject_unused
+from signprep.pipeline.cli.options import command, reject_unused
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.landmarks.mediapipe.models import LICENCE, VERSION, LandmarkModels, fetch_models, model_paths
 from signprep.pipeline.options import option
 

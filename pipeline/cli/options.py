@@ -1,18 +1,16 @@
 """Click made from the parameters of functions, which are option dataclasses or single options.
 
-Their fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: help in
-groups, proposals for mistyped options, refusal of options that mean nothing beside the others, and the line that tells
-of stopped work.
+Their fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: refusal
+of options that mean nothing beside the others, and the line that tells of stopped work.
 """
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, Union
@@ -20,21 +18,15 @@ from typing import Any, TypeAlias, Union
 import click
 from click.core import ParameterSource
 
-from signprep.pipeline.cli.config_file import AS_OPTION, CONFIG, with_config
+from signprep.pipeline.cli.command import ChoiceWithFormer, Command, ShownArgument, ShownOption
+from signprep.pipeline.cli.config_file import AS_OPTION, CONFIG
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import Option, check_options, description_of
-from signprep.pipeline.runtime.text import printable
 
-GROUPS = (
-    "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
-    "Export", "Output", "Other",
-)  # fmt: skip
-"""The order in which the help of a command lists its options; those that have to be given stand with its arguments."""
 _METAVARS = {int: "N", float: "NUMBER"}
 _LARGEST_SHOWN = 10**9
 """A larger upper bound is no help to anybody."""
-_UNBROKEN_HYPHEN = "\N{NON-BREAKING HYPHEN}"
-
 _NOT_GIVEN = (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 Function = Callable[..., Any]
@@ -67,111 +59,6 @@ def command(name: str, short_help: str, *, config: bool = False) -> Callable[[Fu
         return Command(name, callback=run, params=options, help=function.__doc__, short_help=short_help)
 
     return decorate
-
-
-class _Formatter(click.HelpFormatter):
-    """Keeps options' names whole where a line wraps: click breaks lines at hyphens, so another sign stands for them."""
-
-    def write_text(self, text: str) -> None:
-        super().write_text(text.replace("-", _UNBROKEN_HYPHEN))
-
-    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        super().write_dl([(term, text.replace("-", _UNBROKEN_HYPHEN)) for term, text in rows], col_max, col_spacing)
-
-    def write(self, string: str) -> None:
-        super().write(string.replace(_UNBROKEN_HYPHEN, "-"))
-
-
-class _Context(click.Context):
-    formatter_class = _Formatter
-
-
-class Command(click.Command):
-    """A command whose help has groups, and which proposes options for mistyped ones."""
-
-    context_class = _Context
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; raise NoSuchOption with the options that may have been meant."""
-        typed = list(args)
-        try:
-            if any(parameter.name == CONFIG for parameter in self.params):
-                args = with_config(self, ctx, args)
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            # `-lr` is read as the short option `-l`.
-            whole = [word for word in typed if len(word) > 2 and word[1] != "-" and word.startswith(error.option_name)]
-            raise _no_such_option(whole[0] if whole else error.option_name, self, ctx) from error
-
-    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Leave the arguments to `format_options`; releases of click before 8.5 do not list them at all."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by their groups."""
-        records: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
-        for parameter in self.get_params(ctx):
-            if (record := parameter.get_help_record(ctx)) is not None:
-                records[getattr(parameter, "group", "Other")].append(record)
-        for group, found in records.items():
-            if found:
-                with formatter.section(group):
-                    formatter.write_dl(found)
-
-
-class _Option(click.Option):
-    """An option that shows the first of its names; the others are accepted."""
-
-    group = "Other"
-    allowed = ""
-    """The range of its values, as words."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        names, self.opts = self.opts, self.opts[:1]
-        try:
-            return super().get_help_record(ctx)
-        finally:
-            self.opts = names
-
-    def get_help_extra(self, ctx: click.Context) -> Any:
-        extra = super().get_help_extra(ctx)
-        if self.allowed:
-            extra["range"] = self.allowed
-        return extra
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        return f"'{self.opts[0]}'"
-
-
-class _Argument(click.Argument):
-    """An argument with help, which click has only since 8.5."""
-
-    group = "Arguments"
-
-    def __init__(self, names: Sequence[str], *, label: str, description: str, **details: Any) -> None:
-        super().__init__(names, **details)
-        self.label, self.description = label, description
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        return self.label, self.description
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        return f"'{self.label}'"
-
-
-class _Choice(click.Choice[str]):
-    """A choice that also takes former names."""
-
-    def __init__(self, option: Option) -> None:
-        super().__init__(option.choices)
-        self._former = dict(option.old_choices)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return super().convert(self._former.get(value, value), param, ctx)
-
-
-def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print a text of whole lines on stdout, or on stderr, with nothing in it that steers the terminal."""
-    click.echo(printable(str(text), keep="\n\t"), err=err, nl=nl)  # noqa: TID251  (the one place)
 
 
 def option_fields(kind: type) -> Iterator[tuple[Field, Any, Option]]:
@@ -208,7 +95,7 @@ def given(options: type | Sequence[str]) -> list[str]:
     for parameter in context.command.params:
         name = parameter.name or ""
         if name.removesuffix(AS_OPTION) in names and context.get_parameter_source(name) not in _NOT_GIVEN:
-            found.append(parameter.label if isinstance(parameter, _Argument) else parameter.opts[0])
+            found.append(parameter.label if isinstance(parameter, ShownArgument) else parameter.opts[0])
     return found
 
 
@@ -248,10 +135,10 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     value_type = described.type or (typing.get_args(type_)[0] if multiple else type_)
     name, click_type = option_name(field), click.Path(path_type=Path) if value_type is Path else value_type
     if described.choices:
-        click_type = _Choice(described)
+        click_type = ChoiceWithFormer(described)
     required = field.default is dataclasses.MISSING
     if described.positional:
-        yield _Argument(
+        yield ShownArgument(
             [field.name],
             type=click_type,
             metavar=(name if required else f"[{name}]") + ("..." if multiple else ""),
@@ -261,7 +148,9 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
             description=described.help,
         )
         if described.aliases:
-            yield _Option([*described.aliases, field.name + AS_OPTION], type=click_type, multiple=multiple, hidden=True)
+            yield ShownOption(
+                [*described.aliases, field.name + AS_OPTION], type=click_type, multiple=multiple, hidden=True
+            )
         return
     details: dict[str, Any]
     if type_ is bool:
@@ -276,7 +165,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
         details = {"required": True}
     else:
         details = {"default": described.show(field.default) if described.show else field.default}
-    option = _Option(
+    option = ShownOption(
         [name, *described.aliases, field.name],
         type=click_type,
         metavar=described.metavar or (None if described.choices else _metavar(name, value_type)),
@@ -291,7 +180,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
 
 
 def _config_option() -> click.Option:
-    option = _Option(
+    option = ShownOption(
         ["--config", CONFIG],
         type=click.Path(path_type=Path),
         metavar="FILE",
@@ -353,48 +242,3 @@ def _value(field: Field, described: Option, values: dict[str, Any]) -> Any:
         return described.read(value)
     except ValueError as error:
         raise click.UsageError(f"Invalid value for '{option_name(field)}': {error}") from error
-
-
-def _no_such_option(typed: str, command: click.Command, ctx: click.Context) -> click.UsageError:
-    shown = {
-        name: parameter.opts[0]
-        for parameter in command.params
-        if isinstance(parameter, click.Option) and not parameter.hidden
-        for name in parameter.opts
-    }
-    meant = list(dict.fromkeys(shown[name] for name in meant_names(typed, list(shown))))[:3]
-    proposal = f" Did you mean {' or '.join(repr(name) for name in meant)}?" if meant else ""
-    return click.UsageError(f"No such option '{typed}'.{proposal}", ctx=ctx)
-
-
-def meant_names(typed: str, names: Sequence[str]) -> list[str]:
-    """Return the options that a mistyped one may have been meant for, the likeliest first.
-
-    Slips of the keys come first, then initials, then words or their beginnings, then other likenesses.
-
-    >>> names = ["--learning-rate", "--label-smoothing", "--batch-size", "--epochs", "--checkpoint"]
-    >>> [meant_names(typed, names) for typed in ("--lr", "--bs", "--max-epochs", "--rate", "--bach-size", "--ckpt")]
-    [['--learning-rate'], ['--batch-size'], ['--epochs'], ['--learning-rate'], ['--batch-size'], ['--checkpoint']]
-    """
-    wanted = typed.lstrip("-").replace("_", "-").lower()
-    words = wanted.split("-")
-    parts = {name: name.lstrip("-").split("-") for name in names}
-    tries: tuple[Callable[[str], bool], ...] = (
-        lambda name: "".join(part[0] for part in parts[name]) == wanted,
-        lambda name: all(any(part.startswith(word) for part in parts[name]) for word in words),
-        lambda name: set(parts[name]) <= set(words),
-        lambda name: bool(set(parts[name]) & set(words)),
-        lambda name: _abbreviates(wanted, name.lstrip("-")),
-    )
-    if close := difflib.get_close_matches(f"--{wanted}", names, cutoff=0.8):
-        return close
-    for fits in tries:
-        if found := [name for name in names if fits(name)]:
-            return found
-    return difflib.get_close_matches(f"--{wanted}", names)
-
-
-def _abbreviates(short: str, name: str) -> bool:
-    """Return whether a name begins with the same letter and has all letters of `short` in their order."""
-    letters = iter(name)
-    return len(short) > 1 and name[:1] == short[:1] and all(letter in letters for letter in short)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from signprep.pipeline.cli.options import command, echo
+from signprep.pipeline.cli.options import command
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import REQUIRED, SampleSpec, ScanOptions, json_option, option, workers_option
 from signprep.pipeline.runtime.text import byte_size, counted

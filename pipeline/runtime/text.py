@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,6 +88,23 @@ def printable(text: str, *, keep: str = "") -> str:
     ('왼쪽 �[2J', 'one\\n�two')
     """
     return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else "\N{REPLACEMENT CHARACTER}", text)
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two a letter of Korean, none what is put onto a letter.
+
+    >>> columns_of("clip"), columns_of("왼쪽"), columns_of(unicodedata.normalize("NFD", "왼쪽"))
+    (4, 4, 4)
+    """
+    if text.isascii():
+        return len(text)
+    return sum(map(_columns_of_letter, text))
+
+
+def _columns_of_letter(letter: str) -> int:
+    if unicodedata.category(letter) in ("Mn", "Me", "Cf") or "\u1160" <= letter <= "\u11ff":  # Korean in pieces
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def json_text(document: Any, *, indent: int | None = 2) -> str:

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from signprep.pipeline.cli.config_file import typed_options
-from signprep.pipeline.cli.options import command, echo, given
+from signprep.pipeline.cli.options import command, given
+from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.options import REQUIRED, option
 
 

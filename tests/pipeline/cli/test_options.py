@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from signprep.pipeline.cli import cli
-from signprep.pipeline.cli.options import command, given, meant_names, reject_unused, told_if_stopped
+from signprep.pipeline.cli.command import meant_names
+from signprep.pipeline.cli.options import command, given, reject_unused, told_if_stopped
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import REQUIRED, check_options, option
 from tests.generated_videos import write_video

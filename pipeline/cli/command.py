@@ -1,0 +1,155 @@
+"""The commands of click as signprep has them: help in groups, and proposals for options that were mistyped."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from signprep.pipeline.cli.config_file import CONFIG, with_config
+from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
+from signprep.pipeline.options import Option
+
+GROUPS = (
+    "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
+    "Export", "Output", "Other",
+)  # fmt: skip
+"""The order in which the help of a command lists its options; those that have to be given stand with its arguments."""
+
+
+class Command(click.Command):
+    """A command whose help has groups, and which proposes options for mistyped ones."""
+
+    context_class = HelpContext
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option `--help`."""
+        return help_printed_by_echo(super().get_help_option(ctx))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; raise NoSuchOption with the options that may have been meant."""
+        typed = list(args)
+        try:
+            if any(parameter.name == CONFIG for parameter in self.params):
+                args = with_config(self, ctx, args)
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            # `-lr` is read as the short option `-l`.
+            whole = [word for word in typed if len(word) > 2 and word[1] != "-" and word.startswith(error.option_name)]
+            raise _no_such_option(whole[0] if whole else error.option_name, self, ctx) from error
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Leave the arguments to `format_options`; releases of click before 8.5 do not list them at all."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by their groups."""
+        records: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                records[getattr(parameter, "group", "Other")].append(record)
+        for group, found in records.items():
+            if found:
+                with formatter.section(group):
+                    formatter.write_dl(found)
+
+
+class ShownOption(click.Option):
+    """An option that shows the first of its names; the others are accepted."""
+
+    group = "Other"
+    allowed = ""
+    """The range of its values, as words."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option and its help, with the first of its names."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what stands in brackets behind the help."""
+        extra = super().get_help_extra(ctx)
+        if self.allowed:
+            extra["range"] = self.allowed
+        return extra
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return what errors call it."""
+        return f"'{self.opts[0]}'"
+
+
+class ShownArgument(click.Argument):
+    """An argument with help, which click has only since 8.5."""
+
+    group = "Arguments"
+
+    def __init__(self, names: Sequence[str], *, label: str, description: str, **details: Any) -> None:
+        super().__init__(names, **details)
+        self.label, self.description = label, description
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return the argument and its help."""
+        return self.label, self.description
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return what errors call it."""
+        return f"'{self.label}'"
+
+
+class ChoiceWithFormer(click.Choice[str]):
+    """A choice that also takes former names."""
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(option.choices)
+        self._former = dict(option.old_choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name that a choice has now."""
+        return super().convert(self._former.get(value, value), param, ctx)
+
+
+def _no_such_option(typed: str, command: click.Command, ctx: click.Context) -> click.UsageError:
+    shown = {
+        name: parameter.opts[0]
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+        for name in parameter.opts
+    }
+    meant = list(dict.fromkeys(shown[name] for name in meant_names(typed, list(shown))))[:3]
+    proposal = f" Did you mean {' or '.join(repr(name) for name in meant)}?" if meant else ""
+    return click.UsageError(f"No such option '{typed}'.{proposal}", ctx=ctx)
+
+
+def meant_names(typed: str, names: Sequence[str]) -> list[str]:
+    """Return the options that a mistyped one may have been meant for, the likeliest first.
+
+    Slips of the keys come first, then initials, then words or their beginnings, then other likenesses.
+
+    >>> names = ["--learning-rate", "--label-smoothing", "--batch-size", "--epochs", "--checkpoint"]
+    >>> [meant_names(typed, names) for typed in ("--lr", "--bs", "--max-epochs", "--rate", "--bach-size", "--ckpt")]
+    [['--learning-rate'], ['--batch-size'], ['--epochs'], ['--learning-rate'], ['--batch-size'], ['--checkpoint']]
+    """
+    wanted = typed.lstrip("-").replace("_", "-").lower()
+    words = wanted.split("-")
+    parts = {name: name.lstrip("-").split("-") for name in names}
+    tries: tuple[Callable[[str], bool], ...] = (
+        lambda name: "".join(part[0] for part in parts[name]) == wanted,
+        lambda name: all(any(part.startswith(word) for part in parts[name]) for word in words),
+        lambda name: set(parts[name]) <= set(words),
+        lambda name: bool(set(parts[name]) & set(words)),
+        lambda name: _abbreviates(wanted, name.lstrip("-")),
+    )
+    if close := difflib.get_close_matches(f"--{wanted}", names, cutoff=0.8):
+        return close
+    for fits in tries:
+        if found := [name for name in names if fits(name)]:
+            return found
+    return difflib.get_close_matches(f"--{wanted}", names)
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    """Return whether a name begins with the same letter and has all letters of `short` in their order."""
+    letters = iter(name)
+    return len(short) > 1 and name[:1] == short[:1] and all(letter in letters for letter in short)
