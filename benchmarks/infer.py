@@ -27,7 +27,8 @@ from benchmarks._size import Size
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.prediction import predict_window
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.videos.window_predictions import Video, predict_videos, window_spans
+from signprep.inference.videos.window_predictions import Video, predict_videos
+from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, iterate_clips
 from signprep.pipeline.datasets.annotations import Vocabulary

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from signprep.inference.options import PER_VIDEO, TIMELINE_CLIP_SECONDS, TIMELINE_STRIDE_SECONDS, WindowOptions
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.videos.window_predictions import rounded, video_makers
+from signprep.inference.videos.windows import rounded, video_makers
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import ClipMaker, Span
 from signprep.pipeline.options import require_type

@@ -15,7 +15,8 @@ from signprep.inference.options import InferOptions, Outputs, TimelineOptions
 from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
 from signprep.inference.timeline.segments import TimelineSegment, timeline
 from signprep.inference.videos.results import Prediction
-from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos, rounded
+from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos
+from signprep.inference.videos.windows import rounded
 from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.annotations import is_video
 from signprep.pipeline.datasets.files.data_root import Problem, is_read_archive, walk_archive, walk_files

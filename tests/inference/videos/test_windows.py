@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from signprep.inference.prediction import predict_window, predict_windows
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.inference.videos import window_predictions
-from signprep.inference.videos.window_predictions import windows
+from signprep.inference.videos.windows import windows
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import DecodeError, SignprepError
