@@ -54,7 +54,7 @@ ROOMS = {
         "options", "format", "folder", "reader", "reopened", "remote", "building", "edit", "report", "export", "cli",
     ],
     "training": [
-        "config", "runtime", "model_spec", "doctor", "data", "loader", "transforms", "model", "callbacks", "run", "cli",
+        "config", "runtime", "model_spec", "data", "loader", "transforms", "model", "callbacks", "run", "cli",
     ],
     "inference": [
         "options", "recognizer", "combination", "timeline", "videos", "prediction", "evaluation", "export",

@@ -39,7 +39,7 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
 
     from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, check_machine
     from signprep.pipeline.runtime.terminal import Terminal
-    from signprep.training.doctor import check_training
+    from signprep.training.cli.doctor import check_training
 
     checks = [*check_machine(), *check_training()]
     if as_json:

@@ -34,7 +34,7 @@ COMMANDS = {
     "export-dataset": "signprep.cache_builder.cli.export:export_dataset",
     "diff": "signprep.cache_builder.cli.maintain:diff",
     "merge": "signprep.cache_builder.cli.maintain:merge",
-    "train": "signprep.training.cli:train",
+    "train": "signprep.training.cli.train:train",
     "evaluate": "signprep.inference.cli.evaluate:evaluate",
     "infer": "signprep.inference.cli.infer:infer",
     "export": "signprep.inference.cli.export:export",

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from signprep.pipeline.cli import cli
 from signprep.pipeline.runtime import doctor
 from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, Check, check_machine
-from signprep.training import doctor as training_doctor
-from signprep.training.doctor import check_training
+from signprep.training.cli import doctor as training_doctor
+from signprep.training.cli.doctor import check_training
 
 
 def found(name: str) -> Check:

@@ -34,7 +34,7 @@ MODULES = (
     "signprep.cache_builder.remote.streaming",
     "signprep.inference.cli.export",
     "signprep.inference.export.run",
-    "signprep.training.cli",
+    "signprep.training.cli.train",
     "signprep.training.run",
     "pytorchvideo.models",  # last: torchvision needs what signprep defines for it
 )
