@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signprep.pipeline.cli.options import command
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec, json_option, output_option
 from signprep.pipeline.runtime.machine import require_extra
@@ -43,7 +43,7 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
 
     checks = [*check_machine(), *check_training()]
     if as_json:
-        echo(json_text([check.to_dict() for check in checks]))
+        echo_data(json_text([check.to_dict() for check in checks]))
     else:
         marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}
         table = Table.grid(padding=(0, 2))
