@@ -23,7 +23,7 @@ from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import Options, option, out_option
 from signprep.pipeline.runtime.atomic_files import require_writable, write_json
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import counted, json_text
 
 if TYPE_CHECKING:

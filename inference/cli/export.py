@@ -10,7 +10,7 @@ from signprep.inference.options import ExportOptions
 from signprep.pipeline.cli.options import command
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.options import REQUIRED, Options, option, out_option, output_option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.config import EXPORT_FORMATS
 

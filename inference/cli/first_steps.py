@@ -10,7 +10,7 @@ from signprep.pipeline.cli.options import command
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec, json_option, output_option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import byte_size, json_text
 from signprep.training.config import TrainConfig
 

@@ -15,7 +15,7 @@ from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import fps_option
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, machine_option, option, out_option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import counted, first_of
 
 if TYPE_CHECKING:
