@@ -11,6 +11,7 @@ from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec, json_option, output_option
 from signprep.pipeline.runtime.installation import require_extra
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import byte_size, json_text
 from signprep.training.config import TrainConfig
 
@@ -50,15 +51,15 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
         width = None if sys.stdout.isatty() else 1000  # a command to copy stays on its line
         for check in checks:
             mark, style = marks[check.state]
-            found = Text(check.found)
+            found = Text(translated(check.found))
             if check.advice:
-                found.append(f"\n{check.advice}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
-            table.add_row(Text(mark, style=style), Text(check.name), found)
+                found.append(f"\n{translated(check.advice)}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
+            table.add_row(Text(translated(mark), style=style), Text(translated(check.name)), found)
         console = Terminal(width=width)
         with console.capture() as printed:
             console.print(table)
         for line in printed.get().splitlines():
-            echo(line.rstrip())
+            echo_data(line.rstrip())
     if any(check.state == BROKEN for check in checks):
         sys.exit(1)
 
