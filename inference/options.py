@@ -215,12 +215,18 @@ class Outputs(Options, group="Output"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions(Options, group="Output"):
+class AnswerOptions(Options, group="Output"):
+    """Choose what is told of each window."""
+
+    top_k: int = option(1, "Give this many glosses for each window, the most probable first.", minimum=1)
+    with_probabilities: bool = option(False, "Add the probability of every gloss.", name="--return-probabilities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions(AnswerOptions, group="Output"):
     """Choose what `infer` predicts for its videos."""
 
     windows: WindowOptions = WindowOptions()
-    top_k: int = option(1, "Give this many glosses for each window, the most probable first.", minimum=1)
-    with_probabilities: bool = option(False, "Add the probability of every gloss.", name="--return-probabilities")
     timeline: TimelineOptions | None = None
     """Make segments of the windows, for continuous signing."""
     outputs: Outputs = Outputs()

@@ -110,13 +110,18 @@ def video_documents(
         for number, found in enumerate(predict_videos(recognizer, videos, options), start=1):
             if single and found.missing and not found.predictions:
                 raise DecodeError(found.missing[0].reason)
-            yield _document(recognizer.glosses, found, options, outcome, add_signs)
+            yield video_document(recognizer.glosses, found, options, outcome, add_signs)
             progress(number)
 
 
-def _document(
-    glosses: Sequence[str], found: VideoPredictions, options: InferOptions, outcome: Outcome, add_signs: AddSigns
+def video_document(
+    glosses: Sequence[str],
+    found: VideoPredictions,
+    options: InferOptions,
+    outcome: Outcome,
+    add_signs: AddSigns = lambda found, segments: None,
 ) -> Any:
+    """Return the document of a video, and note in the outcome what it has; see `video_documents`."""
     clips = [prediction.to_dict() for prediction in found.predictions]
     outcome.num_videos += 1
     outcome.num_answered += bool(clips)
