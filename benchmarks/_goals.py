@@ -59,6 +59,7 @@ GOALS = {
         at_least=True,
         earlier="1.9",
     ),
+    "read.blosc.first": Goal(benchmark="read", text="the same, each checksum verified once", bound=0.8, at_least=True),
     "read.memmap": Goal(
         benchmark="read",
         text="clips/s uncompressed, checksums verified / np.memmap, which verifies none",
@@ -66,6 +67,7 @@ GOALS = {
         at_least=True,
         earlier="0.61, missed",
     ),
+    "read.memmap.first": Goal(benchmark="read", text="the same, each checksum verified once", bound=0.9, at_least=True),
     "recipe.gain": Goal(
         benchmark="recipe", text="points of accuracy of the recipe - of the plain defaults", bound=5, at_least=True
     ),

@@ -15,24 +15,30 @@ __all__ = ["Cache", "as_cache", "open_cache"]
 # Imports are made on first use: the command line imports this package and must stay free of zarr and pyarrow.
 
 
-def open_cache(path: StrPath, *, stream: "StreamOptions | None" = None) -> "Cache":
+def open_cache(path: StrPath, *, stream: "StreamOptions | None" = None, verify: str = "always") -> "Cache":
     """Open a finished cache.
 
     Args:
         path: its folder, or a URL: then its shards come while they are read.
         stream: where the shards of a URL are kept meanwhile.
+        verify: `always` compares a clip's checksum whenever it is read; `first` when it is first read from a mapped
+            shard, so that damage on the disk after that, or another program's writing into the open file, is not seen.
+            Shards of a URL are mapped anew for each clip, so that both are the same there.
 
     Raises:
+        ValueError: `verify` is neither.
         CacheVersionError: there is no cache at this path, or one of a newer format.
         CacheIncompleteError: its build has not ended.
         CacheError: its metadata is damaged.
     """
     from signprep.cache_builder.options import StreamOptions, location_of
-    from signprep.cache_builder.reader import open_folder
+    from signprep.cache_builder.reader import ALWAYS, FIRST, open_folder
 
+    if verify not in (ALWAYS, FIRST):
+        raise ValueError(f"verify is {verify!r:.60}; expected {ALWAYS} or {FIRST}")
     location = location_of(path)
     if isinstance(location, Path):
-        return open_folder(location)
+        return open_folder(location, verify)
     # A cache of this machine opens without what reads from networks.
     from signprep.cache_builder.remote.streaming import open_streamed
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.format.codec import StoredClip, use_one_thread
 from signprep.cache_builder.format.consistency import check_index, checked_columns, read_columns
-from signprep.cache_builder.format.index import OK, SCHEMA, SPLITS
+from signprep.cache_builder.format.index import OK, SCHEMA, SPLITS, has_value
 from signprep.cache_builder.format.layout import (
     INDEX,
     MANIFEST,
@@ -40,6 +40,7 @@ from signprep.pipeline.landmarks.draw import drawn
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line
 
+ALWAYS, FIRST = "always", "first"
 MAX_OPEN_SHARDS = 256
 """Shards mapped at a time; the first is closed first. Mapping one again takes less than a tenth of reading a clip."""
 
@@ -53,9 +54,16 @@ class Cache:
     """
 
     def __init__(
-        self, path: Path, info: CacheInfo, manifest: CacheManifest, stamp: "_Stamp", columns: dict[str, pa.ChunkedArray]
+        self,
+        path: Path,
+        info: CacheInfo,
+        manifest: CacheManifest,
+        stamp: "_Stamp",
+        columns: dict[str, pa.ChunkedArray],
+        verify: str = ALWAYS,
     ) -> None:
         self.path = path
+        self.verify = verify
         self.info = info
         self.manifest = manifest
         self._stamp = stamp
@@ -77,7 +85,7 @@ class Cache:
         return f"<Cache {self}: {num_clips:,} of {len(self):,} clips can be read, {classes:,} classes, stored {shape}>"
 
     def __reduce__(self) -> tuple[Callable[..., "Cache"], tuple[object, ...]]:
-        return open_folder, (self.path,)
+        return open_folder, (self.path, self.verify)
 
     def __len__(self) -> int:
         return self.info.num_positions
@@ -150,9 +158,9 @@ class Cache:
             near = difflib.get_close_matches(str(split).lower(), SPLITS, n=1, cutoff=0.4)
             meant = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"split is {split!r:.60}; expected {', '.join(SPLITS)}, or None for all{meant}")
-        keep = _equal(self._columns["status"], OK)
+        keep = has_value(self._columns["status"], OK)
         if split is not None:
-            keep &= _equal(self._columns["split"], split)
+            keep &= has_value(self._columns["split"], split)
         return np.flatnonzero(keep)
 
     def labels(self) -> NDArray[np.int32]:
@@ -233,7 +241,9 @@ class Cache:
 
     def _decode(self, position: int, clip: StoredClip) -> None:
         """Write one clip into memory. Raises CacheCorruptError if its bytes are missing or damaged."""
-        self.info.clip_codec.decode(self._chunk(position), clip)
+        shard, place, chunk = self._located(position)
+        self.info.clip_codec.decode(chunk, clip, is_verified=self.verify == FIRST and shard.verified[place] > 0)
+        shard.verified[place] = 1
 
     def rgb(self, position: int) -> NDArray[np.uint8]:
         """Return one clip as RGB, uint8 [T, S, S, 3]: converted by FFmpeg from I420, landmarks as a drawing."""
@@ -279,7 +289,7 @@ class Cache:
         Raises as `read`.
         """
         try:
-            chunk = self._chunk(position)
+            _, _, chunk = self._located(position)
             if not chunk_is_intact(chunk):
                 raise CacheCorruptError("its checksum does not match its bytes")
         except CacheCorruptError as error:
@@ -293,17 +303,19 @@ class Cache:
     def _named(self, position: int, error: CacheCorruptError) -> CacheCorruptError:
         return CacheCorruptError(f"{self}: clip {position} ({self.segment_id(position)}): {error}")
 
-    def _chunk(self, position: int) -> NDArray[np.uint8]:
+    def _located(self, position: int) -> tuple[ShardFile, int, NDArray[np.uint8]]:
+        """Return a clip's shard, its place there, and its inner chunk."""
         if not 0 <= position < len(self):
             raise self._outside(position)
         number, place = divmod(position, self.info.clips_per_shard)
-        chunk = self._shard(number).chunk(place)
+        shard = self._shard(number)
+        chunk = shard.chunk(place)
         if chunk is None:
             raise CacheCorruptError(f"it is not in shard {number}: its build failed, or it was removed")
         expected = self._stored[1][position]
         if expected >= 0 and chunk_checksum(chunk) != expected:
             raise CacheCorruptError(f"{shard_path(self.info, number)} has other bytes for it than the index; {MIXED}")
-        return chunk
+        return shard, place, chunk
 
     def _outside(self, position: int) -> IndexError:
         return IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")
@@ -335,8 +347,8 @@ class Cache:
         return shard
 
 
-def open_folder(root: StrPath) -> Cache:
-    """Open a finished cache in a folder of this machine.
+def open_folder(root: StrPath, verify: str = ALWAYS) -> Cache:
+    """Open a finished cache in a folder of this machine; `open_cache` explains `verify`.
 
     Raises:
         CacheVersionError: there is no cache at this path, or one of a newer format.
@@ -347,7 +359,7 @@ def open_folder(root: StrPath) -> Cache:
     stamp = _stamp_of(root)
     info, manifest = read_info(root), read_manifest(root)
     columns = checked_columns(root, info, manifest, root)
-    cache = Cache(root, info, manifest, stamp, {name: columns[name] for name in columns.column_names})
+    cache = Cache(root, info, manifest, stamp, {name: columns[name] for name in columns.column_names}, verify)
     cache._require_unchanged()
     return cache
 
@@ -386,13 +398,3 @@ def _check_frames(frames: NDArray[np.integer], num_clips: int, num_frames: int) 
         raise ValueError(f"frames are {frames!r:.60}; expected an array of whole numbers, [{num_clips}, t]")
     if frames.size and not 0 <= int(frames.min()) <= int(frames.max()) < num_frames:
         raise IndexError(f"frames {int(frames.min())} to {int(frames.max())} are asked for; clips have {num_frames}")
-
-
-def _equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:
-    """Return where a column of dictionary-encoded strings has a value, without making a string a row."""
-    parts = []
-    for chunk in column.chunks:
-        code = pc.index_in(pa.scalar(value), chunk.dictionary).as_py()
-        codes = pc.fill_null(chunk.indices, -1).to_numpy()
-        parts.append(codes == code if code is not None else np.zeros(len(chunk), np.bool_))
-    return np.concatenate([np.zeros(0, np.bool_), *parts])

@@ -55,19 +55,20 @@ class ClipCodec:
             payload = flat.tobytes()
         return payload + google_crc32c.value(payload).to_bytes(CHECKSUM_BYTES, "little")
 
-    def decode(self, chunk: NDArray[np.uint8], out: StoredClip) -> None:
-        """Write the clip of an inner chunk into `out`, [T, ...], C-contiguous.
+    def decode(self, chunk: NDArray[np.uint8], out: StoredClip, *, is_verified: bool = False) -> None:
+        """Write the clip of an inner chunk into `out`, [T, ...], C-contiguous; one that `is_verified` has no checksum.
 
         Raises CacheCorruptError if the checksum, the size or the compressed stream is not what was written.
         """
         payload, flat = chunk[:-CHECKSUM_BYTES], out.reshape(-1).view(np.uint8)
-        stored = int.from_bytes(chunk[-CHECKSUM_BYTES:], "little")
-        if self.compressor is None and len(payload) == flat.nbytes:
-            checksum = _copy_with_checksum(payload, flat)
+        is_copied = self.compressor is None and len(payload) == flat.nbytes
+        if is_verified:
+            if is_copied:
+                np.copyto(flat, payload)
         else:
-            checksum = google_crc32c.value(payload)
-        if len(chunk) < CHECKSUM_BYTES or checksum != stored:
-            raise CacheCorruptError("its checksum does not match its bytes")
+            checksum = _copy_with_checksum(payload, flat) if is_copied else google_crc32c.value(payload)
+            if len(chunk) < CHECKSUM_BYTES or checksum != int.from_bytes(chunk[-CHECKSUM_BYTES:], "little"):
+                raise CacheCorruptError("its checksum does not match its bytes")
         if self.compressor is None:
             if len(payload) != flat.nbytes:
                 raise CacheCorruptError(f"it holds {len(payload)} bytes where a clip has {flat.nbytes}")

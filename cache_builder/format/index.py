@@ -136,6 +136,16 @@ def rows_with(index: pa.Table, column: str, values: Collection[str], where: obje
     return pc.is_in(found, value_set=pa.array(list(values), pa.string())).to_numpy()
 
 
+def has_value(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:
+    """Return where a column of dictionary-encoded strings has a value, without making a string a row."""
+    parts = []
+    for chunk in column.chunks:
+        code = pc.index_in(pa.scalar(value), chunk.dictionary).as_py()
+        codes = pc.fill_null(chunk.indices, -1).to_numpy()
+        parts.append(codes == code if code is not None else np.zeros(len(chunk), np.bool_))
+    return np.concatenate([np.zeros(0, np.bool_), *parts])
+
+
 def index_of_positions(index: pa.Table, positions: NDArray[np.int64], vocabulary: Vocabulary) -> pa.Table:
     """Return the rows at some positions, in the order given, renumbered, with the labels of a vocabulary."""
     rows = index.take(pa.array(positions))

@@ -64,6 +64,8 @@ class ShardFile:
         self._bytes = np.frombuffer(mapped, np.uint8)
         self._data_bytes = size - index_bytes - CHECKSUM_BYTES
         self._index = shard_index(self._bytes[self._data_bytes :], path)
+        self.verified = bytearray(chunks_per_shard)
+        """Not 0 for the inner chunks whose checksum was compared since the file was mapped."""
 
     def require_sizes(self, sizes: NDArray[np.uint64]) -> None:
         """Raise CacheCorruptError unless the first inner chunks have these sizes in bytes, `ABSENT` where absent."""

@@ -1,5 +1,6 @@
 """Opening reads and checks the labels and splits of the index; what else is needed is read when it is needed, once."""
 
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from signprep.cache_builder.format.index import SCHEMA
 from signprep.cache_builder.format.layout import INDEX, CacheObject
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import CacheCorruptError, CacheError
+from tests.conftest import build_test_cache
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_a_damaged_clip_is_named_without_the_whole_index(copy: Path, columns_rea
     opened = open_cache(copy)
     position = len(opened) - 1
     shard = copy / reader.shard_path(opened.info, position // opened.info.clips_per_shard)
-    chunk = opened._chunk(position)
+    chunk = opened._located(position)[2]
     data = shard.read_bytes()
     at = data.index(chunk.tobytes()) + len(chunk) // 2
     shard.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -203,3 +205,32 @@ def test_some_frames_of_each_clip_are_read(cache: Cache, threads: int) -> None:
             cache.read(positions, frames=wrong)  # type: ignore[arg-type]
     with pytest.raises(IndexError, match=f"frames -1 to .* clips have {num_frames}"):
         cache.read(positions, frames=np.where(frames == frames[0, 0], -1, frames))
+
+
+@pytest.mark.parametrize("verify", ["always", "first"])
+def test_a_clip_that_was_read_before_is_verified_again_unless_once_is_enough(
+    data_root: Path, tmp_path: Path, verify: str
+) -> None:
+    path = build_test_cache(data_root, tmp_path / "raw.zarr", codec="none").path
+    opened = pickle.loads(pickle.dumps(open_cache(path, verify=verify)))
+    [before] = opened.read([0])
+    with (path / reader.shard_path(opened.info, 0)).open("r+b") as file:  # into the mapped file, as rsync --inplace
+        size = before.nbytes + 4
+        for place in range(2):
+            file.seek(place * size)
+            file.write(bytes([int(before.flat[0]) ^ 1]))
+    if verify == "first":
+        assert (opened.read([0])[0] != before).sum() == 1
+    else:
+        with pytest.raises(CacheCorruptError, match="checksum does not match"):
+            opened.read([0])
+    with pytest.raises(CacheCorruptError, match=r"clip 1 .*checksum does not match"):
+        opened.read([1])  # nobody has seen this one before
+    opened.unmap()
+    with pytest.raises(CacheCorruptError, match="checksum does not match"):
+        opened.read([0])
+
+
+def test_another_word_for_when_to_verify_is_refused(cache: Cache) -> None:
+    with pytest.raises(ValueError, match="verify is 'never'; expected always or first"):
+        open_cache(cache.path, verify="never")
