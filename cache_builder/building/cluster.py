@@ -22,8 +22,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from signprep.pipeline.errors import CacheError, SignprepError
-from signprep.pipeline.runtime.installation import require_extra
-from signprep.pipeline.runtime.machine import package_version
+from signprep.pipeline.runtime.machine import package_version, require_extra
 
 CONNECT_SECONDS = 5.0
 """Limit for an answer at the scheduler's address."""

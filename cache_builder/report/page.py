@@ -6,9 +6,6 @@ HTML, and the browser unpacks them itself. Moving pictures get the room that is 
 would all be fetched for them, has none unless asked.
 """
 
-import base64
-import gzip
-import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,7 +40,7 @@ from signprep.cache_builder.report.statistics import (
 )
 from signprep.pipeline.datasets.annotations import normal_gloss
 from signprep.pipeline.errors import SignprepError
-from signprep.pipeline.html.page import Chart, render_page, round_up
+from signprep.pipeline.html.page import KIT_SCRIPTS, Chart, packed, render_page, round_up
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 from signprep.pipeline.runtime.machine import usable_cores
 from signprep.pipeline.runtime.paths import StrPath, as_path
@@ -51,8 +48,8 @@ from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
 from signprep.pipeline.scan.findings import ERROR, WARNING, worst_first
 
-SCRIPTS = ("base", "filter", "pictures", "pager", "classes", "coverage", "clips", "tables", "start")
-"""Files of the one script of the page, in the order in which they build on one another."""
+SCRIPTS = ("names", "filter", "pictures", "classes", "coverage", "clips", "start")
+"""Files of the one script of the page behind those of all pages, in the order in which they build on one another."""
 SHOWN_LINES = 100
 """Lines of a finding that are shown; the list of clips has the others."""
 MOST_ROWS = 60
@@ -221,7 +218,7 @@ def _page(
     return render_page(
         files("signprep.cache_builder.report") / "web",
         "report.html",
-        scripts=[f"{name}.js" for name in SCRIPTS],
+        scripts=[*KIT_SCRIPTS, *(f"{name}.js" for name in SCRIPTS)],
         title=cache_name(table.cache),
         about=about_cache(table.cache),
         figures=[(name, figure, [more]) for name, figure, more in main_figures(table)],
@@ -340,9 +337,7 @@ def packed_clips(table: ClipTable, rows: NDArray[np.int64], findings: Sequence[C
     }
     for name in ("gloss", *FILTERS, "video", "error"):
         document[name] = _named(table.named(name), rows, keep_all=name in ("gloss", *FILTERS))
-    # Without a time in its head, gzip gives the same bytes for the same cache.
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode("ascii")
+    return packed(document)
 
 
 def _packed_pictures(places: Mapping[int, int], side: int, by_row: Mapping[int, str]) -> dict[str, Any]:

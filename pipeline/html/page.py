@@ -7,7 +7,10 @@ too, so sizes of charts are attributes of SVG, and their colours are classes of 
 """
 
 import base64
+import gzip
 import hashlib
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +26,8 @@ from signprep.pipeline.runtime.text import counted
 
 NUM_COLOURS = 5
 """The style sheet has so many colours of series, `part0` to `part4`."""
+KIT_SCRIPTS = ("base.js", "search.js", "pager.js", "tables.js")
+"""Scripts that pages share: elements and numbers, search, long lists, and tables that sort. They come before others."""
 Point = tuple[float, float]
 
 _KIT = files("signprep.pipeline.html")
@@ -30,22 +35,28 @@ _UNWRITABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 """What HTML or UTF-8 cannot hold. Marks of direction stay: they end with the element that a name is in."""
 
 
-def render_page(folder: Traversable, template: str, *, scripts: Sequence[str] = (), **values: Any) -> str:
+def render_page(
+    folder: Traversable, template: str, *, scripts: Sequence[str] = (), more: Sequence[Traversable] = (), **values: Any
+) -> str:
     """Return a page.
 
     Args:
         folder: has the template and the scripts.
         template: extends `page.html` and may import the macros of `parts.html`.
-        scripts: become one script, in this order.
+        scripts: become one script, in this order; `KIT_SCRIPTS` may be among them.
+        more: folders with macros and scripts of other reports.
         values: go to the template; the frame takes `title` and `about`, lines of text under it.
     """
 
+    def found(name: str) -> Traversable | None:
+        return next((place / name for place in (folder, *more, _KIT) if (place / name).is_file()), None)
+
     def source(name: str) -> str | None:
-        file = next((place / name for place in (folder, _KIT) if (place / name).is_file()), None)
+        file = found(name)
         return file.read_text(encoding="utf-8") if file is not None else None
 
     style = _element_text(_KIT / "style.css")
-    script = Markup("\n").join(_element_text(folder / name) for name in scripts)
+    script = Markup("\n").join(_element_text(found(name) or folder / name) for name in scripts)
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash_source(style)}; "
         + (f"script-src {_hash_source(script)}; " if script else "")
@@ -73,6 +84,16 @@ def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
+def packed(document: Any) -> str:
+    """Return plain JSON types as JSON, compressed by gzip and written in base64, which `unpacked` of `base.js` reads.
+
+    No character of a name can mean anything to HTML then, and long lists are a tenth as long.
+    """
+    # Without a time in its head, gzip gives the same bytes for the same document.
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode("ascii")
+
+
 def bar(parts: Sequence[float], longest: float, kind: str = "") -> Markup:
     """Return one bar of several parts, a colour each, as long as their sum is of `longest`."""
     left, rects = 0.0, []
@@ -96,9 +117,23 @@ def round_up(number: int) -> int:
     return next(end for end in ends if number <= end)
 
 
+def ticks_up_to(most: float) -> dict[float, str]:
+    """Return ticks of an axis from 0 to a round number that is no less than `most`, above 0, four or five steps away.
+
+    >>> ticks_up_to(1.7)
+    {0.0: '0', 0.5: '0.5', 1.0: '1', 1.5: '1.5', 2.0: '2'}
+    """
+    power = 10 ** math.floor(math.log10(most) - 1)
+    step = next(factor * power for factor in (2.5, 5, 10, 20, 25, 50) if most <= 5 * factor * power * (1 + 1e-9))
+    return {tick: f"{tick:,.4g}" for number in range(math.ceil(most / step - 1e-9) + 1) for tick in [number * step]}
+
+
 @dataclass(kw_only=True)
 class Chart:
-    """A plot of two axes, to which parts are added one by one; `svg` ends it."""
+    """A plot of two axes, to which parts are added one by one; `svg` ends it.
+
+    Lines, dots and texts are kept as they are drawn, too, for those who draw the chart by other means.
+    """
 
     title: str
     """Read aloud in place of the picture."""
@@ -108,6 +143,12 @@ class Chart:
     """Around the plot, for its labels: left, top, right, bottom."""
     x_range: Point = (0.0, 1.0)
     y_range: Point = (0.0, 1.0)
+    lines: list[tuple[str, list[Point]]] = field(default_factory=list)
+    """Kind and points of each line, in pixels of the picture."""
+    spots: list[tuple[str, Point]] = field(default_factory=list)
+    """Kind and place of each dot."""
+    texts: list[tuple[str, Point, str, str]] = field(default_factory=list)
+    """Kind, place, text and anchor of each text that is not turned."""
     _parts: list[Markup] = field(default_factory=list)
 
     def x(self, value: float) -> float:
@@ -124,7 +165,7 @@ class Chart:
         """Draw a line of the grid at each tick with its text, and the unit above them."""
         left, top = self.margins[0] - 6, self.margins[1] - 16
         for value, text in ticks.items():
-            self._path("grid", f"M{self.x(self.x_range[0])} {self.y(value)}H{self.x(self.x_range[1])}")
+            self.line("grid", [(x, value) for x in self.x_range])
             self._text(left, self.y(value) + 4, text, "end")
         self._text(left, top, unit, "end")
 
@@ -132,7 +173,7 @@ class Chart:
         """Write the text of each tick below the plot, and draw lines of the grid if they are wanted."""
         for value, text in ticks.items():
             if has_grid:
-                self._path("grid", f"M{self.x(value)} {self.y(self.y_range[0])}V{self.y(self.y_range[1])}")
+                self.line("grid", [(value, y) for y in self.y_range])
             self._text(self.x(value), self.y(self.y_range[0]) + 18, text, "middle")
 
     def axis_names(self, across: str, up: str) -> None:
@@ -155,17 +196,24 @@ class Chart:
 
     def line(self, kind: str, points: Iterable[Point]) -> None:
         """Draw a line through points; its kind is a class of the style sheet."""
-        self._path(kind, "M" + "L".join(f"{self.x(x)} {self.y(y)}" for x, y in points))
+        self._path(kind, [(self.x(x), self.y(y)) for x, y in points])
 
     def dots(self, kind: str, points: Mapping[Point, str]) -> None:
         """Draw a dot at each point, with the text that is shown when it is pointed at."""
         dot = Markup('<circle class="{}" cx="{}" cy="{}" r="2.5"><title>{}</title></circle>')
+        self.spots += [(kind, (self.x(x), self.y(y))) for x, y in points]
         self._parts += [dot.format(kind, self.x(x), self.y(y), tip) for (x, y), tip in points.items()]
+
+    def name(self, text: str, point: Point, *, is_above: bool) -> None:
+        """Write the name of a line beside one of its points, at the side of the plot that has room for it."""
+        x, is_right = self.x(point[0]), self.x(point[0]) > self.width / 2
+        up = -7 if is_above else 15
+        self._text(x - 4 if is_right else x + 4, self.y(point[1]) + up, text, "end" if is_right else "start", "strong")
 
     def mark(self, value: float, text: str) -> None:
         """Draw a line upwards at a value of the x axis, with a text beside it."""
         x, top = self.x(value), self.margins[1]
-        self._path("mark", f"M{x} {top}V{self.y(self.y_range[0])}")
+        self._path("mark", [(x, top), (x, self.y(self.y_range[0]))])
         is_right = x > self.width / 2
         self._text(x - 6 if is_right else x + 6, top + 10, text, "end" if is_right else "start", "strong")
 
@@ -176,9 +224,12 @@ class Chart:
         whole = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
         return whole.format(kind, self.width, self.height, self.title, Markup("").join(self._parts))
 
-    def _path(self, kind: str, data: str) -> None:
+    def _path(self, kind: str, points: list[Point]) -> None:
+        self.lines.append((kind, points))
+        data = "M" + "L".join(f"{x} {y}" for x, y in points)
         self._parts.append(Markup('<path class="{}" d="{}"/>').format(kind, data))
 
     def _text(self, x: float, y: float, text: str, anchor: str, kind: str = "") -> None:
+        self.texts.append((kind, (x, y), text, anchor))
         label = Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
         self._parts.append(label.format(kind, x, y, anchor, text))

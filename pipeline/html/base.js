@@ -1,8 +1,7 @@
-// What all parts of the page share: unpacking the clips, making elements, writing numbers.
+// What all parts of a page share: unpacking its data, making elements, writing numbers.
 // Names reach the page as text nodes only, never as HTML.
 
 const ABSENT = "–";
-const PICTURE_WORD = "Moving picture of";
 
 async function unpacked(id) {
   const packed = atob(document.getElementById(id).textContent.trim());
@@ -27,15 +26,3 @@ const numbers = new Intl.NumberFormat("en-US");
 const counted = (number, noun, nouns = `${noun}s`) => `${numbers.format(number)} ${number === 1 ? noun : nouns}`;
 const byName = new Intl.Collator("ko", { numeric: true }).compare;
 const shown = (name) => name ?? ABSENT;
-const nameOf = (clips, column, clip) => shown(clips[column].names[clips[column].codes[clip]]);
-const secondsOf = (clips, clip) => `${clips.start[clip].toFixed(2)}–${clips.end[clip].toFixed(2)} s`;
-const baseName = (path) => path.slice(path.lastIndexOf("/") + 1);
-// A long name as nodes that may break into lines behind each underscore.
-const breakable = (name) => name.split("_").flatMap((part, place) => (place ? ["_", make("wbr"), part] : [part]));
-
-// The clips of each name of a column, as arrays of places, in their order.
-function grouped(codes, numNames) {
-  const groups = Array.from({ length: numNames }, () => []);
-  codes.forEach((code, clip) => groups[code].push(clip));
-  return groups;
-}
