@@ -54,11 +54,11 @@ ROOMS = {
         "options", "format", "folder", "reader", "reopened", "remote", "building", "edit", "report", "export", "cli",
     ],
     "training": [
-        "config", "runtime", "model_spec", "data", "loader", "transforms", "model", "callbacks", "run", "cli",
+        "config", "runtime", "report", "model_spec", "data", "loader", "transforms", "model", "callbacks", "run", "cli",
     ],
     "inference": [
         "options", "recognizer", "combination", "timeline", "videos", "prediction", "evaluation", "export",
-        "open_model", "serve", "cli",
+        "open_model", "cli",
     ],
 }  # fmt: skip
 """Rooms of each floor, lowest first: a room imports only from rooms before it."""

@@ -17,7 +17,6 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation import run as evaluation
 from signprep.inference.evaluation.document import describe_evaluation
 from signprep.inference.evaluation.logits import SplitClips, split_clips
-from signprep.inference.evaluation.metrics import share_of
 from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
@@ -27,6 +26,7 @@ from signprep.pipeline.datasets.splits import assign_splits
 from signprep.pipeline.errors import SignprepError
 from signprep.training.model.checkpoint import ModelMetadata
 from signprep.training.model_spec import build_model, model_spec
+from signprep.training.report.measures import share_of
 from tests.conftest import CLIP_SPEC, build_test_cache, write_data_root, write_label
 from tests.generated_videos import write_video
 
