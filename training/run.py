@@ -15,18 +15,17 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import nn
 
 from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.remote.streaming import StreamedCache
-from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError, StoppedError, TrainingError
 from signprep.pipeline.options import require_type
 from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import first_line, printable
 from signprep.training.callbacks.averaging import MovingAverage
+from signprep.training.callbacks.best_validation import BestValidation
 from signprep.training.callbacks.checkpoints import (
     LOGS_FOLDER,
     AtomicCheckpointIO,
@@ -66,9 +65,9 @@ from signprep.training.model.datamodule import (
     require_clips_for,
     split_positions,
 )
-from signprep.training.model.pretrained import freeze_backbone, load_own_weights, load_pretrained
+from signprep.training.model.pretrained import load_own_weights, prepare_model
 from signprep.training.model.recipe import Begun, settled
-from signprep.training.model_spec import ModelSpec, build_model, channels_last, load_function, parameter_counts
+from signprep.training.model_spec import ModelSpec, load_function, parameter_counts
 from signprep.training.model_spec.bfloat16 import require_sound_bfloat16, with_sound_convolutions
 from signprep.training.runtime.device import resolved, switches_set
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
@@ -161,7 +160,7 @@ def train(
     if not devices.gpus:
         keep_freed_memory()
     seed_everything(config.seed, verbose=False)
-    model, pretrained_spacing = _prepare_model(spec, config, cache.vocabulary)
+    model, pretrained_spacing = prepare_model(spec, config, cache.vocabulary)
     if resume is not None:
         load_own_weights(model, spec, contents, str(resume))
     if config.precision == "bf16-mixed" and not devices.gpus:
@@ -187,23 +186,6 @@ def train(
     return run.fit(resume, overwrite=overwrite)
 
 
-def _prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> tuple[nn.Module, float | None]:
-    """Return the model of a run: built, filled with weights from elsewhere, frozen, laid out, compiled.
-
-    Beside it come the seconds between the frames that the weights were trained on, as of `load_pretrained`.
-    """
-    model, spacing = build_model(spec, len(vocabulary)), None
-    if config.pretrained is not None:
-        spacing = load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
-    if config.freeze_backbone:
-        freeze_backbone(model, spec, len(vocabulary))
-    if config.channels_last:
-        model = channels_last(model)
-    if config.compile:
-        model.compile()
-    return model, spacing
-
-
 @dataclass
 class _Run:
     """A trainer with all that it needs, from its start to its record."""
@@ -223,6 +205,7 @@ class _Run:
     def __post_init__(self) -> None:
         self._checkpoints = self.folder / CHECKPOINTS_FOLDER
         self._throughput = Throughput(self.data)
+        self._best_validation = BestValidation()
         self._save_last = SaveLast(self._checkpoints / LAST, self.classifier.config.save_minutes, self.log)
         self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
         self._logger = TensorBoardLogger(
@@ -289,12 +272,17 @@ class _Run:
             if self._trainer.is_global_zero and status != "finished":
                 with suppress(OSError):  # what went wrong before is what the user has to know
                     self._write_run(status=status)
+                self._write_report(time.monotonic() - started)
         result = self._result(time.monotonic() - started)
         self._log_outcome(result)
         if self._trainer.is_global_zero:
             paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
             self._write_run(status="running" if self.more_follows else status, result=vars(result) | paths)
+            self._write_report(result.seconds)
         return result
+
+    def _write_report(self, seconds: float) -> None:
+        self._best_validation.write_report(self.folder, self.cache, seconds, self.log)
 
     def _log_outcome(self, result: TrainResult) -> None:
         """Add the run to TensorBoard's table of options."""
@@ -380,6 +368,7 @@ class _Run:
             EpochProgress(self._throughput, len(self.cache.vocabulary)),
             StepCurves(),
             EpochTable(self.folder / METRICS),
+            self._best_validation,
             ValidationImages(self.cache),
         ]
         if config.early_stopping is not None:

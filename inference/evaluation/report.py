@@ -1,4 +1,4 @@
-"""The report of an evaluation: tables on a terminal, or one HTML file that needs no network and no script.
+"""The report of an evaluation: tables on a terminal, or one HTML file that needs no network.
 
 In: the dictionary of `describe_evaluation`, and the cache for pictures of mistaken clips. Both reports show the same
 rows. Names come from label files: they are text, never markup.
@@ -15,54 +15,34 @@ from rich.table import Table
 from rich.text import Text
 
 from signprep.cache_builder.reader import Cache
-from signprep.cache_builder.report.pictures import Quality, clip_seconds, moving_picture
 from signprep.cache_builder.report.terminal import print_facts
 from signprep.pipeline.html.page import Chart, render_page
 from signprep.pipeline.runtime.atomic_files import atomic_write
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted, first_of, printable
+from signprep.training.report.curves import learning_curves, read_epochs
+from signprep.training.report.page import now
+from signprep.training.report.parts import (
+    CONFUSED_COLUMNS,
+    SCRIPTS,
+    WEB,
+    answer_values,
+    cards,
+    confused_rows,
+    hardest_first,
+    headline,
+    mistaken_pictures,
+    percent,
+    several_groups,
+    span,
+)
+from signprep.training.report.settings import data_values, option_values
+from signprep.training.runtime.run_folder import METRICS, RUN, read_run
 
 SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
-CONFUSED_COLUMNS = ("correct gloss", "predicted", "times", "of clips")
 CALIBRATION_COLUMNS = ("", "temperature", "ECE", "NLL", "mean confidence")
 MANY = 20
 """Rows of a table of signers, views or sources that are shown; all are in the JSON."""
-SHOWN_MISTAKES, SHOWN_ROWS = 24, 30
-"""Mistaken clips and rows of a table that the page shows."""
-PICTURES = Quality(side=160, frames=16, webp=55)
-
-
-def percent(share: float | None) -> str:
-    """Return a share as people read it.
-
-    >>> percent(0.8768), percent(None)
-    ('87.7 %', '-')
-    """
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def span(interval: Sequence[float] | None) -> str:
-    """Return an interval.
-
-    >>> span((0.49, 0.943))
-    '49.0 to 94.3'
-    """
-    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
-
-
-def headline(document: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Return the main figures: name, share, interval over clips, interval over takes."""
-    figures = document["figures"]
-    named = {"top 1": figures["top_1"]}
-    if figures["top_k"]:
-        named[f"top {figures['top_k']['k']}"] = figures["top_k"]
-    named["mean over classes"] = figures["mean_over_classes"]
-    if document["homonyms"]:
-        named["homonyms as one"] = document["homonyms"]
-    return [
-        (name, percent(row["accuracy"]), span(row.get("interval")), span(row.get("take_interval")))
-        for name, row in named.items()
-    ]
 
 
 def remarks(document: dict[str, Any]) -> list[str]:
@@ -140,11 +120,11 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
         ]
         title = f"views of {counted(views['performances'], 'performance')}, {counted(views['clips'], 'clip')}"
         _table(console, title, ("", "", "95 %"), rows_of_views)
-    for name, groups in _several_groups(document):
+    for name, groups in several_groups(document):
         _print_groups(console, name, groups)
-    if worst := _worst_glosses(document)[:most]:
+    if worst := [row for row in hardest_first(document) if row["right"] < row["clips"]][:most]:
         _print_groups(console, "hardest glosses", worst)
-    if pairs := _confused_rows(document):
+    if pairs := confused_rows(document):
         _table(console, f"most frequent mistakes ({len(pairs)})", CONFUSED_COLUMNS, pairs[:most])
     _table(console, "calibration", CALIBRATION_COLUMNS, _calibration_rows(document))
     kept = [
@@ -155,22 +135,6 @@ def print_evaluation(document: dict[str, Any], console: Console, *, most: int = 
     _table(console, "predictions at least so sure", ("confidence", "of all clips", "correct of them", "clips"), kept)
     for remark in remarks(document):
         console.print(f"note: {printable(remark)}", markup=False, highlight=False)
-
-
-def _several_groups(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the accuracies by signer, view and source, as far as there are several of them."""
-    return [(name, document["by"][name]) for name in ("signer", "view", "source") if len(document["by"][name]) > 1]
-
-
-def _worst_glosses(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the accuracies of glosses with mistakes, lowest first, of equal ones those with more clips."""
-    mistaken = [row for row in document["by"]["gloss"] if row["right"] < row["clips"]]
-    return sorted(mistaken, key=lambda row: (row["accuracy"], -row["clips"]))
-
-
-def _confused_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Return the most frequent mistakes, as the rows of a table with `CONFUSED_COLUMNS`."""
-    return [(row["right"], row["answered"], f"{row['times']:,}", f"{row['of']:,}") for row in document["confused"]]
 
 
 def calibrations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -212,54 +176,49 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 def write_html(document: dict[str, Any], cache: Cache, path: StrPath) -> None:
     """Write the report of an evaluation of this cache. Raises SignprepError if it cannot be written."""
     path = as_path(path)
-    positions = [row["position"] for row in document["mistaken"][:SHOWN_MISTAKES]]
-    webps = (moving_picture(cache, position, clip_seconds(cache, position), PICTURES) for position in positions)
-    pictures = [f"data:image/webp;base64,{webp}" for webp in webps]
+    page = html_page(document, mistaken_pictures(document, cache), cache)
     with atomic_write(path) as part:
-        part.write_text(html_page(document, pictures), encoding="utf-8")
+        part.write_text(page, encoding="utf-8")
 
 
-def html_page(document: dict[str, Any], pictures: Sequence[str]) -> str:
-    """Return the page of an evaluation, with pictures of the first mistaken clips, which are data URIs."""
+def html_page(document: dict[str, Any], pictures: Sequence[str | None], cache: Cache) -> str:
+    """Return the page of an evaluation of this cache, with pictures of mistaken clips, as of `mistaken_pictures`.
+
+    Where the checkpoint lies in the folder of its run, the page has the learning curves and the options of that run.
+    """
     data = Path(document["cache"] or document["data_root"]).name
-    groups = [(f"By {name}", rows) for name, rows in _several_groups(document)]
-    if worst := _worst_glosses(document):
-        groups.append(("Hardest glosses", worst))
     found = calibrations(document)
+    run_folder = Path(document["checkpoint"]).parent.parent
     return render_page(
         files("signprep.inference.evaluation"),
         "report.html",
+        scripts=SCRIPTS,
+        more=[WEB],
         title=f"Evaluation of {Path(document['checkpoint']).name} on {data}",
-        about_model=[(name.capitalize(), value) for name, value in facts(document)],
+        about_model=[*((name.capitalize(), value) for name, value in facts(document)), ("Date", now())],
         remarks=remarks(document),
         figures=_cards(document),
-        groups=groups,
-        shown_rows=SHOWN_ROWS,
         calibration_columns=CALIBRATION_COLUMNS,
         calibrations=[(name or "now", *numbers) for name, *numbers in _calibration_rows(document)],
         reliability=[(name, reliability_chart(row["bins"], "Reliability diagram")) for name, row in found],
         coverage=coverage_chart(found[-1][1]["coverage"], "Coverage and accuracy"),
-        confused_columns=CONFUSED_COLUMNS,
-        confused=_confused_rows(document)[:SHOWN_ROWS],
-        mistaken=list(zip(document["mistaken"], pictures, strict=False)),
-        percent=percent,
-        span=span,
+        curves=learning_curves(read_epochs(run_folder / METRICS)),
+        options=option_values(read_run(run_folder), run_folder / RUN),
+        data=data_values(cache),
+        **answer_values(document, pictures),
     )
 
 
 def _cards(document: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
     """Return the main figures, each with its intervals."""
-    cards = [
-        (name, share, [f"{ends} over {of}" for ends, of in ((by_clip, "clips"), (by_take, "takes")) if ends != "-"])
-        for name, share, by_clip, by_take in headline(document)
-    ]
+    found = cards(document)
     if views := document["views"]:
         details = [
             f"{span(views['averaged_interval'])} over performances",
             f"{percent(views['single_view_accuracy'])} from one view",
         ]
-        cards.append(("views averaged", percent(views["averaged_accuracy"]), details))
-    return cards
+        found.append(("views averaged", percent(views["averaged_accuracy"]), details))
+    return found
 
 
 def reliability_chart(bins: Sequence[dict[str, Any]], title: str) -> Markup:

@@ -4,6 +4,7 @@ OUTPUT_DIR/EXPERIMENT_NAME/checkpoints/       best.ckpt (by validation accuracy)
 OUTPUT_DIR/EXPERIMENT_NAME/tensorboard_logs/  for `tensorboard --logdir`
 OUTPUT_DIR/EXPERIMENT_NAME/metrics.csv        a row an epoch
 OUTPUT_DIR/EXPERIMENT_NAME/run.json           options, model, cache, versions, what came of it
+OUTPUT_DIR/EXPERIMENT_NAME/report.html        what came of it, to look at; learning_curves.png beside it
 OUTPUT_DIR/EXPERIMENT_NAME/profile_trace.json.gz  of --profile
 """
 
@@ -29,7 +30,7 @@ from signprep.pipeline.runtime.atomic_files import remove_torn
 from signprep.pipeline.runtime.text import first_of
 from signprep.training.loader import Batch
 from signprep.training.model.checkpoint import write_checkpoint
-from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST
+from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, CURVES, LAST, REPORT
 
 EPOCHS, LOGS_FOLDER = "epoch*-accuracy*.ckpt", "tensorboard_logs"
 TRACE = "profile_trace.json.gz"
@@ -51,7 +52,8 @@ def remove_earlier_run(run_folder: Path) -> None:
     """Remove the checkpoints and logs that this run will not write over, so that nothing is taken for its own."""
     checkpoints = run_folder / CHECKPOINTS_FOLDER
     written = [path for name in (BEST, LAST, EPOCHS) for path in checkpoints.glob(name)]
-    for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*"), *run_folder.glob(TRACE)]:
+    seen = [path for name in (TRACE, REPORT, CURVES) for path in run_folder.glob(name)]
+    for path in [*written, *(run_folder / LOGS_FOLDER).glob("events.out.*"), *seen]:
         path.unlink()
 
 

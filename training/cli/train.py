@@ -20,7 +20,7 @@ from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
-from signprep.pipeline.runtime.installation import require_extra
+from signprep.pipeline.runtime.machine import require_extra
 from signprep.pipeline.runtime.text import counted
 from signprep.training.config import (
     NO_AUGMENTATION,
@@ -155,7 +155,7 @@ def train(
     """Train a model and keep the checkpoint that validates best.
 
     Clips come from a cache; with --data-root (and the options that choose segments, as of build-cache) the cache is
-    built, or brought up to date, first. Checkpoints, TensorBoard logs, metrics.csv and run.json go to
+    built, or brought up to date, first. The report, checkpoints, TensorBoard logs and run.json go to
     OUTPUT_DIR/EXPERIMENT_NAME. Ctrl-C saves and says how to go on.
 
     \b

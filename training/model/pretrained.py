@@ -21,12 +21,38 @@ from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted, first_line, first_of
+from signprep.training.config import TrainConfig
 from signprep.training.model.checkpoint import CHECKPOINT_KEY, model_weights, require_version, require_whole
-from signprep.training.model_spec import K400_FILES, K400_SPACINGS, ModelSpec, check_k400, head_name
+from signprep.training.model_spec import (
+    K400_FILES,
+    K400_SPACINGS,
+    ModelSpec,
+    build_model,
+    channels_last,
+    check_k400,
+    head_name,
+)
 
 K400 = "k400"
 K400_ROOT = "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics"
 EXPECTED = "expected a checkpoint of signprep, PyTorchVideo's weights or a state dict"
+
+
+def prepare_model(spec: ModelSpec, config: TrainConfig, vocabulary: Vocabulary) -> tuple[nn.Module, float | None]:
+    """Return the model of a run: built, filled with weights from elsewhere, frozen, laid out, compiled.
+
+    Beside it come the seconds between the frames that the weights were trained on, as of `load_pretrained`.
+    """
+    model, spacing = build_model(spec, len(vocabulary)), None
+    if config.pretrained is not None:
+        spacing = load_pretrained(model, spec, config.pretrained, vocabulary=vocabulary)
+    if config.freeze_backbone:
+        freeze_backbone(model, spec, len(vocabulary))
+    if config.channels_last:
+        model = channels_last(model)
+    if config.compile:
+        model.compile()
+    return model, spacing
 
 
 def load_pretrained(

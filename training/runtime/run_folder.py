@@ -23,6 +23,7 @@ from signprep.training.runtime.launch import Launch
 
 CHECKPOINTS_FOLDER, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 METRICS, RUN = "metrics.csv", "run.json"
+REPORT, CURVES = "report.html", "learning_curves.png"
 RUN_NAME_VARIABLE = "SIGNPREP_RUN_NAME"
 """Environment variable by which processes that Lightning starts find the name that the first one has chosen."""
 

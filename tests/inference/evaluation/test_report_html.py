@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,22 @@ def test_the_page_needs_no_other_file_and_shows_every_part(page_and_document: tu
     text, document = page_and_document
     page = ParsedPage(text)
     require_self_contained(text, page)
-    assert not {"script", "form"} & set(page.tags)
     said = " ".join(page.text)
-    for words in ("top 1", "By view", "Confidence", "diagonal", "mean over classes"):
+    for words in (
+        "top 1",
+        "By view",
+        "Confidence",
+        "diagonal",
+        "mean over classes",
+        "Accuracy by class",
+        "Date",
+        "Data",
+    ):
         assert words in said
-    assert page.attributes.count(("class", "chart")) == 2
+    assert "What was taken for what" in said and f"{datetime.now():%Y-%m-}" in said
+    # The checkpoint lies in the folder of its run, which has learning curves and options.
+    assert "The best epoch is 1 of 1" in said and "--batch-size" in said
+    assert page.attributes.count(("class", "chart")) == page.attributes.count(("class", "chart wide")) == 2
     assert page.tags.count("img") == len(document["mistaken"]) > 0
     assert all(row["right"] in said and row["segment_id"] in said for row in document["mistaken"])
 
@@ -45,14 +57,22 @@ def test_a_browser_shows_the_page_without_complaints(
     tab: Tab, page_and_document: tuple[str, Any], tmp_path: Path, width: int, dark: bool
 ) -> None:
     (tmp_path / "report.html").write_text(page_and_document[0], encoding="utf-8")
-    tab.open(tmp_path / "report.html", dark=dark, width=width, has_script=False)
+    tab.open(tmp_path / "report.html", dark=dark, width=width)
     assert tab.value("document.documentElement.scrollWidth <= innerWidth")
     ground = tab.value("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(20, 23, 26)" if dark else "rgb(251, 251, 250)")
     assert tab.complaints == []
 
 
-def test_hostile_names_are_text(page_and_document: tuple[str, Any]) -> None:
+def test_a_checkpoint_without_its_run_has_no_curves(
+    cache: Cache, checkpoint: Path, page_and_document: tuple[str, Any], tmp_path: Path
+) -> None:
+    document = json.loads(json.dumps(page_and_document[1])) | {"checkpoint": str(tmp_path / "a" / "best.ckpt")}
+    said = " ".join(ParsedPage(html_page(document, [], cache)).text)
+    assert "Accuracy by class" in said and "Learning curves" not in said and "Options" not in said
+
+
+def test_hostile_names_are_text(cache: Cache, page_and_document: tuple[str, Any]) -> None:
     text = json.dumps(page_and_document[1], ensure_ascii=False)
     for name in ("왼쪽", "오른쪽", "REAL17", "NIA_SL_WORD", "efficient_x3d_xs", "test.zarr", "best"):
         assert name in text
@@ -60,18 +80,21 @@ def test_hostile_names_are_text(page_and_document: tuple[str, Any]) -> None:
     document = json.loads(text)
     document["left_out"] |= {"unknown_gloss": 1, "unknown_glosses": {HOSTILE: 1}, "failed": 2}
     document["by"]["view"][0]["value"] = document["by"]["source"][0]["value"] = HOSTILE
-    html = html_page(document, ["data:image/webp;base64,"] * len(document["mistaken"]))
+    html = html_page(document, ["data:image/webp;base64,"] * len(document["mistaken"]), cache)
     page = ParsedPage(html)
     require_self_contained(html, page)
     assert HOSTILE in "".join(page.text)
-    assert "<script" not in html
+    assert page.tags.count("script") == 2  # the answers, and the page's own
 
 
-def test_without_mistakes_views_or_groups_there_are_fewer_sections(page_and_document: tuple[str, Any]) -> None:
+def test_without_mistakes_views_or_groups_there_are_fewer_sections(
+    cache: Cache, page_and_document: tuple[str, Any]
+) -> None:
     document = json.loads(json.dumps(page_and_document[1]))
     document |= {"mistaken": [], "confused": [], "views": None, "calibrated": document["calibration"]}
+    document["confusion"] = {"glosses": [], "right": [], "answered": [], "times": []}
     document["by"] = {"signer": [], "view": [], "source": [], "gloss": []}
-    page = ParsedPage(html_page(document, []))
+    page = ParsedPage(html_page(document, [], cache))
     assert page.attributes.count(("class", "chart")) == 3  # before and after
     assert "Mistaken" not in "".join(page.text) and "img" not in page.tags
 

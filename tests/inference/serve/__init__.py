@@ -1,1 +1,0 @@
-"""Answers over HTTP."""
