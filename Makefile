@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	PYTHONWARNINGS=ignore:::setuptools.command.editable_wheel \
-		$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt --editable '.[train,landmarks,onnx,s3,sftp,http,dask]' --group dev
+		$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt --editable '.[train,landmarks,onnx,serve,s3,sftp,http,dask]' --group dev
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)

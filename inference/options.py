@@ -22,6 +22,8 @@ PER_CLIP, PER_VIDEO = "clip", "video"
 """Values of `WindowOptions.landmark_tracking`."""
 TIMELINE_CLIP_SECONDS, TIMELINE_STRIDE_SECONDS = 0.8, 0.1
 """Windows of a timeline by default: about as long as a sign, and close enough for its boundaries."""
+SUBTITLE_SUFFIXES = (".eaf", ".srt", ".vtt")
+"""Of ELAN, SubRip and WebVTT."""
 
 
 def custom_model_option() -> Any:
@@ -157,28 +159,74 @@ class TimelineOptions(Options, group="Timeline"):
     idle_weight: float = option(3.0, "Multiply the idle gloss's scores by this; the larger, the fewer signs.", above=0)
 
 
+def _subtitle_suffixes(typed: str) -> tuple[str, ...]:
+    suffixes = tuple(dict.fromkeys(f".{word.strip().lower().removeprefix('.')}" for word in typed.split(",")))
+    if unknown := [suffix for suffix in suffixes if suffix not in SUBTITLE_SUFFIXES]:
+        raise ValueError(f"{unknown[0]} is not one of {', '.join(SUBTITLE_SUFFIXES)}, as in eaf,srt")
+    return suffixes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outputs(Options, group="Output"):
-    """Name the files that are made of a single video's timeline, beside the results."""
+    """Name the files that are made of timelines, beside the results."""
 
     subtitles: Path | None = option(None, "Write the timeline of one video to this .srt, .vtt or .eaf (ELAN) file.")
+    subtitles_dir: Path | None = option(
+        None,
+        "Write the timeline of each video into this folder, which may be that of the videos, as --subtitle-formats "
+        "says; JSON then goes to --out alone.",
+    )
+    subtitle_suffixes: tuple[str, ...] = option(
+        (".eaf",),
+        "Write files of these formats there: eaf, srt, vtt, with commas between.",
+        name="--subtitle-formats",
+        type=str,
+        read=_subtitle_suffixes,
+        show=lambda suffixes: ",".join(suffix.removeprefix(".") for suffix in suffixes),
+        metavar="FORMATS",
+    )
+    signs: Path | None = option(
+        None,
+        "Write the signs of all videos to this .csv file, which Excel opens, a row a sign; JSON then goes to --out "
+        "alone.",
+        metavar="FILE",
+    )
+    overwrite: bool = option(
+        False, "Replace files of --subtitles-dir and --signs that are there, with what people have corrected in them."
+    )
     render: Path | None = option(None, "Write one video with its timeline under the picture to this .mp4 file.")
     font: Path | None = option(None, "Write glosses into the picture of --render in this font, which has Hangul.")
     """None takes a Korean font of the system."""
 
     @property
+    def of_one_video(self) -> bool:
+        """Return whether there is a file to make that one video alone has."""
+        return self.subtitles is not None or self.render is not None
+
+    @property
+    def of_all_videos(self) -> bool:
+        """Return whether there are files to make of any number of videos."""
+        return self.subtitles_dir is not None or self.signs is not None
+
+    @property
     def wanted(self) -> bool:
         """Return whether there is any file to make."""
-        return self.subtitles is not None or self.render is not None
+        return self.of_one_video or self.of_all_videos
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferOptions(Options, group="Output"):
+class AnswerOptions(Options, group="Output"):
+    """Choose what is told of each window."""
+
+    top_k: int = option(1, "Give this many glosses for each window, the most probable first.", minimum=1)
+    with_probabilities: bool = option(False, "Add the probability of every gloss.", name="--return-probabilities")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferOptions(AnswerOptions, group="Output"):
     """Choose what `infer` predicts for its videos."""
 
     windows: WindowOptions = WindowOptions()
-    top_k: int = option(1, "Give this many glosses for each window, the most probable first.", minimum=1)
-    with_probabilities: bool = option(False, "Add the probability of every gloss.", name="--return-probabilities")
     timeline: TimelineOptions | None = None
     """Make segments of the windows, for continuous signing."""
     outputs: Outputs = Outputs()

@@ -12,7 +12,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from signprep.inference.timeline.segments import TimelineSegment
+from signprep.inference.timeline.subtitles import write_subtitles
 from signprep.pipeline.cli import cli
+from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.synthetic.dataset import render_dataset
+from signprep.pipeline.options import SampleSpec
 from tests.pipeline.datasets.published import write_set, write_videos
 from tests.waiting import HANG_SECONDS
 
@@ -129,6 +134,34 @@ def test_readme_is_walked_word_for_word(tmp_path: Path, monkeypatch: pytest.Monk
         [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_way_from_elan_files_to_elan_files_is_walked_word_for_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    render_dataset(SampleSpec(words=2, signers=3, takes=1, frame_size=(160, 96)), Path("aihub"), workers=1)
+    for folder in ("annotated", "talks/월요일"):
+        Path(folder).mkdir(parents=True)
+    for segment in read_data_root(Path("aihub")).segments:
+        video = Path("annotated", Path(segment.video).name)
+        Path("aihub", segment.video).rename(video)
+        times = {"start_seconds": segment.start_seconds, "end_seconds": segment.end_seconds}
+        write_subtitles(
+            video.with_suffix(".eaf"),
+            [TimelineSegment(label=0, gloss=segment.gloss, confidence=1.0, **times)],
+            str(video),
+        )
+    Path("talks/월요일/이야기 1.mp4").write_bytes(video.read_bytes())
+    way = (ROOT / "docs" / "timeline.md").read_text("utf-8").partition("## What you need")[2].partition("\n## ")[0]
+    Path("way.md").write_text(way, encoding="utf-8")
+    commands = commands_of(Path("way.md"))
+    assert [words[0] for words in commands] == ["build-cache", "train", "infer"]
+    for words in commands:
+        result = CliRunner().invoke(cli, [*words, *LESS.get(words[0], [])])
+        assert result.exit_code == 0, f"signprep {shlex.join(words)}\n{result.output}\n{result.exception}"
+    assert not result.stdout and Path("signs.csv").is_file()
+    assert "<TIER" in Path("talks/월요일/이야기 1.eaf").read_text("utf-8")
 
 
 def test_the_readme_in_korean_has_the_same_commands() -> None:

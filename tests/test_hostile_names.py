@@ -139,11 +139,17 @@ def test_infer_gives_its_formats(told: Told, made: Path, tmp_path: Path) -> None
         found = strict(told(*windows, "--timeline", "--min-confidence", 0, "--subtitles", out))
         text = out.read_bytes().decode("utf-8")
         if ending == "eaf":
-            assert len(list(ET.fromstring(text.encode()).iter("ANNOTATION"))) == len(found["timeline"]) > 0
+            assert len(list(ET.fromstring(text.encode()).iter("ALIGNABLE_ANNOTATION"))) == len(found["timeline"]) > 0
         else:
             assert (
                 len(re.findall(r"^[\d:.,]+ --> [\d:.,]+$", text, re.M)) == text.count(" --> ") == len(found["timeline"])
             )
+    table = tmp_path / "signs.csv"
+    assert not told(*windows[:-1], "--min-confidence", 0, "--subtitles-dir", tmp_path / "out", "--signs", table)
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert rows and not [row for row in rows if any(re.match(r"[=+\-@\t\r\n]", text) for text in row.values())]
+    assert len(list((tmp_path / "out").iterdir())) == 1
     made_of = ["export", "--checkpoint", made / "best.ckpt", "--out", tmp_path / "a.pt"]
     assert strict(told(*made_of, "--json"))["signprep"]["glosses"] == list(
         open_cache(made / "a.zarr").vocabulary.glosses

@@ -58,7 +58,7 @@ ROOMS = {
     ],
     "inference": [
         "options", "recognizer", "combination", "timeline", "videos", "prediction", "evaluation", "export",
-        "open_model", "cli",
+        "open_model", "serve", "cli",
     ],
 }  # fmt: skip
 """Rooms of each floor, lowest first: a room imports only from rooms before it."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from signprep.pipeline.errors import CheckpointError, SignprepError, TrainingError
 from signprep.pipeline.options import FRACTION, Options, machine_option, option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted
 

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from signprep.pipeline.errors import CacheError, SignprepError
-from signprep.pipeline.runtime.machine import package_version, require_extra
+from signprep.pipeline.runtime.installation import require_extra
+from signprep.pipeline.runtime.machine import package_version
 
 CONNECT_SECONDS = 5.0
 """Limit for an answer at the scheduler's address."""

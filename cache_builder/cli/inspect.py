@@ -7,7 +7,7 @@ import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, ReportOptions, location_option
 from signprep.pipeline.cli.options import command, reject_unused
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import gloss_file_option
 from signprep.pipeline.options import REQUIRED, json_option, option, out_option, output_option
 from signprep.pipeline.runtime.text import json_text
@@ -83,7 +83,7 @@ def inspect(
         description, table = describe(opened), clip_table(opened)
         findings = index_findings(table)
         if as_json:
-            echo(json_text(description | describe_findings(table, findings)))
+            echo_data(json_text(description | describe_findings(table, findings)))
         else:
             print_cache(description, table, findings, Terminal())
 

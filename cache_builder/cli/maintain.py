@@ -9,7 +9,7 @@ import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, MergeOptions, location_option, shown
 from signprep.pipeline.cli.options import command, reject_unused, told_if_stopped
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions, fps_option
 from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.datasets.tables.options import TableOptions
@@ -203,7 +203,10 @@ def diff(
     except CacheError as error:
         echo(f"signprep: error: {printable(str(error))}", err=True)
         sys.exit(TROUBLE)
-    echo(json_text(found.to_dict()) if as_json else diff_summary(found))
+    if as_json:
+        echo_data(json_text(found.to_dict()))
+    else:
+        echo(diff_summary(found))
     sys.exit(0 if found.equal else 1)
 
 

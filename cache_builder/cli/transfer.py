@@ -28,7 +28,8 @@ def push(
 ) -> None:
     """Bring a cache to where the team finds it; only what differs travels.
 
-    URL is a folder (a share, NFS), s3://, gs://, sftp:// or hf://; each needs its driver: pip install 'signprep[s3]'.
+    URL is a folder (a share, NFS), s3://, gs://, sftp:// or hf://; each needs its driver, which
+    `signprep doctor` says how to install.
     Keys are the driver's own: its environment variables, profiles, agents. Readers there see the cache of before or
     this one, never a mixture. Stopped, the same command goes on.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.reopened import ReopenedCache
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.paths import StrPath
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.pictures import has_h264
 from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_folder, write_json
+from signprep.pipeline.runtime.installation import install_packages
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
 from signprep.pipeline.runtime.text import byte_size, counted
@@ -70,7 +71,8 @@ def export_dataset(
         )
     export = Export(cache, options)
     if export.is_video and not has_h264():
-        raise SignprepError("this PyAV was built without x264, which writes H.264; `pip install av` has it")
+        again = install_packages("--force-reinstall", "av")
+        raise SignprepError(f"this PyAV was built without x264, which writes H.264; its own wheels have it: {again}")
     with atomic_folder(out) as folder:
         with progress_bar("Exporting", len(export.positions), "clips") as progress:
             _WRITERS[options.to](export, folder, progress)

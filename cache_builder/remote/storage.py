@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from signprep.cache_builder.options import shown, without_secrets
 from signprep.pipeline.errors import CacheError, SignprepError
+from signprep.pipeline.runtime.installation import install_extras
 
 TRIES, FIRST_TRIES = 6, 3
 """Tries of a request, and of one before any other has been answered: a wrong address is found soon."""
@@ -255,7 +256,7 @@ def _open_driver(url: str, protocol: str) -> tuple[Any, str]:
             fs.retries = 1
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        hint = f"pip install 'signprep[{extra}]'" if extra else f"install the fsspec driver for it ({error})"
+        hint = install_extras(extra) if extra else f"install the fsspec driver for it ({error})"
         raise CacheError(f"{shown(url)}: {protocol}:// needs a driver that is not installed here: {hint}") from error
     except ValueError as error:
         raise CacheError(f"{shown(url)}: is no URL of a known kind ({error})") from error

@@ -28,6 +28,7 @@ from signprep.cache_builder.report.clip_table import ClipTable
 from signprep.cache_builder.report.overlay import Overlay
 from signprep.pipeline.errors import CacheCorruptError, SignprepError
 from signprep.pipeline.landmarks.draw import draw_over, drawn
+from signprep.pipeline.runtime.installation import install_packages
 
 STILL_CODECS: Mapping[str, tuple[str, str]] = {
     ".png": ("png", "rgb24"),
@@ -99,7 +100,8 @@ def animated_webp(frames: Sequence[av.VideoFrame], seconds: float, quality: int)
     Raises SignprepError if this PyAV cannot write it.
     """
     if "libwebp_anim" not in codecs_available:
-        raise SignprepError("this PyAV was built without libwebp, which moving pictures need; `pip install av` has it")
+        again = install_packages("--force-reinstall", "av")
+        raise SignprepError(f"this PyAV was built without libwebp, which moving pictures need; its own wheels: {again}")
     file = io.BytesIO()
     with av.open(file, "w", format="webp", options={"loop": "0"}) as container:
         stream = container.add_stream("libwebp_anim", rate=1000, options={"quality": str(quality)})

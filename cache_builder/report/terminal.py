@@ -37,6 +37,7 @@ from signprep.cache_builder.report.statistics import Balance, Durations, balance
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks.points import SEEN_PARTS
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import byte_size, counted, printable
 from signprep.pipeline.scan.findings import print_finding
@@ -95,7 +96,7 @@ def print_facts(rows: Sequence[tuple[str, str]], console: Console) -> None:
     """Print names, which are bold, and their values."""
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows:
-        facts.add_row(Text(name, style="bold"), Text(printable(value)))
+        facts.add_row(Text(translated(name), style="bold"), Text(printable(translated(value, may_be_name=True))))
     console.print(facts)
 
 

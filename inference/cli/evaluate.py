@@ -19,11 +19,11 @@ from signprep.inference.options import (
     WindowArguments,
 )
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import Options, option, out_option
 from signprep.pipeline.runtime.atomic_files import require_writable, write_json
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import counted, json_text
 
 if TYPE_CHECKING:
@@ -143,7 +143,10 @@ def evaluate(
     }
     if output.out is not None:
         write_json(output.out, document)
-    echo(json_text(document) if output.as_json else _timeline_lines(found))
+    if output.as_json:
+        echo_data(json_text(document))
+    else:
+        echo(_timeline_lines(found))
 
 
 def _reject_what_does_not_fit(model: ModelOptions, options: EvaluationOptions) -> None:
@@ -191,7 +194,7 @@ def _evaluate_clips(
     if document["figures"]["top_k"] is None:
         note_unused(["top_k"], f"more than {options.top_k} classes; the model has {document['classes']}")
     if output.as_json:
-        echo(json_text(document))
+        echo_data(json_text(document))
     else:
         print_evaluation(document, Terminal())
     if options.calibrate:

@@ -8,9 +8,9 @@ import click
 from signprep.cache_builder.options import Location, StreamOptions, location_option
 from signprep.inference.options import ExportOptions
 from signprep.pipeline.cli.options import command
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.options import REQUIRED, Options, option, out_option, output_option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.config import EXPORT_FORMATS
 
@@ -66,4 +66,7 @@ def export(arguments: ExportArguments, options: ExportOptions) -> None:
     report = export_model(arguments.checkpoint, arguments.out, options, cache)
     for note in report.notes:
         echo(f"note: {note}", err=True)
-    echo(json_text(report.to_dict()) if arguments.as_json else report)
+    if arguments.as_json:
+        echo_data(json_text(report.to_dict()))
+    else:
+        echo(report)

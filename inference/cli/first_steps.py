@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from signprep.pipeline.cli.options import command
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec, json_option, output_option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import byte_size, json_text
 from signprep.training.config import TrainConfig
 
@@ -43,22 +44,22 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
 
     checks = [*check_machine(), *check_training()]
     if as_json:
-        echo(json_text([check.to_dict() for check in checks]))
+        echo_data(json_text([check.to_dict() for check in checks]))
     else:
         marks = {OK: ("ok", "green"), SLOW: ("slow", "yellow"), MISSING: ("missing", "dim"), BROKEN: ("BROKEN", "red")}
         table = Table.grid(padding=(0, 2))
         width = None if sys.stdout.isatty() else 1000  # a command to copy stays on its line
         for check in checks:
             mark, style = marks[check.state]
-            found = Text(check.found)
+            found = Text(translated(check.found))
             if check.advice:
-                found.append(f"\n{check.advice}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
-            table.add_row(Text(mark, style=style), Text(check.name), found)
+                found.append(f"\n{translated(check.advice)}", style="bold" if check.state in (SLOW, BROKEN) else "dim")
+            table.add_row(Text(translated(mark), style=style), Text(translated(check.name)), found)
         console = Terminal(width=width)
         with console.capture() as printed:
             console.print(table)
         for line in printed.get().splitlines():
-            echo(line.rstrip())
+            echo_data(line.rstrip())
     if any(check.state == BROKEN for check in checks):
         sys.exit(1)
 

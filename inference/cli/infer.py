@@ -1,5 +1,6 @@
 """The command `infer`."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,14 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
-from signprep.inference.options import InferOptions, ModelOptions, TimelineOptions, WindowArguments
+from signprep.inference.options import InferOptions, ModelOptions, Outputs, TimelineOptions, WindowArguments
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import fps_option
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, machine_option, option, out_option
-from signprep.pipeline.runtime.machine import require_extra
-from signprep.pipeline.runtime.text import counted
+from signprep.pipeline.runtime.installation import require_extra
+from signprep.pipeline.runtime.text import counted, first_of
 
 if TYPE_CHECKING:
     from signprep.inference.recognizer import Recognizer
@@ -89,12 +90,13 @@ def infer(
       signprep infer videos/ more.zip --checkpoint best.ckpt --out all.jsonl
       signprep infer frames/ --checkpoint best.ckpt --fps 25
       signprep infer talk.mp4 --checkpoint best.ckpt --timeline --subtitles talk.srt --render talk_signs.mp4
+      signprep infer talks/ --checkpoint best.ckpt --timeline --subtitles-dir talks/ --signs signs.csv
       signprep infer aihub.zarr --checkpoint best.ckpt --split val --out val.csv
       signprep infer test.mp4 --checkpoint pixels.ckpt --checkpoint landmarks.ckpt --weights 1,2
     """
     cache = source.cache_location()
     with_timeline = output.with_timeline or options.outputs.wanted
-    _reject_contradictions(cache is not None, with_timeline)
+    _reject_contradictions(cache is not None, with_timeline, options.outputs)
     if output.out is None or output.out.suffix.lower() != ".csv":
         reject_unused(["csv_bom"], "--out FILE.csv")
     require_extra("train", "torch", "lightning", "pytorchvideo")
@@ -127,9 +129,13 @@ def infer(
     _infer_videos(recognizer, source, asked, output)
 
 
-def _reject_contradictions(has_cache: bool, with_timeline: bool) -> None:
+def _reject_contradictions(has_cache: bool, with_timeline: bool, outputs: Outputs) -> None:
     if not with_timeline:
         reject_unused(TimelineOptions, "--timeline")
+    if outputs.subtitles_dir is None:
+        reject_unused(["subtitle_suffixes"], "--subtitles-dir")
+    if not outputs.of_all_videos:
+        reject_unused(["overwrite"], "--subtitles-dir or --signs")
     if not has_cache:
         reject_unused(["split"], "a cache")
         return
@@ -146,21 +152,23 @@ def _require_places(output: InferOutput, options: InferOptions) -> None:
     from signprep.inference.videos.results import require_known_suffix
     from signprep.pipeline.runtime.atomic_files import require_writable
 
-    subtitles, render = options.outputs.subtitles, options.outputs.render
-    for path in (output.out, render, subtitles):
+    subtitles, render, signs = options.outputs.subtitles, options.outputs.render, options.outputs.signs
+    for path in (output.out, render, subtitles, signs):
         if path is not None:
             require_writable(path)
     if output.out is not None:
         require_known_suffix(output.out)
     if subtitles is not None:
         require_subtitle_ending(subtitles)
+    if signs is not None and signs.suffix.lower() != ".csv":
+        raise SignprepError(f"{signs}: a table of signs ends in .csv, not in {signs.suffix or 'nothing'!r}")
     if (
         output.with_timeline
         and not options.outputs.wanted
         and output.out is not None
         and output.out.suffix.lower() == ".csv"
     ):
-        raise click.UsageError("a table has no place for a timeline; give --out .json or .jsonl, or --subtitles")
+        raise click.UsageError("a table of windows has no place for a timeline; give --signs FILE.csv, or --out .json")
 
 
 def _infer_cache(
@@ -181,21 +189,40 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
     from signprep.inference.timeline.render import require_render_path
     from signprep.inference.videos.results import write_results
     from signprep.inference.videos.run import Outcome, find_videos, video_documents
+    from signprep.inference.videos.sign_files import sign_files
 
     videos = find_videos([*source.inputs, *source.video_path], lambda line: echo(line, err=True), fps=source.fps)
-    if options.outputs.render is not None:
-        require_render_path(options.outputs.render, Path(videos[0].path))
-    if options.outputs.wanted and len(videos) > 1:
-        raise click.UsageError(f"--render and --subtitles are for one video; {len(videos)} were found")
+    outputs = options.outputs
+    if outputs.of_one_video and len(videos) > 1:
+        raise click.UsageError(
+            f"--render and --subtitles are for one video; {len(videos)} were found. --subtitles-dir is for all"
+        )
+    if outputs.render is not None:
+        require_render_path(outputs.render, Path(videos[0].path))
     outcome = Outcome()
-    documents = video_documents(recognizer, videos, options, outcome)
-    write_results(documents, output.out, single=len(videos) == 1, csv_bom=output.csv_bom)
+    with sign_files(videos, outputs) as add_signs:
+        documents = video_documents(recognizer, videos, options, outcome, add_signs)
+        if output.out is None and outputs.of_all_videos:
+            deque(documents, maxlen=0)  # the files are what is wanted of them
+        else:
+            write_results(documents, output.out, single=len(videos) == 1, csv_bom=output.csv_bom)
     for line in _told(outcome, options, output.out):
         echo(line, err=True)
     if outcome.problems:
-        first, *others = outcome.problems
-        more = f", and {counted(len(others), 'other problem')}" if others else ""
-        raise SignprepError(f"{first}{more}; the result names them all")
+        has_result = output.out is not None or not outputs.of_all_videos
+        raise SignprepError(_failure(outcome, str(outputs.signs or "") if not has_result else "the result"))
+
+
+def _failure(outcome: "Outcome", named_by: str) -> str:
+    """Return one line on the videos without an answer for all of their windows; `named_by` names the reasons."""
+    first, *others = [reason for reasons in outcome.problems.values() for reason in reasons]
+    which = ""
+    if outcome.num_videos > 1:
+        which = f"{len(outcome.problems)} of {outcome.num_videos} videos not answered, or not to the end: "
+    if len(outcome.problems) > 1:
+        which += first_of(list(outcome.problems), _SHOWN_NOTES, " and {} more") + "; "
+    more = f", and {counted(len(others), 'other problem')}" if others else ""
+    return f"{which}{first}{more}{f'; {named_by} names them all' if named_by else ''}"
 
 
 def _told(outcome: "Outcome", options: InferOptions, out: Path | None) -> Iterator[str]:
@@ -204,9 +231,13 @@ def _told(outcome: "Outcome", options: InferOptions, out: Path | None) -> Iterat
         videos, answers = counted(outcome.num_videos, "video"), counted(outcome.num_answers, "answer")
         signs = f", {counted(outcome.num_signs, 'sign')}" if options.timeline is not None else ""
         yield f"{out}: {answers} for {videos}{signs}"
-    for path in (options.outputs.subtitles, options.outputs.render):
+    outputs = options.outputs
+    for path in (outputs.subtitles, outputs.render, outputs.signs):
         if path is not None:
             yield f"{path}: {counted(outcome.num_signs, 'sign')}"
+    if outputs.subtitles_dir is not None:
+        num_files = outcome.num_answered * len(outputs.subtitle_suffixes)
+        yield f"{outputs.subtitles_dir}: {counted(num_files, 'file')}, {counted(outcome.num_signs, 'sign')}"
     yield from (f"note: {note}" for note in outcome.notes[:_SHOWN_NOTES])
     if (more := len(outcome.notes) - _SHOWN_NOTES) > 0:
         yield f"note: {counted(more, 'other video')} without a sign"

@@ -25,6 +25,10 @@ _SUBRIP_LOOKALIKES = str.maketrans({"<": "\uff1c", ">": "\uff1e", "{": "\uff5b",
 """SubRip has no escapes. Players read <i> as a tag, {\\an8} as a place, and --> as a new time."""
 _SCHEMA_INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_ASSOCIATION = "Symbolic_Association"
+"""ELAN's word for a tier of one annotation for each of another tier, which have their times."""
+_GLOSS_TYPE, _CONFIDENCE_TYPE = "default-lt", "confidence"
+CONFIDENCE_TIER = "confidence"
 
 
 def write_subtitles(path: StrPath, segments: Sequence[TimelineSegment], video_name: str) -> None:
@@ -98,7 +102,10 @@ def _clock(milliseconds: int, decimal_sign: str) -> str:
 
 
 def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
-    """Return an ELAN document: one tier of time-aligned annotations, and where the video is."""
+    """Return an ELAN document: a tier of time-aligned glosses, one of how sure each is, and where the video is.
+
+    The second is a tier of the first: who moves or deletes a gloss in ELAN does so with its confidence.
+    """
     root = ET.Element(
         "ANNOTATION_DOCUMENT",
         {
@@ -112,26 +119,39 @@ def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> s
     )
     header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     ET.SubElement(header, "MEDIA_DESCRIPTOR", _media(video_name, path))
-    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(len(segments))
+    ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId").text = str(2 * len(segments))
     time_order = ET.SubElement(root, "TIME_ORDER")
-    tier = ET.SubElement(root, "TIER", LINGUISTIC_TYPE_REF="default-lt", TIER_ID="gloss")
+    glosses = ET.SubElement(root, "TIER", LINGUISTIC_TYPE_REF=_GLOSS_TYPE, TIER_ID="gloss")
+    sure = ET.SubElement(
+        root, "TIER", LINGUISTIC_TYPE_REF=_CONFIDENCE_TYPE, PARENT_REF="gloss", TIER_ID=CONFIDENCE_TIER
+    )
     for number, segment in enumerate(segments, start=1):
-        slots = (f"ts{2 * number - 1}", f"ts{2 * number}")
+        slots, name = (f"ts{2 * number - 1}", f"ts{2 * number}"), f"a{number}"
         for slot, milliseconds in zip(slots, _milliseconds(segment), strict=True):
             ET.SubElement(time_order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(milliseconds))
-        annotation = ET.SubElement(
-            ET.SubElement(tier, "ANNOTATION"),
-            "ALIGNABLE_ANNOTATION",
-            ANNOTATION_ID=f"a{number}",
-            TIME_SLOT_REF1=slots[0],
-            TIME_SLOT_REF2=slots[1],
-        )
-        ET.SubElement(annotation, "ANNOTATION_VALUE").text = one_line(segment.gloss)
+        aligned = {"ANNOTATION_ID": name, "TIME_SLOT_REF1": slots[0], "TIME_SLOT_REF2": slots[1]}
+        _annotate(glosses, "ALIGNABLE_ANNOTATION", aligned, one_line(segment.gloss))
+        refers = {"ANNOTATION_ID": f"a{len(segments) + number}", "ANNOTATION_REF": name}
+        _annotate(sure, "REF_ANNOTATION", refers, f"{segment.confidence:.2f}")
     ET.SubElement(
-        root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID="default-lt", TIME_ALIGNABLE="true"
+        root, "LINGUISTIC_TYPE", GRAPHIC_REFERENCES="false", LINGUISTIC_TYPE_ID=_GLOSS_TYPE, TIME_ALIGNABLE="true"
     )
+    ET.SubElement(
+        root,
+        "LINGUISTIC_TYPE",
+        CONSTRAINTS=_ASSOCIATION,
+        GRAPHIC_REFERENCES="false",
+        LINGUISTIC_TYPE_ID=_CONFIDENCE_TYPE,
+        TIME_ALIGNABLE="false",
+    )
+    ET.SubElement(root, "CONSTRAINT", DESCRIPTION="one for each annotation of its parent", STEREOTYPE=_ASSOCIATION)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _annotate(tier: ET.Element, kind: str, attributes: dict[str, str], value: str) -> None:
+    annotation = ET.SubElement(ET.SubElement(tier, "ANNOTATION"), kind, attributes)
+    ET.SubElement(annotation, "ANNOTATION_VALUE").text = value
 
 
 def _media(video_name: str, path: Path) -> dict[str, str]:

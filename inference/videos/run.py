@@ -15,6 +15,7 @@ from signprep.inference.options import InferOptions, Outputs, TimelineOptions
 from signprep.inference.recognizer import Recognizer, cache_logits, check_cache_compatible
 from signprep.inference.timeline.segments import TimelineSegment, timeline
 from signprep.inference.videos.results import Prediction
+from signprep.inference.videos.sign_files import AddSigns
 from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos
 from signprep.inference.videos.windows import rounded
 from signprep.pipeline.clips import Span
@@ -73,20 +74,33 @@ class Outcome:
     """Counts and problems of a run, for the exit code and the lines on stderr."""
 
     num_videos: int = 0
+    num_answered: int = 0
+    """Videos with any prediction."""
     num_answers: int = 0
     """Windows that have a prediction."""
     num_signs: int = 0
     """Signs in all timelines."""
-    problems: list[str] = field(default_factory=list)
-    """Why windows, or whole videos, have no prediction."""
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """By video, why windows or all of it have no prediction."""
     notes: list[str] = field(default_factory=list)
     """Why timelines are empty."""
 
 
 def video_documents(
-    recognizer: Recognizer, videos: Sequence[Video], options: InferOptions, outcome: Outcome
+    recognizer: Recognizer,
+    videos: Sequence[Video],
+    options: InferOptions,
+    outcome: Outcome,
+    add_signs: AddSigns = lambda found, segments: None,
 ) -> Iterator[Any]:
     """Yield a document a video, with progress on stderr where there are several.
+
+    Args:
+        recognizer: the opened model.
+        videos: what to predict for.
+        options: which windows, and what becomes of them.
+        outcome: is added to.
+        add_signs: takes the timeline of each video, as `sign_files` gives it.
 
     Raises:
         DecodeError: there is one video, and not one of its windows has a prediction.
@@ -96,15 +110,24 @@ def video_documents(
         for number, found in enumerate(predict_videos(recognizer, videos, options), start=1):
             if single and found.missing and not found.predictions:
                 raise DecodeError(found.missing[0].reason)
-            yield _document(recognizer.glosses, found, options, outcome)
+            yield video_document(recognizer.glosses, found, options, outcome, add_signs)
             progress(number)
 
 
-def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOptions, outcome: Outcome) -> Any:
+def video_document(
+    glosses: Sequence[str],
+    found: VideoPredictions,
+    options: InferOptions,
+    outcome: Outcome,
+    add_signs: AddSigns = lambda found, segments: None,
+) -> Any:
+    """Return the document of a video, and note in the outcome what it has; see `video_documents`."""
     clips = [prediction.to_dict() for prediction in found.predictions]
     outcome.num_videos += 1
+    outcome.num_answered += bool(clips)
     outcome.num_answers += len(clips)
-    outcome.problems += [window.reason for window in found.missing]
+    if found.missing:
+        outcome.problems[found.video.path] = [window.reason for window in found.missing]
     errors = [
         ({"start_time": window.span[0], "end_time": window.span[1]} if window.span else {}) | {"error": window.reason}
         for window in found.missing
@@ -118,6 +141,7 @@ def _document(glosses: Sequence[str], found: VideoPredictions, options: InferOpt
         outcome.num_signs += len(segments)
         if found.predictions and not segments:
             outcome.notes.append(f"{found.video.path}: {why_no_sign(glosses, found, options.timeline)}")
+        add_signs(found, segments)
         _write_outputs(options.outputs, found, segments)
     return document | ({"errors": errors} if errors else {})
 

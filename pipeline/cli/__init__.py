@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.errors import SignprepError, StoppedError
 from signprep.pipeline.runtime.streams import usable_streams
 
@@ -37,6 +37,7 @@ COMMANDS = {
     "train": "signprep.training.cli.train:train",
     "evaluate": "signprep.inference.cli.evaluate:evaluate",
     "infer": "signprep.inference.cli.infer:infer",
+    "serve": "signprep.inference.cli.serve:serve",
     "export": "signprep.inference.cli.export:export",
 }
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with usable_streams():
             code = cli.main(args=given, prog_name="signprep", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        echo(error.format_message(), err=True)
+        echo_data(error.format_message(), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         echo(f"signprep: error: {error.format_message()}{_named_instead(error)}", err=True)

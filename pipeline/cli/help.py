@@ -12,7 +12,8 @@ from typing import Any
 import click
 from click import formatting
 
-from signprep.pipeline.cli.printing import broken, echo
+from signprep.pipeline.cli.printing import broken, echo_data
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import columns_of
 
 _NARROW = 60
@@ -30,8 +31,12 @@ class HelpFormatter(click.HelpFormatter):
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """Write how a command is called."""
-        line = f"{prefix or 'Usage: '}{prog} {args}".rstrip()
+        line = translated(f"{prefix or 'Usage: '}{prog} {args}".rstrip())
         self._write_lines(broken(line, self.width, rest=" " * 4))
+
+    def write_heading(self, heading: str) -> None:
+        """Write the heading of a group of options."""
+        super().write_heading(translated(heading))
 
     def write_text(self, text: str) -> None:
         """Write paragraphs."""
@@ -44,7 +49,8 @@ class HelpFormatter(click.HelpFormatter):
         column = min(max((columns_of(term) for term, _ in rows), default=0), most) + col_spacing
         for term, meaning in rows:
             terms = list(_term(term, self.width - self.current_indent))
-            meant = list(_paragraphs(meaning, self.width - self.current_indent - column)) if meaning else []
+            told, room = in_readers_language(meaning), self.width - self.current_indent - column
+            meant = list(_paragraphs(told, room)) if told else []
             if meant and columns_of(terms[-1]) <= column - col_spacing:
                 terms[-1] += " " * (column - columns_of(terms[-1])) + meant.pop(0)
             self._write_lines([*terms, *(" " * column + line if line else "" for line in meant)])
@@ -63,7 +69,7 @@ class HelpContext(click.Context):
 def print_help(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     """Print the help of a command and end it: what `--help` does."""
     if value and not ctx.resilient_parsing:
-        echo(ctx.get_help())
+        echo_data(ctx.get_help())
         ctx.exit()
 
 
@@ -74,6 +80,13 @@ def help_printed_by_echo(option: Any) -> Any:
     return option
 
 
+def in_readers_language(help_: str) -> str:
+    """Return the help of an option, and what stands in brackets behind it, in the reader's language."""
+    told, begins, extra = help_.partition("  [")
+    extras = "; ".join(map(translated, extra.removesuffix("]").split("; ")))
+    return translated(told) + (f"{begins}{extras}]" if begins else "")
+
+
 def _paragraphs(text: str, width: int) -> Iterator[str]:
     """Yield the lines of paragraphs, with an empty one between two."""
     for number, paragraph in enumerate(text.strip("\n").split("\n\n")):
@@ -81,11 +94,12 @@ def _paragraphs(text: str, width: int) -> Iterator[str]:
             yield ""
         lines = paragraph.strip("\n").splitlines()
         if lines and lines[0].strip() == "\b":
-            for line in "\n".join(lines[1:]).replace("\\\n", " ").splitlines():
+            for line in translated("\n".join(lines[1:]).replace("\\\n", " ")).splitlines():
                 yield from _kept(line, width)
         elif lines:
             indent = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
-            yield from broken(indent + " ".join(line.strip() for line in lines), width, rest=indent)
+            told = translated(" ".join(line.strip() for line in lines))
+            yield from broken(indent + told, width, rest=indent)
 
 
 def _kept(line: str, width: int) -> Iterator[str]:

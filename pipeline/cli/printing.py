@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import columns_of, printable
 
 _TOKEN = re.compile(r"( *)(`[^`]*`[^ ]*|'[^']*'(?!\w)[^ ]*|[^ ]+)")
@@ -20,12 +21,26 @@ _SPACE_IN_NAME = "\x00"
 _INDENT = "  "
 
 
-def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print a text of whole lines on stdout, or on stderr, with nothing in it that steers the terminal."""
-    stream, shown = sys.stderr if err else sys.stdout, printable(str(text), keep="\n\t")
+def echo(text: object, *, err: bool = False) -> None:
+    """Print a text of whole lines on stdout, or on stderr, in the reader's language.
+
+    Nothing in it steers the terminal.
+    """
+    stream, english = sys.stderr if err else sys.stdout, printable(str(text), keep="\n\t")
+    shown = translated(english)
     if err and (width := _terminal_width(stream)) is not None:
-        shown = "\n".join(piece for line in shown.split("\n") for piece in _fitted(line, width))
-    stream.write(shown + "\n" * nl)
+        lines = zip(english.split("\n"), shown.split("\n"), strict=True)
+        shown = "\n".join(
+            piece for given, line in lines for piece in ([line] if given.startswith(NEXT) else _fitted(line, width))
+        )
+    stream.write(shown + "\n")
+    stream.flush()
+
+
+def echo_data(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print what is for programs, as JSON or a part of it, or is in the reader's language already."""
+    stream = sys.stderr if err else sys.stdout
+    stream.write(printable(text, keep="\n\t") + "\n" * nl)
     stream.flush()
 
 
@@ -71,7 +86,7 @@ def broken(text: str, width: int, *, rest: str = "", end: str = "") -> Iterator[
 
 def _fitted(line: str, width: int) -> Iterator[str]:
     """Yield a line of stderr in pieces that fit; what is to be copied, and names that were typed, stay whole."""
-    if columns_of(line) < width or line.startswith(NEXT):
+    if columns_of(line) < width:
         yield line
         return
     for word in sys.argv[1:]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from signprep.pipeline.cli.options import command
-from signprep.pipeline.cli.printing import echo
+from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
 from signprep.pipeline.options import REQUIRED, SampleSpec, ScanOptions, json_option, option, workers_option
 from signprep.pipeline.runtime.text import byte_size, counted
@@ -68,16 +68,16 @@ def scan(
     failing = []
     for number, (split, root) in enumerate(roots.by_split.items()):
         if split and as_json:
-            echo(f'{"," if number else "{"}"{split}": ', nl=False)
+            echo_data(f'{"," if number else "{"}"{split}": ', nl=False)
         with scanned(root, source, options) as found:
             if as_json:
                 for piece in json_report(found):
-                    echo(piece, nl=False)
+                    echo_data(piece, nl=False)
             else:
                 width = None if sys.stdout.isatty() else 100
                 print_report(found, Terminal(highlight=False, width=width), num_shown=num_shown)
             failing.append(found.num_failing)
     if as_json and "" not in roots.by_split:
-        echo("}")
+        echo_data("}")
     if strict and any(failing):
         sys.exit(1)

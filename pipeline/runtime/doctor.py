@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from signprep.pipeline.runtime.installation import install_extras, install_packages
 from signprep.pipeline.runtime.machine import processor, usable_cores
 
 OK, SLOW, MISSING, BROKEN = "ok", "slow", "missing", "broken"
@@ -71,7 +72,7 @@ def check_machine() -> Iterator[Check]:
         except OSError as error:
             result = (BROKEN, str(error), "see that the place can be written to and read")
         except Exception as error:
-            result = (BROKEN, f"{type(error).__name__}: {error}", "pip install signprep again")
+            result = (BROKEN, f"{type(error).__name__}: {error}", "install signprep again, as it was installed")
         yield Check(name, *result)
 
 
@@ -122,7 +123,7 @@ def _decode_pyav() -> _Result:
     with tempfile.TemporaryDirectory() as folder, av.open(str(_sample_video(Path(folder)))) as container:
         num_frames = sum(1 for _ in container.decode(video=0))
     if num_frames != 10:
-        return (BROKEN, f"{num_frames} of 10 frames", "pip install -U av")
+        return (BROKEN, f"{num_frames} of 10 frames", install_packages("--upgrade", "av"))
     major, minor, _ = av.library_versions["libavcodec"]
     return (OK, f"av {version('av')}, libavcodec {major}.{minor}")
 
@@ -140,7 +141,7 @@ def _decode_decord() -> _Result:
 def _codecs() -> _Result:
     missing = [f"{name} ({use})" for name, use in CODECS.items() if not _has_codec(name, "r")]
     if missing:
-        advice = "pip install --force-reinstall av: its own wheels have all of them"
+        advice = f"{install_packages('--force-reinstall', 'av')}: its own wheels have all of them"
         return (BROKEN, f"cannot be read: {', '.join(missing)}", advice)
     if not _has_codec("libx264", "w"):
         advice = "make-sample and --render need an av with libx264: its own wheels have it"
@@ -154,7 +155,7 @@ def _compression() -> _Result:
     clip = np.arange(2**20, dtype=np.uint8)
     for name in ("lz4hc", "zstd"):
         if not np.array_equal(np.frombuffer(blosc.decompress(blosc.compress(clip, name.encode(), 1)), np.uint8), clip):
-            return (BROKEN, f"{name} gives other bytes", "pip install -U numcodecs")
+            return (BROKEN, f"{name} gives other bytes", install_packages("--upgrade", "numcodecs"))
     return (OK, f"numcodecs {version('numcodecs')}, zarr {version('zarr')}")
 
 
@@ -163,7 +164,8 @@ def _checksums() -> _Result:
 
     if google_crc32c.implementation == "c":
         return (OK, "in C")
-    advice = "pip install --force-reinstall google-crc32c: reading clips is many times slower without its C part"
+    again = install_packages("--force-reinstall", "google-crc32c")
+    advice = f"{again}: reading clips is many times slower without its C part"
     return (SLOW, "in Python", advice)
 
 
@@ -203,5 +205,5 @@ def _extras(modules: dict[str, str], suffix: str) -> _Result:
     return (
         OK if there else MISSING,
         ", ".join(there) or "none beside folders and this machine",
-        f"optional, not installed: pip install 'signprep[{','.join(missing)}]'" if missing else "",
+        f"optional, not installed: {install_extras(*missing)}" if missing else "",
     )

@@ -6,13 +6,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from itertools import chain, islice
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
-
-from signprep.pipeline.errors import SignprepError
 
 
 def processor() -> str:
@@ -44,15 +41,6 @@ def package_version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def require_extra(extra: str, *modules: str) -> None:
-    """Raise SignprepError, with the command that installs them, unless all modules of an extra are installed."""
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise SignprepError(
-            f"this command needs {', '.join(missing)}, not installed here: pip install 'signprep[{extra}]'"
-        )
 
 
 def describe_machine() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Progress on stderr: one rich bar on a terminal, a plain line now and then without one."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,15 @@ def say(line: str) -> None:
     print(printable(translated(line)), file=sys.stderr, flush=True)  # noqa: T201
 
 
+def shows_bars() -> bool:
+    """Return whether a bar can move on stderr.
+
+    What a cell of a Jupyter notebook starts has a terminal, too, but the notebook keeps each state of a bar and becomes
+    megabytes large. Jupyter sets the variable for its kernels alone.
+    """
+    return sys.stderr.isatty() and "JPY_PARENT_PID" not in os.environ
+
+
 def progress_bar(description: str, total: int, unit: str) -> AbstractContextManager[Callable[[int], None]]:
     """Show progress while the block runs. Yields a function to be called with the number done so far."""
     rate = TextColumn(f"{{task.fields[rate]:.1f}} {translated(unit)}/s")
@@ -46,7 +56,7 @@ def byte_progress_bar(description: str, num_bytes: int) -> AbstractContextManage
 def _progress(
     description: str, total: int, amounts: tuple[ProgressColumn, ...], unit: str, scale: int = 1
 ) -> Iterator[Callable[[int], None]]:
-    if not sys.stderr.isatty():
+    if not shows_bars():
         yield _plain_lines(description, total, unit, scale)
         return
     begin, end = (TextColumn("{task.description}"), BarColumn()), TimeRemainingColumn(elapsed_when_finished=True)

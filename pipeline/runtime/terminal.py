@@ -42,5 +42,8 @@ def _translated(what: Any) -> Any:
     if isinstance(what, Table):
         what.title, what.caption = _translated(what.title), _translated(what.caption)
         for column in what.columns:
-            column.header = _translated(column.header)
+            if isinstance(column.header, str):
+                # A header that is over two lines, for the column to be narrow, is so in both languages.
+                shown = translated(column.header.replace("\n", " "))
+                column.header = shown.replace(" ", "\n") if "\n" in column.header else shown
     return what

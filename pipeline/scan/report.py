@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import byte_size, counted, json_text, printable, time_span
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.findings import print_finding
@@ -209,7 +210,7 @@ def _numbers(*headers: str) -> Columns:
 
 
 _TIME_AND_SIZE: Columns = {
-    "time": lambda row: "-" if row["hours"] is None else time_span(row["hours"] * 3600),
+    "time": lambda row: "-" if row["hours"] is None else translated(time_span(row["hours"] * 3600)),
     "size": lambda row: byte_size(row["bytes"]),
 }
 

@@ -41,6 +41,9 @@ SQUARE = Fraction(1)
 MAX_PIXEL_ASPECT = 8
 """Pixels that claim to be longer are a mistake."""
 
+_NO_OTHER_FILES = {"protocol_whitelist": "none"}
+"""Of a file object, which may come from anybody: what calls itself a playlist must not name this machine's files."""
+
 ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
 """FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
 CABAC streams, and might refuse what odd encoders write."""
@@ -133,7 +136,7 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
             str(source.absolute()) if isinstance(source, Path) else FileView(source),
             "r",
             metadata_errors="ignore",
-            options={"max_pixels": str(MAX_FRAME_PIXELS)},
+            options={"max_pixels": str(MAX_FRAME_PIXELS)} | ({} if isinstance(source, Path) else _NO_OTHER_FILES),
             stream_options=stream_options,
         )
     except READ_ERRORS as error:

@@ -1,6 +1,5 @@
 """Clips/s, and progress on stderr: a bar on a terminal, else a line a minute; and a line for each epoch that ended."""
 
-import sys
 import time
 from typing import Any
 
@@ -10,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from signprep.pipeline.runtime.language import translated
-from signprep.pipeline.runtime.progress import say
+from signprep.pipeline.runtime.progress import say, shows_bars
 from signprep.pipeline.runtime.terminal import Terminal
 from signprep.training.loader import Batch
 from signprep.training.model.datamodule import ClipData
@@ -76,7 +75,7 @@ class EpochProgress(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar; a run that goes on within an epoch does not begin that one anew."""
         self._begin(pl_module)
-        if not (trainer.is_global_zero and sys.stderr.isatty()):
+        if not (trainer.is_global_zero and shows_bars()):
             return
         columns = (
             TextColumn("{task.description}"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, Check
+from signprep.pipeline.runtime.installation import install_extras
 from signprep.pipeline.runtime.machine import package_version
 
 PACKAGES = ("torch", "torchvision", "lightning", "pytorchvideo", "torchmetrics", "tensorboard")
@@ -18,7 +19,7 @@ def check_training() -> Iterator[Check]:
             name="training",
             state=MISSING,
             found=f"{', '.join(missing)} not installed",
-            advice="pip install 'signprep[train]'; a CPU build of torch first where there is no GPU",
+            advice=f"{install_extras('train')}; a CPU build of torch first where there is no GPU",
         )
         return
     yield Check(name="training", state=OK, found=", ".join(f"{name} {package_version(name)}" for name in PACKAGES))
@@ -26,7 +27,7 @@ def check_training() -> Iterator[Check]:
     yield _device()
     extras = sorted({extra for name, extra in EXPORTS.items() if not find_spec(name)})
     installed = [f"{name} {package_version(name)}" for name in EXPORTS if find_spec(name)]
-    advice = f"optional, not installed: pip install 'signprep[{','.join(extras)}]'" if extras else ""
+    advice = f"optional, not installed: {install_extras(*extras)}" if extras else ""
     yield Check(name="exports", state=OK, found=", ".join(["torchscript", *installed]), advice=advice)
 
 
@@ -43,7 +44,7 @@ def _model() -> Check:
         if not torch.isfinite(logits).all():
             raise FloatingPointError("a model's prediction is no number")
     except Exception as error:
-        advice = "torch, torchvision and pytorchvideo do not fit each other: pip install -c constraints.txt '.[train]'"
+        advice = "torch, torchvision and pytorchvideo do not fit each other: constraints.txt has versions that do"
         return Check(name="models", state=BROKEN, found=f"{type(error).__name__}: {error}", advice=advice)
     return Check(name="models", state=OK, found="efficient_x3d_xs answers")
 

@@ -20,7 +20,7 @@ from signprep.pipeline.datasets.splits import SplitOptions
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import require_writable
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import counted
 from signprep.training.config import (
     NO_AUGMENTATION,

@@ -30,6 +30,7 @@ from signprep.pipeline.datasets.synthetic.person import Canvas, Plane, draw_figu
 from signprep.pipeline.datasets.synthetic.signers import VIEW_DEGREES, Signer, film, signer_look, signer_numbers
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SampleSpec
+from signprep.pipeline.runtime.installation import install_packages
 from signprep.pipeline.runtime.machine import run_in, start_workers
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.progress import progress_bar
@@ -191,7 +192,7 @@ def _encode(path: Path, pictures: Iterator[av.VideoFrame], frame_size: tuple[int
         except ValueError as error:  # PyAV's UnknownCodecError is one
             raise AnnotationError(
                 f"{path}: cannot be encoded: this FFmpeg has no libx264; PyAV's own wheels do: "
-                "pip install --force-reinstall --only-binary av av"
+                + install_packages("--force-reinstall", "--only-binary", "av", "av")
             ) from error
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = max(_LEAST_BITS_PER_SECOND, round(_BITS_PER_PIXEL * width * height))

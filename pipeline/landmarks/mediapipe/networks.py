@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.landmarks.crops import crop
 from signprep.pipeline.landmarks.mediapipe.regions import Floats, Region
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import install_packages, require_extra
 
 _LEAST_SCORE = 0.5
 _LEAST_OVERLAP = 0.3
@@ -34,7 +34,7 @@ def require_packages() -> None:
     if int(cv2.__version__.split(".")[0]) > 4:
         raise SignprepError(
             f"OpenCV {cv2.__version__} makes other pixels than MediaPipe's models expect, which are those of OpenCV 4: "
-            "pip install 'opencv-python-headless<5'"
+            + install_packages("opencv-python-headless<5")
         )
 
 

@@ -13,13 +13,16 @@ _KOREAN_ON_WINDOWS = 0x12
 """The primary language of LANG_KOREAN."""
 
 
-def translated(text: str) -> str:
-    """Return a text of whole lines in the reader's language; what is not known stays as it is."""
+def translated(text: str, *, may_be_name: bool = False) -> str:
+    """Return a text of whole lines in the reader's language; what is not known stays as it is.
+
+    A text that may be a name from the data is translated only if it is more than a word.
+    """
     if not is_korean():
         return text
     from signprep.pipeline.runtime.language.catalogue import korean  # which reads the sentences
 
-    return korean(text)
+    return korean(text, with_words=not may_be_name)
 
 
 def is_korean(environment: Mapping[str, str] = os.environ) -> bool:

@@ -3,9 +3,10 @@
 In: a text of whole lines. Out: the same in Korean. The code's messages are f-strings, so what arrives here is a
 sentence with its values in it. `ko/*.po` has the English sentences with `{}` where a value stands, `{#}` where a number
 does, and for each the Korean one, in which `{0}`, `{1}` are these values. `{0:을}` adds the particle that fits the
-value; a value is translated, too, as messages stand in messages; words of one's own are not, as a name may look like
-one, unless the place says so: `{0!w}`. Files are in gettext's form, which translators' programs open; gettext itself
-looks up whole messages only. The sentence with the most letters of its own is taken. Reading takes 10 ms.
+value; a value is translated, too, as messages stand in messages; single words are not, as a name may look like one,
+unless the place says so: `{0!w}`. With `{0!t}` the sentence fits only where this value can be translated. The sentence
+with the most letters of its own is taken. Files are in gettext's form, which translators' programs open; gettext itself
+looks up whole messages only. They are read in 20 ms, as YAML in a second.
 """
 
 import re
@@ -13,13 +14,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 from signprep.pipeline.runtime.language.particles import with_particle
 
 _HOLE = re.compile(r"\{(#?)\}")
-_PLACE = re.compile(r"\{(\d)(!w)?(?::(\w+))?\}|\{\{|\}\}")
+_PLACE = re.compile(r"\{(\d)(![wt])?(?::(\w+))?\}|\{\{|\}\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_WHOLE_WORD = re.compile(r"(?<![A-Za-z\0])[A-Za-z]{2,}(?![A-Za-z\0])")
 _NUMBER = r"([-+]?[\d.,]*\d(?:e[-+]?\d+)?|nan|inf|-)"
 _ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[0\])? ((?:"[^\n]*"\n?)+)', re.MULTILINE)
 _SEPARATORS = [re.compile(separator) for separator in (r"; ", r"(?<=[.?!]) ", r": ", r", ", r" (?=\()", r" {2,}")]
@@ -35,16 +37,22 @@ class Sentence:
     english: str
     korean: str
 
-    @property
+    @cached_property
     def parts(self) -> list[str]:
         """Return what stands around the values."""
-        return [part.replace("{{", "{").replace("}}", "}") for part in _HOLE.split(self.english)[::2]]
+        return list(map(_plain, _HOLE.split(self.english)[::2]))
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Return the expression that finds the values."""
-        holes = [_NUMBER if hole else "(.*?)" for hole in _HOLE.split(self.english)[1::2]]
         parts = [re.escape(part) for part in self.parts]
+        # Of two values side by side, the second is mostly empty. A sentence does not begin in the middle of a text.
+        anything = ["(.*?)" if part else "(.*)" for part in (*parts[1:-1], "end")]
+        if not parts[0] and anything[:1] == ["(.*?)"]:
+            anything[0] = "((?:(?![;:] ).)*?)"
+        holes = [
+            _NUMBER if hole else any_ for hole, any_ in zip(_HOLE.split(self.english)[1::2], anything, strict=True)
+        ]
         return re.compile("".join(part + hole for part, hole in zip(parts, [*holes, ""], strict=True)))
 
     @property
@@ -52,27 +60,27 @@ class Sentence:
         """Return how many letters are the sentence's own; a number is more than any value."""
         return 2 * sum(map(len, self.parts)) + self.english.count("{#}")
 
-    def words(self) -> Iterator[str]:
-        """Yield the whole words that a text must have to be this sentence."""
-        parts = self.parts
-        for place, part in enumerate(parts):
-            for word in _WORD.finditer(part):
-                cut_left = place > 0 and word.start() == 0
-                cut_right = place < len(parts) - 1 and word.end() == len(part)
-                if not cut_left and not cut_right:
-                    yield word[0]
+    @cached_property
+    def words(self) -> set[str]:
+        """Return the whole words that a text must have to be this sentence."""
+        # A sign stands for a value, so that a word which touches one is not whole.
+        return set(_WHOLE_WORD.findall("\0".join(self.parts)))
 
-    def filled(self, values: tuple[str, ...]) -> str:
-        """Return the Korean sentence with these values."""
+    def filled(self, values: tuple[str, ...]) -> str | None:
+        """Return the Korean sentence with these values, None if one of them has to be Korean and is not."""
 
         def value(place: re.Match[str]) -> str:
             if place[1] is None:
                 return place[0][0]
-            given = values[int(place[1])]
-            shown = korean_line(given, True) if place[2] else korean_line(given, False)
+            shown = korean_line(values[int(place[1])], place[2] is not None)
+            if place[2] == "!t" and shown == values[int(place[1])]:
+                raise LookupError(shown)
             return with_particle(shown, place[3]) if place[3] else shown
 
-        return _PLACE.sub(value, self.korean)
+        try:
+            return _PLACE.sub(value, self.korean)
+        except LookupError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -83,23 +91,32 @@ class _Catalogue:
     """Sentences with values, by the rarest of their words; those without a whole word by an empty one."""
 
 
-def korean(text: str) -> str:
+def _plain(text: str) -> str:
+    return text.replace("{{", "{").replace("}}", "}")
+
+
+def korean(text: str, *, with_words: bool = True) -> str:
     """Return a text in Korean, line by line; what is not known stays as it is."""
-    return "\n".join(_indented(line) for line in text.split("\n"))
-
-
-def _indented(line: str) -> str:
-    inner = line.strip()
-    return line.replace(inner, korean_line(inner, True)) if inner else line
+    return "\n".join(korean_line(line, with_words) for line in text.split("\n"))
 
 
 @lru_cache(maxsize=4096)
 def korean_line(text: str, with_words: bool) -> str:
-    """Return a line without its spaces in Korean; without words, only sentences and numbers of things are known."""
-    if not text.strip() or text.isnumeric():
-        return text
+    """Return a line in Korean; without words, only sentences and numbers of things are known."""
+    begin, inner, end = _bare(text)
+    return begin + _sentence(inner, with_words) + end if inner and not inner.isnumeric() else text
+
+
+def _bare(text: str) -> tuple[str, str, str]:
+    """Return what a text begins with, that ties it to the one before, itself, and what it ends with."""
+    behind = text.lstrip(" ;,")
+    inner = behind.rstrip(" ;,:")
+    return text[: len(text) - len(behind)], inner, behind[len(inner) :]
+
+
+def _sentence(text: str, with_words: bool) -> str:
     catalogue = sentences()
-    if (found := catalogue.words.get(text.casefold())) and (with_words or " " in text.strip(" ,.;:()")):
+    if (found := catalogue.words.get(text.casefold())) and (with_words or " " in text.strip(".()")):
         return found
     candidates = {
         sentence
@@ -108,8 +125,8 @@ def korean_line(text: str, with_words: bool) -> str:
         if all(part in text for part in sentence.parts)
     }
     for sentence in sorted(candidates, key=lambda sentence: (-sentence.weight, sentence.english)):
-        if values := sentence.pattern.fullmatch(text):
-            return sentence.filled(values.groups())
+        if (values := sentence.pattern.fullmatch(text)) and (found := sentence.filled(values.groups())) is not None:
+            return found
     return _by_parts(text)
 
 
@@ -132,23 +149,22 @@ def sentences() -> _Catalogue:
     words: dict[str, str] = {}
     patterns = []
     for english, text in entries():
+        english, text = _bare(english)[1], _bare(text)[1]
         if "{" in english.replace("{{", ""):
             patterns.append(Sentence(english, text))
         else:
-            words.setdefault(english.casefold(), text)
-    counts = Counter(word for sentence in patterns for word in set(sentence.words()))
+            words.setdefault(_plain(english).casefold(), _plain(text))
+    counts = Counter(word for sentence in patterns for word in sentence.words)
     by_word: dict[str, list[Sentence]] = defaultdict(list)
     for sentence in patterns:
-        by_word[min(sentence.words(), key=lambda word: (counts[word], word), default="")].append(sentence)
+        by_word[min(sentence.words, key=lambda word: (counts[word], word), default="")].append(sentence)
     return _Catalogue(words, dict(by_word))
 
 
 def entries() -> Iterator[tuple[str, str]]:
     """Yield the English and the Korean text of all entries; a plural has the Korean of its singular."""
-    folder = files("signprep.pipeline.runtime.language") / "ko"
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.name.endswith(".po"):
-            yield from entries_of(file.read_text(encoding="utf-8"))
+    for file in sorted((Path(__file__).parent / "ko").glob("*.po")):
+        yield from entries_of(file.read_text(encoding="utf-8"))
 
 
 def entries_of(file: str) -> Iterator[tuple[str, str]]:

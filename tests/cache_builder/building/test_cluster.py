@@ -24,6 +24,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
+from signprep.pipeline.runtime.installation import install_extras
 from tests.cache_builder.building.clusters import DaskCluster, dask_cluster
 from tests.cache_builder.servers import free_port
 from tests.conftest import plan_of, write_label
@@ -285,10 +286,10 @@ def test_a_cluster_that_cannot_be_is_one_line_at_once(
 def test_a_driver_that_is_not_installed_is_named(
     backend: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signprep.pipeline.runtime.machine.find_spec", lambda _: None)
+    monkeypatch.setattr("signprep.pipeline.runtime.installation.find_spec", lambda _: None)
     where = ("--data-root", tmp_path, "--out", tmp_path / "c.zarr")
     message = failure(*where, "--backend", backend, "--scheduler", "tcp://127.0.0.1:1")
-    assert f"needs {package}, not installed here" in message and f"signprep[{backend}]" in message
+    assert f"needs {package}, not installed here" in message and install_extras(backend) in message
 
 
 def test_a_scheduler_without_workers_is_told_of(

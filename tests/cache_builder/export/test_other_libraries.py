@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from fractions import Fraction
@@ -24,6 +25,7 @@ from signprep.cache_builder.export.run import export_dataset
 from signprep.cache_builder.options import DatasetExportOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.installation import install_extras
 from signprep.training import ClipDataset
 from tests.cache_builder.export.conftest import GLOSSES, points
 
@@ -78,8 +80,9 @@ def test_it_filters_shuffles_and_maps_as_others_do(made: Cache, datasets: Any) -
 
 
 def test_without_the_package_the_extra_is_named(made: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signprep.pipeline.runtime.machine.find_spec", lambda name: None)
-    with pytest.raises(SignprepError, match=r"needs datasets, not installed here: .*signprep\[datasets\]"):
+    monkeypatch.setattr("signprep.pipeline.runtime.installation.find_spec", lambda name: None)
+    advice = re.escape(install_extras("datasets"))
+    with pytest.raises(SignprepError, match=rf"needs datasets, not installed here: {advice}"):
         to_huggingface(made)
 
 

@@ -13,6 +13,7 @@ from signprep.cache_builder.remote.push import Visibility, visibility_of
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import SignprepError
+from signprep.pipeline.runtime.installation import install_extras
 from tests.cache_builder.conftest import BUCKET
 from tests.cache_builder.made_caches import make_cache
 from tests.cache_builder.servers import free_port, make_bucket
@@ -123,7 +124,7 @@ def test_a_driver_that_is_not_installed_is_one_line(mine: Path, monkeypatch: pyt
         raise ImportError("Install s3fs to access S3")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", missing)
-    assert "pip install 'signprep[s3]'" in failure("push", mine, "s3://team/a.zarr")
+    assert install_extras("s3") in failure("push", mine, "s3://team/a.zarr")
     assert "install the fsspec driver" in failure("push", mine, "oss://team/a.zarr")
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from signprep.pipeline.cli import cli
 from signprep.pipeline.runtime import doctor
 from signprep.pipeline.runtime.doctor import BROKEN, MISSING, OK, SLOW, Check, check_machine
+from signprep.pipeline.runtime.installation import install_extras
 from signprep.training.cli import doctor as training_doctor
 from signprep.training.cli.doctor import check_training
 
@@ -75,10 +76,12 @@ def test_a_decoder_that_raises_is_broken_not_a_traceback(monkeypatch: pytest.Mon
 
 def test_drivers_and_torch_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    assert found("places").state == MISSING and "signprep[s3,gs,sftp,http,hf]" in found("places").advice
+    assert (
+        found("places").state == MISSING and install_extras("s3", "gs", "sftp", "http", "hf") in found("places").advice
+    )
     monkeypatch.setattr(training_doctor, "package_version", lambda name: None)
     [check] = check_training()
-    assert check.state == MISSING and "torch" in check.found and "signprep[train]" in check.advice
+    assert check.state == MISSING and "torch" in check.found and install_extras("train") in check.advice
 
 
 def test_libraries_that_do_not_fit_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from signprep.inference.export.verification import Comparison, check_close_enoug
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.pipeline.runtime import machine
+from signprep.pipeline.runtime import installation
 from signprep.training.config import format_of
 from tests.conftest import build_test_cache, write_data_root
 from tests.inference.export.conftest import SMALL, untrained_checkpoint
@@ -183,15 +183,15 @@ def test_a_cache_of_other_glosses_is_refused(cache: Cache, checkpoint: Path, tmp
 def test_a_missing_extra_is_named_before_any_work(
     name: str, missing: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "find_spec", lambda module: None if module == missing else object())
+    monkeypatch.setattr(installation, "find_spec", lambda module: None if module == missing else object())
     result = run("--checkpoint", checkpoint, "--output-path", tmp_path / name)
     extra = "onnx" if name.endswith("onnx") else "executorch"
-    expected = f"this command needs {missing}, not installed here: pip install 'signprep[{extra}]'"
+    expected = f"this command needs {missing}, not installed here: {installation.install_extras(extra)}"
     assert str(result.exception) == expected
 
 
 def test_executorch_takes_only_models_for_phones(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "find_spec", lambda module: object())
+    monkeypatch.setattr(installation, "find_spec", lambda module: object())
     x3d = untrained_checkpoint(tmp_path / "x3d.ckpt", cache, "x3d_xs", 2, 32)
     with pytest.raises(CheckpointError, match="is of model x3d_xs; ExecuTorch's XNNPACK has no 3-D convolutions"):
         export_model(x3d, tmp_path / "sign.pte", ExportOptions(format="executorch"))

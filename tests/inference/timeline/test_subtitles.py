@@ -142,19 +142,35 @@ def test_an_elan_document_is_as_its_schema_asks(tmp_path: Path) -> None:
     }
     assert datetime.fromisoformat(root.get("DATE")).tzinfo is not None
     # The order is the schema's sequence.
-    assert [child.tag for child in root] == ["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE"]
+    assert [child.tag for child in root] == [
+        *("HEADER", "TIME_ORDER", "TIER", "TIER", "LINGUISTIC_TYPE", "LINGUISTIC_TYPE", "CONSTRAINT")
+    ]
     assert root.find("HEADER").get("TIME_UNITS") == "milliseconds"
     assert root.find("HEADER/MEDIA_DESCRIPTOR").attrib == {
         "MEDIA_URL": f"file://{video.as_posix()}",
         "MIME_TYPE": "video/mp4",
         "RELATIVE_MEDIA_URL": './수어/a  "1"&#.mp4',
     }
-    assert root.find("TIER").get("LINGUISTIC_TYPE_REF") == root.find("LINGUISTIC_TYPE").get("LINGUISTIC_TYPE_ID")
+    types = [tier.get("LINGUISTIC_TYPE_REF") for tier in root.iter("TIER")]
+    assert types == [found.get("LINGUISTIC_TYPE_ID") for found in root.iter("LINGUISTIC_TYPE")]
     ids = [element.get(name) for element in root.iter() for name in ("TIME_SLOT_ID", "ANNOTATION_ID")]
     known = [found for found in ids if found]
-    assert len(set(known)) == len(known) == 3 * len(SIGNS)
+    assert len(set(known)) == len(known) == 4 * len(SIGNS)
     values = [int(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")]
     assert values == sorted(values)
+
+
+def test_each_gloss_in_elan_has_its_confidence_which_goes_where_it_goes() -> None:
+    root = ET.fromstring(_elan(SIGNS, "영상.mp4", Path("a.eaf")).encode("utf-8"))
+    gloss, confidence = root.iter("TIER")
+    assert gloss.get("TIER_ID") == confidence.get("PARENT_REF") == "gloss" and gloss.get("PARENT_REF") is None
+    assert confidence.get("TIER_ID") == "confidence"
+    aligned = [annotation.get("ANNOTATION_ID") for annotation in gloss.iter("ALIGNABLE_ANNOTATION")]
+    assert aligned == [annotation.get("ANNOTATION_REF") for annotation in confidence.iter("REF_ANNOTATION")]
+    assert [value.text for value in confidence.iter("ANNOTATION_VALUE")] == ["0.90"] * len(SIGNS)
+    kind = next(found for found in root.iter("LINGUISTIC_TYPE") if found.get("LINGUISTIC_TYPE_ID") == "confidence")
+    assert kind.get("CONSTRAINTS") == root.find("CONSTRAINT").get("STEREOTYPE") == "Symbolic_Association"
+    assert kind.get("TIME_ALIGNABLE") == "false"
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a", "srt"])

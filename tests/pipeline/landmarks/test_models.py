@@ -1,4 +1,5 @@
 import hashlib
+import re
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from signprep.pipeline.landmarks.mediapipe import models
 from signprep.pipeline.landmarks.mediapipe.extract import LandmarkExtractor
 from signprep.pipeline.landmarks.mediapipe.models import LandmarkModels, fetch_models, model_paths
 from signprep.pipeline.landmarks.mediapipe.networks import require_packages
-from signprep.pipeline.runtime import machine
+from signprep.pipeline.runtime import installation
 
 
 @pytest.fixture
@@ -117,8 +118,9 @@ def test_a_wheel_goes_with_fetch(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_litert_the_extra_is_named(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetch_models(tmp_path, wheel)
-    monkeypatch.setattr(machine, "find_spec", lambda name: None)
-    with pytest.raises(SignprepError, match=r"needs ai_edge_litert, cv2, .*pip install 'signprep\[landmarks\]'"):
+    monkeypatch.setattr(installation, "find_spec", lambda name: None)
+    advice = installation.install_extras("landmarks")
+    with pytest.raises(SignprepError, match=re.escape(f"needs ai_edge_litert, cv2, not installed here: {advice}")):
         LandmarkExtractor(tmp_path)
 
 
@@ -126,7 +128,7 @@ def test_an_opencv_that_warps_otherwise_is_refused(monkeypatch: pytest.MonkeyPat
     cv2 = pytest.importorskip("cv2")
     pytest.importorskip("ai_edge_litert")
     monkeypatch.setattr(cv2, "__version__", "5.0.0")
-    with pytest.raises(SignprepError, match=r"OpenCV 5\.0\.0 .*pip install 'opencv-python-headless<5'"):
+    with pytest.raises(SignprepError, match=r"OpenCV 5\.0\.0 .*pip install .*'opencv-python-headless<5'"):
         require_packages()
 
 

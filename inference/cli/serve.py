@@ -1,0 +1,51 @@
+"""The command `serve`."""
+
+from dataclasses import dataclass
+
+from signprep.inference.options import ModelOptions
+from signprep.inference.serve.options import ServeOptions
+from signprep.pipeline.cli.options import command, echo
+from signprep.pipeline.options import machine_option
+from signprep.pipeline.runtime.installation import require_extra
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """The model that answers."""
+
+    model: ModelOptions
+    precision: str = machine_option("32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"))
+
+
+@command("serve", "Answer for videos over HTTP, with a page for them.", config=True)
+def serve(source: ServedModel, options: ServeOptions) -> None:
+    """Answer for videos that programs send over HTTP, and that people drop on a page.
+
+    It listens on this machine's own address; others need --host and a token. Videos are decoded, answered and
+    forgotten. docs/serving.md has the rest.
+
+    \b
+    Examples:
+      signprep serve --checkpoint best.ckpt
+      signprep serve --checkpoint best.ckpt --port 8080 --workers 4 --queue 100
+      SIGNPREP_TOKEN=$(openssl rand -hex 16) signprep serve --checkpoint best.ckpt --host 0.0.0.0
+      curl -T test.mp4 -X POST 'http://127.0.0.1:8000/v1/predict?mode=timeline'
+    """
+    require_extra("train", "torch", "lightning", "pytorchvideo")
+    require_extra("serve", "starlette", "uvicorn")
+    from signprep.inference.open_model import open_models
+    from signprep.inference.serve.run import listening, run_server
+
+    model = source.model
+    with listening(options.host, options.port) as socket:
+        recognizer = open_models(
+            model.checkpoints,
+            model.device,
+            own_model=model.own_model,
+            precision=source.precision,
+            weights=model.weights,
+            views=model.clip_views,
+        )
+        if note := recognizer.calibration_note():
+            echo(f"note: {note}", err=True)
+        run_server(recognizer, options, socket, lambda address: echo(f"{address} (Ctrl-C ends it)", err=True))

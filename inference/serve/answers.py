@@ -1,0 +1,172 @@
+"""One request's answer: the decoder's clips through the model's batches, and the document that `infer` would give.
+
+In: an open file and a query, in a thread of its own. Out: events as they come, a window's each, and at last the
+document or why there is none. A few windows of a request are on their way at a time, so that a long video takes no
+memory and leaves room in the batches for others.
+"""
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signprep.inference.recognizer import Recognizer
+from signprep.inference.serve.batches import Batches, Row
+from signprep.inference.serve.decoders import DecodedWindow, Decoder, Job
+from signprep.inference.serve.options import MAX_PROBABILITIES, Query, ServeOptions
+from signprep.inference.videos.results import Prediction
+from signprep.inference.videos.run import Outcome, video_document
+from signprep.inference.videos.window_predictions import MissingWindow, Video, VideoPredictions
+from signprep.inference.videos.windows import rounded
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import DecodeError, SignprepError
+
+_LONGEST_HEADER = 10_000
+"""Bytes of the header of an array; one of a clip has 128."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that the client may be told of while it waits; the last one is the answer."""
+
+    kind: str
+    """window, missing, or result."""
+    document: Any
+
+
+def answer_video(
+    recognizer: Recognizer,
+    batches: Batches,
+    decoder: Decoder,
+    file: BinaryIO,
+    query: Query,
+    options: ServeOptions,
+    *,
+    is_left: Callable[[], bool],
+    restarted: Callable[[], None],
+) -> Iterator[Event]:
+    """Yield an event for each window in their order, and the document of the video.
+
+    Raises:
+        DecodeError: there is not one answer, as with `infer`.
+        SignprepError, TooSlowError, LeftError: as `Decoder.windows` and `Batches.submit`.
+    """
+    job = Job(
+        name=query.name,
+        windows=query.options.windows,
+        specs=tuple(recognizer.clip_specs),
+        max_seconds=options.max_video_seconds,
+    )
+    found = _Found(recognizer, query)
+    waiting: deque[tuple[DecodedWindow, Future[Row]]] = deque()
+    windows = decoder.windows(job, file, seconds=options.timeout_seconds, is_left=is_left, restarted=restarted)
+    for window in windows:
+        if window.missing is not None:
+            yield found.missing(window.number, MissingWindow(span=window.asked, reason=window.missing))
+            continue
+        waiting.append((window, batches.submit(window.clips)))
+        while waiting and (len(waiting) > 2 * options.batch_size or waiting[0][1].done()):
+            yield found.answered(*waiting.popleft())
+    for window, future in waiting:
+        yield found.answered(window, future)
+    yield Event(kind="result", document=found.document())
+
+
+class _Found:
+    """The windows of a video so far."""
+
+    def __init__(self, recognizer: Recognizer, query: Query) -> None:
+        self._glosses, self._query = recognizer.glosses, query
+        self._windows: dict[float, tuple[Prediction, Row] | MissingWindow] = {}
+        shown = len(self._glosses) if query.options.with_probabilities else min(query.options.top_k, len(self._glosses))
+        self._most = MAX_PROBABILITIES // shown
+
+    def missing(self, number: float, window: MissingWindow) -> Event:
+        """Note why a window has no answer."""
+        self._windows[number] = window
+        return Event(kind="missing", document={"error": window.reason})
+
+    def answered(self, window: DecodedWindow, future: "Future[Row]") -> Event:
+        """Note a window's answer."""
+        options = self._query.options
+        if len(self._windows) >= self._most:
+            raise DecodeError(
+                f"{self._query.name}: more than {MAX_PROBABILITIES:,} probabilities were asked for; leave out "
+                "--return-probabilities or --top-k, or choose a larger --stride"
+            )
+        assert window.asked is not None
+        row = future.result()
+        prediction = Prediction.of(
+            row,
+            self._glosses,
+            options,
+            video_path=self._query.name,
+            start_seconds=window.asked.start_seconds,
+            end_seconds=min(window.asked.end_seconds, rounded(window.ends)),
+            clip_duration=options.windows.clip_duration,
+        )
+        self._windows[window.number] = prediction, row
+        return Event(kind="window", document=prediction.to_dict())
+
+    def document(self) -> Any:
+        """Return what `infer` writes for the video. Raises DecodeError if no window has an answer."""
+        found = VideoPredictions(video=Video(path=self._query.name, folder=Path(), name=self._query.name))
+        for _, result in sorted(self._windows.items()):
+            if isinstance(result, MissingWindow):
+                found.missing.append(result)
+                continue
+            found.predictions.append(result[0])
+            if self._query.options.timeline is not None:
+                found.probabilities.append(result[1])
+        if found.missing and not found.predictions:
+            raise DecodeError(found.missing[0].reason)
+        return video_document(self._glosses, found, self._query.options, Outcome())
+
+
+def answer_clips(recognizer: Recognizer, batches: Batches, data: bytes, query: Query) -> Any:
+    """Return the answer for clips of a cache, sent as a .npy: an object for one, [T, ...], a list for [B, T, ...].
+
+    Raises SignprepError if they are other clips than the model was trained on.
+    """
+    if len(recognizer.clip_specs) > 1:
+        raise SignprepError("the models take different clips of a window: send a video")
+    [spec] = recognizer.clip_specs
+    clips = _read_clips(data, spec, query.name)
+    is_one = clips.ndim == len(spec.clip_shape)
+    futures = [batches.submit([clip]) for clip in (clips[None] if is_one else clips)]
+    answers = []
+    for future in futures:
+        answer = Prediction.of(
+            future.result(),
+            recognizer.glosses,
+            query.options,
+            video_path=query.name,
+            start_seconds=0.0,
+            end_seconds=0.0,
+            clip_duration=0.0,
+        ).to_dict()
+        answers.append({k: v for k, v in answer.items() if k not in ("start_time", "end_time", "clip_duration")})
+    return answers[0] if is_one else answers
+
+
+def _read_clips(data: bytes, spec: ClipSpec, name: str) -> NDArray[Any]:
+    expected = f"{np.dtype(spec.dtype).name} [B, {', '.join(map(str, spec.clip_shape))}], as `Cache.read` gives them"
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, is_fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    except ValueError as error:
+        raise SignprepError(f"{name}: is no .npy of clips; expected {expected}") from error
+    size = int(np.prod([int(side) for side in shape], dtype=object)) if shape else 0
+    body = data[file.tell() :]
+    fits = tuple(shape[-len(spec.clip_shape) :]) == tuple(spec.clip_shape) and len(shape) - len(spec.clip_shape) <= 1
+    if not fits or dtype != np.dtype(spec.dtype) or is_fortran or size * dtype.itemsize != len(body) or not size:
+        raise SignprepError(f"{name}: clips are {dtype.name} {list(shape)}; expected {expected}")
+    return np.frombuffer(body, dtype).reshape(shape)

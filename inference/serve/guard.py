@@ -1,0 +1,91 @@
+"""Who may ask: the address that a browser was given, the page that asks, and the token; and headers of all answers.
+
+On the loopback address any program of the machine may ask, and so could any page that its browser shows: a page of
+another origin is refused, and so is a name that somebody else's name server points to this machine (DNS rebinding).
+With a token, only who has it is answered; then any name of the server is good, as behind a proxy.
+"""
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from signprep.inference.serve.options import ServeOptions
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+OPEN_PATHS = ("/", "/health", "/openapi.json")
+"""They tell nothing of anybody's, and are answered without the token."""
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "cache-control": "no-store",
+}
+_NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'"
+
+
+class Guard:
+    """An ASGI application around another one."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], options: ServeOptions) -> None:
+        self._app, self._options = app, options
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("content-security-policy", _NOTHING_RUNS)
+            await send(message)
+
+        refusal = self._refusal(Headers(scope=scope), scope["path"])
+        if refusal is None:
+            await self._app(scope, receive, send_with_headers)
+            return
+        status, reason = refusal
+        body = json.dumps({"error": reason}).encode()
+        more = [(b"www-authenticate", b"Bearer")] if status == 401 else []
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send_with_headers(
+            {"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close"), *more]}
+        )
+        await send_with_headers({"type": "http.response.body", "body": body})
+
+    def _refusal(self, headers: Headers, path: str) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if self._options.token is None and _name_of(host) not in _LOCAL_NAMES:
+            return 421, (
+                f"this server is not {host or 'without a name'}: without a token it answers to localhost, 127.0.0.1 "
+                "and [::1] only; start it with --token to use another name"
+            )
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403, f"a page of {origin} asks; only this server's own page may"
+        if self._options.token is None or path in OPEN_PATHS:
+            return None
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if hmac.compare_digest(given.encode(), self._options.token.encode()):
+            return None
+        return 401, "the token is missing or wrong; send the header Authorization: Bearer TOKEN"
+
+
+def _name_of(host: str) -> str | None:
+    """Return the name in a Host header, without its port; None for what is no such header."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
