@@ -8,6 +8,7 @@ import click
 
 from signprep.cache_builder.cli.transfer import confirm_visibility
 from signprep.cache_builder.options import BuildOptions, Location, location_option, shown
+from signprep.pipeline.cli.next_step import as_typed, next_step
 from signprep.pipeline.cli.options import command, told_if_stopped
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
@@ -111,6 +112,7 @@ def build_cache(
     pool = PoolUse(location=run.clip_pool) if run.clip_pool is not None else None
     if run.dry_run:
         echo(building.dry_run(annotations, run.out, options, splits, workers=run.workers))
+        next_step("build-cache", *as_typed(without=["dry_run"]))
         return
     try:
         with told_if_stopped(shown(run.out)):
@@ -129,3 +131,4 @@ def build_cache(
     except DecodeError as error:
         raise DecodeError(f"{error} (stopped by --strict)") from error
     echo(summary)
+    next_step("inspect", run.out)

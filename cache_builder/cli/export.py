@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, DatasetExportOptions, Location, location_option
+from signprep.pipeline.cli.next_step import next_step
 from signprep.pipeline.cli.options import command, reject_unused
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.options import REQUIRED, option
@@ -38,3 +39,4 @@ def export_dataset(
     from signprep.cache_builder.export.run import export_dataset as export
 
     echo(export(cache, out, options, overwrite=overwrite))
+    next_step(out / "README.md", program="more")

@@ -1,11 +1,12 @@
 """Commands that make visible what the data is: `inspect` and `play`."""
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, ReportOptions, location_option
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command, reject_unused
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import gloss_file_option
@@ -70,10 +71,12 @@ def inspect(
 
         classes = (*report.classes, *sorted(glosses))
         echo(write_report(opened, html, replace(report, classes=classes, landmarks=landmarks)))
+        next_step("train", cache)
     elif clip is not None:
         from signprep.cache_builder.report.terminal import show_clip
 
         show_clip(opened, clip, out, Terminal(), landmarks)
+        next_step("play", cache, clip, *as_typed(["landmarks"]), "--out", free_path(Path(f"{_name(cache)}-{clip}.mp4")))
     else:
         from signprep.cache_builder.report.clip_table import clip_table
         from signprep.cache_builder.report.findings import index_findings
@@ -86,6 +89,7 @@ def inspect(
             echo_data(json_text(description | describe_findings(table, findings)))
         else:
             print_cache(description, table, findings, Terminal())
+            next_step("inspect", cache, "--html", free_path(Path(f"{_name(cache)}.html")))
 
 
 @command("play", "Write one clip of a cache as a moving picture.")
@@ -108,6 +112,12 @@ def play(
     from signprep.cache_builder.report.terminal import play_clip
 
     echo(play_clip(open_cache(cache), position, out, speed, landmarks))
+    next_step("inspect", cache, *as_typed(["landmarks"]), "--html", free_path(Path(f"{_name(cache)}.html")))
+
+
+def _name(cache: Location) -> str:
+    """Return the name of a cache without its ending."""
+    return PurePosixPath(cache).stem if isinstance(cache, str) else (cache.resolve().stem or "cache")
 
 
 def _require_suffix(out: Path, known: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, MergeOptions, location_option, shown
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command, reject_unused, told_if_stopped
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions, fps_option
@@ -66,6 +67,7 @@ def verify(
     if not faults:
         decoded = ", and every clip decodes" if deep else ""
         echo(f"{name}: {num_objects} files are as they were written{decoded}")
+        next_step("inspect", cache)
     elif repair:
         source = DatasetOptions(fps=fps, table=TableOptions(video_root=video_root))
         _repair(Path(cache), faults, roots, source)
@@ -100,6 +102,7 @@ def _repair(cache: Path, faults: "list[Fault]", roots: DataRootOptions, source: 
         echo(reason)
     if report.unrepaired:
         raise CacheCorruptError(f"{cache}: {counted(len(report.unrepaired), 'fault')} could not be repaired")
+    next_step("verify", cache)
 
 
 @command("compact", "Give back the bytes of clips that are gone.")
@@ -117,6 +120,7 @@ def compact(cache: Path = option(REQUIRED, "The folder of the cache.", **CACHE_A
     with told_if_stopped(cache):
         report = compact_cache(cache)
     echo(_compacted(cache, report))
+    next_step("verify", cache)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +160,7 @@ def forget(
     who = ", ".join(f"{column.replace('_', ' ')} {value}" for column, values in chosen.items() for value in values)
     if dry_run:
         echo(f"{cache}: {counted(len(matching_positions(cache, chosen)), 'clip')} ({who}) would be deleted")
+        next_step("forget", *as_typed(without=["dry_run"]))
         return
 
     def confirm(num_clips: int) -> None:
@@ -167,6 +172,7 @@ def forget(
     with told_if_stopped(cache):
         report = compact_cache(cache, forgotten=chosen, confirm=None if yes else confirm)
     echo(_compacted(cache, report))
+    next_step("verify", cache)
 
 
 def _compacted(cache: Path, report: "CompactResult") -> str:
@@ -207,6 +213,11 @@ def diff(
         echo_data(json_text(found.to_dict()))
     else:
         echo(diff_summary(found))
+        if found.equal or found.incompatible:
+            next_step("inspect", second)
+        else:
+            both = free_path(Path(f"{first.resolve().stem}+{second.resolve().stem}.zarr"))
+            next_step("merge", first, second, "--out", both)
     sys.exit(0 if found.equal else 1)
 
 
@@ -256,3 +267,4 @@ def merge(
     with told_if_stopped(out):
         report = merge_caches(caches, out, options, overwrite=overwrite)
     echo(merge_summary(report, caches, out, options))
+    next_step("inspect", out)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, Location, Selection, location_option, shown
+from signprep.pipeline.cli.next_step import as_typed, next_step
 from signprep.pipeline.cli.options import command, told_if_stopped
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import CacheError
@@ -48,6 +49,7 @@ def push(
     done = "would be sent" if dry_run else "sent" if report.num_sent else "sent: it is up to date"
     pruned = f"; {counted(report.num_pruned, 'old object')} deleted" if report.num_pruned else ""
     echo(f"{shown(url)}: {_moved(report)} {done}{pruned}")
+    next_step("push", *as_typed(without=["dry_run"])) if dry_run else next_step("verify", url)
 
 
 def confirm_visibility(readers: str) -> None:
@@ -95,6 +97,7 @@ def pull(
     done = "would be fetched" if dry_run else "fetched"
     current = "" if dry_run or report.num_sent else ": it is up to date"
     echo(f"{cache}: {_moved(report)} {done} from {shown(url)}{current}")
+    next_step("pull", *as_typed(without=["dry_run"])) if dry_run else next_step("inspect", cache)
 
 
 def _moved(report: "TransferResult") -> str:

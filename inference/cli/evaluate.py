@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from signprep.cache_builder.options import CACHE_ARGUMENT, StreamOptions, location_of
+from signprep.inference.cli.export import propose_export
 from signprep.inference.options import (
     WEIGHTS_SUFFIX,
     EvaluationOptions,
@@ -18,6 +19,7 @@ from signprep.inference.options import (
     TimelineOptions,
     WindowArguments,
 )
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
@@ -147,6 +149,7 @@ def evaluate(
         echo_data(json_text(document))
     else:
         echo(_timeline_lines(found))
+        next_step("infer", "--help")
 
 
 def _reject_what_does_not_fit(model: ModelOptions, options: EvaluationOptions) -> None:
@@ -199,6 +202,13 @@ def _evaluate_clips(
         print_evaluation(document, Terminal())
     if options.calibrate:
         require_calibrated(document)
+    if output.as_json:
+        return
+    if output.html is None:
+        html = free_path(Path("evaluation.html"))
+        next_step("evaluate", *as_typed(without=["out", "calibrate", "fit_weights"]), "--html", html)
+    else:
+        propose_export(checkpoints, recognizer, data.caches)
 
 
 def _annotations(data_root: Path, source: DatasetOptions) -> "Annotations":

@@ -1,18 +1,24 @@
 """The command `export`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from signprep.cache_builder.options import Location, StreamOptions, location_option
-from signprep.inference.options import ExportOptions
+from signprep.cache_builder.options import Location, StreamOptions, location_of, location_option
+from signprep.inference.options import WEIGHTS_SUFFIX, ExportOptions
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.options import REQUIRED, Options, option, out_option, output_option
 from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import json_text
 from signprep.training.config import EXPORT_FORMATS
+
+if TYPE_CHECKING:
+    from signprep.inference.recognizer import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,5 +74,20 @@ def export(arguments: ExportArguments, options: ExportOptions) -> None:
         echo(f"note: {note}", err=True)
     if arguments.as_json:
         echo_data(json_text(report.to_dict()))
+        return
+    echo(report)
+    if arguments.cache is None:
+        next_step("infer", "--help")
     else:
-        echo(report)
+        next_step("evaluate", arguments.cache, *as_typed(StreamOptions), "--checkpoint", arguments.out)
+
+
+def propose_export(checkpoints: Sequence[Path], recognizer: "Recognizer", caches: Sequence[str] = ()) -> None:
+    """Tell how the model that answered is exported; where it is no checkpoint of one model, what `infer` can do."""
+    first = checkpoints[0]
+    if len(checkpoints) > 1 or recognizer.is_exported or first.suffix.lower() == WEIGHTS_SUFFIX:
+        next_step("infer", "--help")
+        return
+    compared = ["--cache", location_of(caches[0]), *as_typed(StreamOptions)] if caches else []
+    out = free_path(first.with_suffix(".pt"))
+    next_step("export", "--checkpoint", first, *as_typed(["own_model"]), "--out", out, *compared)

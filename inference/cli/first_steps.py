@@ -1,11 +1,11 @@
 """The first commands that people try: `doctor` looks at the machine, `demo` goes the whole way on generated videos."""
 
-import shutil
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from signprep.pipeline.cli.next_step import free_path, next_step
 from signprep.pipeline.cli.options import command
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.clip_spec import ClipSpec
@@ -62,6 +62,9 @@ def doctor(as_json: bool = json_option("Print JSON instead of a table, for progr
             echo_data(line.rstrip())
     if any(check.state == BROKEN for check in checks):
         sys.exit(1)
+    if not as_json:
+        can_train = all(check.state == OK for check in checks if check.name in ("training", "models"))
+        next_step("demo") if can_train else next_step("make-sample", free_path(Path("sample")))
 
 
 @command("demo", "Show the whole way on generated videos.")
@@ -103,7 +106,6 @@ def run_demo(out: Path) -> None:
     result = train(cache, spec, CONFIG, out / "training", overwrite=True, log=lambda line: echo(line, err=True))
     _step(4, "Asking the model about a signer whom it has never seen")
     prediction, gloss = _held_out_prediction(cache, out / "data", result.best_checkpoint)
-    command = "signprep" if shutil.which("signprep") else sys.argv[0]  # as in an environment that is not active
     echo(
         f"\nrendered  {written.num_videos} videos, {byte_size(written.num_bytes)}, in {out / 'data'}\n"
         f"cached    {summary}\n"
@@ -111,10 +113,9 @@ def run_demo(out: Path) -> None:
         f"{result.best_val_accuracy:.3f} on signers never seen in training (chance: {1 / len(cache.vocabulary):.2f})\n"
         f"          {result.best_checkpoint}\n"
         f"predicted a video of {gloss}:\n{json_text(prediction.to_dict())}\n"
-        f"all of it in {time.monotonic() - started:.0f} s\n\n"
-        f"next: {command} inspect {out / 'demo.zarr'} --html report.html\n"
-        f"      {command} scan --data-root YOUR_DATA"
+        f"all of it in {time.monotonic() - started:.0f} s; for videos of your own: `signprep scan --data-root DIR`\n"
     )
+    next_step("inspect", out / "demo.zarr", "--html", free_path(Path("demo.html")))
 
 
 def _step(number: int, what: str) -> None:

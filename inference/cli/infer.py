@@ -1,7 +1,7 @@
 """The command `infer`."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from signprep.cache_builder.options import Location, StreamOptions, is_url, location_of, location_option
+from signprep.inference.cli.export import propose_export
 from signprep.inference.options import InferOptions, ModelOptions, Outputs, TimelineOptions, WindowArguments
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.datasets.annotations import fps_option
@@ -183,6 +185,8 @@ def _infer_cache(
     write_results((prediction.to_dict() for prediction in found), output.out, single=False, csv_bom=output.csv_bom)
     if output.out is not None:
         echo(f"{output.out}: {counted(len(cache.positions(source.split)), 'answer')}", err=True)
+    split = ["--split", source.split] if source.split else []
+    next_step("evaluate", location, *as_typed(StreamOptions), *as_typed(ModelOptions), *split)
 
 
 def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOptions, output: InferOutput) -> None:
@@ -211,6 +215,19 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
     if outcome.problems:
         has_result = output.out is not None or not outputs.of_all_videos
         raise SignprepError(_failure(outcome, str(outputs.signs or "") if not has_result else "the result"))
+    if options.timeline is None:
+        _propose_timeline([video.path for video in videos])
+    else:
+        propose_export(source.model.checkpoints, recognizer)
+
+
+def _propose_timeline(videos: Sequence[str]) -> None:
+    """Tell how the signs of the same videos are written as subtitles."""
+    words = as_typed(without=["out", "csv_bom", "multiple_clips", "clip_duration", "stride"])
+    if len(videos) == 1:
+        next_step("infer", *words, "--subtitles", free_path(Path(f"{Path(videos[0]).stem}.srt")))
+    else:
+        next_step("infer", *words, "--subtitles-dir", free_path(Path("subtitles")), "--signs", free_path(Path("signs.csv")))
 
 
 def _failure(outcome: "Outcome", named_by: str) -> str:

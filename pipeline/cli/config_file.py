@@ -55,16 +55,24 @@ def with_config(command: click.Command, ctx: click.Context, typed: list[str]) ->
 
 def typed_options(ctx: click.Context) -> dict[str, Any]:
     """Return the options that a command was given, typed or by a file, as `with_config` reads them from run.json."""
-    options: dict[str, Any] = {}
-    for parameter in ctx.command.params:
-        name, field = parameter.name or "", _field(parameter)
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and field not in _NOT_REPEATED:
-            value = ctx.params[name]
-            if isinstance(value, tuple):
-                options[field] = [str(each) for each in value]
-            else:
-                options[field] = value if isinstance(value, bool | int | float) else str(value)
-    return options
+    return {
+        field: _plain(ctx.params[parameter.name or ""])
+        for parameter in ctx.command.params
+        if ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        and (field := _field(parameter)) not in _NOT_REPEATED
+    }
+
+
+def words_of(parameter: click.Parameter, ctx: click.Context) -> Iterator[str]:
+    """Yield the words that give an option the value that it has in a context."""
+    if parameter.name != CONFIG:  # whose options are there themselves
+        yield from _words(parameter, _plain(ctx.params[parameter.name or ""]), parameter.name or "")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [str(each) for each in value]
+    return value if isinstance(value, bool | int | float) or value is None else str(value)
 
 
 def _options(path: Path, command: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from signprep.pipeline.cli.next_step import next_step
 from signprep.pipeline.cli.options import command, reject_unused
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.landmarks.mediapipe.models import LICENCE, VERSION, LandmarkModels, fetch_models, model_paths
@@ -33,3 +34,4 @@ def landmarks(
     model_paths(folder)
     there = "are now" if brought else "are"
     echo(f"the models of MediaPipe {VERSION} (licence {LICENCE}) {there} in {folder}")
+    next_step("build-cache", "--help")

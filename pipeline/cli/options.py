@@ -10,7 +10,7 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, Union
@@ -89,14 +89,20 @@ def note_unused(options: type | Sequence[str], goes_with: str) -> None:
 
 def given(options: type | Sequence[str]) -> list[str]:
     """Return the names of those options of the running command that were given, as `--stride`."""
-    names = [field.name for field, _, _ in option_fields(options)] if isinstance(options, type) else list(options)
+    parameters = given_parameters(options)
+    return [found.label if isinstance(found, ShownArgument) else found.opts[0] for found in parameters]
+
+
+def given_parameters(options: type | Sequence[str] | None, without: Collection[str] = ()) -> Iterator[click.Parameter]:
+    """Yield click's parameters of those options, by default all, of the running command that were given."""
+    names = [field.name for field, _, _ in option_fields(options)] if isinstance(options, type) else options
     context = click.get_current_context()
-    found = []
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name.removesuffix(AS_OPTION) in names and context.get_parameter_source(name) not in _NOT_GIVEN:
-            found.append(parameter.label if isinstance(parameter, ShownArgument) else parameter.opts[0])
-    return found
+        field = name.removesuffix(AS_OPTION)
+        wanted = (names is None or field in names) and field not in without
+        if wanted and context.get_parameter_source(name) not in _NOT_GIVEN:
+            yield parameter
 
 
 @contextmanager

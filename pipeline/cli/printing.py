@@ -15,24 +15,19 @@ from signprep.pipeline.runtime.text import columns_of, printable
 
 _TOKEN = re.compile(r"( *)(`[^`]*`[^ ]*|'[^']*'(?!\w)[^ ]*|[^ ]+)")
 """The spaces before a word, and the word; a command in backquotes and a text in quotes are one, to be copied whole."""
-NEXT = "next: "
-"""Begins the line that tells what can be typed next."""
 _SPACE_IN_NAME = "\x00"
 _INDENT = "  "
 
 
-def echo(text: object, *, err: bool = False) -> None:
+def echo(text: object, *, err: bool = False, whole: bool = False) -> None:
     """Print a text of whole lines on stdout, or on stderr, in the reader's language.
 
-    Nothing in it steers the terminal.
+    Nothing in it steers the terminal. Lines on stderr are broken where a terminal is too narrow for them, unless they
+    have to stay `whole`.
     """
-    stream, english = sys.stderr if err else sys.stdout, printable(str(text), keep="\n\t")
-    shown = translated(english)
-    if err and (width := _terminal_width(stream)) is not None:
-        lines = zip(english.split("\n"), shown.split("\n"), strict=True)
-        shown = "\n".join(
-            piece for given, line in lines for piece in ([line] if given.startswith(NEXT) else _fitted(line, width))
-        )
+    stream, shown = sys.stderr if err else sys.stdout, translated(printable(str(text), keep="\n\t"))
+    if err and not whole and (width := _terminal_width(stream)) is not None:
+        shown = "\n".join(piece for line in shown.split("\n") for piece in _fitted(line, width))
     stream.write(shown + "\n")
     stream.flush()
 

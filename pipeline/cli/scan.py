@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.datasets.annotations import DataRootOptions, DatasetOptions
@@ -30,6 +31,7 @@ def make_sample(
 
     written = render_dataset(spec, out, workers=workers)
     echo(f"{counted(written.num_videos, 'video')} with labels, {byte_size(written.num_bytes)}, in {out}")
+    next_step("scan", "--data-root", out)
 
 
 @command("scan", "Tell what a data root holds and what is wrong with it.")
@@ -65,7 +67,7 @@ def scan(
     if not roots.by_split:
         raise click.UsageError("Missing option '--data-root'.")
     source = replace(source, landmarks=landmarks)
-    failing = []
+    failing, num_cuts = [], 0
     for number, (split, root) in enumerate(roots.by_split.items()):
         if split and as_json:
             echo_data(f'{"," if number else "{"}"{split}": ', nl=False)
@@ -77,7 +79,16 @@ def scan(
                 width = None if sys.stdout.isatty() else 100
                 print_report(found, Terminal(highlight=False, width=width), num_shown=num_shown)
             failing.append(found.num_failing)
+            num_cuts += found.num_cuts
     if as_json and "" not in roots.by_split:
         echo_data("}")
     if strict and any(failing):
         sys.exit(1)
+    if as_json:
+        return
+    if num_cuts:
+        words = [*as_typed(DataRootOptions), *as_typed(DatasetOptions), *as_typed(["landmarks"])]
+        names = dict.fromkeys(root.resolve().stem or "data" for root in roots.by_split.values())
+        next_step("build-cache", *words, "--out", free_path(Path(f"{'+'.join(names)}.zarr")))
+    else:
+        next_step("make-sample", free_path(Path("sample")))

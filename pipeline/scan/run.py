@@ -83,6 +83,12 @@ class Scan:
         return counts
 
     @property
+    def num_cuts(self) -> int:
+        """The number of segments whose video, or file of landmarks, is there."""
+        has_file = "video_id IS NOT NULL OR landmarks_id IS NOT NULL"
+        return int(self.database.value(f"SELECT COUNT(*) FROM segments WHERE {has_file}"))
+
+    @property
     def num_failing(self) -> int:
         """The number of problems that `--strict` fails on: errors and warnings."""
         counts = self.num_by_severity()

@@ -12,6 +12,7 @@ import click
 from signprep.cache_builder.options import CACHE_ARGUMENT, BuildOptions, Location, StreamOptions, location_option
 from signprep.pipeline.cli import cli
 from signprep.pipeline.cli.config_file import FROM_FILE, typed_options
+from signprep.pipeline.cli.next_step import as_typed, next_step
 from signprep.pipeline.cli.options import command, given, reject_unused, told_if_stopped
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.clip_spec import DEFAULT_ORIGIN, ORIGINS, SEGMENT_SPAN, ClipSpec
@@ -237,6 +238,9 @@ def train(
         with ending(run.folder):
             # The root command finds `export`, which is of the floor above.
             cli.main(["export", *map(str, words)], prog_name="signprep", standalone_mode=False)
+    else:
+        own = ["--model-name", name] if ":" in name else []
+        next_step("evaluate", location, *as_typed(StreamOptions), "--checkpoint", result.best_checkpoint, *own)
 
 
 def _of_training(options: Mapping[str, Any]) -> dict[str, Any]:
