@@ -204,4 +204,4 @@ def shown(value: Location) -> str:
 
 def location_option(default: Any, help_: str, **description: Any) -> Any:
     """Return the field of a location: an `option` that takes a path or a URL."""
-    return option(default, help_, type=str, read=location_of, **description)
+    return option(default, help_, type=str, read=location_of, is_path=True, **description)

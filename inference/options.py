@@ -75,7 +75,11 @@ class ModelOptions:
         minimum=1,
         group="Model",
     )
-    device: str = machine_option("auto", "Run on this device (cpu, cuda, cuda:1); auto takes a GPU if there is one.")
+    device: str = machine_option(
+        "auto",
+        "Run on this device (cpu, cuda, cuda:1); auto takes a GPU if there is one.",
+        suggested=("auto", "cpu", "cuda"),
+    )
 
     def __post_init__(self) -> None:
         if self.weights and len(self.weights) != len(self.checkpoints):

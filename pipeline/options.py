@@ -42,6 +42,10 @@ class Option:
     """True for an option that is accepted without being shown."""
     metavar: str | None = None
     """The word for the value in the help."""
+    suggested: tuple[str, ...] = ()
+    """Words that a shell completes, where others are allowed too."""
+    is_path: bool = False
+    """True if a shell completes paths, though the value may be something else, such as a URL."""
     choices: tuple[str, ...] = ()
     old_choices: tuple[tuple[str, str], ...] = ()
     """Former names of choices, each with its present name; accepted on the command line without being shown."""

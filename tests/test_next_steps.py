@@ -13,13 +13,16 @@ import pytest
 
 from signprep.inference.cli import first_steps
 from signprep.pipeline.cli import COMMANDS, main
+from signprep.pipeline.cli.next_step import next_step
 from signprep.pipeline.options import SampleSpec
 from signprep.training.config import TrainConfig
 from tests.conftest import build_test_cache, write_data_root, write_label
 
 TINY_TRAINING = ["--model-name", "tests.training.small_models:linear", "--num-frames", "2", "--size", "32"]
 TINY_TRAINING += ["--epochs", "1", "--batch-size", "4", "--experiment-name", "run"]
+TINY_SAMPLE = ["--words", "1", "--signers", "2", "--takes", "1", "--size", "96x64"]
 LESS = {
+    "make-sample": TINY_SAMPLE,
     "train": [*TINY_TRAINING, "--overwrite"],
     "build-cache": ["--num-frames", "4", "--size", "64", "--workers", "1"],
 }
@@ -76,7 +79,7 @@ OWN = ["--model-name", "tests.training.small_models:linear"]
 MODEL = ["--checkpoint", "best.ckpt", *OWN]
 VIDEO = "data/video/NIA_SL_WORD0001_REAL01_F.mp4"
 COMMAND_LINES = {
-    "make-sample sample --words 1 --signers 2 --takes 1 --size 96x64": "scan --data-root sample",
+    "make-sample sample " + shlex.join(TINY_SAMPLE): "scan --data-root sample",
     "scan --data-root data --signer REAL01": "build-cache --data-root=data --signer=REAL01 --out data.zarr",
     "scan --data-root empty": "make-sample sample",
     "build-cache --data-root data --out signs.zarr --num-frames 4 --size 64 --dry-run": (
@@ -112,6 +115,9 @@ COMMAND_LINES = {
     f"infer {VIDEO} --clip-duration 0.8 " + shlex.join(MODEL): (
         f"infer {VIDEO} --checkpoint=best.ckpt --model-name={OWN[1]} --subtitles NIA_SL_WORD0001_REAL01_F.srt"
     ),
+    "infer data/video --out all.jsonl --clip-duration 0.8 " + shlex.join(MODEL): (
+        f"infer data/video --checkpoint=best.ckpt --model-name={OWN[1]} --subtitles-dir subtitles --signs signs.csv"
+    ),
     f"infer {VIDEO} --timeline --out all.json " + shlex.join(MODEL): (
         f"export --checkpoint best.ckpt --model-name={OWN[1]} --out best.pt"
     ),
@@ -141,6 +147,8 @@ def test_the_line_that_a_command_ends_with_can_be_typed(
         monkeypatch.setattr(sys, "stdin", Answer("y\n"))
     if program == "more":
         assert "왼쪽" in subprocess.run([program, *words], capture_output=True, check=True).stdout.decode()
+    elif words == ["demo"]:
+        pass  # has a line of its own
     elif "--help" in words:
         with pytest.raises(SystemExit) as ended:
             main(words)
@@ -157,4 +165,54 @@ class Answer(io.StringIO):
 
 
 def test_the_lines_of_all_commands_are_typed() -> None:
-    assert {line.split()[0] for line in COMMAND_LINES} >= COMMANDS.keys() - {"landmarks"}
+    of_their_own = {"landmarks", "completion"}
+    assert {line.split()[0] for line in COMMAND_LINES} == COMMANDS.keys() - of_their_own
+
+
+def test_landmarks_lead_to_a_cache_of_them(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signprep.pipeline.cli.landmarks.model_paths", lambda folder: folder)
+    assert typed("landmarks")[1:] == ["build-cache", "--help"]
+
+
+def test_a_command_that_calls_another_one_ends_with_one_line(typed: Typed) -> None:
+    words = typed("train", "signs.zarr", *TINY_TRAINING, "--mobile-model-path", "phone.pt")
+    assert words[1:3] == ["evaluate", "signs.zarr"] and words[-2:] == ["--checkpoint", "phone.pt"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "scan --data-root data --json",
+        "inspect signs.zarr --json",
+        "diff signs.zarr signs.zarr --json",
+        "doctor --json",
+        "evaluate signs.zarr --json " + shlex.join(MODEL),
+        "export --checkpoint best.ckpt --out best.pt --json " + shlex.join(OWN),
+        "completion bash",
+    ],
+)
+def test_programs_are_told_nothing(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(shlex.split(line))
+    assert ended.value.code == 0 and "next: " not in capsys.readouterr().err
+
+
+def test_a_key_in_a_url_is_not_shown_again(capsys: pytest.CaptureFixture[str]) -> None:
+    next_step("verify", "https://host/a.zarr?X-Signature=1")
+    next_step("verify", "sftp://kim:geheim@host/a.zarr")
+    next_step("verify", "a\x1b[2J.zarr")
+    assert capsys.readouterr().err == ""
+    next_step("inspect", Path("-a.zarr"))
+    assert capsys.readouterr().err.endswith(" inspect ./-a.zarr\n")
+
+
+@pytest.mark.parametrize(("on_path", "called"), [(True, "signprep"), (False, "{}/signprep")])
+def test_signprep_is_called_as_the_shell_finds_it(
+    on_path: bool, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "signprep").write_text("#!/bin/sh\n")
+    (tmp_path / "signprep").chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "signprep")])
+    monkeypatch.setenv("PATH", str(tmp_path) if on_path else "/nowhere")
+    next_step("doctor")
+    assert capsys.readouterr().err == f"next: {called.format(tmp_path)} doctor\n"

@@ -170,7 +170,12 @@ class TrainConfig(Options, group="Optimisation"):
         0.0, "Paste boxes between clips with sizes from a beta distribution of this shape; 0 is off.", minimum=0
     )
     pretrained: str | None = option(
-        None, "Begin with the weights of Kinetics-400, or of a checkpoint.", metavar="k400|PATH", group="Model"
+        None,
+        "Begin with the weights of Kinetics-400, or of a checkpoint.",
+        metavar="k400|PATH",
+        group="Model",
+        suggested=("k400",),
+        is_path=True,
     )
     freeze_backbone: bool = option(False, "Train the last layer only.", group="Model")
     sync_batchnorm: bool = machine_option(

@@ -44,6 +44,7 @@ class EvaluationData:
         (),
         "Evaluate on a split of this cache (folder or URL); several checkpoints take the caches of all their clips.",
         metavar="CACHE",
+        is_path=True,
         **CACHE_ARGUMENT,
     )
     stream: StreamOptions

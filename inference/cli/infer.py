@@ -36,8 +36,9 @@ class InferInput:
         "Predict for these videos (files, folders, zips, patterns), or for the clips of one cache (NAME.zarr, URL).",
         positional=True,
         metavar="INPUT",
+        is_path=True,
     )
-    video_path: tuple[str, ...] = option((), "Predict for these videos.", hidden=True)
+    video_path: tuple[str, ...] = option((), "Predict for these videos.", hidden=True, is_path=True)
     cache: Location | None = location_option(None, "Predict for the clips of this cache.", hidden=True)
     stream: StreamOptions
     split: str | None = option(None, "Predict for this split of the cache only.", group="Data")
@@ -227,7 +228,9 @@ def _propose_timeline(videos: Sequence[str]) -> None:
     if len(videos) == 1:
         next_step("infer", *words, "--subtitles", free_path(Path(f"{Path(videos[0]).stem}.srt")))
     else:
-        next_step("infer", *words, "--subtitles-dir", free_path(Path("subtitles")), "--signs", free_path(Path("signs.csv")))
+        next_step(
+            "infer", *words, "--subtitles-dir", free_path(Path("subtitles")), "--signs", free_path(Path("signs.csv"))
+        )
 
 
 def _failure(outcome: "Outcome", named_by: str) -> str:

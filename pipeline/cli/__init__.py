@@ -39,13 +39,13 @@ COMMANDS = {
     "infer": "signprep.inference.cli.infer:infer",
     "serve": "signprep.inference.cli.serve:serve",
     "export": "signprep.inference.cli.export:export",
+    "completion": "signprep.pipeline.cli.completion:completion",
 }
 
-_REFUSED = [
-    getattr(errno, f"E{name}", None)  # Windows lacks some
-    for name in ("NAMETOOLONG", "ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "IO", "LOOP", "NOTDIR", "STALE", "MFILE")
-]
+_NAMES = ("NAMETOOLONG", "ACCES", "PERM", "ROFS", "NOSPC", "DQUOT", "IO", "LOOP", "NOTDIR", "STALE", "MFILE")
+_REFUSED = [getattr(errno, f"E{name}") for name in _NAMES if hasattr(errno, f"E{name}")]  # Windows lacks some
 """What a machine refuses wherever a file is touched; other errors of the system are bugs."""
+_NOT_IN_NAMES = "names of files are in {} here, which lacks letters of it; set PYTHONUTF8=1, or LANG=C.UTF-8"
 STOPPED_BY_KEY = 130
 """Exit code of shells for a program that Ctrl-C ended."""
 SPIN_COUNT = 10_000
@@ -137,6 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(STOPPED_BY_KEY)
     except SignprepError as error:
         echo(f"signprep: error: {_one_line(error)}", err=True)
+        sys.exit(1)
+    except UnicodeEncodeError as error:
+        if (names := sys.getfilesystemencoding()) == "utf-8":
+            raise
+        echo(f"signprep: error: {error.object!r:.80}: {_NOT_IN_NAMES.format(names)}", err=True)
         sys.exit(1)
     except OSError as error:
         if _is_in_removed_folder(error):

@@ -2,13 +2,16 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from signprep.pipeline.cli.config_file import CONFIG, with_config
 from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
 from signprep.pipeline.options import Option
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 GROUPS = (
     "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
@@ -96,6 +99,16 @@ class ShownArgument(click.Argument):
     def get_error_hint(self, ctx: click.Context | None) -> str:
         """Return what errors call it."""
         return f"'{self.label}'"
+
+
+def complete(
+    option: Option, ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list["CompletionItem[str]"]:
+    """Return what a shell proposes for a value that has begun: the words that fit, or else paths."""
+    from click.shell_completion import CompletionItem  # which is not needed otherwise
+
+    words = [CompletionItem(word) for word in option.suggested if word.startswith(incomplete)]
+    return words or ([CompletionItem(incomplete, type="file")] if option.is_path else [])
 
 
 class ChoiceWithFormer(click.Choice[str]):

@@ -12,13 +12,14 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, Union
 
 import click
 from click.core import ParameterSource
 
-from signprep.pipeline.cli.command import ChoiceWithFormer, Command, ShownArgument, ShownOption
+from signprep.pipeline.cli.command import ChoiceWithFormer, Command, ShownArgument, ShownOption, complete
 from signprep.pipeline.cli.config_file import AS_OPTION, CONFIG
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import StoppedError
@@ -143,6 +144,9 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
     if described.choices:
         click_type = ChoiceWithFormer(described)
     required = field.default is dataclasses.MISSING
+    completed: dict[str, Any] = (
+        {"shell_complete": partial(complete, described)} if described.suggested or described.is_path else {}
+    )
     if described.positional:
         yield ShownArgument(
             [field.name],
@@ -152,11 +156,11 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
             required=required and not described.aliases,
             label=name,
             description=described.help,
+            **completed,
         )
         if described.aliases:
-            yield ShownOption(
-                [*described.aliases, field.name + AS_OPTION], type=click_type, multiple=multiple, hidden=True
-            )
+            names = [*described.aliases, field.name + AS_OPTION]
+            yield ShownOption(names, type=click_type, multiple=multiple, hidden=True, **completed)
         return
     details: dict[str, Any]
     if type_ is bool:
@@ -178,6 +182,7 @@ def _parameters_of(field: Field, type_: Any, described: Option) -> Iterator[clic
         help=described.help,
         hidden=described.hidden,
         show_default=described.shown_default or True,
+        **completed,
         **details,
     )
     option.group = "Arguments" if required else described.group or "Run"

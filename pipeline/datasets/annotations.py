@@ -34,6 +34,12 @@ SHARED_NAME = "shared-name"
 """The kind of problem that is a second label of a video, or a second video of a name: both count."""
 
 
+_PRESETS = (
+    "wlasl", "nslt", "msasl", "asl-citizen", "sem-lex", "popsign", "how2sign", "lsa64", "autsl", "bosphorus", "slovo",
+    "gsl", "phoenix-2014t", "include", "csl", "devisign",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
     """One annotated span of one video: [start_seconds, end_seconds), during which `gloss` is signed."""
@@ -280,9 +286,10 @@ class DatasetOptions(Options, group="Data"):
     table: TableOptions = TableOptions()
     preset: str | None = option(
         None,
-        "Read a published data set as it is unpacked: wlasl, nslt, msasl, asl-citizen, sem-lex, popsign, how2sign, "
-        "lsa64, autsl, bosphorus, slovo, gsl, phoenix-2014t, include, csl, devisign; or as a file .yaml describes it.",
+        f"Read a published data set as it is unpacked: {', '.join(_PRESETS)}; or as a file .yaml describes it.",
         metavar="NAME|FILE",
+        suggested=_PRESETS,
+        is_path=True,
     )
     fps: float | None = fps_option(
         "Take folders of pictures for videos of this frame rate, and make seconds of a table's frames by it, if it has "

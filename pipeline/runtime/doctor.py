@@ -86,9 +86,22 @@ def _memory() -> str:
 def _encoding() -> _Result:
     names, output = sys.getfilesystemencoding(), getattr(sys.stdout, "encoding", None) or "none"
     found = f"file names {names}, output {output}"
-    if names.lower().replace("-", "") == "utf8" and output.lower().replace("-", "") in ("utf8", "none"):
+    advice = "set PYTHONUTF8=1, or LANG=C.UTF-8"
+    if not _holds(names, "왼쪽"):
+        return (BROKEN, f"{found}: files with Korean names cannot be written", advice)
+    if output == "none" or _holds(output, "왼쪽█"):
         return (OK, found)
-    return (BROKEN, f"{found}: not all names can be written", "set PYTHONUTF8=1, or LANG=C.UTF-8")
+    if _holds(output, "왼쪽"):
+        return (OK, f"{found}: tables and bars are drawn in ASCII, letters that it lacks are escapes such as \\u274c")
+    return (MISSING, f"{found}: glosses are shown as escapes such as \\uc67c\\ucabd", advice)
+
+
+def _holds(encoding: str, letters: str) -> bool:
+    try:
+        letters.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _sample_video(folder: Path) -> Path:

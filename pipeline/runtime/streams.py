@@ -17,7 +17,7 @@ _ESCAPES = "signprep-escapes"
 def usable_streams() -> Iterator[None]:
     r"""Let a command print while the block runs, whatever its standard streams are.
 
-    A letter that stdout's encoding lacks becomes an escape (`\u2588`), which is valid in JSON, too. Raises
+    A letter that a stream's encoding lacks becomes an escape (`\u2588`), which is valid in JSON, too. Raises
     SignprepError if stdout is closed, before the block runs, or if it cannot be written. What stderr does not take is
     lost without a word, then and until the process ends.
     """
@@ -25,9 +25,10 @@ def usable_streams() -> Iterator[None]:
     stdout = sys.stdout
     if stdout is None:
         raise SignprepError("standard output is closed; redirect it to a file, or to /dev/null")
-    if isinstance(stdout, io.TextIOWrapper):
-        codecs.register_error(_ESCAPES, _escaped)
-        stdout.reconfigure(errors=_ESCAPES)
+    codecs.register_error(_ESCAPES, _escaped)
+    for stream in (stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPES)
     failed: list[OSError] = []
     for name in ("write", "flush"):
         setattr(stdout, name, _noting_errors(getattr(stdout, name), failed))

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from signprep.training.model_spec import ModelSpec
 
 DEFAULT_MODEL, DEFAULT_LANDMARK_MODEL = "efficient_x3d_xs", "landmark_transformer"
+OTHER_MODELS = (
+    "efficient_x3d_s", "x3d_xs", "x3d_s", "x3d_m", "slow_r50", "mvit_base_16x4", "mvit_base_32x3", "landmark_conv",
+)  # fmt: skip
 SECONDS_BETWEEN_TRIES = 2.0
 """Time between two looks whether another process of the run has built the cache."""
 FLIP_MAP_PROBABILITY = 0.5
@@ -90,8 +93,8 @@ class ModelOptions(Options, group="Model"):
     model_name: str | None = option(
         None,
         f"Train this model, by default {DEFAULT_MODEL}, or {DEFAULT_LANDMARK_MODEL} on a cache of landmarks; others "
-        "are efficient_x3d_s, x3d_xs, x3d_s, x3d_m, slow_r50, mvit_base_16x4, mvit_base_32x3, landmark_conv, and "
-        "package.module:factory.",
+        f"are {', '.join(OTHER_MODELS)}, and package.module:factory.",
+        suggested=(DEFAULT_MODEL, DEFAULT_LANDMARK_MODEL, *OTHER_MODELS),
     )
     model_variant: str | None = option(None, "Train efficient_x3d_xs or efficient_x3d_s.", choices=("XS", "S"))
     num_frames: int | None = option(
