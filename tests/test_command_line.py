@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from signprep.inference.options import TimelineOptions, WindowArguments
 from signprep.pipeline.cli import COMMANDS, cli, main
 from signprep.pipeline.cli.options import option_fields, option_name
+from signprep.pipeline.runtime.text import columns_of
 from tests.conftest import write_data_root
 
 DATA_ROOTS = ["build-cache", "train", "verify", "scan", "evaluate"]
@@ -39,11 +40,16 @@ def test_help_texts_are_whole_sentences_of_their_own(name: str) -> None:
         assert not re.match(r"(Of|As|In place of|The same)\b", text) and "default:" not in text, text
 
 
-@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("width", [40, 80, 200])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_line_of_help_ends_within_a_name(name: str, width: int) -> None:
+def test_help_is_broken_between_words(name: str, width: int) -> None:
     lines = CliRunner().invoke(cli, [name, "--help"], terminal_width=width).output.splitlines()
-    assert not [line for line in lines if line.endswith("-")]
+    wide = [line for line in lines if columns_of(line) > width]
+    assert [line for line in wide if not re.fullmatch(r" *(--\S+ )?\S+( \\)?", line)] == []
+    signs = re.compile(r"[\s|/\\]+")  # lines end between choices, too, and examples behind a backslash
+    assert [word for line in lines for word in signs.split(line) if word] == [
+        word for word in signs.split(help_of(name)) if word
+    ]
 
 
 @pytest.mark.parametrize(

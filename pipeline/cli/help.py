@@ -5,6 +5,7 @@ behind `\\b`, such as examples, stay as they are where they fit; an example that
 shells read it.
 """
 
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from signprep.pipeline.runtime.text import columns_of
 
 _NARROW = 60
 _TERM_COLUMNS, _TERM_COLUMNS_NARROW = 30, 6
-_GOES_ON = " \\"
+_GOES_ON, _BOUND = " \\", "\0"
 
 
 class HelpFormatter(click.HelpFormatter):
@@ -94,7 +95,7 @@ def _paragraphs(text: str, width: int) -> Iterator[str]:
             yield ""
         lines = paragraph.strip("\n").splitlines()
         if lines and lines[0].strip() == "\b":
-            for line in translated("\n".join(lines[1:]).replace("\\\n", " ")).splitlines():
+            for line in translated(re.sub(r"\\\n *", "", "\n".join(lines[1:]))).splitlines():
                 yield from _kept(line, width)
         elif lines:
             indent = lines[0][: len(lines[0]) - len(lines[0].lstrip())]
@@ -107,18 +108,20 @@ def _kept(line: str, width: int) -> Iterator[str]:
         yield line
         return
     indent = line[: len(line) - len(line.lstrip())]
-    yield from broken(line, width, rest=indent + " " * 4, end=_GOES_ON)
+    bound = re.sub(r"(?<= )(--[a-z-]+) (?=[^- ])", "\\1" + _BOUND, line)  # an option and its value stay together
+    for piece in broken(bound, width, rest=indent + " " * 4, end=_GOES_ON):
+        yield piece.replace(_BOUND, " ")
 
 
 def _term(term: str, width: int) -> Iterator[str]:
-    """Yield an option with its choices, in lines that end behind one of them."""
+    """Yield an option with its choices or its opposite, in lines that end behind one of them."""
     if columns_of(term) <= width:
         yield term
         return
     line = ""
-    for piece in term.replace("|", "|\0").split("\0"):
-        if line and columns_of(line + piece) > width:
-            yield line
+    for piece in re.split(r"(?<=\|)|(?<= / )", term):
+        if line and columns_of((line + piece).rstrip()) > width:
+            yield line.rstrip()
             line = " " * 4
         line += piece
     yield line
