@@ -1,11 +1,13 @@
 """Pages of the site that are made from the code when the site is built: a hook of mkdocs, see mkdocs.yml.
 
-One page of each command, from its option dataclasses; one of the functions and classes of docs/python-api.md, from
-their docstrings; and the figures of benchmarks/RESULTS.md.
+One page of each command in each language, from its option dataclasses; one of the functions and classes of
+docs/python-api.md, from their docstrings; and the figures of benchmarks/RESULTS.md.
 """
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,8 @@ import click
 
 from signprep.pipeline.cli import cli
 from signprep.pipeline.cli.command import GROUPS
+from signprep.pipeline.cli.help import in_readers_language
+from signprep.pipeline.runtime.language import translated
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -30,7 +34,8 @@ def command_page(name: str) -> str:
     command = cli.get_command(context, name)
     assert command is not None
     text, _, examples = dedent(f"    {command.help or ''}").replace("\b", "").partition("Examples:")
-    lines = [f"# signprep {name}", "", escaped(text.strip()), ""]
+    told_in_paragraphs = (translated(" ".join(paragraph.split())) for paragraph in text.strip().split("\n\n"))
+    lines = [f"# signprep {name}", "", escaped("\n\n".join(told_in_paragraphs)), ""]
     if examples:
         lines += ["```sh", dedent(examples).strip(), "```", ""]
     groups: dict[str, list[str]] = {group: [] for group in GROUPS}
@@ -38,11 +43,11 @@ def command_page(name: str) -> str:
         record = parameter.get_help_record(click.Context(command, info_name=name))
         if record is not None:
             names, told = record
-            told = escaped(told.replace("  [", " [")).replace("|", "&#124;")
+            told = escaped(in_readers_language(told).replace("  [", " [")).replace("|", "&#124;")
             groups[getattr(parameter, "group", "Other")].append(f"| `{names}` | {told} |")
     for group, rows in groups.items():
         if rows:
-            lines += [f"## {group}", "", "| option | |", "| --- | --- |", *rows, ""]
+            lines += [f"## {translated(group)}", "", f"| {translated('option')} | |", "| --- | --- |", *rows, ""]
     return "\n".join(lines)
 
 
@@ -56,13 +61,34 @@ def commands_page() -> str:
     """Return the list of all commands, each with a link."""
     context = click.Context(cli)
     rows = [
-        f"| [`signprep {name}`]({name}.md) | {command.short_help} |"
+        f"| [`signprep {name}`]({name}.md) | {translated(command.short_help or '')} |"
         for name in cli.list_commands(context)
         if (command := cli.get_command(context, name)) is not None
     ]
     return "\n".join(
-        ["# Commands", "", "`signprep COMMAND --help` prints the same.", "", "| | |", "| --- | --- |", *rows]
+        [
+            f"# {translated('Commands')}",
+            "",
+            translated("`signprep COMMAND --help` prints the same."),
+            "",
+            "| | |",
+            "| --- | --- |",
+            *rows,
+        ]
     )
+
+
+@contextmanager
+def read_in(locale: str) -> Iterator[None]:
+    """Let what is made in the block be for readers of a language, whatever that of this machine is."""
+    before = os.environ.get("LC_ALL")
+    os.environ["LC_ALL"] = locale
+    try:
+        yield
+    finally:
+        del os.environ["LC_ALL"]
+        if before is not None:
+            os.environ["LC_ALL"] = before
 
 
 def python_page() -> str:
@@ -79,9 +105,13 @@ def python_page() -> str:
 def on_config(config: "MkDocsConfig") -> None:
     """Put the pages of commands, and those in Korean in the order of the English ones, into the navigation."""
     names = cli.list_commands(click.Context(cli))
-    commands = ["commands/index.md", *({name: f"commands/{name}.md"} for name in names)]
+    commands, commands_ko = (
+        [f"{folder}commands/index.md", *({name: f"{folder}commands/{name}.md"} for name in names)]
+        for folder in ("", "ko/")
+    )
     nav: list[dict[str, Any]] = config.nav or []
-    korean = [f"ko/{page}" for page in _pages(nav) if (ROOT / "docs" / "ko" / page).exists()]
+    korean: list[Any] = [f"ko/{page}" for page in _pages(nav) if (ROOT / "docs" / "ko" / page).exists()]
+    korean.append({"명령": commands_ko})
     made = {"Commands": commands, "한국어": korean}
     config.nav = [{title: made.get(title, pages) for title, pages in section.items()} for section in nav]
 
@@ -98,8 +128,12 @@ def on_files(files: "Files", config: "MkDocsConfig") -> None:
     """Add the pages and the charts of the figures."""
     from mkdocs.structure.files import File
 
-    made = {f"commands/{name}.md": command_page(name) for name in cli.list_commands(click.Context(cli))}
-    made |= {"commands/index.md": commands_page(), "python-reference.md": python_page()}
+    made = {"python-reference.md": python_page()}
+    for folder, locale in (("", "C"), ("ko/", "ko")):
+        with read_in(locale):
+            made[f"{folder}commands/index.md"] = commands_page()
+            for name in cli.list_commands(click.Context(cli)):
+                made[f"{folder}commands/{name}.md"] = command_page(name)
     made |= {"results.md": (RESULTS / "RESULTS.md").read_text("utf-8")}
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
