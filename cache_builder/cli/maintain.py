@@ -16,6 +16,7 @@ from signprep.pipeline.datasets.splits import SPLIT_BY, SplitOptions
 from signprep.pipeline.datasets.tables.options import TableOptions
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.options import REQUIRED, Options, json_option, option
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import byte_size, counted, json_text, printable
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def forget(
         question = f"Delete {counted(num_clips, 'clip')} ({who}) from {cache} for good?"
         if not sys.stdin.isatty():
             raise CacheError(f"{question} Nobody is there to ask; add --yes")
-        click.confirm(printable(question), abort=True)
+        click.confirm(printable(translated(question)), abort=True)
 
     with told_if_stopped(cache):
         report = compact_cache(cache, forgotten=chosen, confirm=None if yes else confirm)

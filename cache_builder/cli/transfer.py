@@ -12,6 +12,7 @@ from signprep.pipeline.cli.options import command, told_if_stopped
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import CacheError
 from signprep.pipeline.options import REQUIRED, option
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import byte_size, counted
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def confirm_visibility(readers: str) -> None:
     )
     if not sys.stdin.isatty():
         raise CacheError(f"{warning}; add --yes if every reader is approved")
-    click.confirm(f"{warning}. Go on all the same?", abort=True, err=True)
+    click.confirm(translated(f"{warning}. Go on all the same?"), abort=True, err=True)
 
 
 @command("pull", "Fetch a cache, or a part of it; only what differs travels.")

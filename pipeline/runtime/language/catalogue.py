@@ -17,11 +17,13 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from signprep.pipeline.runtime.language.particles import with_particle
+from signprep.pipeline.runtime.text import columns_of
 
 _HOLE = re.compile(r"\{(#?)\}")
 _PLACE = re.compile(r"\{(\d)(![wt])?(?::(\w+))?\}|\{\{|\}\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _WHOLE_WORD = re.compile(r"(?<![A-Za-z\0])[A-Za-z]{2,}(?![A-Za-z\0])")
+_VALUE = "(?:(?!  ).)"
 _NUMBER = r"([-+]?[\d.,]*\d(?:e[-+]?\d+)?|nan|inf|-)"
 _ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[0\])? ((?:"[^\n]*"\n?)+)', re.MULTILINE)
 _SEPARATORS = [re.compile(separator) for separator in (r"; ", r"(?<=[.?!]) ", r": ", r", ", r" (?=\()", r" {2,}")]
@@ -46,10 +48,11 @@ class Sentence:
     def pattern(self) -> re.Pattern[str]:
         """Return the expression that finds the values."""
         parts = [re.escape(part) for part in self.parts]
-        # Of two values side by side, the second is mostly empty. A sentence does not begin in the middle of a text.
-        anything = ["(.*?)" if part else "(.*)" for part in (*parts[1:-1], "end")]
-        if not parts[0] and anything[:1] == ["(.*?)"]:
-            anything[0] = "((?:(?![;:] ).)*?)"
+        # Of two values side by side, the second is mostly empty. No value goes on in the next column of a table, and
+        # a sentence does not begin in the middle of a text.
+        anything = [f"({_VALUE}*?)" if part else f"({_VALUE}*)" for part in (*parts[1:-1], "end")]
+        if not parts[0] and len(parts) > 1 and parts[1]:
+            anything[0] = f"((?:(?![;:] ){_VALUE})*?)"
         holes = [
             _NUMBER if hole else any_ for hole, any_ in zip(_HOLE.split(self.english)[1::2], anything, strict=True)
         ]
@@ -57,8 +60,9 @@ class Sentence:
 
     @property
     def weight(self) -> int:
-        """Return how many letters are the sentence's own; a number is more than any value."""
-        return 2 * sum(map(len, self.parts)) + self.english.count("{#}")
+        """Return how many letters are the sentence's own, and then its other signs; a number is more than any value."""
+        text = "".join(self.parts)
+        return 10 * sum(map(str.isalpha, text)) + len(text) + self.english.count("{#}")
 
     @cached_property
     def words(self) -> set[str]:
@@ -104,7 +108,15 @@ def korean(text: str, *, with_words: bool = True) -> str:
 def korean_line(text: str, with_words: bool) -> str:
     """Return a line in Korean; without words, only sentences and numbers of things are known."""
     begin, inner, end = _bare(text)
-    return begin + _sentence(inner, with_words) + end if inner and not inner.isnumeric() else text
+    if not inner or inner.isnumeric():
+        return text
+    found = _sentence(inner, with_words)
+    return begin + found + (_as_wide(end, inner, found) if end.isspace() else end)
+
+
+def _as_wide(spaces: str, english: str, korean: str) -> str:
+    """Return spaces behind Korean that end in the same column as those behind the English, if they end a column."""
+    return spaces if len(spaces) < 2 else " " * max(1, len(spaces) + columns_of(english) - columns_of(korean))
 
 
 def _bare(text: str) -> tuple[str, str, str]:
@@ -139,7 +151,8 @@ def _by_parts(text: str) -> str:
             parts = text[: between.start()], text[between.end() :]
             head, tail = (korean_line(part, False) if part else part for part in parts)
             if (head, tail) != parts:
-                return head + between[0] + tail
+                spaces = between[0].isspace()
+                return head + (_as_wide(between[0], parts[0], head) if spaces else between[0]) + tail
     return text
 
 
