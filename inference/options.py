@@ -242,7 +242,7 @@ class InferOptions(AnswerOptions, group="Output"):
 class EvaluationOptions(Options, group="Run"):
     """Choose what `evaluate` measures on a split of a cache."""
 
-    split: str = option("val", "Evaluate this split: train, val or test.", group="Data")
+    split: str = option("val", "Evaluate this split.", choices=("train", "val", "test"), group="Data")
     top_k: int = option(5, "Also count a prediction as correct among so many glosses.", minimum=2)
     calibrate: bool = option(False, "Fit a temperature on the split and write it into the checkpoint.")
     fit_weights: Path | None = option(

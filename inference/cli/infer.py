@@ -41,7 +41,9 @@ class InferInput:
     video_path: tuple[str, ...] = option((), "Predict for these videos.", hidden=True, is_path=True)
     cache: Location | None = location_option(None, "Predict for the clips of this cache.", hidden=True)
     stream: StreamOptions
-    split: str | None = option(None, "Predict for this split of the cache only.", group="Data")
+    split: str | None = option(
+        None, "Predict for this split of the cache only.", choices=("train", "val", "test"), group="Data"
+    )
     fps: float | None = fps_option()
     model: ModelOptions
     precision: str = machine_option("32", "Compute with this precision.", choices=("32", "16-mixed", "bf16-mixed"))

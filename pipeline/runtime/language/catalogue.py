@@ -26,7 +26,7 @@ _WHOLE_WORD = re.compile(r"(?<![A-Za-z\0])[A-Za-z]{2,}(?![A-Za-z\0])")
 _VALUE = "(?:(?!  ).)"
 _NUMBER = r"([-+]?[\d.,]*\d(?:e[-+]?\d+)?|nan|inf|-)"
 _ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[0\])? ((?:"[^\n]*"\n?)+)', re.MULTILINE)
-_SEPARATORS = [re.compile(separator) for separator in (r"; ", r"(?<=[.?!]) ", r": ", r", ", r" (?=\()", r" {2,}")]
+_SEPARATORS = [re.compile(separator) for separator in (r" {2,}", r"; ", r"(?<=[.?!]) ", r": ", r", ", r" (?=\()")]
 """Where a text that is no sentence may consist of some, the widest first."""
 _LONGEST = 400
 """Separators behind so many letters are left alone: such texts are lists of names."""

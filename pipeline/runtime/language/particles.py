@@ -14,6 +14,8 @@ FORMS = {
     "로": ("으로", "로"),
     "이나": ("이나", "나"),
     "이라": ("이라", "라"),
+    "이며": ("이며", "며"),
+    "이어야": ("이어야", "여야"),
 }
 """Each particle behind a consonant, and behind a vowel; 로 also follows ㄹ."""
 _FIRST_SYLLABLE, _LAST_SYLLABLE, _NUM_FINALS = 0xAC00, 0xD7A3, 28
