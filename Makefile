@@ -6,10 +6,11 @@ PEERS := .venv/.peers
 # A process of pytest for each core; one that is done takes tests over from the others. `make test PARALLEL=` has one.
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo test test-all lower-bounds mutations coverage bench bench-full check docs house types clean
+.PHONY: help install demo wheel test test-all lower-bounds mutations coverage bench bench-full check docs house types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
+	@echo "make wheel     sdist and wheel in dist/, checked, and the demo in an environment that has nothing but the wheel"
 	@echo "make test      the tests; make test-all also runs the slow ones"
 	@echo "make mutations damages 3,700 files of all kinds at random and looks what becomes of them, 10 minutes"
 	@echo "make coverage  the tests, and which lines and branches they do not reach"
@@ -33,6 +34,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/signprep demo
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m tests.from_wheel
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
@@ -76,6 +80,7 @@ check: $(INSTALLED) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi  # not built for every machine
 
 docs: $(INSTALLED) types
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group docs

@@ -8,6 +8,7 @@ from signprep.pipeline.runtime.installation import install_extras
 from signprep.pipeline.runtime.machine import package_version
 
 PACKAGES = ("torch", "torchvision", "lightning", "pytorchvideo", "torchmetrics", "tensorboard")
+CPU_BUILDS = "--extra-index-url https://download.pytorch.org/whl/cpu"
 EXPORTS = {"onnx": "onnx", "onnxruntime": "onnx", "executorch": "executorch"}
 
 
@@ -19,7 +20,7 @@ def check_training() -> Iterator[Check]:
             name="training",
             state=MISSING,
             found=f"{', '.join(missing)} not installed",
-            advice=f"{install_extras('train')}; a CPU build of torch first where there is no GPU",
+            advice=f"{install_extras('train')}; where there is no GPU, with {CPU_BUILDS} behind it",
         )
         return
     yield Check(name="training", state=OK, found=", ".join(f"{name} {package_version(name)}" for name in PACKAGES))

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime import installation
 from signprep.pipeline.runtime.installation import install_extras, install_packages, require_extra
 
-ROOT = Path(__file__).parents[3]
 METADATA = """\
 Metadata-Version: 2.4
 Name: signprep
@@ -158,15 +156,3 @@ def test_windows_gets_double_quotes(copy: Copy, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_missing_is_named_with_the_command(copy: Copy) -> None:
     with pytest.raises(SignprepError, match=r"^this command needs onnx, not installed here: uv pip install .*onnx>=1"):
         require_extra("onnx", "onnx")
-
-
-def extras() -> dict[str, list[str]]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    found: dict[str, list[str]] = project["optional-dependencies"]
-    return found
-
-
-def test_extras_name_packages_so_that_hints_can() -> None:
-    for name, packages in extras().items():
-        if name != "all":
-            assert packages and not any(package.startswith("signprep") or ";" in package for package in packages)
