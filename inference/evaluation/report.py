@@ -37,7 +37,7 @@ from signprep.training.report.parts import (
     span,
 )
 from signprep.training.report.settings import data_values, option_values
-from signprep.training.runtime.run_folder import METRICS, RUN, read_run
+from signprep.training.runtime.run_folder import CHECKPOINTS_FOLDER, METRICS, RUN, read_run
 
 SHOWN_THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 CALIBRATION_COLUMNS = ("", "temperature", "ECE", "NLL", "mean confidence")
@@ -188,7 +188,7 @@ def html_page(document: dict[str, Any], pictures: Sequence[str | None], cache: C
     """
     data = Path(document["cache"] or document["data_root"]).name
     found = calibrations(document)
-    run_folder = Path(document["checkpoint"]).parent.parent
+    run_folder = _run_of(Path(document["checkpoint"]))
     return render_page(
         files("signprep.inference.evaluation"),
         "report.html",
@@ -202,11 +202,17 @@ def html_page(document: dict[str, Any], pictures: Sequence[str | None], cache: C
         calibrations=[(name or "now", *numbers) for name, *numbers in _calibration_rows(document)],
         reliability=[(name, reliability_chart(row["bins"], "Reliability diagram")) for name, row in found],
         coverage=coverage_chart(found[-1][1]["coverage"], "Coverage and accuracy"),
-        curves=learning_curves(read_epochs(run_folder / METRICS)),
-        options=option_values(read_run(run_folder), run_folder / RUN),
+        curves=None if run_folder is None else learning_curves(read_epochs(run_folder / METRICS)),
+        options=None if run_folder is None else option_values(read_run(run_folder), run_folder / RUN),
         data=data_values(cache),
         **answer_values(document, pictures),
     )
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    """Return the folder of the run that a checkpoint lies in; None for one that lies elsewhere."""
+    folder = checkpoint.parent if checkpoint.parent.name else checkpoint.resolve().parent
+    return folder.parent if folder.name == CHECKPOINTS_FOLDER else None
 
 
 def _cards(document: dict[str, Any]) -> list[tuple[str, str, list[str]]]:

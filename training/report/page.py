@@ -22,7 +22,6 @@ from signprep.training.runtime.run_folder import CURVES, METRICS, REPORT, RUN, r
 _STATES = {
     "stopped": "The run was stopped: the report is of what was there; it goes on with the same command.",
     "failed": "The run has failed: the report is of what was there before.",
-    "running": "The run has not ended.",
 }
 
 

@@ -2,10 +2,12 @@ import base64
 import io
 import json
 import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -13,6 +15,7 @@ from PIL import Image
 from signprep.cache_builder.reader import Cache
 from signprep.inference.evaluation.report import coverage_chart, html_page, reliability_chart, write_html
 from signprep.pipeline.cli import cli
+from signprep.training.report.parts import mistaken_pictures
 from tests.cache_builder.report.chromium import Tab
 from tests.pipeline.html.parsed import ParsedPage, require_self_contained
 
@@ -64,12 +67,32 @@ def test_a_browser_shows_the_page_without_complaints(
     assert tab.complaints == []
 
 
+@pytest.mark.parametrize("folder", ["a", "checkpoints"])
 def test_a_checkpoint_without_its_run_has_no_curves(
-    cache: Cache, checkpoint: Path, page_and_document: tuple[str, Any], tmp_path: Path
+    cache: Cache, checkpoint: Path, page_and_document: tuple[str, Any], tmp_path: Path, folder: str
 ) -> None:
-    document = json.loads(json.dumps(page_and_document[1])) | {"checkpoint": str(tmp_path / "a" / "best.ckpt")}
+    if folder == "a":  # a run lies there, but another one
+        shutil.copytree(checkpoint.parent.parent, tmp_path, dirs_exist_ok=True)
+    document = json.loads(json.dumps(page_and_document[1])) | {"checkpoint": str(tmp_path / folder / "best.ckpt")}
     said = " ".join(ParsedPage(html_page(document, [], cache)).text)
     assert "Accuracy by class" in said and "Learning curves" not in said and "Options" not in said
+
+
+def test_a_checkpoint_named_from_within_its_folder_has_the_curves_of_its_run(
+    cache: Cache, checkpoint: Path, page_and_document: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    document = json.loads(json.dumps(page_and_document[1])) | {"checkpoint": "best.ckpt"}
+    assert "Learning curves" in html_page(document, [], cache)
+
+
+def test_of_landmarks_the_pictures_show_drawn_points(landmark_cache: Cache) -> None:
+    found = mistaken_pictures({"mistaken": [{"position": 0}]}, landmark_cache)[0]
+    assert found is not None
+    with Image.open(io.BytesIO(base64.b64decode(found.partition(",")[2]))) as picture:
+        assert picture.n_frames > 1
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.median(pixels) < 40 and (pixels.max(axis=2) > 120).mean() > 0.005  # bright lines on a dark ground
 
 
 def test_hostile_names_are_text(cache: Cache, page_and_document: tuple[str, Any]) -> None:

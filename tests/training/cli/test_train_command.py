@@ -46,7 +46,7 @@ def test_the_command_trains_and_writes_what_it_says(cache: Cache, tmp_path: Path
     assert "best validation accuracy" in result.stdout and "waiting for data" in result.stdout
     assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        "checkpoints", "tensorboard_logs", "metrics.csv", "run.json",
+        "checkpoints", "tensorboard_logs", "metrics.csv", "run.json", "report.html", "learning_curves.png",
     }  # fmt: skip
     card = card_of(tmp_path / "run")
     assert card["glosses"] == ["왼쪽", "오른쪽"] and card["cache_fingerprint"] == cache.fingerprint
