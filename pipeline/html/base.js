@@ -22,7 +22,12 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// Words that the code uses as keys, in the reader's language; without any, they are English.
+const words = {};
+const addWords = (more) => Object.assign(words, more);
+const wordOf = (word) => words[word] ?? word;
 const numbers = new Intl.NumberFormat("en-US");
-const counted = (number, noun, nouns = `${noun}s`) => `${numbers.format(number)} ${number === 1 ? noun : nouns}`;
+const counted = (number, noun, nouns = `${noun}s`) =>
+  words[`{} ${noun}`]?.replace("{}", numbers.format(number)) ?? `${numbers.format(number)} ${number === 1 ? noun : nouns}`;
 const byName = new Intl.Collator("ko", { numeric: true }).compare;
 const shown = (name) => name ?? ABSENT;

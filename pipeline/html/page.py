@@ -22,6 +22,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from signprep.pipeline.html.language import script_in_readers_language, shown, template_in_readers_language
+from signprep.pipeline.runtime.language import is_korean, translated
 from signprep.pipeline.runtime.text import counted
 
 NUM_COLOURS = 5
@@ -53,10 +55,13 @@ def render_page(
 
     def source(name: str) -> str | None:
         file = found(name)
-        return file.read_text(encoding="utf-8") if file is not None else None
+        return template_in_readers_language(file.read_text(encoding="utf-8")) if file is not None else None
 
     style = _element_text(_KIT / "style.css")
-    script = Markup("\n").join(_element_text(found(name) or folder / name) for name in scripts)
+    parts = [_element_text(found(name) or folder / name) for name in scripts]
+    if parts and is_korean():
+        parts.insert(1, Markup("addWords({});").format(Markup(json.dumps(_script_words(), ensure_ascii=False))))
+    script = Markup("\n").join(parts)
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash_source(style)}; "
         + (f"script-src {_hash_source(script)}; " if script else "")
@@ -64,19 +69,53 @@ def render_page(
     )
     # A value that is missing is an error: a page with a gap in it would look whole.
     environment = Environment(
-        loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
     )
     environment.filters |= {"number": "{:,}".format, "known": lambda name: "\N{EN DASH}" if name is None else name}
+    environment.filters |= {"own": lambda word: translated(word) if isinstance(word, str) else word}
     environment.globals |= {"bar": bar, "counted": counted}
-    frame = {"policy": policy, "style": style, "script": script, "about": ()}
+    frame = {"language": "ko" if is_korean() else "en", "policy": policy, "style": style, "script": script, "about": ()}
     return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", environment.get_template(template).render(frame | values))
 
 
 def _element_text(file: Traversable) -> Markup:
     """Return a style sheet or script, which has nothing that could end its element."""
     text = file.read_text(encoding="utf-8")
+    text = script_in_readers_language(text) if file.name.endswith(".js") else text
     assert "</" not in text, f"{file.name}: could end the element that it is in"
     return Markup(text)
+
+
+_SCRIPT_WORDS = (
+    *(
+        "clip",
+        "clips",
+        "class",
+        "classes",
+        "gloss",
+        "signer",
+        "view",
+        "split",
+        "source",
+        "video",
+        "seconds",
+        "from",
+        "to",
+    ),
+    *("finding", "found", "failed", "to play it", "word", "missing", "all"),
+)
+"""Words that scripts use as keys, and show."""
+
+
+def _script_words() -> dict[str, str]:
+    """Return words of scripts in the reader's language, and numbers of things as sentences with {0} for the number."""
+    words = {word: translated(word) for word in _SCRIPT_WORDS}
+    return words | {f"{{}} {noun}": translated(f"0 {noun}").replace("0", "{}") for noun in ("clip", "class")}
 
 
 def _hash_source(text: str) -> str:
@@ -181,7 +220,7 @@ class Chart:
         middle = sum(map(self.y, self.y_range)) / 2
         self._text(sum(map(self.x, self.x_range)) / 2, self.height - 6, across, "middle")
         turned = Markup('<text x="12" y="{0}" text-anchor="middle" transform="rotate(-90 12 {0})">{1}</text>')
-        self._parts.append(turned.format(middle, up))
+        self._parts.append(turned.format(middle, translated(up)))
 
     def column(self, start: float, end: float, value: float, tip: str, interval: Sequence[float] | None = None) -> None:
         """Draw a column from 0 to a value, perhaps with a line from one end of an interval to the other."""
@@ -192,7 +231,7 @@ class Chart:
             whisker = Markup(path).format((left + right) / 2, self.y(interval[0]), self.y(interval[1]))
         shape = Markup('<g><title>{}</title><rect class="column" x="{}" y="{}" width="{:.1f}" height="{:.1f}"/>{}</g>')
         width, height = max(0.5, right - left - 1), self.y(0) - top
-        self._parts.append(shape.format(tip, left, top, width, height, whisker))
+        self._parts.append(shape.format(shown(tip), left, top, width, height, whisker))
 
     def line(self, kind: str, points: Iterable[Point]) -> None:
         """Draw a line through points; its kind is a class of the style sheet."""
@@ -202,7 +241,7 @@ class Chart:
         """Draw a dot at each point, with the text that is shown when it is pointed at."""
         dot = Markup('<circle class="{}" cx="{}" cy="{}" r="2.5"><title>{}</title></circle>')
         self.spots += [(kind, (self.x(x), self.y(y))) for x, y in points]
-        self._parts += [dot.format(kind, self.x(x), self.y(y), tip) for (x, y), tip in points.items()]
+        self._parts += [dot.format(kind, self.x(x), self.y(y), shown(tip)) for (x, y), tip in points.items()]
 
     def name(self, text: str, point: Point, *, is_above: bool) -> None:
         """Write the name of a line beside one of its points, at the side of the plot that has room for it."""
@@ -222,7 +261,7 @@ class Chart:
         # Wide charts are shrunk on a phone; the style sheet gives them larger letters there.
         kind = "chart wide" if self.width > 400 else "chart"
         whole = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
-        return whole.format(kind, self.width, self.height, self.title, Markup("").join(self._parts))
+        return whole.format(kind, self.width, self.height, translated(self.title), Markup("").join(self._parts))
 
     def _path(self, kind: str, points: list[Point]) -> None:
         self.lines.append((kind, points))
@@ -232,4 +271,4 @@ class Chart:
     def _text(self, x: float, y: float, text: str, anchor: str, kind: str = "") -> None:
         self.texts.append((kind, (x, y), text, anchor))
         label = Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
-        self._parts.append(label.format(kind, x, y, anchor, text))
+        self._parts.append(label.format(kind, x, y, anchor, translated(text)))

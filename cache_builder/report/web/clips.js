@@ -16,7 +16,7 @@ class ClipList {
     }
     this.body = make("tbody");
     this.heads = [...this.columns].map(([name, { isName }]) => {
-      const button = make("button", { type: "button", onclick: () => this.sortBy(name) }, name);
+      const button = make("button", { type: "button", onclick: () => this.sortBy(name) }, wordOf(name));
       return make("th", { scope: "col", class: isName ? `name ${name}` : null }, button);
     });
     const table = make("table", { class: "clips" }, make("thead", {}, make("tr", {}, ...this.heads)), this.body);
@@ -65,7 +65,7 @@ class ClipList {
       const content = name === "clip" ? make("button", { type: "button", title: "Show this clip", onclick: open }, text(clip)) : text(clip);
       return make("td", { class: isName ? `name ${name}` : null }, content);
     });
-    if (!this.clips.ok[clip]) cells[1].append(make("span", { class: "severity error" }, "failed"));
+    if (!this.clips.ok[clip]) cells[1].append(make("span", { class: "severity error" }, wordOf("failed")));
     return make("tr", {}, ...cells);
   }
 }

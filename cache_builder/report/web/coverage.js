@@ -11,7 +11,7 @@ class CoverageMatrix {
     this.order.append(make("option", {}, "most missing first"), make("option", {}, "as in the vocabulary"));
     const key = (kind, text) => [make("span", { class: `box ${kind}` }), ` ${text}`];
     const legend = make("p", { class: "tools" }, make("label", { for: "word-order", class: "screen" }, "order ", this.order));
-    for (const parts of [key("has", "clips"), key("lacks", "view missing"), key("failed", "failed"), key("none", "no clip")]) {
+    for (const parts of [key("has", wordOf("clips")), key("lacks", "view missing"), key("failed", wordOf("failed")), key("none", "no clip")]) {
       legend.append(make("span", { class: "key" }, ...parts));
     }
     this.told = make("p", { class: "small" });
@@ -83,7 +83,7 @@ class CoverageMatrix {
       return make("tr", {}, make("th", { scope: "row", class: "name" }, choose), ...this.signers.map((_, place) => this.cell(word, place)));
     });
     const views = this.views.map((code) => shown(this.clips.view.names[code])).join(", ");
-    const head = make("tr", {}, make("th", { class: "name" }, this.views.length > 1 ? `views ${views}` : "word"), ...heads);
+    const head = make("tr", {}, make("th", { class: "name" }, this.views.length > 1 ? `views ${views}` : wordOf("word")), ...heads);
     this.scroll.replaceChildren(make("table", { class: "matrix" }, make("thead", {}, head), make("tbody", {}, ...rows)));
   }
 
@@ -94,7 +94,7 @@ class CoverageMatrix {
     });
     const isSigned = boxes.some(({ num, numFailed }) => num || numFailed);
     const kindOf = ({ num, numFailed }) => (num ? "has" : numFailed ? "failed" : isSigned ? "lacks" : "none");
-    const parts = boxes.map((box) => `${box.name} ${box.num || (box.numFailed ? "failed" : "missing")}`);
+    const parts = boxes.map((box) => `${box.name} ${box.num || wordOf(box.numFailed ? "failed" : "missing")}`);
     const told = isSigned ? parts.join(", ") : "no clip";
     const signer = shown(this.clips.signer.names[this.signers[place]]);
     const spans = boxes.map((box) => make("span", { class: `box ${kindOf(box)}`, "aria-hidden": "true" }));

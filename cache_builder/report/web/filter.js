@@ -15,7 +15,7 @@ class Filter {
     this.controls.finding = this.select([["failed", "failed clips"], ...found.filter(([, title]) => title)]);
     for (const [name, control] of Object.entries(this.controls)) {
       control.id = `by-${name}`;
-      form.append(make("label", { for: control.id, class: `by-${name}` }, name, control));
+      form.append(make("label", { for: control.id, class: `by-${name}` }, wordOf(name), control));
     }
     form.append(make("button", { type: "reset" }, "Show all"));
     form.addEventListener("submit", (event) => event.preventDefault());
@@ -25,7 +25,7 @@ class Filter {
   }
 
   select(options) {
-    const all = make("option", { value: "" }, "all");
+    const all = make("option", { value: "" }, wordOf("all"));
     return make("select", {}, all, ...options.map(([value, text]) => make("option", { value }, text)));
   }
 

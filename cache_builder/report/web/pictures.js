@@ -57,7 +57,7 @@ class Pictures {
     if (!clips.ok[clip]) facts.failed = nameOf(clips, "error", clip);
     else facts["to play it"] = `${clips.command} ${clips.position[clip]} --out clip.mp4`;
     const list = make("dl", { class: "facts" });
-    for (const [name, value] of Object.entries(facts)) list.append(make("dt", {}, name), make("dd", {}, value));
+    for (const [name, value] of Object.entries(facts)) list.append(make("dt", {}, wordOf(name)), make("dd", {}, value));
     const close = make("button", { type: "button", onclick: () => this.dialog.close() }, "Close");
     const title = make("h2", { id: "clip-title" }, nameOf(clips, "gloss", clip));
     this.dialog.replaceChildren(title, ...(this.has(clip) ? [this.picture(clip, 320)] : []), list, close);
