@@ -5,6 +5,7 @@ window decides on the time around its middle, and the best of all sequences of g
 change has its cost. The trade-off: a boundary is known to within half a stride, and a shorter sign may be missed.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signprep.inference.options import TimelineOptions
+from signprep.inference.timeline.path import BestPath
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.text import first_of
@@ -79,27 +81,139 @@ def timeline(
     1.75 3.0 위 0.8
     """
     assert probabilities.shape == (len(spans), len(glosses)), f"{probabilities.shape}: not windows x classes"
-    if not spans:
-        return []
-    runs = _runs(spans, probabilities, _idle_label(glosses, options), options)
-    runs = _joined(runs, options.merge_gap_seconds)
-    runs = [
-        run
-        for run in runs
-        if run.end - run.start >= options.min_duration_seconds - ROUNDING_SECONDS
-        and run.score / run.weight >= options.min_confidence - ROUNDING_SECONDS
-    ]
-    # Joined once more, since a segment between two of one gloss may have been dropped.
-    return [
-        TimelineSegment(
+    finder = SignFinder(glosses, options)
+    order = np.argsort([span.start_seconds + span.end_seconds for span in spans], kind="stable")
+    found = [sign for number in order for sign in finder.add(spans[number], probabilities[number])]
+    return found + finder.finish()
+
+
+class SignFinder:
+    """Finds the signs of windows that come one after the other: those of `timeline`, each as soon as it is sure."""
+
+    def __init__(self, glosses: Sequence[str], options: TimelineOptions, *, most_undecided: int | None = None) -> None:
+        """Begin before the first window.
+
+        Args:
+            glosses: the classes' names, in the order of their labels.
+            options: rules by which scores become signs.
+            most_undecided: windows that are kept at most, where it stays unsure for long which sign they show; then the
+                oldest is decided by what is best so far, which later windows may not agree with. None keeps all.
+
+        Raises SignprepError if the idle gloss is none of the glosses.
+        """
+        self._glosses, self._options = glosses, options
+        self._idle = _idle_label(glosses, options)
+        self._path = BestPath(options.switch_cost, most_undecided)
+        self._windows: deque[_Scored] = deque()
+        """Those whose scores others need: of as far back as scores are shared."""
+        self._num_scored = 0
+        self._last: _Scored | None = None
+        self._border = -np.inf
+        self._steps: deque[tuple[float, float, NDArray[np.float64]]] = deque()
+        """Start, end and scores of steps whose label is not decided."""
+        self._runs = _Joined(options.merge_gap_seconds)
+        # Joined once more, since a segment between two of one gloss may have been dropped.
+        self._kept = _Joined(options.merge_gap_seconds)
+
+    def add(self, span: Span, probabilities: NDArray[np.float32]) -> list[TimelineSegment]:
+        """Take the next window, whose middle is not before the last one's, and return the signs that are sure by it."""
+        middle = (span.start_seconds + span.end_seconds) / 2
+        self._windows.append(_Scored(span, middle, probabilities))
+        return [
+            sign for window in self._scored(middle - self._options.smoothing_seconds) for sign in self._next(window)
+        ]
+
+    def finish(self) -> list[TimelineSegment]:
+        """Return the other signs; no window comes after."""
+        found = [sign for window in self._scored(np.inf) for sign in self._next(window)]
+        labels = []
+        if self._last is not None:
+            labels = self._add_step(np.inf)
+            self._last = None
+        found += self._decided(labels + self._path.end())
+        return found + self._segments(self._runs.close(np.inf)) + [*map(self._segment, self._kept.close(np.inf))]
+
+    def _scored(self, until: float) -> Iterator["_Scored"]:
+        """Yield the windows whose middles are not after a time with their scores: the mean over windows within reach.
+
+        The nearer a window, the heavier it counts.
+        """
+        reach = self._options.smoothing_seconds
+        while self._num_scored < len(self._windows) and self._windows[self._num_scored].middle <= until:
+            window = self._windows[self._num_scored]
+            if not reach:
+                self._windows.popleft()
+                yield window._replace(scores=window.scores.astype(np.float64))
+                continue
+            low, high = window.middle - reach, window.middle + reach
+            near = [one for one in self._windows if one is window or low <= one.middle < high]
+            middles = np.array([one.middle for one in near])
+            weights = np.maximum(0.0, 1 - np.abs(middles - window.middle) / reach)
+            self._num_scored += 1
+            yield window._replace(scores=weights @ np.stack([one.scores for one in near]) / weights.sum())
+            while self._windows[0].middle < window.middle - reach:
+                self._windows.popleft()
+                self._num_scored -= 1
+
+    def _next(self, window: "_Scored") -> list[TimelineSegment]:
+        """Decide on the step of the window before this one, whose end is known now."""
+        labels = []
+        if self._last is not None:
+            labels = self._add_step(round((self._last.middle + window.middle) / 2, 9))
+        self._last = window
+        return self._decided(labels)
+
+    def _add_step(self, after: float) -> list[int]:
+        assert self._last is not None
+        span, _, scores = self._last
+        start, end = max(span.start_seconds, self._border), min(span.end_seconds, after)
+        self._border = after
+        self._steps.append((start, end, scores))
+        return self._path.add(_evidence(scores, self._idle, self._options), max(0.0, end - start))
+
+    def _decided(self, labels: Sequence[int]) -> list[TimelineSegment]:
+        """Return the signs that are sure, once the labels of the next steps are."""
+        found: list[TimelineSegment] = []
+        for label in labels:
+            start, end, scores = self._steps.popleft()
+            if start < end and label not in (self._idle, len(scores)):
+                found += self._segments(
+                    self._runs.add(_Run(start, end, label, end - start, (end - start) * scores[label]))
+                )
+            found += self._segments(self._runs.close(end))
+            begun, kept = self._runs.open, self._kept.open
+            same = begun is not None and kept is not None and begun.label == kept.label
+            found += map(self._segment, self._kept.close(begun.start if same and begun is not None else end))
+        return found
+
+    def _segments(self, runs: Sequence["_Run"]) -> list[TimelineSegment]:
+        """Return the segments that are sure by runs that no other joins any more."""
+        options = self._options
+        found: list[TimelineSegment] = []
+        for run in runs:
+            if (
+                run.end - run.start >= options.min_duration_seconds - ROUNDING_SECONDS
+                and run.score / run.weight >= options.min_confidence - ROUNDING_SECONDS
+            ):
+                found += map(self._segment, self._kept.add(run))
+        return found
+
+    def _segment(self, run: "_Run") -> TimelineSegment:
+        return TimelineSegment(
             start_seconds=run.start,
             end_seconds=run.end,
             label=run.label,
-            gloss=glosses[run.label],
-            confidence=min(1.0, max(0.0, run.score / run.weight)),
+            gloss=self._glosses[run.label],
+            confidence=min(1.0, max(0.0, float(run.score / run.weight))),
         )
-        for run in _joined(runs, options.merge_gap_seconds)
-    ]
+
+
+class _Scored(NamedTuple):
+    """A window, its middle, and its scores."""
+
+    span: Span
+    middle: float
+    scores: NDArray[Any]
 
 
 def steps(spans: Sequence[Span]) -> list[Span]:
@@ -127,82 +241,35 @@ def _idle_label(glosses: Sequence[str], options: TimelineOptions) -> int | None:
     return list(glosses).index(options.idle_gloss)
 
 
-def _runs(
-    spans: Sequence[Span], probabilities: NDArray[np.float32], idle: int | None, options: TimelineOptions
-) -> list[_Run]:
-    """Return a run for each step that shows a sign."""
-    order = np.argsort([span.start_seconds + span.end_seconds for span in spans], kind="stable")
-    ordered = [spans[number] for number in order]
-    middles = np.array([(span.start_seconds + span.end_seconds) / 2 for span in ordered])
-    scores = np.stack(list(_smoothed(middles, probabilities[order], options.smoothing_seconds)))
-    shown = steps(ordered)
-    seconds = np.array([max(0.0, end - start) for start, end in shown])
-    labels = best_path(_evidence(scores, idle, options), seconds, options.switch_cost)
-    return [
-        _Run(start, end, int(label), end - start, (end - start) * float(row[label]))
-        for (start, end), label, row in zip(shown, labels, scores, strict=True)
-        if start < end and label not in (idle, scores.shape[1])
-    ]
-
-
 def _evidence(scores: NDArray[np.float64], idle: int | None, options: TimelineOptions) -> NDArray[np.float64]:
-    """Return the log scores of each step, float64 [W, classes + 1]; the last is no sign, without an idle class."""
-    none = np.full((len(scores), 1), options.min_confidence if idle is None else 0.0)
-    logs = np.log(np.maximum(np.hstack([scores, none]), _LEAST_SCORE))
+    """Return the log scores of a step, float64 [classes + 1]; the last is no sign, without an idle class."""
+    logs = np.log(np.maximum(np.append(scores, options.min_confidence if idle is None else 0.0), _LEAST_SCORE))
     if idle is not None:
-        logs[:, idle] += np.log(options.idle_weight)
+        logs[idle] += np.log(options.idle_weight)
     return logs
 
 
-def best_path(evidence: NDArray[np.float64], seconds: NDArray[np.float64], switch_cost: float) -> NDArray[np.int64]:
-    """Return the column of each step, int64 [W], such that evidence x seconds, less the cost of each change, is most.
+class _Joined:
+    """Joins runs that come one after the other where they have one label and no more than a gap between them."""
 
-    Source: Viterbi's algorithm, with the same cost for a change from any column to any other.
+    def __init__(self, gap_seconds: float) -> None:
+        self._gap = gap_seconds + ROUNDING_SECONDS
+        self.open: _Run | None = None
+        """The last one, which others may join."""
 
-    A change back and forth for a step that is hardly better is not worth its cost:
+    def add(self, run: _Run) -> list[_Run]:
+        """Take the next run, and return the one before it if that does not join it."""
+        last, self.open = self.open, run
+        if last is None:
+            return []
+        if last.label == run.label and run.start - last.end <= self._gap:
+            self.open = _Run(last.start, run.end, run.label, last.weight + run.weight, last.score + run.score)
+            return []
+        return [last]
 
-    >>> evidence = np.log([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]])
-    >>> best_path(evidence, np.full(6, 0.1), 0.0).tolist(), best_path(evidence, np.full(6, 0.1), 0.1).tolist()
-    ([0, 0, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1])
-    """
-    num_steps, num_columns = evidence.shape
-    # A path that changes comes from the best column before, the same for all: a bit a step and column is enough.
-    stays = np.ones((num_steps, num_columns), np.bool_)
-    best = np.empty(num_steps, np.int64)
-    total = evidence[0] * seconds[0]
-    for step in range(1, num_steps):
-        best[step] = total.argmax()
-        changed = total[best[step]] - switch_cost
-        stays[step] = total >= changed
-        total = np.maximum(total, changed) + evidence[step] * seconds[step]
-    path = np.empty(num_steps, np.int64)
-    path[-1] = total.argmax()
-    for step in range(num_steps - 1, 0, -1):
-        path[step - 1] = path[step] if stays[step, path[step]] else best[step]
-    return path
-
-
-def _smoothed(
-    middles: NDArray[np.float64], probabilities: NDArray[np.float32], reach: float
-) -> Iterator[NDArray[np.float64]]:
-    """Yield each window's scores, float64 [classes]: the mean over windows within `reach`, the nearer the heavier."""
-    if not reach:
-        yield from probabilities.astype(np.float64)
-        return
-    for row, middle in enumerate(middles):
-        low, high = np.searchsorted(middles, (middle - reach, middle + reach))
-        near = slice(min(int(low), row), max(int(high), row + 1))
-        weights = np.maximum(0.0, 1 - np.abs(middles[near] - middle) / reach)
-        yield weights @ probabilities[near] / weights.sum()
-
-
-def _joined(runs: Sequence[_Run], gap_seconds: float) -> list[_Run]:
-    """Return runs, with neighbours of one label joined where no more than the gap is between them."""
-    joined: list[_Run] = []
-    for run in runs:
-        last = joined[-1] if joined else None
-        if last and last.label == run.label and run.start - last.end <= gap_seconds + ROUNDING_SECONDS:
-            joined[-1] = _Run(last.start, run.end, run.label, last.weight + run.weight, last.score + run.score)
-        else:
-            joined.append(run)
-    return joined
+    def close(self, start: float) -> list[_Run]:
+        """Return the last run, if none that begins at this time or later joins it."""
+        if self.open is None or start - self.open.end <= self._gap:
+            return []
+        last, self.open = self.open, None
+        return [last]

@@ -67,16 +67,27 @@ def _writable(text: str) -> str:
     return "".join(replacements.get(unicodedata.category(character), character) for character in text)
 
 
+def subtitle_part(suffix: str, number: int, segment: TimelineSegment | None) -> str:
+    """Return what stands in a .srt or .vtt file for its sign of a number, from 1; for 0, and no sign, its beginning."""
+    if segment is None:
+        return "WEBVTT\n" if suffix == ".vtt" else ""
+    text = one_line(segment.gloss)
+    if suffix == ".vtt":
+        return f"\n{_times(segment, '.')}\n{escape(text)}\n"
+    between = "\n" if number > 1 else ""
+    return f"{between}{number}\n{_times(segment, ',')}\n{text.translate(_SUBRIP_LOOKALIKES)}\n"
+
+
+def _parts(suffix: str, segments: Sequence[TimelineSegment]) -> str:
+    return "".join(subtitle_part(suffix, number, segment) for number, segment in enumerate([None, *segments]))
+
+
 def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
-    return "\n".join(
-        f"{number}\n{_times(segment, ',')}\n{one_line(segment.gloss).translate(_SUBRIP_LOOKALIKES)}\n"
-        for number, segment in enumerate(segments, start=1)
-    )
+    return _parts(".srt", segments)
 
 
 def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
-    cues = [f"{_times(segment, '.')}\n{escape(one_line(segment.gloss))}\n" for segment in segments]
-    return "\n".join(["WEBVTT\n", *cues])
+    return _parts(".vtt", segments)
 
 
 def _milliseconds(segment: TimelineSegment) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signprep.inference.options import TimelineOptions
+from signprep.inference.timeline.path import best_path
 from signprep.inference.timeline.scores import (
     SegmentScores,
     WordErrors,
@@ -15,7 +16,7 @@ from signprep.inference.timeline.scores import (
     segment_scores,
     word_errors,
 )
-from signprep.inference.timeline.segments import TimelineSegment, best_path, steps, timeline
+from signprep.inference.timeline.segments import TimelineSegment, steps, timeline
 from signprep.pipeline.clips import Span
 from signprep.pipeline.errors import SignprepError
 
