@@ -116,7 +116,7 @@ class PixelClips:
         return MadeClip(np.stack(frames))
 
 
-def _clipped_span(span: Span, reader: VideoReader) -> Span:
+def clipped_span(span: Span, reader: VideoReader) -> Span:
     """Return the part of a span that lies in the video. Raises DecodeError if none does."""
     start_seconds, end_seconds = max(span.start_seconds, 0.0), span.end_seconds  # in this order NaN stays NaN
     if not reader.ends_after(end_seconds):
@@ -224,7 +224,7 @@ def iterate_clips(
     for number, span in enumerate(spans):
         try:
             asked[number] = span.span(reader.duration_seconds) if isinstance(span, MiddleWindow) else span
-            clipped[number] = _clipped_span(asked[number], reader)
+            clipped[number] = clipped_span(asked[number], reader)
         except DecodeError as error:
             yield number, error
     if clipped:

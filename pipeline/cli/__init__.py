@@ -37,6 +37,7 @@ COMMANDS = {
     "train": "signprep.training.cli.train:train",
     "evaluate": "signprep.inference.cli.evaluate:evaluate",
     "infer": "signprep.inference.cli.infer:infer",
+    "live": "signprep.inference.cli.live:live",
     "serve": "signprep.inference.cli.serve:serve",
     "export": "signprep.inference.cli.export:export",
     "completion": "signprep.pipeline.cli.completion:completion",

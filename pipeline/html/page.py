@@ -38,7 +38,13 @@ _UNWRITABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 
 
 def render_page(
-    folder: Traversable, template: str, *, scripts: Sequence[str] = (), more: Sequence[Traversable] = (), **values: Any
+    folder: Traversable,
+    template: str,
+    *,
+    scripts: Sequence[str] = (),
+    more: Sequence[Traversable] = (),
+    connects: bool = False,
+    **values: Any,
 ) -> str:
     """Return a page.
 
@@ -47,6 +53,7 @@ def render_page(
         template: extends `page.html` and may import the macros of `parts.html`.
         scripts: become one script, in this order; `KIT_SCRIPTS` may be among them.
         more: folders with macros and scripts of other reports.
+        connects: whether the script may ask the page's own server.
         values: go to the template; the frame takes `title` and `about`, lines of text under it.
     """
 
@@ -65,6 +72,7 @@ def render_page(
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash_source(style)}; "
         + (f"script-src {_hash_source(script)}; " if script else "")
+        + ("connect-src 'self'; " if connects else "")
         + "base-uri 'none'; form-action 'none'"
     )
     # A value that is missing is an error: a page with a gap in it would look whole.
