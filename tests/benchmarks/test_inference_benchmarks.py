@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import export, infer, models, timeline
+from benchmarks import export, infer, live, models, timeline
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
 
@@ -16,6 +16,12 @@ def test_windows_folders_and_memory_are_measured(capsys: pytest.CaptureFixture[s
 def test_the_timeline_is_held_against_labels(capsys: pytest.CaptureFixture[str]) -> None:
     timeline.run(Size.TOY)
     assert "F1 at IoU 0.5" in capsys.readouterr().out
+
+
+def test_the_latency_of_a_stream_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    live.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert "latency p50 ms" in printed and "efficient_x3d_xs, 2 x 32" in printed
 
 
 def test_models_are_timed_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
