@@ -97,6 +97,10 @@ COMMAND_LINES = {
     f"infer {VIDEO} --timeline --out all.json " + shlex.join(MODEL): (
         f"export --checkpoint best.ckpt --model-name={OWN[1]} --out best.pt"
     ),
+    f"live --source {VIDEO} --clip-duration 0.8 " + shlex.join(MODEL): (
+        f"infer {VIDEO} --checkpoint=best.ckpt --model-name={OWN[1]} --subtitles NIA_SL_WORD0001_REAL01_F.eaf"
+    ),
+    "live --source lavfi:testsrc2=size=96x64:duration=1 " + shlex.join(MODEL): "live --help",
     "infer signs.zarr --split val --out val.csv " + shlex.join(MODEL): (
         f"evaluate signs.zarr --checkpoint=best.ckpt --model-name={OWN[1]} --split val"
     ),

@@ -19,10 +19,11 @@ from signprep.inference.options import (
     TimelineOptions,
     WindowOptions,
 )
+from signprep.pipeline.cli.next_step import as_typed, free_path, next_step
 from signprep.pipeline.cli.options import command, note_unused, reject_unused
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.options import Options, machine_option, option, output_option
-from signprep.pipeline.runtime.machine import require_extra
+from signprep.pipeline.runtime.installation import require_extra
 
 if TYPE_CHECKING:
     from signprep.inference.videos.live.session import Listener
@@ -130,6 +131,16 @@ def live(source: LiveInput, windows: LiveWindows, timeline: TimelineOptions, out
         run_live(
             recognizer, opened, asked, listeners, is_stopped=is_stopped.is_set, say=lambda line: echo(line, err=True)
         )
+    if not output.as_json:
+        _propose(source.source, is_file=opened.windows is not None)
+
+
+def _propose(source: str, *, is_file: bool) -> None:
+    if is_file:
+        subtitles = free_path(Path(f"{Path(source).stem}.eaf"))
+        next_step("infer", Path(source), *as_typed(ModelOptions), *as_typed(TimelineOptions), "--subtitles", subtitles)
+    else:
+        next_step("live", "--help")
 
 
 def _listeners(output: LiveOutput, stack: ExitStack) -> "Iterator[Listener]":
