@@ -79,7 +79,8 @@ class Option:
     def complaint(self, value: Any) -> str | None:
         """Return what the value must be, None if it is. Of values that are no numbers only choices are checked."""
         if self.choices:
-            return None if value in self.choices else f"one of {', '.join(self.choices)}"
+            chosen = value if isinstance(value, tuple) else (value,)
+            return None if set(chosen) <= set(self.choices) else f"one of {', '.join(self.choices)}"
         if not self.allowed() or not isinstance(value, int | float):
             return None
         inside = (

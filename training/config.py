@@ -21,6 +21,9 @@ _ENDINGS = {".onnx": ONNX, ".pte": EXECUTORCH} | dict.fromkeys(
 _EXTRAS = {ONNX: ("onnx", "onnx", "onnxruntime", "onnxscript"), EXECUTORCH: ("executorch", "executorch")}
 """Names of the extra of signprep and of the packages that it installs."""
 
+TENSORBOARD, CSV, WANDB, MLFLOW, NO_LOGGER = "tensorboard", "csv", "wandb", "mlflow", "none"
+LOGGERS = (TENSORBOARD, CSV, WANDB, MLFLOW, NO_LOGGER)
+
 AUTO, SCRATCH, FINETUNE, PLAIN = "auto", "scratch", "finetune", "none"
 RECIPES = (AUTO, SCRATCH, FINETUNE, PLAIN)
 _BY_RECIPE = "by the recipe"

@@ -4,7 +4,7 @@ import logging
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401
 
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from signprep.cache_builder import as_cache
 from signprep.cache_builder.reader import Cache
@@ -27,7 +26,6 @@ from signprep.pipeline.runtime.text import first_line, printable
 from signprep.training.callbacks.averaging import MovingAverage
 from signprep.training.callbacks.best_validation import BestValidation
 from signprep.training.callbacks.checkpoints import (
-    LOGS_FOLDER,
     AtomicCheckpointIO,
     BestCheckpoint,
     BestEpochs,
@@ -40,6 +38,7 @@ from signprep.training.callbacks.checkpoints import (
     require_own,
 )
 from signprep.training.callbacks.header import header
+from signprep.training.callbacks.loggers import RunLoggers
 from signprep.training.callbacks.profile import StepProfile
 from signprep.training.callbacks.progress import EpochProgress, Throughput
 from signprep.training.callbacks.record import (
@@ -54,7 +53,7 @@ from signprep.training.callbacks.record import (
     without_writers_tracebacks,
     write_run,
 )
-from signprep.training.config import Devices, Recipe, TrainConfig
+from signprep.training.config import TENSORBOARD, Devices, Recipe, TrainConfig
 from signprep.training.data.epoch_order import WINDOW_CLIPS, BatchPlan
 from signprep.training.model.checkpoint import ModelMetadata, check_resumable, precision_of
 from signprep.training.model.classifier import SignClassifier
@@ -71,7 +70,7 @@ from signprep.training.model_spec import ModelSpec, load_function, parameter_cou
 from signprep.training.model_spec.bfloat16 import require_sound_bfloat16, with_sound_convolutions
 from signprep.training.runtime.device import resolved, switches_set
 from signprep.training.runtime.memory import is_out_of_memory, keep_freed_memory, out_of_memory
-from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, METRICS, RUN, did_not_end
+from signprep.training.runtime.run_folder import BEST, CHECKPOINTS_FOLDER, LAST, METRICS, RUN, did_not_end, read_run
 
 MONITORED = "val/accuracy"
 
@@ -93,6 +92,7 @@ def train(
     profile: bool = False,
     recipe: Recipe | None = None,
     command: Mapping[str, Any] | None = None,
+    loggers: Sequence[str] = (TENSORBOARD,),
     log: Callable[[str], None] = _tell,
 ) -> TrainResult:
     """Train a model on a cache's training split and keep the checkpoint that validates best.
@@ -110,6 +110,7 @@ def train(
         recipe: replace those values of `spec` and `config` that it sets and that were not given; None takes all as
             they are.
         command: the options of a command line that asked for it, for the record.
+        loggers: where curves go besides metrics.csv: some of tensorboard, csv, wandb and mlflow.
         log: takes the lines that tell people what is trained on what.
 
     Raises:
@@ -182,7 +183,7 @@ def train(
         log(line)
     data = ClipData(cache, spec, config, train=train_positions, val=val_positions)
     next_step = None if resume is None else int(contents["global_step"]) + 1
-    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows, profile, next_step, command)
+    run = _Run(run_folder, classifier, data, cache, devices, log, more_follows, profile, next_step, command, loggers)
     return run.fit(resume, overwrite=overwrite)
 
 
@@ -201,6 +202,7 @@ class _Run:
     next_step: int | None
     """The step that a run goes on with: what an earlier process has logged of it and later ones is taken back."""
     command: Mapping[str, Any] | None
+    loggers: Sequence[str]
 
     def __post_init__(self) -> None:
         self._checkpoints = self.folder / CHECKPOINTS_FOLDER
@@ -208,15 +210,18 @@ class _Run:
         self._best_validation = BestValidation()
         self._save_last = SaveLast(self._checkpoints / LAST, self.classifier.config.save_minutes, self.log)
         self._best = self._best_checkpoints(BestCheckpoint, filename="best", enable_version_counter=False)
-        self._logger = TensorBoardLogger(
-            str(self.folder), name=LOGS_FOLDER, version="", default_hp_metric=False, purge_step=self.next_step
-        )
+        known = read_run(self.folder).get("loggers")
+        self._loggers = RunLoggers(self.loggers, self.folder, next_step=self.next_step, known=known, log=self.log)
         self._trainer = self._make_trainer()
 
     def _write_run(self, **outcome: Any) -> None:
         """Write run.json: everything that the run was given, and its outcome up to now."""
+        write_run(self.folder / RUN, self._document() | {"loggers": self._loggers.record} | outcome)
+
+    def _document(self) -> dict[str, Any]:
+        """Return everything that the run was given."""
         cache = self.cache
-        document = {
+        document: dict[str, Any] = {
             "options": self.classifier.config.to_dict(),
             "recipe": None if self.classifier.taken is None else self.classifier.taken.to_dict(),
             "model": self.classifier.metadata.model_spec.to_dict(),
@@ -232,7 +237,7 @@ class _Run:
         }
         if self.command is not None:
             document["command"] = {"name": "train", "options": dict(self.command)}
-        write_run(self.folder / RUN, document | outcome)
+        return document
 
     def fit(self, resume: Path | None, *, overwrite: bool) -> TrainResult:
         """Train to the end, or to where it is stopped."""
@@ -246,6 +251,8 @@ class _Run:
             if self._trainer.is_global_zero:
                 if overwrite and resume is None:
                     remove_earlier_run(self.folder)
+                self._write_run(status="running")
+                self._loggers.start(self._document())
                 self._write_run(status="running")
             switched = switches_set(self.classifier.config, self.devices)
             with self._errors_for_users(), self._save_last.signals_restored(), switched, warnings.catch_warnings():
@@ -272,9 +279,13 @@ class _Run:
             if self._trainer.is_global_zero and status != "finished":
                 with suppress(OSError):  # what went wrong before is what the user has to know
                     self._write_run(status=status)
+                    self._loggers.end(status, None, {})
                 self._write_report(time.monotonic() - started)
         result = self._result(time.monotonic() - started)
-        self._log_outcome(result)
+        try:
+            self._loggers.end(status, result.best_val_accuracy, self._document())
+        except OSError as error:
+            raise self._unwritable(error) from error
         if self._trainer.is_global_zero:
             paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
             self._write_run(status="running" if self.more_follows else status, result=vars(result) | paths)
@@ -283,18 +294,6 @@ class _Run:
 
     def _write_report(self, seconds: float) -> None:
         self._best_validation.write_report(self.folder, self.cache, seconds, self.log)
-
-    def _log_outcome(self, result: TrainResult) -> None:
-        """Add the run to TensorBoard's table of options."""
-        options = {"model": self.classifier.metadata.model_spec.to_dict(), **self.classifier.config.to_dict()}
-        try:
-            self._logger.log_hyperparams(options, {"best/val_accuracy": result.best_val_accuracy})
-            self._logger.experiment.close()  # which the line above has opened again: its thread would go on writing
-        except (OSError, ValueError) as error:
-            reason = error if isinstance(error, OSError) else error.__cause__  # Lightning wraps what it meets
-            if not isinstance(reason, OSError):
-                raise
-            raise self._unwritable(reason) from error
 
     def _unwritable(self, error: OSError) -> TrainingError:
         return TrainingError(
@@ -348,7 +347,7 @@ class _Run:
             accumulate_grad_batches=config.accumulate_batches,
             deterministic=config.deterministic,
             sync_batchnorm=config.sync_batchnorm and devices.num_ranks > 1,
-            logger=self._logger,
+            logger=self._loggers.all,
             plugins=[AtomicCheckpointIO()],
             callbacks=self._callbacks(),
             enable_model_summary=False,

@@ -1,4 +1,4 @@
-"""The record of a run: metrics.csv with a row an epoch, run.json, and TensorBoard's images of the best validation.
+"""The record of a run: metrics.csv with a row an epoch, run.json, and images of the best validation for the loggers.
 
 run.json holds the run's options, model, cache and versions from its start, and its result from its end.
 """
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from signprep.pipeline.options import check_types
 from signprep.pipeline.runtime.atomic_files import atomic_write, write_json
 from signprep.pipeline.runtime.machine import package_version
 from signprep.training.callbacks.checkpoints import STEPS_BETWEEN_CHECKS
+from signprep.training.callbacks.loggers import Pictures
 from signprep.training.config import TrainConfig
 from signprep.training.model.checkpoint import NOT_A_CARD, ModelMetadata, check_resumable
 from signprep.training.model.classifier import SignClassifier
@@ -103,7 +103,7 @@ class EpochTable(Callback):
 
 
 class StepCurves(Callback):
-    """Writes loss and learning rate of each step of the optimiser to TensorBoard, several steps at a time.
+    """Logs loss and learning rate of each step of the optimiser, several steps at a time.
 
     A look at a loss waits for all that is queued on a GPU; it comes as seldom as that of `LossGuard`, and right behind
     it. With several ranks the loss is that of the first one's clips.
@@ -136,13 +136,12 @@ class StepCurves(Callback):
     def write(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Write what is noted."""
         steps, self._steps = self._steps, []
-        if not steps or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
+        if not steps or not trainer.loggers or not trainer.is_global_zero:
             return
-        board = trainer.logger.experiment
         losses = torch.stack([noted for _number, noted, _rate in steps]).tolist()
         for (number, _loss, rate), loss in zip(steps, losses, strict=True):
-            board.add_scalar("step/loss", loss, number)
-            board.add_scalar("step/learning_rate", rate, number)
+            for logger in trainer.loggers:
+                logger.log_metrics({"step/loss": loss, "step/learning_rate": rate}, step=number)
 
     on_train_epoch_end = on_save_checkpoint = on_exception = write
 
@@ -263,23 +262,22 @@ class ValidationImages(Callback):
         """Add the images if this is the best epoch so far."""
         assert isinstance(pl_module, SignClassifier)
         validation = pl_module.validation
-        if validation is None or not isinstance(trainer.logger, TensorBoardLogger) or not trainer.is_global_zero:
+        pictures = Pictures(trainer)
+        if validation is None or not pictures or not trainer.is_global_zero:
             return
-        accuracy, epoch = validation.figures()["accuracy"], trainer.current_epoch + 1
+        accuracy = validation.figures()["accuracy"]
         if accuracy <= self._best:
             return
         self._best = accuracy
-        board, glosses, matrix = trainer.logger.experiment, self._cache.vocabulary.glosses, validation.confusion()
-        board.add_image("val/confusion", confusion_image(matrix), epoch, dataformats="HWC")
-        board.add_text("val/confused", confused_table(matrix, glosses), epoch)
+        glosses, matrix = self._cache.vocabulary.glosses, validation.confusion()
+        pictures.add("val/confusion", confusion_image(matrix), "val/confused", confused_table(matrix, glosses))
         mistaken = validation.mistaken()[:STRIP_CLIPS]
         if not len(mistaken):
             return
         positions = [int(position) for position in validation.positions[mistaken]]
-        board.add_image("val/mistaken", clip_strips(self._cache, positions), epoch, dataformats="HWC")
         lines = [
             f"{row}. {glosses[validation.labels[place]]} was taken for {glosses[validation.predicted[place]]} "
             f"({validation.confidence[place]:.2f}): {self._cache.segment_id(position)}"
             for row, (place, position) in enumerate(zip(mistaken, positions, strict=True), start=1)
         ]
-        board.add_text("val/mistaken", "\n".join(lines), epoch)
+        pictures.add("val/mistaken", clip_strips(self._cache, positions), "val/mistaken", "\n".join(lines))

@@ -171,9 +171,11 @@ def train(
       signprep train aihub.zarr --optimizer adamw --learning-rate 2e-3 --label-smoothing 0.1 --ema-decay 0.99
       signprep train aihub.zarr --model-name mymodels:small --num-frames 8 --size 112
       signprep train aihub.zarr --model-name x3d_s --batch-size 8 --epochs 50 --resume
+      signprep train aihub.zarr --logger tensorboard --logger wandb
       signprep train --data-root aihub --model-variant XS --export-mobile-model --quantize-model
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
+    run.require_loggers()
     from signprep.cache_builder import open_cache
     from signprep.training.callbacks.record import ending
     from signprep.training.model_spec import model_spec
@@ -222,6 +224,7 @@ def train(
         profile=run.profile,
         recipe=_with_given(recipe, no_augment=no_augment),
         command=options,
+        loggers=run.logger_names,
         log=log,
     )
     if not launch.is_first:

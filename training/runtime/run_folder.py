@@ -17,8 +17,9 @@ import click
 
 from signprep.pipeline.errors import TrainingError
 from signprep.pipeline.options import machine_option, option
+from signprep.pipeline.runtime.installation import require_extra
 from signprep.pipeline.runtime.text import counted
-from signprep.training.config import Devices
+from signprep.training.config import LOGGERS, MLFLOW, NO_LOGGER, TENSORBOARD, WANDB, Devices
 from signprep.training.runtime.launch import Launch
 
 CHECKPOINTS_FOLDER, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
@@ -57,6 +58,29 @@ class RunOptions:
         False,
         "Say after some steps where their time goes, and write a trace of others to profile_trace.json.gz of the run.",
     )
+
+    loggers: tuple[str, ...] = option(
+        (),
+        "Write curves for TensorBoard, into a table of all steps (csv), to Weights & Biases, to MLflow, or not at all; "
+        "repeat it for several.",
+        name="--logger",
+        choices=LOGGERS,
+        shown_default=TENSORBOARD,
+    )
+
+    def __post_init__(self) -> None:
+        if NO_LOGGER in self.loggers and len(set(self.loggers)) > 1:
+            raise ValueError(f"loggers are {', '.join(self.loggers)}; none goes with no other")
+
+    @property
+    def logger_names(self) -> tuple[str, ...]:
+        """Return the names of the loggers of the run, of which there may be none."""
+        return tuple(name for name in self.loggers or (TENSORBOARD,) if name != NO_LOGGER)
+
+    def require_loggers(self) -> None:
+        """Raise SignprepError, with the command that helps, unless the loggers that are asked for are installed."""
+        for name in {WANDB, MLFLOW}.intersection(self.loggers):
+            require_extra(name, name)
 
     def numbered(self, launch: Launch, *, is_typed: bool, is_same: Callable[[Mapping[str, Any]], bool]) -> Self:
         """Return the options of a run with a name of its own, unless one was typed, or processes cannot agree on one.

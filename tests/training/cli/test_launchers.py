@@ -1,5 +1,6 @@
 """Several processes of one run that torchrun or srun has started, all at once."""
 
+import csv
 import os
 import re
 import socket
@@ -61,7 +62,8 @@ def test_devices_are_those_that_processes_were_started_for() -> None:
 
 def arguments(data: Path, out: Path) -> list[str]:
     small = ["--num-frames", "2", "--size", "32", "--epochs", "1", "--batch-size", "3"]
-    return ["train", "--data-root", str(data), "--output-dir", str(out), *small, "--export-mobile-model"]
+    also = ["--export-mobile-model", "--logger", "csv"]
+    return ["train", "--data-root", str(data), "--output-dir", str(out), *small, *also]
 
 
 def started(commands: Sequence[Sequence[str]], environments: Sequence[Mapping[str, str]]) -> tuple[str, str]:
@@ -85,6 +87,9 @@ def check_one_run(stdout: str, stderr: str, out: Path) -> None:
     assert "on CPU, 2 processes" in stderr
     run = out / "sign_language_classification"
     assert {path.name for path in run.iterdir()} > {"checkpoints", "run.json", "mobile.pt"}
+    with (run / "csv_logs" / "metrics.csv").open(encoding="utf-8") as file:
+        steps = [row["step"] for row in csv.DictReader(file) if row["step/loss"]]
+    assert steps and len(set(steps)) == len(steps), "one process logs"
 
 
 @pytest.fixture
