@@ -70,7 +70,7 @@ class Answer(io.StringIO):
 
 
 def test_the_lines_of_all_commands_are_typed() -> None:
-    of_their_own = {"landmarks", "completion", "serve"}  # serve ends by Ctrl-C alone
+    of_their_own = {"landmarks", "completion", "serve", "sweep"}  # serve ends by Ctrl-C alone; sweep trains
     assert {line.split()[0] for line in COMMAND_LINES} == COMMANDS.keys() - of_their_own
 
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "diff": "signprep.cache_builder.cli.maintain:diff",
     "merge": "signprep.cache_builder.cli.maintain:merge",
     "train": "signprep.training.cli.train:train",
+    "sweep": "signprep.training.cli.sweep:sweep",
     "evaluate": "signprep.inference.cli.evaluate:evaluate",
     "infer": "signprep.inference.cli.infer:infer",
     "live": "signprep.inference.cli.live:live",

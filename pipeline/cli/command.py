@@ -1,7 +1,7 @@
 """The commands of click as signprep has them: help in groups, and proposals for options that were mistyped."""
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +24,8 @@ class Command(click.Command):
     """A command whose help has groups, and which proposes options for mistyped ones."""
 
     context_class = HelpContext
+    read: Callable[[Mapping[str, Any]], Any]
+    """Makes the arguments of the command's function from what was parsed; raises UsageError where they mean nothing."""
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
         """Return the option `--help`."""

@@ -32,7 +32,7 @@ def with_config(command: click.Command, ctx: click.Context, typed: list[str]) ->
     path = found.get(CONFIG)
     if path is None or ctx.resilient_parsing:
         return typed
-    by_name = {name: parameter for parameter in command.params for name in _names(parameter)}
+    by_name = {name: parameter for parameter in command.params for name in names_of(parameter)}
     # Arguments are there even if they were not typed.
     arguments = {each.name for each in command.params if isinstance(each, click.Argument)}
     given = {
@@ -47,7 +47,7 @@ def with_config(command: click.Command, ctx: click.Context, typed: list[str]) ->
         if parameter is None or parameter.name == CONFIG:
             raise click.UsageError(f"{path}: {command.name} has no option {name!r}", ctx=ctx)
         if (field := _field(parameter)) not in given | _NOT_REPEATED:
-            words += _words(parameter, value, f"{path}: {name}")
+            words += words_for(parameter, value, f"{path}: {name}")
             from_file.add(field)
     ctx.meta[FROM_FILE] = from_file
     return [*words, *typed]
@@ -66,7 +66,7 @@ def typed_options(ctx: click.Context) -> dict[str, Any]:
 def words_of(parameter: click.Parameter, ctx: click.Context) -> Iterator[str]:
     """Yield the words that give an option the value that it has in a context."""
     if parameter.name != CONFIG:  # whose options are there themselves
-        yield from _words(parameter, _plain(ctx.params[parameter.name or ""]), parameter.name or "")
+        yield from words_for(parameter, _plain(ctx.params[parameter.name or ""]), parameter.name or "")
 
 
 def _plain(value: Any) -> Any:
@@ -75,32 +75,51 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float) or value is None else str(value)
 
 
-def _options(path: Path, command: str) -> dict[str, Any]:
-    """Return the options that a file holds, by their names."""
+def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the options that a YAML file holds by their names, and the line of each.
+
+    Raises UsageError if it cannot be read, or holds no options.
+    """
     import yaml  # which is not needed otherwise
 
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError("it is larger than 1 MiB")
-        document = yaml.safe_load(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
+        document, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise click.UsageError(f"{path}: is no file of options ({reason:.200})") from error
-    if isinstance(document, dict) and "run_version" in document:
-        document = document.get(RUN_COMMAND)
-        if not isinstance(document, dict):
-            raise click.UsageError(f"{path}: was written by a version that did not keep what was typed; type it again")
-        if document.get("name") != command:
-            raise click.UsageError(f"{path}: holds the options of {document.get('name')}, not of {command}")
-        document = document.get("options")
     if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
         raise click.UsageError(f"{path}: holds no options; expected lines such as `batch-size: 8`")
-    return document
+    lines: dict[str, int] = {}
+    for key, _ in tree.value:
+        line = key.start_mark.line + 1
+        if key.value in lines:  # of which YAML would silently take the last
+            raise click.UsageError(f"{path}:{line}: {key.value} is in line {lines[key.value]} already")
+        lines[key.value] = line
+    return document, lines
 
 
-def _names(parameter: click.Parameter) -> Iterator[str]:
+def _options(path: Path, command: str) -> dict[str, Any]:
+    """Return the options that a file holds, by their names."""
+    document, _ = read_document(path)
+    if "run_version" not in document:
+        return document
+    typed = document.get(RUN_COMMAND)
+    if not isinstance(typed, dict):
+        raise click.UsageError(f"{path}: was written by a version that did not keep what was typed; type it again")
+    if typed.get("name") != command:
+        raise click.UsageError(f"{path}: holds the options of {typed.get('name')}, not of {command}")
+    options = typed.get("options")
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+        raise click.UsageError(f"{path}: holds no options; expected lines such as `batch-size: 8`")
+    return options
+
+
+def names_of(parameter: click.Parameter) -> Iterator[str]:
     """Yield what a file may call an option, with hyphens."""
     yield _field(parameter).replace("_", "-")
     if isinstance(parameter, click.Option):
@@ -113,7 +132,7 @@ def _field(parameter: click.Parameter | str) -> str:
     return name.removesuffix(AS_OPTION)
 
 
-def _words(parameter: click.Parameter, value: Any, where: str) -> Iterator[str]:
+def words_for(parameter: click.Parameter, value: Any, where: str) -> Iterator[str]:
     """Yield the words that give an option this value on the command line."""
     name = max(parameter.opts, key=lambda name: name.startswith("--"))
     if isinstance(value, bool) and getattr(parameter, "is_flag", False):

@@ -34,13 +34,13 @@ Function = Callable[..., Any]
 Field: TypeAlias = "dataclasses.Field[Any]"
 
 
-def command(name: str, short_help: str, *, config: bool = False) -> Callable[[Function], click.Command]:
+def command(name: str, short_help: str, *, config: bool = False) -> Callable[[Function], Command]:
     """Return the decorator that makes a function a command of signprep, with `--config` if that is asked for.
 
     Its parameters are the options: a dataclass brings its fields, any other parameter has `option(...)` as its default.
     """
 
-    def decorate(function: Function) -> click.Command:
+    def decorate(function: Function) -> Command:
         hints, parameters = typing.get_type_hints(function), inspect.signature(function).parameters.values()
         fields = [
             (found.name, hints[found.name], dataclasses.field() if found.default is found.empty else found.default)
@@ -57,7 +57,9 @@ def command(name: str, short_help: str, *, config: bool = False) -> Callable[[Fu
         def run(**values: Any) -> Any:
             return function(**vars(_instance(kind, values)))
 
-        return Command(name, callback=run, params=options, help=function.__doc__, short_help=short_help)
+        made = Command(name, callback=run, params=options, help=function.__doc__, short_help=short_help)
+        made.read = lambda values: _instance(kind, dict(values))
+        return made
 
     return decorate
 
