@@ -35,7 +35,7 @@ def commands_of(document: Path) -> list[list[str]]:
             while words and (re.fullmatch(r"[A-Z_]+=.*", words[0]) or words[0] in ("time", "sudo", "srun")):
                 words = words[1:]
             if words and words[0].rpartition("/")[2] == "signprep":
-                ends = [place for place, word in enumerate(words) if word in ("|", ">", "&&", ";")]
+                ends = [place for place, word in enumerate(words) if word in ("|", ">", ">>", "&&", ";")]
                 found.append(words[1 : ends[0] if ends else None])
     return found
 

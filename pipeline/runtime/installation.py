@@ -12,13 +12,14 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING
 
 from signprep.pipeline.errors import SignprepError
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 NAME = "signprep"
 _CACHES_OF_UV = re.compile(r"(archive|environments)-v\d+")
@@ -39,6 +40,8 @@ def install_extras(*extras: str) -> str:
     URL'` where it came from a wheel or a repository, and `pip install 'onnx>=1.17' ...` where neither is known.
     Environments of uv and pipx get the commands of theirs.
     """
+    from importlib.metadata import PackageNotFoundError, distribution  # which errors alone need
+
     try:
         copy = distribution(NAME)
     except PackageNotFoundError:  # its folder is on the path, and nothing was installed
@@ -73,8 +76,11 @@ def _is_of_pipx(prefix: Path) -> bool:
     return (prefix / "pipx_metadata.json").is_file()
 
 
-def _origin(copy: Distribution, extras: str) -> list[str]:
+def _origin(copy: "Distribution", extras: str) -> list[str]:
     """Return the words by which an installer gets this copy with its extras, none if that is not known."""
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
     told = json.loads(copy.read_text("direct_url.json") or "{}")
     url = told.get("url", "")
     path = Path(url2pathname(urlsplit(url).path))
@@ -89,7 +95,7 @@ def _origin(copy: Distribution, extras: str) -> list[str]:
     return [f"{NAME}[{extras}] @ {url}"] if url else []
 
 
-def _packages_of(copy: Distribution, extra: str) -> Iterator[str]:
+def _packages_of(copy: "Distribution", extra: str) -> Iterator[str]:
     """Yield what an extra asks for, `onnx>=1.17`."""
     for line in copy.requires or []:
         package, _, condition = line.partition(";")

@@ -118,7 +118,8 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], ModelMetadata]:
         )
     try:
         require_whole(path)
-        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        is_mapped = os.name != "nt"  # where a file that is mapped cannot be replaced by the run that goes on from it
+        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
         fields = contents[CHECKPOINT_KEY]
         require_version(str(path), fields)
     except OSError as error:
