@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from importlib.metadata import version
 from typing import Any, BinaryIO, cast
 
@@ -12,14 +13,16 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from signprep.inference.recognizer import Recognizer
+from signprep.inference.serve.answers import Event
 from signprep.inference.serve.decoders import TooSlowError
-from signprep.inference.serve.guard import Guard
+from signprep.inference.serve.guard import Guard, Receive, Scope, Send
 from signprep.inference.serve.metrics import CONTENT_TYPE
-from signprep.inference.serve.options import SINGLE, Query, ServeOptions, read_query
+from signprep.inference.serve.openapi import description
+from signprep.inference.serve.options import SINGLE, ServeOptions, read_query
 from signprep.inference.serve.service import FullError, Service
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import json_text
@@ -28,7 +31,8 @@ EVENTS, CLIPS = "text/event-stream", "application/x-npy"
 CLIENT_LEFT = 499
 """In the counts, as nginx says it: nobody gets this status."""
 _WRITTEN_TOGETHER = 2**20
-_STILL_THERE_SECONDS = 15.0
+_SILENCE_SECONDS = 15.0
+_LONGEST_NAME = 200
 
 
 def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
@@ -45,8 +49,9 @@ def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/v1/predict", predict, methods=["POST"]),
+            Route("/v1/predict", Predict(service), methods=["POST"]),
             Route("/v1/model", model),
+            Route("/openapi.json", openapi),
             Route("/health", health),
             Route("/metrics", metrics),
         ],
@@ -58,51 +63,64 @@ def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
     return app
 
 
-async def predict(request: Request) -> Response:
-    """Answer for a video, or for clips as a cache stores them, as JSON or as events."""
-    service: Service = request.app.state.service
-    response: Response
-    try:
-        with service.place():
-            response = await _answer(request, service)
-    except ClientDisconnect:
-        response = Response(status_code=CLIENT_LEFT)
-    except (SignprepError, click.UsageError, HTTPException) as error:
-        response = _refusal(error)
-    except Exception:
-        service.metrics.add("requests_total", status="500")
-        raise
-    service.metrics.add("requests_total", status=str(response.status_code))
-    return response
+class Predict:
+    """The address that answers for a video, or for clips as a cache stores them, as JSON or as events."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, which has its place in the queue until the answer is sent."""
+        request = Request(scope, receive)
+        status = CLIENT_LEFT
+        try:
+            with self._service.place():
+                response = await self._answer(request)
+                status = response.status_code
+                await response(scope, receive, send)
+        except ClientDisconnect:
+            status = CLIENT_LEFT
+        except (SignprepError, click.UsageError, HTTPException) as error:
+            response = refusal(error)
+            status = response.status_code
+            await response(scope, receive, send)
+        except Exception:
+            status = 500
+            raise
+        finally:
+            self._service.metrics.add("requests_total", status=str(status))
+
+    async def _answer(self, request: Request) -> Response:
+        query = read_query(request.query_params.multi_items())
+        if len(query.name) > _LONGEST_NAME:
+            raise click.UsageError(f"Invalid value for '--name': it is longer than {_LONGEST_NAME} characters")
+        if request.headers.get("content-type", "").partition(";")[0].strip() == CLIPS:
+            if query.gives_windows:
+                raise click.UsageError(f"clips have no windows; leave out all but mode={SINGLE}, or send a video")
+            with await received(request, self._service) as clips:
+                return json_response(await self._service.clips(clips.read(), query))
+        file = await received(request, self._service)
+        events = self._service.video(file, query)
+        if EVENTS in request.headers.get("accept", ""):
+            return StreamingResponse(_told(events), media_type=EVENTS, headers={"x-accel-buffering": "no"})
+        return await _document(events, request)
 
 
-async def _answer(request: Request, service: Service) -> Response:
-    query = read_query(request.query_params.multi_items())
-    if len(query.name) > 200:
-        raise click.UsageError("Invalid value for '--name': it is longer than 200 characters")
-    if request.headers.get("content-type", "").partition(";")[0].strip() == CLIPS:
-        if query.gives_windows:
-            raise click.UsageError(f"clips have no windows; leave out all but mode={SINGLE}, or send a video")
-        with await received(request, service) as clips:
-            return json_response(await service.clips(clips.read(), query))
-    file = await received(request, service)
-    return await _video(request, service, file, query)
+async def _document(events: AsyncGenerator[Event], request: Request) -> Response:
+    """Return the document, or raise ClientDisconnect when the client leaves."""
 
-
-async def _video(request: Request, service: Service, file: BinaryIO, query: Query) -> Response:
-    """Return the document; the work ends where the client leaves."""
-
-    async def document() -> Any:
-        async for event in service.video(file, query):
-            if event.kind == "result":
-                return event.document
-        raise AssertionError("there was no result")
+    async def last() -> Any:
+        document = None
+        async with contextlib.aclosing(events):
+            async for event in events:
+                document = event.document
+        return document
 
     async def left() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    work, leaving = asyncio.create_task(document()), asyncio.create_task(left())
+    work, leaving = asyncio.create_task(last()), asyncio.create_task(left())
     try:
         await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -111,6 +129,31 @@ async def _video(request: Request, service: Service, file: BinaryIO, query: Quer
     finally:
         work.cancel()
         leaving.cancel()
+
+
+async def _told(events: AsyncGenerator[Event]) -> AsyncIterator[str]:
+    """Yield server-sent events, the last of which is `result` or `error`; a comment where nothing happens for long."""
+    async with contextlib.aclosing(events):
+        coming = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                while not (await asyncio.wait([coming], timeout=_SILENCE_SECONDS))[0]:
+                    yield ": waiting\n\n"
+                event = coming.result()
+                yield _event(event.kind, event.document)
+                if event.kind == "result":
+                    return
+                coming = asyncio.ensure_future(anext(events))
+        except (SignprepError, HTTPException) as error:
+            response = refusal(error)
+            yield _event("error", json.loads(bytes(response.body)) | {"status": response.status_code})
+        finally:
+            coming.cancel()
+            await asyncio.wait([coming])
+
+
+def _event(kind: str, document: Any) -> str:
+    return f"event: {kind}\ndata: {json_text(document, indent=None)}\n\n"
 
 
 async def received(request: Request, service: Service) -> BinaryIO:
@@ -125,7 +168,10 @@ async def received(request: Request, service: Service) -> BinaryIO:
     too_large = HTTPException(413, f"the upload is larger than {options.max_megabytes} MB; send a shorter video")
     if not declared.isascii() or not declared.isdigit() or int(declared) > options.max_bytes:
         raise too_large
-    file = cast(BinaryIO, tempfile.TemporaryFile(prefix="signprep-"))  # noqa: SIM115  (its reader closes it)
+    try:
+        file = cast(BinaryIO, tempfile.TemporaryFile(prefix="signprep-"))  # noqa: SIM115  (its reader closes it)
+    except OSError as error:
+        raise HTTPException(507, f"the upload cannot be written ({error.strerror})") from error
     try:
         async with asyncio.timeout(options.timeout_seconds):
             await _receive_into(file, request, too_large, options.max_bytes)
@@ -178,6 +224,11 @@ async def model(request: Request) -> Response:
     )
 
 
+async def openapi(request: Request) -> Response:
+    """Describe the addresses to programs."""
+    return json_response(description())
+
+
 async def health(request: Request) -> Response:
     """Say that the server is there."""
     return json_response({"status": "ok"})
@@ -195,7 +246,7 @@ def json_response(document: Any, status: int = 200, headers: dict[str, str] | No
     return Response(body, status, headers=headers, media_type="application/json")
 
 
-def _refusal(error: SignprepError | click.UsageError | HTTPException) -> Response:
+def refusal(error: SignprepError | click.UsageError | HTTPException) -> Response:
     """Return an error with the words of the command line."""
     if isinstance(error, HTTPException):
         headers = {"connection": "close"} | dict(error.headers or {})
@@ -211,7 +262,7 @@ def _refusal(error: SignprepError | click.UsageError | HTTPException) -> Respons
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _refusal(error)
+    return refusal(error)
 
 
 async def _bug(request: Request, error: Exception) -> Response:

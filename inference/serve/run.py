@@ -1,5 +1,6 @@
 """The program that listens: one socket, one event loop, and an end that waits for answers under way."""
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        # Python adds the address to the system's words; what a name server says has words of its own.
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or str(error)
         raise SignprepError(
             f"{host}:{port}: cannot be listened on ({reason}); choose another --port or --host"
         ) from None

@@ -5,7 +5,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -73,7 +73,7 @@ class Service:
         """Return the answer for clips as a cache stores them; see `answer_clips`."""
         return await asyncio.to_thread(answer_clips, self.recognizer, self.batches, data, query)
 
-    async def video(self, file: BinaryIO, query: Query) -> AsyncIterator[Event]:
+    async def video(self, file: BinaryIO, query: Query) -> AsyncGenerator[Event]:
         """Yield the events of a video as `answer_video` does, and close the file.
 
         The work ends soon after nobody waits for it any more.
