@@ -42,7 +42,7 @@ def sweep(
 
     \b
     sweep.yaml, for example:
-      cache: aihub.zarr
+      data-root: aihub
       epochs: 20
       model-name: [x3d_xs, x3d_s]
       learning-rate: {low: 1e-4, high: 1e-2, log: true}

@@ -14,7 +14,10 @@ class SweepOptions(Options, group="Run"):
 
     trials: int = option(20, "Have so many trials in all, those of earlier calls included.", minimum=1)
     metric: str = option(
-        METRICS[0], "Look for the trial that has the best value of this in any epoch.", choices=METRICS
+        METRICS[0],
+        f"Look for the trial that has the best value of this in any epoch: {', '.join(METRICS[:-1])} or {METRICS[-1]}.",
+        choices=METRICS,
+        metavar="NAME",
     )
     pruner: str = option(
         MEDIAN,
