@@ -8,6 +8,7 @@ is imported or read for English.
 import os
 import sys
 from collections.abc import Mapping
+from functools import cache
 
 _KOREAN_ON_WINDOWS = 0x12
 """The primary language of LANG_KOREAN."""
@@ -25,13 +26,28 @@ def translated(text: str, *, may_be_name: bool = False) -> str:
     return korean(text, with_words=not may_be_name)
 
 
-def is_korean(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether people read Korean, by the variables that POSIX and GNU gettext look at.
+def is_korean() -> bool:
+    """Return whether people read Korean here: the environment asks for it, and stdout and stderr have its letters."""
+    return asks_for_korean(os.environ) and all(
+        _has_hangul(getattr(stream, "encoding", None) or "utf-8") for stream in (sys.stdout, sys.stderr)
+    )
+
+
+@cache
+def _has_hangul(encoding: str) -> bool:
+    try:
+        return bool("한".encode(encoding))
+    except (UnicodeEncodeError, LookupError):
+        return False
+
+
+def asks_for_korean(environment: Mapping[str, str]) -> bool:
+    """Return whether Korean is asked for, by the variables that POSIX and GNU gettext look at.
 
     `LC_ALL` counts before `LC_MESSAGES`, and that before `LANG`. Of a list of languages in `LANGUAGE` the first that
     is known counts, unless the others say `C`. Where nothing is said, Windows has a language of its own.
 
-    >>> is_korean({"LANG": "ko_KR.UTF-8"}), is_korean({"LANG": "ko_KR.UTF-8", "LC_ALL": "C"})
+    >>> asks_for_korean({"LANG": "ko_KR.UTF-8"}), asks_for_korean({"LANG": "ko_KR.UTF-8", "LC_ALL": "C"})
     (True, False)
     """
     locale = next((found for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (found := environment.get(name))), "")

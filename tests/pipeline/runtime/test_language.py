@@ -1,12 +1,13 @@
 """Who asks for Korean reads Korean: sentences with values in them are found again, and particles fit the values."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from signprep.pipeline.runtime.language import catalogue, is_korean, translated
+from signprep.pipeline.runtime.language import asks_for_korean, catalogue, translated
 from signprep.pipeline.runtime.language.particles import with_particle
 
 SENTENCES = """
@@ -76,7 +77,14 @@ def _korean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_the_language_is_that_of_posix(environment: dict[str, str], expected: bool) -> None:
-    assert is_korean(environment) is expected
+    assert asks_for_korean(environment) is expected
+
+
+@pytest.mark.usefixtures("_korean")
+@pytest.mark.parametrize(("encoding", "expected"), [("cp949", "클립 1개"), ("ascii", "1 clip"), ("cp1252", "1 clip")])
+def test_a_terminal_without_hangul_has_english(encoding: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert translated("1 clip") == expected
 
 
 def test_windows_has_a_language_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +97,8 @@ def test_windows_has_a_language_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(sys, "platform", "win32")
     for language, expected in ((0x0412, True), (0x0409, False)):
         monkeypatch.setattr(ctypes, "windll", speaking(language), raising=False)
-        assert is_korean({}) is expected
-        assert is_korean({"LANG": "en_US"}) is False and is_korean({"LANG": "ko_KR"}) is True
+        assert asks_for_korean({}) is expected
+        assert asks_for_korean({"LANG": "en_US"}) is False and asks_for_korean({"LANG": "ko_KR"}) is True
 
 
 @pytest.mark.usefixtures("_korean")
