@@ -102,12 +102,15 @@ def live(source: LiveInput, windows: LiveWindows, timeline: TimelineOptions, out
             raise click.UsageError(f"--{suffix[1:]} is {path}; expected a name that ends in {suffix}")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_models
+    from signprep.inference.videos.live.outputs import require_new
     from signprep.inference.videos.live.session import LiveOptions, run_live
     from signprep.inference.videos.live.sources import opened_source
 
     asked = LiveOptions(windows=windows.windows(), timeline=timeline, real_time=source.real_time)
+    for path in (output.srt, output.vtt):
+        if path is not None:
+            require_new(path, overwrite=output.overwrite)
     with ExitStack() as stack:
-        listeners = list(_listeners(output, stack))
         model = source.model
         recognizer = open_models(
             model.checkpoints,
@@ -125,6 +128,7 @@ def live(source: LiveInput, windows: LiveWindows, timeline: TimelineOptions, out
         opened = stack.enter_context(opened_source(source.source, asked.windows, size=size, fps=fps))
         if not opened.is_camera:
             note_unused(["camera_size", "camera_fps"], "a camera")
+        listeners = list(_listeners(output, stack))
         is_stopped = stack.enter_context(_stopped_by_key())
         if opened.is_camera:
             echo(f"watching {opened.name}; Ctrl-C ends", err=True)

@@ -112,12 +112,17 @@ class GrowingSubtitles(Listener):
             raise SignprepError(f"{self._path}: cannot be written ({error.strerror})") from error
 
 
-@contextmanager
-def growing_subtitles(path: Path, *, overwrite: bool) -> Iterator[GrowingSubtitles]:
-    """Open a new .srt or .vtt file for the block. Raises SignprepError if it is there, or cannot be written."""
+def require_new(path: Path, *, overwrite: bool) -> None:
+    """Raise SignprepError unless a file can be made at this path, where none is or one may be replaced."""
     require_writable(path)
     if os.path.lexists(path) and not overwrite:
         raise SignprepError(f"{path}: is there already; choose another name, or --overwrite to replace it")
+
+
+@contextmanager
+def growing_subtitles(path: Path, *, overwrite: bool) -> Iterator[GrowingSubtitles]:
+    """Open a new .srt or .vtt file for the block. Raises SignprepError if it is there, or cannot be written."""
+    require_new(path, overwrite=overwrite)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:

@@ -150,11 +150,10 @@ def _listed(cameras: Sequence[str]) -> str:
 
 def _why_not(error: Exception, format_: str | None) -> str:
     """Return why a camera or stream cannot be opened, and what to do."""
+    reason = getattr(error, "strerror", None) or first_line(error)
     if format_ is None:
-        return (
-            f"gives no video that can be read ({first_line(error)}); pipe in MPEG-TS or Matroska, as ffmpeg -f mpegts -"
-        )
-    if isinstance(error, ValueError) and not isinstance(error, OSError):
+        return f"gives no video that can be read ({reason}); pipe in MPEG-TS or Matroska, as ffmpeg -f mpegts -"
+    if isinstance(error, ValueError) and not isinstance(error, FFmpegError):
         return f"this PyAV has no {format_}; pipe the camera in: ffmpeg ... -f mpegts - | signprep live --source -"
     if isinstance(error, FileNotFoundError) or getattr(error, "errno", None) in (errno.ENODEV, errno.ENXIO):
         return f"there is no such camera; {_listed(cameras_here(format_))}"
@@ -163,7 +162,7 @@ def _why_not(error: Exception, format_: str | None) -> str:
         return f"may not be read; {advice if format_ == 'v4l2' else 'allow this program to use the camera'}"
     if getattr(error, "errno", None) == errno.EBUSY:
         return "another program uses it; close that one"
-    return f"cannot be opened as a camera ({first_line(error)})"
+    return f"cannot be opened as a camera ({reason})"
 
 
 def _stream_frames(container: InputContainer, stream: VideoStream, name: str, step: Fraction) -> Generator[LiveFrame]:
@@ -185,7 +184,8 @@ def _stream_frames(container: InputContainer, stream: VideoStream, name: str, st
     except (FFmpegError, OSError) as error:
         if isinstance(error, av.error.EOFError):
             return
-        raise DecodeError(f"{name}: gives no more pictures ({first_line(error)})") from error
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise DecodeError(f"{name}: gives no more pictures ({reason})") from error
     finally:
         container.close()
 

@@ -321,7 +321,9 @@ def test_a_camera_is_named_by_its_number_or_its_device(
     assert live_sources._device_of(named) == device
 
 
-def test_a_camera_is_asked_for_a_size_and_a_rate(pixel_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_is_asked_for_a_size_and_a_rate(
+    pixel_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def opens(name: str, **options: object) -> None:
@@ -329,9 +331,11 @@ def test_a_camera_is_asked_for_a_size_and_a_rate(pixel_checkpoint: Path, monkeyp
         raise OSError(errno.EBUSY, "x")
 
     monkeypatch.setattr(live_sources.av, "open", opens)
-    words = ["--source", "v4l2:/dev/video2", "--camera-size", "640x480", "--camera-fps", "30", "--preview"]
-    result = CliRunner().invoke(cli, ["live", "--checkpoint", str(pixel_checkpoint), *words])
-    assert "another program uses it" in str(result.exception) and "preview: http://127.0.0.1:" in result.stderr
+    words = ["--source", "v4l2:/dev/video2", "--camera-size", "640x480", "--camera-fps", "30"]
+    result = CliRunner().invoke(
+        cli, ["live", "--checkpoint", str(pixel_checkpoint), *words, "--vtt", f"{tmp_path}/a.vtt"]
+    )
+    assert "another program uses it" in str(result.exception) and not list(tmp_path.iterdir())
     assert asked == [("/dev/video2", "v4l2", {"video_size": "640x480", "framerate": "30"})]
 
 
@@ -344,6 +348,7 @@ def test_sources_that_give_no_video_are_refused(tmp_path: Path, video: Path, mon
         ("-", "standard input is a terminal"),
         ("lavfi:anullsrc", "has no video stream"),
         ("lavfi:nonsense", "cannot be opened as a camera"),
+        ("lavfi:", "cannot be opened as a camera"),
     ):
         with pytest.raises(SignprepError, match=message), opened_source(named, windows()):
             pass
@@ -421,7 +426,7 @@ def test_the_command_tells_signs_and_windows_and_writes_subtitles(
     ]
     assert lines[-1]["type"] == "end" and lines[-1]["dropped_frames"] == 0
     assert (tmp_path / "live.srt").read_bytes() == (tmp_path / "infer.srt").read_bytes()
-    told = run("live", "--source", video, *common, "--real-time")
+    told = run("live", "--source", video, *common, "--real-time", "--preview")
     assert all(" - " in line for line in told.splitlines())
 
 
