@@ -17,7 +17,8 @@ on("window", ({ gloss, confidence, latency }) => {
 });
 on("sign", ({ start, end, gloss, confidence }) => {
   const row = part("signs").insertRow(0);
-  for (const text of [seconds(start), seconds(end), gloss, confidence.toFixed(2)]) row.insertCell().textContent = text;
+  for (const text of [gloss, confidence.toFixed(2), seconds(start), seconds(end)]) row.insertCell().textContent = text;
+  row.cells[0].className = "name";
   if (part("signs").rows.length > MOST_ROWS) part("signs").deleteRow(-1);
 });
 on("statistics", (told) => {
