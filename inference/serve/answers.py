@@ -6,6 +6,7 @@ memory and leaves room in the batches for others.
 """
 
 import io
+import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -20,13 +21,16 @@ from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.batches import Batches, Row
 from signprep.inference.serve.decoders import DecodedWindow, Decoder, Job
 from signprep.inference.serve.options import MAX_PROBABILITIES, Query, ServeOptions
+from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.run import Outcome, video_document
 from signprep.inference.videos.window_predictions import MissingWindow, Video, VideoPredictions
 from signprep.inference.videos.windows import rounded
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError, SignprepError
+from signprep.pipeline.runtime.text import first_line
 
+_LONGEST_SECONDS = 1e6
 _LONGEST_HEADER = 10_000
 """Bytes of the header of an array; one of a clip has 128."""
 
@@ -170,3 +174,32 @@ def _read_clips(data: bytes, spec: ClipSpec, name: str) -> NDArray[Any]:
     if not fits or dtype != np.dtype(spec.dtype) or is_fortran or size * dtype.itemsize != len(body) or not size:
         raise SignprepError(f"{name}: clips are {dtype.name} {list(shape)}; expected {expected}")
     return np.frombuffer(body, dtype).reshape(shape)
+
+
+def signs_of(data: bytes) -> list[TimelineSegment]:
+    """Return the signs of a list as a timeline has it, in JSON; what a person has corrected has no confidence.
+
+    Raises SignprepError if it is something else.
+    """
+    try:
+        return [
+            TimelineSegment(
+                start_seconds=_seconds(sign["start_time"]),
+                end_seconds=_seconds(sign["end_time"]),
+                label=-1,
+                gloss=str(sign["predicted_class_name"]),
+                confidence=float(1 if sign.get("confidence") is None else sign["confidence"]),
+            )
+            for sign in json.loads(data)
+        ]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise SignprepError(
+            f"the signs cannot be read ({first_line(error)}); send a list as the key timeline of an answer has it"
+        ) from error
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 <= seconds < _LONGEST_SECONDS:
+        raise ValueError(f"{value!r:.20} is no time in a video")
+    return seconds

@@ -13,19 +13,21 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve.answers import Event
+from signprep.inference.serve.answers import Event, signs_of
 from signprep.inference.serve.decoders import TooSlowError
-from signprep.inference.serve.guard import Guard, Receive, Scope, Send
+from signprep.inference.serve.guard import Guard, Receive, Scope, Send, worded
 from signprep.inference.serve.metrics import CONTENT_TYPE
 from signprep.inference.serve.openapi import description
 from signprep.inference.serve.options import SINGLE, ServeOptions, read_query
 from signprep.inference.serve.service import FullError, Service
+from signprep.inference.serve.web.page import page_text
+from signprep.inference.timeline.subtitles import subtitles_beside
 from signprep.pipeline.errors import CheckpointError, SignprepError
-from signprep.pipeline.runtime.text import json_text
+from signprep.pipeline.runtime.text import byte_size, json_text
 
 EVENTS, CLIPS = "text/event-stream", "application/x-npy"
 CLIENT_LEFT = 499
@@ -33,6 +35,7 @@ CLIENT_LEFT = 499
 _WRITTEN_TOGETHER = 2**20
 _SILENCE_SECONDS = 15.0
 _LONGEST_NAME = 200
+_LONGEST_SIGNS = 4_000_000
 
 
 def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
@@ -51,7 +54,9 @@ def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
         routes=[
             Route("/v1/predict", Predict(service), methods=["POST"]),
             Route("/v1/model", model),
+            Route("/v1/subtitles", subtitles, methods=["POST"]),
             Route("/openapi.json", openapi),
+            Route("/", page),
             Route("/health", health),
             Route("/metrics", metrics),
         ],
@@ -81,7 +86,7 @@ class Predict:
         except ClientDisconnect:
             status = CLIENT_LEFT
         except (SignprepError, click.UsageError, HTTPException) as error:
-            response = refusal(error)
+            response = refusal(error, request)
             status = response.status_code
             await response(scope, receive, send)
         except Exception:
@@ -102,7 +107,7 @@ class Predict:
         file = await received(request, self._service)
         events = self._service.video(file, query)
         if EVENTS in request.headers.get("accept", ""):
-            return StreamingResponse(_told(events), media_type=EVENTS, headers={"x-accel-buffering": "no"})
+            return StreamingResponse(_told(events, request), media_type=EVENTS, headers={"x-accel-buffering": "no"})
         return await _document(events, request)
 
 
@@ -131,7 +136,7 @@ async def _document(events: AsyncGenerator[Event], request: Request) -> Response
         leaving.cancel()
 
 
-async def _told(events: AsyncGenerator[Event]) -> AsyncIterator[str]:
+async def _told(events: AsyncGenerator[Event], request: Request) -> AsyncIterator[str]:
     """Yield server-sent events, the last of which is `result` or `error`; a comment where nothing happens for long."""
     async with contextlib.aclosing(events):
         coming = asyncio.ensure_future(anext(events))
@@ -145,7 +150,7 @@ async def _told(events: AsyncGenerator[Event]) -> AsyncIterator[str]:
                     return
                 coming = asyncio.ensure_future(anext(events))
         except (SignprepError, HTTPException) as error:
-            response = refusal(error)
+            response = refusal(error, request)
             yield _event("error", json.loads(bytes(response.body)) | {"status": response.status_code})
         finally:
             coming.cancel()
@@ -229,6 +234,31 @@ async def openapi(request: Request) -> Response:
     return json_response(description())
 
 
+async def page(request: Request) -> Response:
+    """Return the page, which has its own policy; nobody may frame it."""
+    return HTMLResponse(page_text(), headers={"content-security-policy": "frame-ancestors 'none'"})
+
+
+async def subtitles(request: Request) -> Response:
+    """Return signs, the list that a timeline has, as the text of a file: SubRip, WebVTT or ELAN."""
+    try:
+        format_, name = request.query_params.get("format", "srt"), request.query_params.get("name", "video")
+        signs = signs_of(await _small_body(request))
+        text = subtitles_beside(f".{format_}", signs, name[:_LONGEST_NAME])
+    except (SignprepError, HTTPException) as error:
+        return refusal(error, request)
+    return PlainTextResponse(text)
+
+
+async def _small_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_SIGNS:
+            raise HTTPException(413, f"signs are larger than {byte_size(_LONGEST_SIGNS)}")
+    return bytes(body)
+
+
 async def health(request: Request) -> Response:
     """Say that the server is there."""
     return json_response({"status": "ok"})
@@ -246,23 +276,28 @@ def json_response(document: Any, status: int = 200, headers: dict[str, str] | No
     return Response(body, status, headers=headers, media_type="application/json")
 
 
-def refusal(error: SignprepError | click.UsageError | HTTPException) -> Response:
-    """Return an error with the words of the command line."""
-    if isinstance(error, HTTPException):
-        headers = {"connection": "close"} | dict(error.headers or {})
-        return json_response({"error": error.detail}, error.status_code, headers)
+def refusal(error: SignprepError | click.UsageError | HTTPException, request: Request) -> Response:
+    """Return an error with the words of the command line, in the language that is asked for."""
+    headers: dict[str, str] = {}
     if isinstance(error, click.UsageError):
-        return json_response({"error": error.format_message()}, 400)
-    document = {"error": " ".join(str(error).splitlines())}
+        status, told = 400, error.format_message()
+    elif isinstance(error, HTTPException):
+        headers = {"connection": "close"} | dict(error.headers or {})
+        status, told = error.status_code, error.detail
+    else:
+        status, told = 422, " ".join(str(error).splitlines())
     if isinstance(error, FullError):
-        return json_response(document, 429, {"retry-after": str(error.retry_after_seconds), "connection": "close"})
-    status = 504 if isinstance(error, TooSlowError) else 500 if isinstance(error, CheckpointError) else 422
-    return json_response(document, status)
+        status, headers = 429, {"retry-after": str(error.retry_after_seconds), "connection": "close"}
+    elif isinstance(error, TooSlowError):
+        status = 504
+    elif isinstance(error, CheckpointError):
+        status = 500
+    return json_response({"error": worded(told, request.headers)}, status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return refusal(error)
+    return refusal(error, request)
 
 
 async def _bug(request: Request, error: Exception) -> Response:

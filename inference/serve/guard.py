@@ -57,7 +57,7 @@ class Guard:
             await self._app(scope, receive, send_with_headers)
             return
         status, reason = refusal
-        body = json.dumps({"error": reason}).encode()
+        body = json.dumps({"error": worded(reason, Headers(scope=scope))}).encode()
         more = [(b"www-authenticate", b"Bearer")] if status == 401 else []
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send_with_headers(
@@ -81,6 +81,15 @@ class Guard:
         if hmac.compare_digest(given.encode(), self._options.token.encode()):
             return None
         return 401, "the token is missing or wrong; send the header Authorization: Bearer TOKEN"
+
+
+def worded(text: str, headers: Headers) -> str:
+    """Return what people are told in Korean if a request asks for that first, else as it is."""
+    if not headers.get("accept-language", "").lower().startswith("ko"):
+        return text
+    from signprep.pipeline.runtime.language.catalogue import korean  # which reads the sentences
+
+    return korean(text)
 
 
 def _name_of(host: str) -> str | None:

@@ -43,6 +43,16 @@ def write_subtitles(path: StrPath, segments: Sequence[TimelineSegment], video_na
         beside.write_bytes(content.encode("utf-8"))
 
 
+def subtitles_beside(ending: str, segments: Sequence[TimelineSegment], video_name: str) -> str:
+    """Return the content of a file that is to lie in its video's folder, wherever that is.
+
+    Raises SignprepError if no format has the ending, as ".srt".
+    """
+    path = Path(f"subtitles{ending}")
+    require_subtitle_ending(path)
+    return _FORMATS[path.suffix.lower()](segments, video_name.replace("\\", "/").rpartition("/")[2], None)
+
+
 def require_subtitle_ending(path: StrPath) -> None:
     """Raise SignprepError unless the path ends as one of the formats does."""
     path = as_path(path)
@@ -82,11 +92,11 @@ def _parts(suffix: str, segments: Sequence[TimelineSegment]) -> str:
     return "".join(subtitle_part(suffix, number, segment) for number, segment in enumerate([None, *segments]))
 
 
-def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
+def _subrip(segments: Sequence[TimelineSegment], video_name: str, path: Path | None) -> str:
     return _parts(".srt", segments)
 
 
-def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
+def _webvtt(segments: Sequence[TimelineSegment], video_name: str, path: Path | None) -> str:
     return _parts(".vtt", segments)
 
 
@@ -112,7 +122,7 @@ def _clock(milliseconds: int, decimal_sign: str) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{whole:02d}{decimal_sign}{milliseconds:03d}"
 
 
-def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path) -> str:
+def _elan(segments: Sequence[TimelineSegment], video_name: str, path: Path | None) -> str:
     """Return an ELAN document: a tier of time-aligned glosses, one of how sure each is, and where the video is.
 
     The second is a tier of the first: who moves or deletes a gloss in ELAN does so with its confidence.
@@ -165,12 +175,19 @@ def _annotate(tier: ET.Element, kind: str, attributes: dict[str, str], value: st
     ET.SubElement(annotation, "ANNOTATION_VALUE").text = value
 
 
-def _media(video_name: str, path: Path) -> dict[str, str]:
+def _media(video_name: str, path: Path | None) -> dict[str, str]:
     """Return where ELAN looks for the video: at its full path, then from the .eaf's folder.
 
     Names stay as they are, without percent signs for Korean: ELAN takes them for file names.
     """
-    video = Path(_writable(video_name)).absolute()
+    video = Path(_writable(video_name))
+    if path is None:  # of somebody else's machine
+        return {
+            "MEDIA_URL": f"file:///{video.name}",
+            "MIME_TYPE": mimetypes.guess_type(video.name)[0] or "video/mp4",
+            "RELATIVE_MEDIA_URL": f"./{video.name}",
+        }
+    video = video.absolute()
     try:
         relative = Path(os.path.relpath(video, path.absolute().parent)).as_posix()
     except ValueError:  # on another drive of Windows

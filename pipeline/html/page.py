@@ -53,7 +53,7 @@ def render_page(
         template: extends `page.html` and may import the macros of `parts.html`.
         scripts: become one script, in this order; `KIT_SCRIPTS` may be among them.
         more: folders with macros and scripts of other reports.
-        connects: whether the script may ask the page's own server.
+        connects: whether the script may ask the page's own server, and show videos that the browser has.
         values: go to the template; the frame takes `title` and `about`, lines of text under it.
     """
 
@@ -72,7 +72,7 @@ def render_page(
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash_source(style)}; "
         + (f"script-src {_hash_source(script)}; " if script else "")
-        + ("connect-src 'self'; " if connects else "")
+        + ("connect-src 'self'; media-src blob:; " if connects else "")
         + "base-uri 'none'; form-action 'none'"
     )
     # A value that is missing is an error: a page with a gap in it would look whole.

@@ -38,6 +38,8 @@ class Tab:
         self._commands, self._answers = commands, os.fdopen(answers, "rb", buffering=0)
         self._left, self._number, self._session = b"", 0, ""
         self.complaints: list[str] = []
+        self.server = ""
+        """The beginning of addresses that a page may ask for, besides the file itself."""
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -45,7 +47,7 @@ class Tab:
 
     def open(
         self,
-        path: Path,
+        path: Path | str,
         *,
         address: str = "",
         dark: bool = False,
@@ -53,7 +55,7 @@ class Tab:
         height: int = 768,
         has_script: bool = True,
     ) -> None:
-        """Show a file, and wait until its script is done or, if it has none, until it is loaded."""
+        """Show a file or an address, and wait until its script is done or, if it has none, until it is loaded."""
         self.complaints.clear()
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._ask("Emulation.setEmulatedMedia", features=[scheme])
@@ -61,11 +63,9 @@ class Tab:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
         )
         self._ask("Page.navigate", url="about:blank")
-        self._ask("Page.navigate", url=path.as_uri() + address)
+        self._ask("Page.navigate", url=(path if isinstance(path, str) else path.as_uri()) + address)
         is_ready = "document.body?.dataset.ready" if has_script else "document.readyState === 'complete'"
-        ready = f"new Promise(done => {{ const look = () => {is_ready} ? done(true) : setTimeout(look, 20);"
-        ready += f" setTimeout(() => done(false), {500 * HANG_SECONDS}); look(); }})"
-        assert self.value(ready), self.complaints
+        self.when(is_ready)
 
     def value(self, expression: str) -> Any:
         """Return what an expression of JavaScript gives, a promise's result in place of the promise."""
@@ -81,6 +81,22 @@ class Tab:
             self._ask(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], text=text
             )
+
+    def drop(self, path: Path) -> None:
+        """Drop a file on the middle of the page."""
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._ask("Input.dispatchDragEvent", type=kind, x=200, y=200, data=data)
+
+    def save_to(self, folder: Path) -> None:
+        """Let what the page saves go to a folder."""
+        self._ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def when(self, condition: str) -> None:
+        """Wait until an expression of JavaScript holds."""
+        wait = f"new Promise(done => {{ const look = () => ({condition}) ? done(true) : setTimeout(look, 20);"
+        wait += f" setTimeout(() => done(false), {500 * HANG_SECONDS}); look(); }})"
+        assert self.value(wait), (condition, self.complaints)
 
     def screenshot(self, path: Path, *, whole: bool = False) -> None:
         """Write what is seen, or the whole page, as PNG."""
@@ -127,20 +143,20 @@ class Tab:
             self.complaints.append(str(parameters["entry"]))
         elif event == "Network.requestWillBeSent":
             url = parameters["request"]["url"]
-            if not url.startswith(("file:", "data:", "about:", "blob:")):
+            if not url.startswith(("file:", "data:", "about:", "blob:", self.server or "file:")):
                 self.complaints.append(f"asked for {url}")
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Tab]:
-    """Start the browser with a profile of its own; it ends with the block."""
+def chromium(profile: Path, *flags: str) -> Iterator[Tab]:
+    """Start the browser with a profile of its own, and more flags; it ends with the block."""
     program = find_chromium()
     assert program is not None
     commands_out, commands = os.pipe()
     answers, answers_in = os.pipe()
     # The browser reads descriptor 3 and writes descriptor 4.
     shell = f'exec "$0" "$@" 3<&{commands_out} 4>&{answers_in}'
-    arguments = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    arguments = [program, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
     browser = subprocess.Popen(
         ["bash", "-c", shell, *arguments],
         pass_fds=(commands_out, answers_in),

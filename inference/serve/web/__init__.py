@@ -1,0 +1,1 @@
+"""The page of `serve`: its template and scripts, and what makes one text of them."""
