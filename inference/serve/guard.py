@@ -2,7 +2,7 @@
 
 On the loopback address any program of the machine may ask, and so could any page that its browser shows: a page of
 another origin is refused, and so is a name that somebody else's name server points to this machine (DNS rebinding).
-With a token, only who has it is answered; then any name of the server is good, as behind a proxy.
+With a token, only who has it is answered; then any name of the server is good, as behind a proxy, and any page.
 """
 
 import hmac
@@ -73,7 +73,7 @@ class Guard:
                 "and [::1] only; start it with --token to use another name"
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if self._options.token is None and origin is not None and urlsplit(origin).netloc != host:
             return 403, f"a page of {origin} asks; only this server's own page may"
         if self._options.token is None or path in OPEN_PATHS:
             return None
