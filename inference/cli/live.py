@@ -99,7 +99,7 @@ def live(source: LiveInput, windows: LiveWindows, timeline: TimelineOptions, out
         reject_unused(["overwrite"], "--srt or --vtt")
     for path, suffix in ((output.srt, ".srt"), (output.vtt, ".vtt")):
         if path is not None and path.suffix.lower() != suffix:
-            raise click.UsageError(f"--{suffix[1:]} is {path}; expected a name that ends in {suffix}")
+            raise click.UsageError(f"{path}: the name of such subtitles must end in {suffix}")
     require_extra("train", "torch", "lightning", "pytorchvideo")
     from signprep.inference.open_model import open_models
     from signprep.inference.videos.live.outputs import require_new

@@ -434,7 +434,7 @@ def test_options_that_do_not_go_together_are_refused() -> None:
     for words, message in (
         (["--port", "80"], "--port goes with --preview"),
         (["--overwrite"], "--overwrite goes with --srt or --vtt"),
-        (["--srt", "a.vtt"], "--srt is a.vtt; expected a name that ends in .srt"),
+        (["--srt", "a.vtt"], "a.vtt: the name of such subtitles must end in .srt"),
     ):
         result = CliRunner().invoke(cli, ["live", "--checkpoint", "best.ckpt", *words])
         assert result.exit_code == 2 and message in result.output
