@@ -39,8 +39,10 @@ class Container:
     """What a Dockerfile's lines have come to so far, with a folder in place of the container's root."""
 
     root: Path
+    source: Path
+    """The folder that is the context."""
     context: list[str]
-    """Files that COPY may see, relative to the project's folder."""
+    """Files of it that COPY may see."""
     arguments: dict[str, str]
     """Values of ARG that are not the defaults."""
     variables: dict[str, str] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Container:
             if "." in sources or name in sources:
                 path = Path(self.here(self.folder)) / target / name
                 path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, path)
+                shutil.copyfile(self.source / name, path)
 
 
 def instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
@@ -172,10 +174,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="signprep-wheel-", dir="/var/tmp") as name:
         container = Container(
             Path(name) / "root",
+            Path(name) / "source",
             [name for name in names if is_in_context(name, patterns)],
             {"TORCH_INDEX": os.environ.get("TORCH_INDEX", TORCH_INDEX), "EXTRAS": "train"},
         )
-        wheel = build(Path(name) / "source", names)
+        wheel = build(container.source, names)
         follow((ROOT / "Dockerfile").read_text(encoding="utf-8"), container)
         [twin] = Path(container.here("/tmp/dist")).glob("*.whl")
         faults = list(faults_of(wheel, twin, names))

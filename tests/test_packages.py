@@ -46,7 +46,7 @@ RUN useradd somebody
 ENTRYPOINT ["signprep", "scan"]
 """
     (tmp_path / "opt").mkdir()
-    container = Container(tmp_path, ["LICENSE", "README.md"], {"WORD": "안녕"})
+    container = Container(tmp_path, ROOT, ["LICENSE", "README.md"], {"WORD": "안녕"})
     follow(dockerfile, container)
     assert f"{tmp_path}/source 나 안녕" in capfd.readouterr().out
     assert (tmp_path / "opt" / "found").read_text() == "LICENSE\n"
@@ -56,7 +56,7 @@ ENTRYPOINT ["signprep", "scan"]
 
 def test_a_command_that_fails_ends_it(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        follow('RUN python -c "raise SystemExit(3)"', Container(tmp_path, [], {}))
+        follow('RUN python -c "raise SystemExit(3)"', Container(tmp_path, ROOT, [], {}))
 
 
 def test_the_image_is_no_root_and_all_but_its_user_is_run_without_docker() -> None:
