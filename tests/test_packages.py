@@ -1,5 +1,6 @@
 """What is published: the description of the package, the Dockerfile, and the extras."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -24,6 +25,18 @@ def test_extras_name_packages_so_that_hints_can() -> None:
     for name, packages in extras().items():
         if name != "all":
             assert packages and not any(package.startswith("signprep") or ";" in package for package in packages)
+
+
+def test_nobody_is_sent_to_an_index_for_a_name_that_is_not_ours_there() -> None:
+    told = [*ROOT.glob("README*.md"), *ROOT.glob("docs/**/*.md")]
+    told += [
+        path
+        for floor in ("pipeline", "cache_builder", "training", "inference")
+        for path in ROOT.glob(f"{floor}/**/*.*")
+    ]
+    texts = {path: path.read_text("utf-8") for path in told if path.suffix in (".md", ".py", ".html", ".yaml")}
+    sent = r"(?:pip|tool) install +['\"]?signprep\b(?!\[[^]]*\] @)"
+    assert len(texts) > 200 and {str(path) for path, text in texts.items() if re.search(sent, text)} == set()
 
 
 def test_all_is_every_extra_that_installs_beside_the_others() -> None:
