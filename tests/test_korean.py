@@ -31,6 +31,7 @@ PARTS = {
     "would be sent", "sent: it is up to date", "would be fetched", "that can be read", "multiples of {} from ",
     "the result", "{} of {} videos not answered, or not to the end: ", "of the videos could not be cut",
     "of the split failed in the build", "{} {}: not evaluated",
+    "{} of {} and ", "{} of {}: {}{} of {} have them",
     "{}: {}, {} in {}, of {}\ninput: {} [{}]; output: logits [{}, {}]",
 }  # fmt: skip
 """Parts of sentences whose wholes are in the catalogue."""
@@ -161,7 +162,7 @@ def test_a_mistake_is_told_in_korean(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         main(["scan", "--dataroot", "없음"])
     assert capsys.readouterr().err.splitlines()[0] == (
-        "signprep: 오류: '--dataroot' 옵션이 없습니다. 혹시 '--data-root' 또는 '--val-data-root'?"
+        "signprep: 오류: '--dataroot' 옵션이 없습니다. 혹시 '--data-root' 또는 '--val-data-root'입니까?"
     )
     with pytest.raises(SystemExit):
         main(["scan", "--data-root", "없음"])

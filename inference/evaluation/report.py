@@ -18,6 +18,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.terminal import print_facts
 from signprep.pipeline.html.page import Chart, render_page
 from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.paths import StrPath, as_path
 from signprep.pipeline.runtime.text import counted, first_of, printable
 from signprep.training.report.curves import learning_curves, read_epochs
@@ -168,7 +169,7 @@ def _table(console: Console, title: str, columns: Sequence[str], rows: Sequence[
             name, justify="left" if text else "right", overflow="fold", min_width=12 if not number else None
         )
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(translated(cell, may_be_name=True))) for cell in row))
     console.print()
     console.print(table)
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from signprep.pipeline.runtime.language import translated
+
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 """An error costs clips, or training refuses it; a warning may spoil results, and a person should look; a note is worth
 knowing. `scan --strict` fails on the first two."""
@@ -50,12 +52,13 @@ def worst_first(findings: Iterable[AnyFinding]) -> list[AnyFinding]:
 
 def print_finding(finding: Finding, title: str, console: Console) -> None:
     """Print a finding under this title, which may say how many there are, with what follows and what to do."""
-    line = Text(f"{finding.severity.upper()}  ", style=SEVERITY_STYLES[finding.severity])
+    line = Text(f"{translated(finding.severity).upper()}  ", style=SEVERITY_STYLES[finding.severity])
     line.append(title, style="default bold")
     line.append(f"  [{finding.kind}]", style="not bold dim")
     console.print()
     console.print(line, soft_wrap=True)
-    console.print(Padding(Text(finding.explanation), (0, 0, 0, 2)))
+    told = " ".join(translated(part) for part in (finding.meaning, finding.cure) if part)
+    console.print(Padding(Text(told), (0, 0, 0, 2)))
 
 
 def _catalogue(severity: str, text: str) -> Iterator[Finding]:

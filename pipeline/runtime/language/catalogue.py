@@ -11,7 +11,7 @@ looks up whole messages only. They are read in 20 ms, as YAML in a second.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -161,7 +161,7 @@ def sentences() -> _Catalogue:
     """Return all entries, read once."""
     words: dict[str, str] = {}
     patterns = []
-    for english, text in entries():
+    for english, text in _with_bodies(list(entries())):
         english, text = _bare(english)[1], _bare(text)[1]
         if "{" in english.replace("{{", ""):
             patterns.append(Sentence(english, text))
@@ -172,6 +172,16 @@ def sentences() -> _Catalogue:
     for sentence in patterns:
         by_word[min(sentence.words, key=lambda word: (counts[word], word), default="")].append(sentence)
     return _Catalogue(words, dict(by_word))
+
+
+def _with_bodies(all_entries: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield all entries, and those that begin with the file concerned without it, too, where these are no entries."""
+    yield from all_entries
+    there = {english for english, _ in all_entries}
+    for english, text in all_entries:
+        body, said = english.removeprefix("{}: "), text.removeprefix("{0}: ")
+        if english != body and text != said and body[0].islower() and body not in there and "{0" not in said:
+            yield body, re.sub(r"(?<=\{)\d", lambda place: str(int(place[0]) - 1), said)
 
 
 def entries() -> Iterator[tuple[str, str]]:
