@@ -31,7 +31,7 @@ PARTS = {
     "would be sent", "sent: it is up to date", "would be fetched", "that can be read", "multiples of {} from ",
     "the result", "{} of {} videos not answered, or not to the end: ", "of the videos could not be cut",
     "of the split failed in the build", "{} {}: not evaluated",
-    "{} of {} and ", "{} of {}: {}{} of {} have them",
+    "{#} of {} and ", "{} of {}: {}{#} of {} have them",
     "{}: {}, {} in {}, of {}\ninput: {} [{}]; output: logits [{}, {}]",
 }  # fmt: skip
 """Parts of sentences whose wholes are in the catalogue."""

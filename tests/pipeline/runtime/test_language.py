@@ -17,6 +17,9 @@ msgstr "{0:이} 없습니다"
 msgid "{}: {} of {} cannot be read"
 msgstr "{0}: {2} 중 {1:을} 읽을 수 없습니다"
 
+msgid "{}: is no zip ({})"
+msgstr "{0}: zip이 아닙니다({1})"
+
 msgid "{#} clip"
 msgid_plural "{#} clips"
 msgstr[0] "클립 {0}개"
@@ -109,6 +112,7 @@ def test_windows_has_a_language_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         ("수어 영상: no such file", "수어 영상이 없습니다"),
         ("x: 3 clips of b cannot be read", "x: b 중 클립 3개를 읽을 수 없습니다"),  # a value is translated, too
         ("1 clip", "클립 1개"),
+        ("is no zip (1 clip)", "zip이 아닙니다(클립 1개)"),  # where the file is named beside it
         ("12,300 clips", "클립 12,300개"),
         ("many clips", "many clips"),  # no number
         ("the cache has 2 clips", "캐시에 클립 2개가 있습니다"),

@@ -10,6 +10,7 @@ from signprep.pipeline.cli import cli
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import ScanOptions
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.scan.findings import FINDINGS
 from signprep.pipeline.scan.run import scanned
 from tests.generated_videos import write_video
@@ -77,3 +78,12 @@ def test_options_that_contradict_each_other(clean_root: Path) -> None:
 def test_every_kind_is_documented() -> None:
     text = (Path(__file__).parents[3] / "docs" / "scan.md").read_text(encoding="utf-8")
     assert [finding.kind for finding in FINDINGS if f"`{finding.kind}`" not in text] == []
+
+
+def test_korean_findings_are_those_of_the_korean_guide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "ko_KR.UTF-8")
+    text = (Path(__file__).parents[3] / "docs/ko/scan.md").read_text(encoding="utf-8")
+    rows = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in text.splitlines()]
+    told = {kind.strip("`"): parts for kind, *parts in rows}
+    for finding in FINDINGS:
+        assert list(map(translated, (finding.title, finding.meaning, finding.cure))) == told[finding.kind]
