@@ -121,6 +121,8 @@ def test_every_page_has_its_korean() -> None:
             words = english_in(pages._EXPRESSION.sub(" ", text))
             missing += [f"{path.name}: {text.strip()}"] if words else []
     for path in page_files("js"):
+        if path.name == "words.js":  # has both languages itself
+            continue
         source = re.sub(r"^\s*//.*$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         found = pages.script_in_readers_language(source)
         for text in pages._STRING.findall(found):
