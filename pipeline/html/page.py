@@ -66,8 +66,11 @@ def render_page(
 
     style = _element_text(_KIT / "style.css")
     parts = [_element_text(found(name) or folder / name) for name in scripts]
-    if parts and is_korean():
-        parts.insert(1, Markup("addWords({});").format(Markup(json.dumps(_script_words(), ensure_ascii=False))))
+    if "base.js" in scripts and is_korean():
+        parts.insert(
+            scripts.index("base.js") + 1,
+            Markup("addWords({});").format(Markup(json.dumps(_script_words(), ensure_ascii=False))),
+        )
     script = Markup("\n").join(parts)
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash_source(style)}; "
