@@ -5,9 +5,11 @@ A table has the columns `video` (path relative to the table's folder) and `gloss
 Without `start` and `end` a row means its whole video.
 """
 
+import difflib
 import math
+import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -56,6 +58,10 @@ _TRUTHS = {word: True for word in ("true", "yes", "1", "1.0")}
 _TRUTHS |= {word: False for word in ("false", "no", "0", "0.0")}
 _ABSENT = frozenset({"na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "-", ""})
 """Words for a time or a split that is not there, in lower case, as pandas, R and Excel write them."""
+_CLOCK = re.compile(r"(?:(\d{1,6}):)?([0-5]?\d):([0-5]?\d(?:[.,]\d*)?)")
+"""Hours, minutes and seconds, as in 00:01:30.5 or 1:30."""
+_LIKELY = {"video": ("path", "file", "filename", "filepath", "videopath"), "gloss": ("label", "word", "sign", "class")}
+"""What else columns that must be there are often called, in lower case."""
 APPENDED = (".mp4", *sorted(VIDEO_SUFFIXES - {".mp4"}))
 """Suffixes that are tried behind names that have none."""
 
@@ -133,8 +139,15 @@ def _note(path: Path, num_rows: int, header: Sequence[str], by_field: Mapping[st
     line = f"read as the table {path.name}: {counted(num_rows, 'row')}"
     if not by_field.keys() & {"start", "end"}:
         line += "; each is its whole video, since there are no columns start and end"
+    elif "start" not in by_field:
+        line += "; each begins where its video begins, since there is no column start"
+    elif "end" not in by_field:
+        line += "; each ends where its video ends, since there is no column end"
     unread = [name for place, name in enumerate(header) if place not in by_field.values()]
-    return line + (f"; not read: its columns {first_of(unread, 8)}" if unread else "")
+    line += f"; not read: its columns {first_of(unread, 8)}" if unread else ""
+    slips = ((field, _nearest(field, unread)) for field in OPTIONAL if field not in by_field and field not in BOX)
+    meant = [f"{field}={name}" for field, name in slips if name]
+    return line + (f"; if one is only misspelt: --columns {','.join(meant)}" if meant else "")
 
 
 def _meaning(options: TableOptions, fps: float | None) -> RowMeaning:
@@ -157,7 +170,9 @@ def _places(path: Path, by_name: Mapping[str, str], header: Sequence[str]) -> di
         expected, cure = "", ""
         if any(name in REQUIRED for name in missing):
             expected = f"expected {', '.join(REQUIRED)} and perhaps {', '.join(OPTIONAL)}; "
-            cure = "; --columns video=NAME,gloss=NAME gives columns of other names"
+            lacking = [field for field in REQUIRED if by_name[field] in missing]
+            named = ",".join(f"{field}={_likely(field, header)}" for field in lacking)
+            cure = f"; --columns {named} gives columns of other names"
         raise AnnotationError(
             f"{path}: has no column {', '.join(missing)[:200]}; {expected}found {', '.join(header)[:300]}{cure}"
         )
@@ -166,6 +181,19 @@ def _places(path: Path, by_name: Mapping[str, str], header: Sequence[str]) -> di
         if (count := list(header).count(name)) > 1:
             raise AnnotationError(f"{path}: has {count} columns named {name}; rename or delete all but one of them")
     return {field: list(header).index(name) for field, name in found.items()}
+
+
+def _likely(field: str, header: Sequence[str]) -> str:
+    """Return the column that a field probably has in a table, as it is typed; NAME if there is none."""
+    usual = (name for name in header if "".join(filter(str.isalnum, name.lower())) in _LIKELY[field])
+    found = next(usual, None) or _nearest(field, header) or ""
+    return found if re.fullmatch(r"\w{1,40}", found) else "NAME"
+
+
+def _nearest(field: str, header: Iterable[str]) -> str | None:
+    """Return the column whose name is the field's but for a slip of the pen; None if there is none."""
+    by_word = {name.lower(): name for name in header if re.fullmatch(r"\w{1,40}", name)}
+    return next((by_word[word] for word in difflib.get_close_matches(field, by_word, 1, 0.75)), None)
 
 
 def _text(column: str, value: Any) -> str:
@@ -198,7 +226,9 @@ def segment_of(text: Mapping[str, str], number: int, video: PurePosixPath, meani
     """
     start_seconds, end_seconds = _span(text, meaning)
     if not 0 <= start_seconds < end_seconds:
-        raise ValueError(f"runs from {start_seconds} to {end_seconds} s")
+        raise ValueError(
+            f"runs from {start_seconds} to {end_seconds} s, but must start at 0 or later and end after that"
+        )
     gloss = text["gloss"] if meaning.glosses is None else meaning.glosses.gloss(text["gloss"])
     kept: dict[str, Any] = {field: text.get(field) for field in _KEPT}
     return Segment(
@@ -256,7 +286,7 @@ def _video(text: Mapping[str, str], root: Path, landmark_files: bool) -> PurePos
     """
     video, gloss = text.get("video"), text.get("gloss")
     if not video or not gloss:
-        raise ValueError("has no video or no gloss")
+        raise ValueError(f"has no {'gloss' if video else 'video'}")
     name = PurePosixPath(video.replace("\\", "/"))
     if name.is_absolute() and name.is_relative_to(root.absolute()):
         name = name.relative_to(root.absolute())
@@ -322,7 +352,11 @@ def _span(text: Mapping[str, str], meaning: RowMeaning) -> tuple[float, float]:
 def _number(text: Mapping[str, str], column: str, unit: str) -> float | None:
     if text.get(column, "").lower() in _ABSENT:
         return None
+    if unit == SECONDS and (clock := _CLOCK.fullmatch(text[column])):
+        hours, minutes, seconds = clock.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
     try:
         return finite_number(text[column])
     except ValueError:
-        raise ValueError(f"its {column} {text[column][:40]!r} is no number of {unit}") from None
+        example = " such as 90.5, nor a time such as 00:01:30.5" if unit == SECONDS else ""
+        raise ValueError(f"its {column} {text[column][:40]!r} is no number of {unit}{example}") from None

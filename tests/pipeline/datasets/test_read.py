@@ -233,7 +233,7 @@ def test_a_table_that_does_not_read_or_names_a_strange_split_is_told(tmp_path: P
     found = read_data_root(tmp_path / "t.csv")
     assert len(found.segments) == 1
     assert "split 'held-out' is none of train, val, test" in found.problems[0].message
-    assert "has no video or no gloss" in found.problems[1].message
+    assert "has no gloss" in found.problems[1].message
 
 
 def test_the_filter_that_leaves_nothing_is_named_with_what_there_is(data_root: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_wrong_name_lists_the_columns_there_are(folder: Path) -> None:
     with pytest.raises(AnnotationError, match=r"t.csv: has no column Vidoe file; found Video file, Gloss$") as told:
         read(folder / "t.csv", text, columns=("video=Vidoe file,gloss=Gloss",))
     assert "\n" not in str(told.value)
-    with pytest.raises(AnnotationError, match=r"has no column video, gloss; .*--columns video=NAME,gloss=NAME"):
+    with pytest.raises(AnnotationError, match=r"has no column video, gloss; .*--columns video=File,gloss=Sign gives"):
         read(folder / "t.csv", "File,Sign\na.mp4,x\n")
     with pytest.raises(AnnotationError, match=r"t.csv: has no column Signer; found Video file, Gloss$"):
         read(folder / "t.csv", text, columns=("video=Video file,gloss=Gloss,signer=Signer",))

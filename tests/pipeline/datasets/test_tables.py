@@ -141,6 +141,44 @@ def test_a_header_that_names_no_columns_is_told(folder: Path, text: str, told: s
     assert told in str(error.value) and len(str(error.value)) < 600
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_times_of_a_clock_are_seconds(folder: Path, separator: str) -> None:
+    comma = "." if separator == "," else ","
+    rows = ["00:00:01.5,00:01:30.25", "0:01,1:02", f"00:00:01{comma}5,01:00:00", "1.5,3"]
+    text = f"\ufeffvideo,start,end,gloss\r\n{''.join(f'a.mp4,{row},x{chr(13)}{chr(10)}' for row in rows)}"
+    if separator != ",":
+        text = text.replace("\ufeff", "").replace(f"01{comma}5", "01#5").replace(",", separator).replace("#", comma)
+    segments, [] = read(folder, text)
+    assert [(s.start_seconds, s.end_seconds) for s in segments] == [(1.5, 90.25), (1, 62), (1.5, 3600), (1.5, 3)]
+
+
+@pytest.mark.parametrize("time", ["00:00:01:15", "1:75", "00:61:00", ":30", "1:", "-0:01", "00:00:01.5.5"])
+def test_a_clock_that_means_nothing_costs_its_row(folder: Path, time: str) -> None:
+    segments, [problem] = read(folder, f"{HEADER}\na.mp4,0,{time},x\na.mp4,0,1,y")
+    assert [s.gloss for s in segments] == ["y"]
+    assert "is no number of seconds such as 90.5, nor a time such as 00:01:30.5" in problem
+
+
+def test_the_error_of_a_missing_column_names_the_one_that_is_probably_meant(folder: Path) -> None:
+    for header, told in {
+        "path,start,end,gloss": "--columns video=path gives",
+        "File Name,glos": "--columns video=NAME,gloss=glos gives",
+        "vidoe,Label": "--columns video=vidoe,gloss=Label gives",
+    }.items():
+        with pytest.raises(AnnotationError, match=told):
+            read(folder, f"{header}\na,b,c,d")
+
+
+def test_a_time_or_signer_that_is_misspelt_is_told(folder: Path) -> None:
+    notes: list[str] = []
+    (folder / "t.csv").write_text("video,strat,end,gloss,singer,remark\na.mp4,0.5,1,x,me,-\n", encoding="utf-8")
+    list(table_segments(folder / "t.csv", lambda problem: None, on_note=notes.append))
+    assert notes == [
+        "read as the table t.csv: 1 row; each begins where its video begins, since there is no column start"
+        "; not read: its columns strat, singer, remark; if one is only misspelt: --columns start=strat,signer=singer"
+    ]
+
+
 @pytest.mark.parametrize("absent", ["", " ", "NA", "NaN", "nan", "N/A", "#N/A", "null", "None", "<NA>", "-"])
 def test_times_that_are_not_there_are_those_of_the_whole_video(folder: Path, absent: str) -> None:
     [segment], [] = read(folder, f"{HEADER},split\na.mp4,{absent},{absent},NA,{absent}")
