@@ -3,6 +3,8 @@
 They stand in front of those that were typed, which come first where both are given.
 """
 
+import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,9 @@ def with_config(command: click.Command, ctx: click.Context, typed: list[str]) ->
     for name, value in _options(Path(path), command.name or "").items():
         parameter = by_name.get(name.replace("_", "-"))
         if parameter is None or parameter.name == CONFIG:
-            raise click.UsageError(f"{path}: {command.name} has no option {name!r}", ctx=ctx)
+            [nearest] = difflib.get_close_matches(name, by_name, 1, 0.7) or [""]
+            meant = f". Did you mean {nearest!r}?" if nearest and nearest != CONFIG else ""
+            raise click.UsageError(f"{path}: {command.name} has no option {name!r}{meant}", ctx=ctx)
         if (field := _field(parameter)) not in given | _NOT_REPEATED:
             words += words_for(parameter, value, f"{path}: {name}")
             from_file.add(field)
@@ -89,6 +93,14 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         document, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.MarkedYAMLError as error:
+        line = 1 + error.problem_mark.line if error.problem_mark else 1
+        reason = error.problem or error.context or "it is damaged"
+        if re.match(r" *\t", text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""):
+            told = f"line {line} begins with a tab; YAML takes spaces there"
+        else:
+            told = f"line {line} is not YAML ({reason:.200})"
+        raise click.UsageError(f"{path}: is no file of options: {told}") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise click.UsageError(f"{path}: is no file of options ({reason:.200})") from error

@@ -120,6 +120,8 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], ModelMetadata]:
         require_whole(path)
         is_mapped = os.name != "nt"  # where a file that is mapped cannot be replaced by the run that goes on from it
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+        if not isinstance(contents, dict):
+            raise TypeError("a tensor, say, which could be indexed, with a warning")
         fields = contents[CHECKPOINT_KEY]
         require_version(str(path), fields)
     except OSError as error:

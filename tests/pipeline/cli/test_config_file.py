@@ -101,7 +101,9 @@ def test_what_was_given_is_what_a_record_repeats(tmp_path: Path) -> None:
 
 def test_a_file_of_no_use_is_refused_by_name(tmp_path: Path) -> None:
     assert "a.yaml: try has no option 'rat'" in refused(tmp_path, "rat: 1")
-    assert "a.yaml: is no file of options (" in refused(tmp_path, "[1")
+    assert "try has no option 'rat'. Did you mean 'rate'?" in refused(tmp_path, "rat: 1")
+    assert "a.yaml: is no file of options: line 1 is not YAML (" in refused(tmp_path, "[1")
+    assert "options: line 2 begins with a tab; YAML takes spaces there" in refused(tmp_path, "rate: 1\n\trate: 2")
     assert "holds no options; expected lines such as" in refused(tmp_path, "hello")
     assert "holds no options; expected lines such as" in refused(tmp_path, "")
     assert "a.yaml: rate is [1, 2]; expected one value" in refused(tmp_path, "out: a\nrate: [1, 2]")
