@@ -123,12 +123,13 @@ def train(
     cache = as_cache(cache)
     for name, value, kind in (("spec", spec, ModelSpec), ("config", config, TrainConfig)):
         require_type(name, value, kind)
+    train_positions, val_positions = split_positions(cache, log)
     goes_on, taken = resume is not None or (not overwrite and did_not_end(run_folder)), None
     if recipe is not None:
         begun = Begun.at(resume or run_folder / CHECKPOINTS_FOLDER / LAST) if goes_on else None
         step_clips = config.batch_size * devices.num_ranks * config.accumulate_batches
-        spec, config, taken = settled(recipe, spec, config, step_clips=step_clips, begun=begun)
-    train_positions, val_positions = split_positions(cache, log)
+        clips_shown = config.epochs * len(train_positions)
+        spec, config, taken = settled(recipe, spec, config, step_clips=step_clips, clips_shown=clips_shown, begun=begun)
     require_clips_for(cache, spec)
     if len(train_positions) < devices.num_ranks:
         raise TrainingError(

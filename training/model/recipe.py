@@ -22,6 +22,7 @@ from signprep.pipeline.errors import CheckpointError
 from signprep.training.config import (
     AUTO,
     FINETUNE,
+    NO_AUGMENTATION,
     PLAIN,
     RECIPES,
     SCRATCH,
@@ -34,6 +35,9 @@ from signprep.training.model_spec import ModelSpec, is_custom
 
 REFERENCE_BATCH = 8
 """Clips of the step that a recipe's learning rate is for."""
+SHORT_RUN = 10_000
+"""Clips shown in all epochs, below which a model from scratch sees them as they are but for their time: changing them
+keeps a model from learning by heart, which one that has learned little yet does not."""
 AUGMENTATIONS = frozenset(field.name for field in fields(Augmentation)) - {"flip_probability"}
 """Mirroring is not a recipe's to choose: it makes another sign of many."""
 OPTIMISATION = (
@@ -43,6 +47,7 @@ OPTIMISATION = (
 DROPOUT = "dropout_rate"
 VALUES = (*OPTIMISATION, DROPOUT, *sorted(AUGMENTATIONS))
 """Names of all values that a recipe sets: fields of `TrainConfig`, `ModelSpec` and `Augmentation`."""
+_APPEARANCE = ("crop_scale", "rotation_degrees", "brightness", "contrast", "saturation", "erase_probability")
 _RATES = {"adam": 1e-3, "adamw": 3e-3, "sgd": 3e-2}
 _DECAYS = {"adam": 1e-4, "adamw": 0.05, "sgd": 1e-4}
 """Adam and SGD add the decay to the gradient, where AdamW takes it off the weights beside the step."""
@@ -117,7 +122,13 @@ class Taken:
 
 
 def settled(
-    asked: Recipe, spec: ModelSpec, config: TrainConfig, *, step_clips: int, begun: Begun | None = None
+    asked: Recipe,
+    spec: ModelSpec,
+    config: TrainConfig,
+    *,
+    step_clips: int,
+    clips_shown: int,
+    begun: Begun | None = None,
 ) -> tuple[ModelSpec, TrainConfig, Taken]:
     """Return a model and options with a recipe's values where none was given, and the record of it.
 
@@ -126,6 +137,7 @@ def settled(
         spec: the model.
         config: the options of the run.
         step_clips: clips of a step, on all devices and in all accumulated batches.
+        clips_shown: clips of all steps of the run.
         begun: the run that goes on, if one does: it keeps its recipe and that one's values.
     """
     name = asked.name
@@ -133,7 +145,7 @@ def settled(
         name = _of_model(spec, config) if begun is None else begun.recipe.name
     own = _values_of(config, spec)
     given = {field: own[field] for field in asked.given}
-    values = {**recipe_values(name, spec, given), **given}
+    values = {**recipe_values(name, spec, given, is_short=clips_shown < SHORT_RUN), **given}
     rule = f"{values['learning_rate']:.3g}, as given"
     if begun is not None and begun.recipe.name == name:
         values |= {field: begun.values[field] for field in VALUES if field not in begun.recipe.given | asked.given}
@@ -157,7 +169,7 @@ def _of_model(spec: ModelSpec, config: TrainConfig) -> str:
     return PLAIN if config.pretrained is None or is_custom(spec.name) else FINETUNE
 
 
-def recipe_values(name: str, spec: ModelSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_values(name: str, spec: ModelSpec, given: Mapping[str, Any], *, is_short: bool) -> dict[str, Any]:
     """Return all values of a recipe; rates and decay are those of the optimiser, if that is given."""
     values = _plain_values()
     if name == PLAIN or (name == SCRATCH and spec.content == "landmarks"):
@@ -170,6 +182,8 @@ def recipe_values(name: str, spec: ModelSpec, given: Mapping[str, Any]) -> dict[
         "label_smoothing": 0.1,
         DROPOUT: 0.2 if name == FINETUNE else 0.0,
     }
+    if name == SCRATCH and is_short:
+        values |= {field: getattr(NO_AUGMENTATION, field) for field in _APPEARANCE}
     is_mvit = spec.name.startswith("mvit")
     if is_mvit:
         values |= {"gradient_clip": 1.0, DROPOUT: 0.5}

@@ -15,7 +15,7 @@ from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CheckpointError, TrainingError
 from signprep.training.callbacks.header import spacing_lines
-from signprep.training.config import Devices, Recipe, TrainConfig
+from signprep.training.config import Augmentation, Devices, Recipe, TrainConfig
 from signprep.training.model import recipe as recipes
 from signprep.training.model.checkpoint import ModelMetadata
 from signprep.training.model.classifier import SignClassifier, make_optimizer
@@ -30,13 +30,16 @@ SMALL = ("--num-frames", 2, "--size", 32, "--epochs", 1, "--batch-size", 4)
 MVIT = model_spec("mvit_base_16x4", num_frames=2, crop_size=32)
 
 
-def taken(asked: str = "auto", spec: ModelSpec = TINY, *, step_clips: int = 8, **options: Any) -> Taken:
+def taken(
+    asked: str = "auto", spec: ModelSpec = TINY, *, step_clips: int = 8, clips_shown: int = 10**6, **options: Any
+) -> Taken:
     """Return what a recipe gives beside these options, all of them given."""
     given = frozenset(options)
     if "dropout_rate" in options:
         spec = replace(spec, dropout_rate=options.pop("dropout_rate"))
     config = TrainConfig(**options)
-    return settled(Recipe(name=asked, given=given & set(VALUES)), spec, config, step_clips=step_clips)[2]
+    asked_for = Recipe(name=asked, given=given & set(VALUES))
+    return settled(asked_for, spec, config, step_clips=step_clips, clips_shown=clips_shown)[2]
 
 
 def trained(cache: Cache, folder: Path, *arguments: object, succeeds: bool = True) -> tuple[dict, str]:
@@ -83,6 +86,16 @@ def test_what_is_given_stays_and_the_rest_is_the_recipes() -> None:
     assert sources == {name: "option" if name in given else "recipe" for name in VALUES}
 
 
+def test_a_short_run_from_scratch_leaves_pictures_as_they_are() -> None:
+    appearance = ("crop_scale", "rotation_degrees", "brightness", "contrast", "saturation", "erase_probability")
+    short, long = (taken("scratch", clips_shown=count).values for count in (9_999, 10_000))
+    assert [short[name] for name in appearance] == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert [long[name] for name in appearance] == [getattr(Augmentation(), name) for name in appearance]
+    assert short["tempo"] == long["tempo"] < 1
+    for other in (taken("none", clips_shown=1), taken("finetune", clips_shown=1), taken("auto", clips_shown=1)):
+        assert other.values["crop_scale"] == Augmentation().crop_scale
+
+
 def test_rate_and_decay_are_those_of_the_optimizer_that_is_given() -> None:
     adam, adamw, sgd = (taken("scratch", optimizer=name).values for name in ("adam", "adamw", "sgd"))
     assert sgd["learning_rate"] > adamw["learning_rate"] > adam["learning_rate"]
@@ -117,7 +130,8 @@ def test_two_processes_that_share_a_batch_have_the_rate_of_one(cache: Cache) -> 
     config, rates = TrainConfig(batch_size=2), []
     for devices, accumulated in ((Devices(), 4), (Devices(processes=4), 1), (Devices(gpus=2, num_nodes=2), 1)):
         clips = config.batch_size * devices.num_ranks * accumulated
-        rates.append(settled(Recipe(name="scratch"), TINY, config, step_clips=clips)[1].learning_rate)
+        _, found, _ = settled(Recipe(name="scratch"), TINY, config, step_clips=clips, clips_shown=10**6)
+        rates.append(found.learning_rate)
     assert rates[0] == rates[1] == rates[2] == taken("scratch", step_clips=8).values["learning_rate"]
 
 
@@ -126,7 +140,7 @@ def test_a_run_that_goes_on_keeps_the_values_that_it_began_with(
 ) -> None:
     first, _ = trained(cache, tmp_path, "--recipe", "scratch", "--label-smoothing", 0.3)
     another = {**taken("scratch").values, "weight_decay": 0.9, "dropout_rate": 0.0, "crop_scale": 0.5}
-    monkeypatch.setattr(recipes, "recipe_values", lambda *_: dict(another))  # of a version to come
+    monkeypatch.setattr(recipes, "recipe_values", lambda *_, **__: dict(another))  # of a version to come
     again, printed = trained(cache, tmp_path, "--label-smoothing", 0.3, "--resume", "--epochs", 2)
     assert options_of(again) == options_of(first) and again["model"] == first["model"]
     assert again["options"]["augmentation"] == first["options"]["augmentation"]
@@ -204,7 +218,7 @@ def test_the_finetuning_of_mvit_decays_by_layers_and_of_others_by_backbone() -> 
 
 
 def test_the_classifier_gives_each_part_its_rate(cache: Cache) -> None:
-    spec, config, found = settled(Recipe(name="finetune"), TINY, QUICK, step_clips=8)
+    spec, config, found = settled(Recipe(name="finetune"), TINY, QUICK, step_clips=8, clips_shown=10**6)
     card = ModelMetadata(model_spec=spec, clip_spec=ClipSpec(), vocabulary=GLOSSES, cache_fingerprint="")
     model = SignClassifier(card, config, build_model(spec, NUM_CLASSES), total_steps=10, taken=found)
     rates = sorted({group["initial_lr"] for group in model.configure_optimizers()["optimizer"].param_groups})
