@@ -217,13 +217,13 @@ def check_cache_compatible(cache: Cache, trained: ClipSpec) -> None:
     """Raise CheckpointError unless a cache's clips are made as those that a checkpoint was trained on."""
     stored, asked = cache.clip_spec.to_dict(), trained.to_dict()
     others = [
-        f"{name} {stored.get(name)} for {asked.get(name)}"
+        f"{name} {stored.get(name)} instead of {asked.get(name)}"
         for name in dict.fromkeys([*asked, *stored])
         if stored.get(name) != asked.get(name)
     ]
     if others:
         raise CheckpointError(
-            f"{cache}: stores other clips than the checkpoint was trained on: {', '.join(others)}; "
+            f"{cache}: stores other clips than the checkpoint was trained on: {'; '.join(others)}; "
             "build a cache with the options of the training cache"
         )
 

@@ -50,7 +50,7 @@ def require_compatible(where: object, old: CacheInfo, new: CacheInfo) -> None:
     """Raise CacheError unless clips of the cache that is there are those that the new one would store."""
     differing = incompatibilities(old, new)
     if differing:
-        listed = ", ".join(f"{name} {was} there, {asked} asked for" for name, (was, asked) in differing.items())
+        listed = "; ".join(f"{name} {was} there, {asked} asked for" for name, (was, asked) in differing.items())
         raise CacheError(
             f"{where}: holds clips that were cut in another way ({listed}); choose another --out, or --overwrite to "
             "replace it"

@@ -200,7 +200,7 @@ def html_page(document: dict[str, Any], pictures: Sequence[str | None], cache: C
         remarks=remarks(document),
         figures=_cards(document),
         calibration_columns=CALIBRATION_COLUMNS,
-        calibrations=[(name or "now", *numbers) for name, *numbers in _calibration_rows(document)],
+        calibrations=[(translated(name or "now"), *numbers) for name, *numbers in _calibration_rows(document)],
         reliability=[(name, reliability_chart(row["bins"], "Reliability diagram")) for name, row in found],
         coverage=coverage_chart(found[-1][1]["coverage"], "Coverage and accuracy"),
         curves=None if run_folder is None else learning_curves(read_epochs(run_folder / METRICS)),

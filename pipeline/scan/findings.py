@@ -53,7 +53,7 @@ def worst_first(findings: Iterable[AnyFinding]) -> list[AnyFinding]:
 def print_finding(finding: Finding, title: str, console: Console) -> None:
     """Print a finding under this title, which may say how many there are, with what follows and what to do."""
     line = Text(f"{translated(finding.severity).upper()}  ", style=SEVERITY_STYLES[finding.severity])
-    line.append(title, style="default bold")
+    line.append(translated(title), style="default bold")
     line.append(f"  [{finding.kind}]", style="not bold dim")
     console.print()
     console.print(line, soft_wrap=True)

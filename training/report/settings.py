@@ -17,11 +17,12 @@ from signprep.cache_builder.reader import Cache
 from signprep.cache_builder.report.clip_table import ClipTable, clip_table
 from signprep.cache_builder.report.statistics import cache_name, clip_shape
 from signprep.pipeline.options import description_of
+from signprep.pipeline.runtime.language import translated
 from signprep.pipeline.runtime.text import first_of
 from signprep.training.config import Augmentation, TrainConfig
 
 SPLIT_COLUMNS = ("split", "clips", "failed", "classes", "clips of a class", "signers", "views", "takes")
-OPTION_COLUMNS = ("option", "value", "default", "from")
+OPTION_COLUMNS = ("option", "value", "default", "where from")
 SHOWN_SIGNERS = 30
 _ABSENT = "\N{EN DASH}"
 
@@ -79,15 +80,15 @@ def option_values(document: Mapping[str, Any], record: Path) -> dict[str, Any] |
     recipe = document.get("recipe") or {}
     of_recipe = {name for name, found in (recipe.get("values") or {}).items() if found.get("from") == "recipe"}
     others = {name: value for name, value in typed.items() if name not in values}
-    changed = [(_typed(name), _shown(value), _ABSENT, "given") for name, value in others.items()]
+    changed = [(_typed(name), _shown(value), _ABSENT, translated("given")) for name, value in others.items()]
     for name, value in values.items():
         default = defaults.get(name)
         if name in typed:
-            changed.append((_option(name), _shown(value), _shown(default), "given"))
+            changed.append((_option(name), _shown(value), _shown(default), translated("given")))
         elif value != default and name in of_recipe:
             changed.append((_option(name), _shown(value), _shown(default), f"recipe {recipe.get('name')}"))
         elif value != default and default is not None:  # where the default is None, the machine decides
-            changed.append((_option(name), _shown(value), _shown(default), "given"))
+            changed.append((_option(name), _shown(value), _shown(default), translated("given")))
     return {
         "columns": OPTION_COLUMNS,
         "changed": changed,

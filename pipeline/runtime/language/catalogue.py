@@ -24,6 +24,8 @@ _PLACE = re.compile(r"\{(\d)(![wt])?(?::(\w+))?\}|\{\{|\}\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _WHOLE_WORD = re.compile(r"(?<![A-Za-z\0])[A-Za-z]{2,}(?![A-Za-z\0])")
 _VALUE = "(?:(?!  ).)"
+_BEFORE = "signprep: |note: |warning: "
+"""What stands before a sentence is no value of it."""
 _NUMBER = r"([-+]?[\d.,]*\d(?:e[-+]?\d+)?|nan|inf|-)"
 _ENTRY = re.compile(r'^(msgid|msgid_plural|msgstr)(?:\[0\])? ((?:"[^\n]*"\n?)+)', re.MULTILINE)
 _SEPARATORS = [re.compile(separator) for separator in (r" {2,}", r"; ", r"(?<=[.?!]) ", r": ", r", ", r" (?=\()")]
@@ -52,7 +54,9 @@ class Sentence:
         # a sentence does not begin in the middle of a text.
         anything = [f"({_VALUE}*?)" if part else f"({_VALUE}*)" for part in (*parts[1:-1], "end")]
         if not parts[0] and len(parts) > 1 and parts[1]:
-            anything[0] = f"((?:(?![;:] ){_VALUE})*?)"
+            if parts[1] == re.escape(" "):  # one of a list
+                anything = ["((?:(?!; ).)*?)" for _ in anything]
+            anything[0] = f"((?!{_BEFORE})(?:(?![;:] ){_VALUE})*?)"
         holes = [
             _NUMBER if hole else any_ for hole, any_ in zip(_HOLE.split(self.english)[1::2], anything, strict=True)
         ]

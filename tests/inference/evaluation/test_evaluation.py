@@ -203,7 +203,7 @@ def test_other_clips_other_splits_and_missing_files_are_one_clear_line(
 
     other = build_test_cache(data_root, tmp_path / "other.zarr", ClipSpec(num_frames=5, size=64, margin_seconds=0.1))
     message = problem("--checkpoint", checkpoint, "--cache", other.path)
-    assert "num_frames 5 for 4, margin_seconds 0.1 for 0.0; build a cache" in message
+    assert "num_frames 5 instead of 4; margin_seconds 0.1 instead of 0.0; build a cache" in message
     message = problem("--checkpoint", checkpoint, "--cache", cache.path, "--split", "test")
     assert "has no clips in its split 'test'; its splits: " in message and "val (4 rows)" in message
     assert "nowhere.zarr" in problem("--checkpoint", checkpoint, "--cache", tmp_path / "nowhere.zarr")

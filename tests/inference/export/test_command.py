@@ -159,7 +159,7 @@ def test_bad_requests_are_one_clear_error(checkpoint: Path, cache: Cache, data_r
     with pytest.raises(CheckpointError, match="is of model x3d_xs; in TorchScript only efficient_x3d models have"):
         export_model(x3d, out, ExportOptions(int8=True), cache)
     other = build_test_cache(data_root, tmp_path / "other.zarr", ClipSpec(num_frames=4, size=32))
-    with pytest.raises(CheckpointError, match=r"stores other clips than .*: .*size 32 for 64"):
+    with pytest.raises(CheckpointError, match=r"stores other clips than .*: .*size 32 instead of 64"):
         export_model(checkpoint, out, ExportOptions(int8=True), other)
     assert not out.exists()
 

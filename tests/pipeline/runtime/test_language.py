@@ -17,6 +17,12 @@ msgstr "{0:이} 없습니다"
 msgid "{}: {} of {} cannot be read"
 msgstr "{0}: {2} 중 {1:을} 읽을 수 없습니다"
 
+msgid "{} {} there, {} asked for"
+msgstr "{0}: 있는 것은 {1}, 요청은 {2}"
+
+msgid "signprep: error: {}"
+msgstr "signprep: 오류: {0}"
+
 msgid "{}: is no zip ({})"
 msgstr "{0}: zip이 아닙니다({1})"
 
@@ -113,6 +119,11 @@ def test_windows_has_a_language_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         ("x: 3 clips of b cannot be read", "x: b 중 클립 3개를 읽을 수 없습니다"),  # a value is translated, too
         ("1 clip", "클립 1개"),
         ("is no zip (1 clip)", "zip이 아닙니다(클립 1개)"),  # where the file is named beside it
+        ("signprep: error: a: is no zip (b)", "signprep: 오류: a: zip이 아닙니다(b)"),
+        (
+            "size 1 there, 2 asked for; fps 3 there, 4 asked for",
+            "size: 있는 것은 1, 요청은 2; fps: 있는 것은 3, 요청은 4",
+        ),
         ("12,300 clips", "클립 12,300개"),
         ("many clips", "many clips"),  # no number
         ("the cache has 2 clips", "캐시에 클립 2개가 있습니다"),

@@ -43,7 +43,7 @@ def test_the_page_needs_no_other_file_and_has_every_part(cache: Cache) -> None:
 
 def test_options_tell_what_is_no_default_and_where_it_came_from(cache: Cache) -> None:
     said = [text for text in ParsedPage(made_page(cache, None)).text if text.strip()]
-    changed = said[said.index("from") + 1 : said.index(next(text for text in said if text.startswith("All ")))]
+    changed = said[said.index("where from") + 1 : said.index(next(text for text in said if text.startswith("All ")))]
     rows = {changed[place]: changed[place + 1 : place + 4] for place in range(0, len(changed), 4)}
     assert rows == {
         "cache": ["a.zarr", "–", "given"],
