@@ -215,6 +215,11 @@ def load_checkpoint(
 
 def check_cache_compatible(cache: Cache, trained: ClipSpec) -> None:
     """Raise CheckpointError unless a cache's clips are made as those that a checkpoint was trained on."""
+    has, wants = cache.clip_spec.content, trained.content
+    if has != wants:
+        raise CheckpointError(
+            f"{cache}: stores {has}, but the checkpoint was trained on {wants}; give a cache of {wants}"
+        )
     stored, asked = cache.clip_spec.to_dict(), trained.to_dict()
     others = [
         f"{name} {stored.get(name)} instead of {asked.get(name)}"

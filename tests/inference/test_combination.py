@@ -275,7 +275,7 @@ def test_caches_that_do_not_go_with_the_checkpoints_are_refused(
         return f"{result.exception} {result.output}"
 
     two = both(pixel_checkpoint, landmark_checkpoint)
-    assert "stores other clips than the checkpoint was trained on" in refused(pixel_cache.path, *two)
+    assert "stores pixels, but the checkpoint was trained on landmarks" in refused(pixel_cache.path, *two)
     assert "no checkpoint was trained on clips as it stores; leave it out" in refused(
         pixel_cache.path, landmark_cache.path, "--checkpoint", landmark_checkpoint
     )

@@ -95,10 +95,12 @@ def test_forms_that_do_not_pay_are_refused_with_the_reason(
 def test_a_cache_of_pixels_is_refused(
     exported: dict[str, ExportReport], landmark_checkpoint: Path, cache: Cache, tmp_path: Path
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"stores other clips than .*landmarks None for aihub"):
+    with pytest.raises(
+        CheckpointError, match="stores pixels, but the checkpoint was trained on landmarks; give a cache of landmarks"
+    ):
         export_model(landmark_checkpoint, tmp_path / "a.pt", ExportOptions(), cache)
     result = CliRunner().invoke(cli, ["evaluate", "--checkpoint", str(exported["fp32.pt"].output), str(cache.path)])
-    assert "stores other clips than the checkpoint was trained on" in str(result.exception)
+    assert "stores pixels, but the checkpoint was trained on landmarks" in str(result.exception)
 
 
 @pytest.mark.parametrize(
