@@ -1,5 +1,6 @@
 """The command `infer`."""
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -220,6 +221,12 @@ def _infer_videos(recognizer: "Recognizer", source: InferInput, options: InferOp
         raise SignprepError(_failure(outcome, str(outputs.signs or "") if not has_result else "the result"))
     if options.timeline is None:
         _propose_timeline([video.path for video in videos])
+    elif outputs.subtitles_dir is not None and [os.fspath(outputs.subtitles_dir)] == [
+        *map(os.path.normpath, source.inputs)
+    ]:
+        folder, idle = outputs.subtitles_dir, options.timeline.idle_gloss  # once they are corrected
+        cache = free_path(Path(f"{folder.resolve().name}.zarr"))
+        next_step("build-cache", "--data-root", folder, "--out", cache, *(["--idle-class", idle] if idle else []))
     else:
         propose_export(source.model.checkpoints, recognizer)
 

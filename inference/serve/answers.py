@@ -182,6 +182,8 @@ def signs_of(data: bytes) -> list[TimelineSegment]:
     Raises SignprepError if it is something else.
     """
     try:
+        if not isinstance(signs := json.loads(data), list):
+            raise ValueError("they are not a list")
         return [
             TimelineSegment(
                 start_seconds=_seconds(sign["start_time"]),
@@ -190,7 +192,7 @@ def signs_of(data: bytes) -> list[TimelineSegment]:
                 gloss=str(sign["predicted_class_name"]),
                 confidence=float(1 if sign.get("confidence") is None else sign["confidence"]),
             )
-            for sign in json.loads(data)
+            for sign in signs
         ]
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise SignprepError(

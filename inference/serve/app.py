@@ -104,6 +104,8 @@ class Predict:
                 raise click.UsageError(f"clips have no windows; leave out all but mode={SINGLE}, or send a video")
             with await received(request, self._service) as clips:
                 return json_response(await self._service.clips(clips.read(), query))
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            raise SignprepError("a form was sent; send the video itself as the body of the request, as curl -T does")
         file = await received(request, self._service)
         events = self._service.video(file, query)
         if EVENTS in request.headers.get("accept", ""):
@@ -205,7 +207,7 @@ async def _receive_into(file: BinaryIO, request: Request, too_large: HTTPExcepti
     await asyncio.to_thread(file.write, bytes(waiting))
     await asyncio.to_thread(file.flush)
     if not size:
-        raise SignprepError("nothing was sent; send the video as the body of the request")
+        raise SignprepError("nothing was sent, or an empty file; send the video as the body of the request")
 
 
 async def model(request: Request) -> Response:

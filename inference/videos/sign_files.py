@@ -70,7 +70,9 @@ def _require_free(paths: Sequence[Path]) -> None:
     """Raise SignprepError if there is anything at one of the paths."""
     there = [path for path in paths if os.path.lexists(path)]
     if there:
-        more = f", and so are {len(there) - 1} other files" if len(there) > 1 else ""
+        more = f", and so are {len(there) - 1} other files" if len(there) > 2 else ""
+        if len(there) == 2:
+            more = f", and so is {there[1]}"
         raise SignprepError(
             f"{there[0]}: is there already{more}; it may have corrections: choose another place, or --overwrite to "
             "replace what is there"

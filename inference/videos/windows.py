@@ -42,8 +42,8 @@ def video_makers(options: WindowOptions) -> MakeClips:
     return FollowedLandmarks() if options.landmark_tracking == PER_VIDEO else clip_maker
 
 
-def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:
-    """Return the windows of an open video.
+def window_spans(options: WindowOptions, reader: VideoReader, *, is_live: bool = False) -> list[Span]:
+    """Return the windows of an open video; `is_live` says that neither a start nor padding can be chosen.
 
     Raises:
         DecodeError: the video is shorter than that, or was cut off.
@@ -53,6 +53,11 @@ def window_spans(options: WindowOptions, reader: VideoReader) -> list[Span]:
     if not (options.pad or reader.ends_after(first.end_seconds)):
         duration = reader.duration_seconds
         if duration < first.end_seconds - DURATION_SLACK_SECONDS:
+            if is_live:
+                raise DecodeError(
+                    f"{reader.name}: lasts {duration:.3f} s, too short for a window of {options.clip_duration:.3f} s; "
+                    "choose a smaller --clip-duration"
+                )
             raise DecodeError(
                 f"{reader.name}: lasts {duration:.3f} s, too short for a clip of {options.clip_duration:.3f} s from "
                 f"{options.start_seconds:.3f} s; choose a smaller --clip-duration or --start-time, or --pad"

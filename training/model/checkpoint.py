@@ -106,6 +106,8 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], ModelMetadata]:
         CheckpointError: there is no such file, it is no signprep checkpoint, one of another version, or damaged.
     """
     path = as_path(path)
+    if (path / "zarr.json").is_file():
+        raise CheckpointError(f"{path}: is a cache, not a checkpoint; `signprep train {path}` writes best.ckpt")
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give the checkpoint in it, such as {path / 'best.ckpt'}")
     if not path.is_file():

@@ -202,6 +202,10 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[a
 
 @contextmanager
 def _opened_file(path: Path, windows: WindowOptions) -> Iterator[Source]:
+    if path.is_dir():
+        raise SignprepError(
+            f"{path}: is a folder; --source is one video, and `signprep infer --timeline` takes folders"
+        )
     if not path.is_file():
         told = _listed(cameras_here(CAMERA_FORMATS.get(sys.platform)))
         raise SignprepError(f"{path}: there is no such video file; {told}")
@@ -224,5 +228,5 @@ def _opened_file(path: Path, windows: WindowOptions) -> Iterator[Source]:
             pixel_aspect=reader.pixel_aspect,
             frame_seconds=1 / USUAL_FRAME_RATE,
             frames=frames(),
-            windows=[clipped_span(span, reader) for span in window_spans(windows, reader)],
+            windows=[clipped_span(span, reader) for span in window_spans(windows, reader, is_live=True)],
         )

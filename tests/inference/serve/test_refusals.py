@@ -49,7 +49,11 @@ def test_what_a_video_lacks_is_told_as_infer_tells_it(client: TestClient, video:
     assert refused(data, **{"clip-duration": 5}).startswith("a.mp4: lasts 3.000 s, too short for a clip of 5.000 s")
     assert refused(data, mode="windows", stride=1e-5).startswith("a.mp4: has 99,901 windows at")
     assert "knows no gloss 'x' for no sign" in refused(data, **{"mode": "timeline", "idle-gloss": "x"})
-    assert refused(b"") == "nothing was sent; send the video as the body of the request"
+    form = client.post("/v1/predict", files={"file": data})
+    assert (form.status_code, form.json()["error"].partition(";")[0]) == (422, "a form was sent")
+    answer = client.post("/v1/subtitles?format=srt", json={"timeline": []})
+    assert answer.status_code == 422 and "(they are not a list); send a list" in answer.json()["error"]
+    assert refused(b"") == "nothing was sent, or an empty file; send the video as the body of the request"
     long = write_video(tmp_path / "long.mp4", 62, rate=2)
     assert refused(long.read_bytes()).startswith("a.mp4: lasts longer than 30 s, which is the most")
 

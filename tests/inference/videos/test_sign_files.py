@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -97,10 +98,16 @@ def test_the_table_of_signs_is_a_table_of_labels(
 def test_json_goes_to_its_file_beside_the_others(checkpoint: Path, talks: Path, tmp_path: Path) -> None:
     asked = ["--subtitles-dir", tmp_path / "out", "--out", tmp_path / "all.jsonl"]
     result = infer(checkpoint, talks / "월요일", talks / "화요일", *asked)
-    assert result.exit_code == 0 and not result.stdout
+    assert result.exit_code == 0 and not result.stdout and "signprep export --checkpoint" in result.stderr
     assert all(json.loads(line)["timeline"] for line in (tmp_path / "all.jsonl").read_text("utf-8").splitlines())
     names = [str(path.relative_to(tmp_path / "out")) for path in sorted((tmp_path / "out").rglob("*.*"))]
     assert names == ["월요일/이야기 1.eaf", "화요일/이야기 1.eaf"]
+
+
+def test_files_beside_their_videos_are_the_next_data(checkpoint: Path, talks: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(talks / "월요일", tmp_path / "my talks"))
+    result = infer(checkpoint, folder, "--subtitles-dir", folder)
+    assert f"signprep build-cache --data-root '{folder}' --out 'my talks.zarr'" in result.stderr
 
 
 def test_what_is_there_is_replaced_only_if_asked_for(checkpoint: Path, talks: Path, tmp_path: Path) -> None:
@@ -109,7 +116,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(checkpoint: Path, talks: Pa
     asked = [talks / "월요일", "--subtitles-dir", tmp_path, "--signs", tmp_path / "signs.csv"]
     refused = infer(checkpoint, *asked)
     assert refused.exit_code == 1 and not refused.stdout
-    assert re.search(r"signs\.csv: is there already, and so are 1 other.*--overwrite", str(refused.exception))
+    assert re.search(r"signs\.csv: is there already, and so is .*--overwrite", str(refused.exception))
     assert {path.read_text() for path in tmp_path.iterdir()} == {"corrected by hand"}
     assert infer(checkpoint, *asked, "--overwrite").exit_code == 0
     assert "ANNOTATION_DOCUMENT" in (tmp_path / "이야기 1.eaf").read_text("utf-8") and rows_of(tmp_path / "signs.csv")
