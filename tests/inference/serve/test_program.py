@@ -1,9 +1,11 @@
 """The command `serve` as a program: what it says, a real request, and its end."""
 
+import asyncio
 import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +65,22 @@ def test_the_program_answers_and_ends_with_its_processes(checkpoint: Path, video
         assert program.stderr.read() == "" and list((tmp_path / "temporary").iterdir()) == []
         if sys.platform == "linux":
             until(lambda: not any(Path(f"/proc/{process}/exe").exists() for process in processes))
+
+
+def test_no_part_of_an_answer_waits_until_the_one_before_is_acknowledged() -> None:
+    async def delay_is_off(listener: socket.socket) -> int:
+        accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+        async with await asyncio.start_server(lambda _, writer: accepted.set_result(writer), sock=listener):
+            _, client = await asyncio.open_connection(*listener.getsockname()[:2])
+            server = await accepted
+            option: int = server.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for writer in (client, server):
+                writer.close()
+                await writer.wait_closed()
+        return option
+
+    with listening("127.0.0.1", 0) as listener:
+        assert asyncio.run(delay_is_off(listener))
 
 
 def test_an_address_that_is_taken_and_one_without_a_token_are_told(checkpoint: Path) -> None:
