@@ -90,5 +90,5 @@ def scan(
         words = [*as_typed(DataRootOptions), *as_typed(DatasetOptions), *as_typed(["landmarks"])]
         names = dict.fromkeys(root.resolve().stem or "data" for root in roots.by_split.values())
         next_step("build-cache", *words, "--out", free_path(Path(f"{'+'.join(names)}.zarr")))
-    elif not any(failing):  # else the problems say what to do with these data
+    elif not any(root.is_file() for root in roots.by_split.values()):  # the rows of a table are to be corrected
         next_step("make-sample", free_path(Path("sample")))
