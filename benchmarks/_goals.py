@@ -86,6 +86,23 @@ GOALS = {
     "loader.reader": Goal(benchmark="loader", text="clips/s of the loader / of the reader, two threads", bound=None),
     "train.wait": Goal(benchmark="train", text="part of training's steps that waits for clips", bound=None),
     "train.memory": Goal(benchmark="train", text="an epoch from the cache / from memory", bound=None, earlier="1.003"),
+    "serve.pixels": Goal(
+        benchmark="serve",
+        text="clips/s over HTTP / the model alone, EfficientX3D-XS, the worse of 8 and 32 clients",
+        bound=0.8,
+        at_least=True,
+    ),
+    "serve.landmarks": Goal(
+        benchmark="serve",
+        text="clips/s over HTTP / the model alone, landmarks, the worse of 8 and 32 clients",
+        bound=0.8,
+        at_least=True,
+    ),
+    "serve.wrong": Goal(benchmark="serve", text="mixed requests that are lost or have a wrong answer", bound=0),
+    "serve.memory": Goal(
+        benchmark="serve", text="the server's memory, last tenth of the mixed requests / first tenth", bound=1.05
+    ),
+    "serve.files": Goal(benchmark="serve", text="files left over by mixed requests", bound=0),
     "share.push": Goal(
         benchmark="share",
         text="MB/s of push / the driver's own bulk copy, the worse of S3 and SFTP over loopback",

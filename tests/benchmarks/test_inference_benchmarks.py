@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import export, infer, live, models, timeline
+from benchmarks import export, infer, live, models, serve, timeline
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
 
@@ -22,6 +22,14 @@ def test_the_latency_of_a_stream_is_measured(capsys: pytest.CaptureFixture[str])
     live.run(Size.TOY)
     printed = capsys.readouterr().out
     assert "latency p50 ms" in printed and "efficient_x3d_xs, 2 x 32" in printed
+
+
+def test_requests_of_many_clients_are_measured_and_none_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    serve.run(Size.TOY)
+    printed = capsys.readouterr().out
+    assert all(part in printed for part in ("efficient_x3d_xs, 2 x 32: 32 clients", "landmark_conv", "wrong or lost"))
+    if "is missing" not in printed:
+        assert RECORDED.figures["serve.wrong"] == RECORDED.figures["serve.files"] == 0, printed
 
 
 def test_models_are_timed_in_both_layouts(capsys: pytest.CaptureFixture[str]) -> None:
