@@ -26,6 +26,7 @@ from signprep.inference.serve.options import SINGLE, ServeOptions, read_query
 from signprep.inference.serve.service import FullError, Service
 from signprep.inference.serve.web.page import page_text
 from signprep.inference.timeline.subtitles import subtitles_beside
+from signprep.pipeline.datasets.read import NO_SIGN_GLOSS
 from signprep.pipeline.errors import CheckpointError, SignprepError
 from signprep.pipeline.runtime.text import byte_size, json_text
 
@@ -218,6 +219,7 @@ async def model(request: Request) -> Response:
         {
             "signprep": version("signprep"),
             "glosses": list(recognizer.glosses),
+            "idle_gloss": NO_SIGN_GLOSS if NO_SIGN_GLOSS in recognizer.glosses else None,
             "clips": [spec.to_dict() for spec in recognizer.clip_specs],
             "views": recognizer.num_views,
             "note": recognizer.calibration_note(),

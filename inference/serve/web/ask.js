@@ -2,6 +2,8 @@
 
 let token = sessionStorage.getItem("token") ?? "";
 
+let idleGloss = null; // what the model answers where no sign is made, if it has learned that
+
 async function ask(path, body, more = {}) {
   const headers = { "Accept-Language": language, ...more };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -35,6 +37,7 @@ async function* eventsOf(answer) {
 // The document of a video's timeline; `told` hears how many windows have an answer.
 async function timelineOf(video, name, told) {
   const query = new URLSearchParams({ mode: "timeline", "top-k": 4, pad: "true", name });
+  if (idleGloss) query.set("idle-gloss", idleGloss);
   const answer = await ask(`v1/predict?${query}`, video, { Accept: "text/event-stream" });
   let windows = 0;
   for await (const [kind, document] of eventsOf(answer)) {
@@ -56,5 +59,6 @@ function othersOf(sign, clips) {
     for (const { predicted_class_name: gloss, confidence } of clip.top_k ?? [clip]) sums.set(gloss, (sums.get(gloss) ?? 0) + confidence);
   }
   sums.delete(sign.predicted_class_name);
+  sums.delete(idleGloss);
   return [...sums].map(([gloss, sum]) => [gloss, sum / inside.length]).sort((one, other) => other[1] - one[1]).slice(0, 3);
 }

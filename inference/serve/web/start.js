@@ -105,8 +105,9 @@ async function start() {
 }
 
 async function showModel() {
-  const { glosses } = await (await ask("v1/model")).json();
-  part("glosses").replaceChildren(...glosses.map((gloss) => make("option", { value: gloss })));
+  const { glosses, idle_gloss } = await (await ask("v1/model")).json();
+  idleGloss = idle_gloss;
+  part("glosses").replaceChildren(...glosses.filter((gloss) => gloss !== idle_gloss).map((gloss) => make("option", { value: gloss })));
 }
 
 start();

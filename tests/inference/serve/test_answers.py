@@ -83,6 +83,7 @@ def test_clips_of_a_cache_are_answered_as_the_model_answers(
 def test_the_model_is_told(client: TestClient, recognizer: Recognizer) -> None:
     told = client.get("/v1/model").json()
     assert told["glosses"] == list(recognizer.glosses) and told["limits"]["video_seconds"] == 30
+    assert told["idle_gloss"] is None  # it has learned none
     assert told["clips"] == [spec.to_dict() for spec in recognizer.clip_specs]
 
 

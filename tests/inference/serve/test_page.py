@@ -98,6 +98,24 @@ def test_a_dropped_video_is_answered_as_infer_answers(page: Tab, checkpoint: Pat
     assert page.complaints == []
 
 
+def test_a_gloss_that_means_no_sign_is_none_of_the_signs(page: Tab, checkpoint: Path, video: Path) -> None:
+    [first, *_] = inferred(checkpoint, video, "--timeline", "--pad")["timeline"]
+    gloss = first["predicted_class_name"]
+    page.when("document.body.dataset.ready === 'true'")
+    told = json.dumps(json.dumps({"glosses": ["왼쪽", "오른쪽"], "idle_gloss": gloss}))
+    page.value(
+        "(() => { const real = window.fetch;"
+        f"window.fetch = (path, how) => path === 'v1/model' ? Promise.resolve(new Response({told})) : real(path, how);"
+        "document.getElementById('token-form').requestSubmit(); return 0; })()"  # asks for the model again
+    )
+    page.when("document.querySelectorAll('#glosses option').length === 1")
+    page.drop(video)
+    page.when("document.getElementById('told').textContent !== ''")
+    page.when("!/[Ss]ending|[Aa]nswer/.test(document.getElementById('told').textContent)")
+    document = inferred(checkpoint, video, "--timeline", "--pad", "--idle-gloss", gloss)
+    assert [name for name, *_ in page.value(SIGNS)] == [sign["predicted_class_name"] for sign in document["timeline"]]
+
+
 def test_what_is_wrong_with_a_video_is_told_in_the_page_s_language(page: Tab, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
