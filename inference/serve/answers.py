@@ -5,6 +5,7 @@ document or why there is none. A few windows of a request are on their way at a 
 memory and leaves room in the batches for others.
 """
 
+import asyncio
 import io
 import json
 from collections import deque
@@ -133,7 +134,7 @@ class _Found:
         return video_document(self._glosses, found, self._query.options, Outcome())
 
 
-def answer_clips(recognizer: Recognizer, batches: Batches, data: bytes, query: Query) -> Any:
+async def answer_clips(recognizer: Recognizer, batches: Batches, data: bytes, query: Query) -> Any:
     """Return the answer for clips of a cache, sent as a .npy: an object for one, [T, ...], a list for [B, T, ...].
 
     Raises SignprepError if they are other clips than the model was trained on.
@@ -141,13 +142,14 @@ def answer_clips(recognizer: Recognizer, batches: Batches, data: bytes, query: Q
     if len(recognizer.clip_specs) > 1:
         raise SignprepError("the models take different clips of a window: send a video")
     [spec] = recognizer.clip_specs
-    clips = _read_clips(data, spec, query.name)
+    clips = await asyncio.to_thread(_read_clips, data, spec, query.name)
     is_one = clips.ndim == len(spec.clip_shape)
-    futures = [batches.submit([clip]) for clip in (clips[None] if is_one else clips)]
+    # No thread waits for them: batches are as full as there are requests, not as there are threads.
+    futures = [asyncio.wrap_future(batches.submit([clip])) for clip in (clips[None] if is_one else clips)]
     answers = []
-    for future in futures:
+    for row in await asyncio.gather(*futures):
         answer = Prediction.of(
-            future.result(),
+            row,
             recognizer.glosses,
             query.options,
             video_path=query.name,

@@ -71,7 +71,7 @@ class Service:
 
     async def clips(self, data: bytes, query: Query) -> Any:
         """Return the answer for clips as a cache stores them; see `answer_clips`."""
-        return await asyncio.to_thread(answer_clips, self.recognizer, self.batches, data, query)
+        return await answer_clips(self.recognizer, self.batches, data, query)
 
     async def video(self, file: BinaryIO, query: Query) -> AsyncGenerator[Event]:
         """Yield the events of a video as `answer_video` does, and close the file.

@@ -149,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     events: _Events
     secret: str
     page: bytes
+    disable_nagle_algorithm = True  # or a part of an answer waits until the one before is acknowledged
     timeout = 10
     server_version, sys_version = "signprep", ""
 
