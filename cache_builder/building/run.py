@@ -166,8 +166,9 @@ def dry_run(
     if estimate.free_bytes is not None and estimate.free_bytes < estimate.stored_bytes:
         free += ": TOO FEW, make room or choose another disk"
     lines = [
-        f"{shown(out)}: {plan.num_clips} clips ({_listed(counts)}) of {len(plan.info.vocabulary)} glosses from "
-        f"{len({segment.video for segment in segments})} videos, in {len(plan.shards)} shards",
+        f"{shown(out)}: {counted(plan.num_clips, 'clip')} ({_listed(counts)}) of "
+        f"{counted(len(plan.info.vocabulary), 'gloss', 'glosses')} from "
+        f"{counted(len({segment.video for segment in segments}), 'video')}, in {counted(len(plan.shards), 'shard')}",
         f"about {byte_size(estimate.stored_bytes)}{free}",
         f"about {time_span(estimate.cpu_seconds)} of CPU, {time_span(estimate.seconds(workers))} with "
         f"{'all cores' if workers == -1 else f'{workers} workers'}",
@@ -185,7 +186,8 @@ def _build_summary(plan: BuildPlan, result: BuildResult, out: Location, seconds:
     ratio = result.stored_bytes / max(1, num_ok * plan.info.clip_spec.raw_bytes)
     raw = "as raw RGB" if plan.info.clip_spec.content == "pixels" else "without compression"
     lines = [
-        f"{shown(out)}: {num_ok} clips ({_listed(result.splits)}) of {len(plan.info.vocabulary)} glosses from "
+        f"{shown(out)}: {counted(num_ok, 'clip')} ({_listed(result.splits)}) of "
+        f"{counted(len(plan.info.vocabulary), 'gloss', 'glosses')} from "
         f"{counted(result.num_videos, 'video')}, {byte_size(result.stored_bytes)}, "
         f"{ratio:.3f} of their size {raw}",
     ]

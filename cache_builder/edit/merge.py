@@ -359,8 +359,8 @@ def merge_summary(report: MergeResult, roots: Sequence[Path], out: Path, options
     splits = ", ".join(f"{count:,} {split or 'without a split'}" for split, count in report.splits.items())
     given = ", ".join(f"{count:,} taken from {root}" for root, count in zip(roots, report.clips_of, strict=True))
     lines = [
-        f"{out}: {counted(sum(report.splits.values()), 'clip')} ({splits}) of {report.num_glosses} glosses, "
-        f"{byte_size(report.stored_bytes)}",
+        f"{out}: {counted(sum(report.splits.values()), 'clip')} ({splits}) of "
+        f"{counted(report.num_glosses, 'gloss', 'glosses')}, {byte_size(report.stored_bytes)}",
         f"{given}{', failed ones included' if report.num_failed else ''}; {report.num_shared:,} are in several of "
         "them, and come from the first",
     ]

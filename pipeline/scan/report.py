@@ -344,8 +344,8 @@ def _print_problems(scan: Scan, console: Console, num_shown: int) -> None:
         print_finding(finding, f"{finding.title}: {count:,}", console)
         for problem in files_of(scan.database, finding.kind, num_shown):
             _print_file(console, printable(problem["path"]), printable(problem["message"]))
-        what = "rows" if finding.kind == "row-unusable" else "files"
-        _print_more(console, count - min(count, num_shown), what if num_shown else f"{what}, not shown")
+        names = ("rows", "rows, not shown") if finding.kind == "row-unusable" else ("files", "files, not shown")
+        _print_more(console, count - min(count, num_shown), names[0 if num_shown else 1])
         hidden += max(0, count - num_shown)
     if hidden:
         console.print("\n--show N prints more files of each kind, --json all of them.", style="dim", markup=False)

@@ -123,7 +123,7 @@ def read_checkpoint(path: StrPath) -> tuple[dict[str, Any], ModelMetadata]:
         is_mapped = os.name != "nt"  # where a file that is mapped cannot be replaced by the run that goes on from it
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
         if not isinstance(contents, dict):
-            raise TypeError("a tensor, say, which could be indexed, with a warning")
+            raise TypeError  # a tensor would take a text as its index, with a warning
         fields = contents[CHECKPOINT_KEY]
         require_version(str(path), fields)
     except OSError as error:

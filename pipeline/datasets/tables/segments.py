@@ -358,5 +358,5 @@ def _number(text: Mapping[str, str], column: str, unit: str) -> float | None:
     try:
         return finite_number(text[column])
     except ValueError:
-        example = " such as 90.5, nor a time such as 00:01:30.5" if unit == SECONDS else ""
-        raise ValueError(f"its {column} {text[column][:40]!r} is no number of {unit}{example}") from None
+        told = f"its {column} {text[column][:40]!r} is no number of {unit}"
+        raise ValueError(f"{told} such as 90.5, nor a time such as 00:01:30.5" if unit == SECONDS else told) from None
