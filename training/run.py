@@ -289,8 +289,8 @@ class _Run:
             raise self._unwritable(error) from error
         if self._trainer.is_global_zero:
             paths = {"best_checkpoint": str(result.best_checkpoint), "last_checkpoint": str(result.last_checkpoint)}
+            self._write_report(result.seconds)  # first: a run whose result is known has its report
             self._write_run(status="running" if self.more_follows else status, result=vars(result) | paths)
-            self._write_report(result.seconds)
         return result
 
     def _write_report(self, seconds: float) -> None:

@@ -40,12 +40,13 @@ def install_extras(*extras: str) -> str:
     URL'` where it came from a wheel or a repository, and `pip install 'onnx>=1.17' ...` where neither is known.
     Environments of uv and pipx get the commands of theirs.
     """
-    from importlib.metadata import PackageNotFoundError, distribution  # which errors alone need
+    from importlib.metadata import distributions  # which errors alone need
 
-    try:
-        copy = distribution(NAME)
-    except PackageNotFoundError:  # its folder is on the path, and nothing was installed
+    # What a build of packages has left in a folder of the path is a copy by name, too, of no known origin.
+    copies = sorted(distributions(name=NAME), key=lambda copy: copy.read_text("METADATA") is None)
+    if not copies:  # its folder is on the path, and nothing was installed
         return f"install the packages that pyproject.toml has under {', '.join(extras)}"
+    copy = copies[0]
     packages = [*dict.fromkeys(name for extra in extras for name in _packages_of(copy, extra))]
     prefix, origin = Path(sys.prefix), _origin(copy, ",".join(extras))
     if _is_of_pipx(prefix):  # it takes no options of pip's with an extra of the program itself

@@ -34,7 +34,7 @@ OF_BYTES = ("av", "numcodecs", "zarr", "pyarrow")
 """Packages that decide a cache's bytes besides signprep."""
 LATER_OPTIONS = ("backbone_rate", "layer_decay", "decay_embeddings", "sync_batchnorm")
 LATER_AUGMENTATIONS = ("speed", "boundary_shift")
-LATER_KEYS = ("recipe", "frame_spacing_seconds", "command")
+LATER_KEYS = ("recipe", "frame_spacing_seconds", "command", "loggers")
 OF_THE_MACHINE = {"cudnn_benchmark": False, "tf32": False, "fused_optimizer": False, "channels_last": True}
 """What these options are where there is no GPU: a record has what was taken."""
 same_packages = all(importlib.metadata.version(name) == EXPECTED["versions"][name] for name in OF_BYTES)

@@ -19,7 +19,7 @@ from tests.cache_builder.made_caches import GLOSSES, forget_rows, make_cache, re
 
 def run(*arguments: str | Path) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["diff", *map(str, arguments)])
-    return result.exit_code, result.output
+    return result.exit_code, result.stdout or result.stderr
 
 
 def test_other_shards_another_order_and_removed_clips_make_no_difference(tmp_path: Path) -> None:

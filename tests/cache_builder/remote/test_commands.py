@@ -38,7 +38,7 @@ def mine(tmp_path: Path) -> Path:
 def test_push_and_pull_say_what_moved(mine: Path, s3_url: str, tmp_path: Path) -> None:
     assert "11 of 11 objects" in run("push", mine, s3_url, "--dry-run").output
     result = run("push", mine, s3_url, "--yes")
-    assert result.exit_code == 0 and "11 of 11 objects" in result.output and result.output.endswith(" sent\n")
+    assert result.exit_code == 0 and "11 of 11 objects" in result.output and " sent\nnext: " in result.output
     assert "0 of 11 objects, 0.0 kB of" in run("push", mine, s3_url, "--yes").output
     result = run("pull", s3_url, tmp_path / "theirs.zarr")
     assert "11 of 11 objects" in result.output and f"fetched from {s3_url}" in result.output
