@@ -151,3 +151,19 @@ def test_a_head_that_cannot_be_told_is_asked_for(own: Callable[[str], str]) -> N
     spec = own_spec(own(source + "    model.head_name = '0'\n    return model"))
     with pytest.raises(TrainingError, match="it has 1, 2 and says '0'"):
         freeze_backbone(build_model(spec, NUM_CLASSES), spec, NUM_CLASSES)
+
+
+def test_logits_of_one_clip_that_happen_to_sum_to_1_are_logits(own: Callable[[str], str]) -> None:
+    source = (
+        "import torch\nfrom torch import nn\n\n"
+        "class Lucky(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.weight = nn.Parameter(torch.ones(5))\n"
+        "        self.asked = 0\n\n"
+        "    def forward(self, clips):\n"
+        "        self.asked += 1\n"
+        "        return self.weight.repeat(len(clips), 1) * (0.2 if self.asked == 1 else 0.3)\n\n"
+        "def small(**options): return Lucky()"
+    )
+    assert isinstance(build_model(own_spec(own(source)), NUM_CLASSES), torch.nn.Module)

@@ -70,11 +70,13 @@ def _contiguous(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _try(model: nn.Module, name: str, shape: list[int], num_classes: int) -> None:
     """Raise TrainingError unless the model gives logits for a random clip; leave the model as it was."""
-    clip = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    clip, another = torch.randn([2, *shape], generator=torch.Generator().manual_seed(0))
     training = [module for module in model.modules() if module.training]
     try:
         with torch.no_grad():
             logits = model.eval()(clip)
+            # One answer of a few random logits may sum to 1, too.
+            are_probabilities = _are_probabilities(logits) and _are_probabilities(model(another))
     except Exception as error:
         raise TrainingError(f"{name}: its model fails on a clip {shape}: {_reason(error)}") from error
     for module in training:
@@ -85,10 +87,15 @@ def _try(model: nn.Module, name: str, shape: list[int], num_classes: int) -> Non
             f"{name}: its model gives {found} for a clip {shape}; it must give float [1, {num_classes}], "
             "the logits of a batch of one"
         )
-    if num_classes > 1 and bool((logits >= 0).all()) and abs(float(logits.double().sum()) - 1) < 1e-3:
+    if num_classes > 1 and are_probabilities:
         raise TrainingError(
             f"{name}: its model gives probabilities, they sum to 1; leave out the softmax, it must give logits"
         )
+
+
+def _are_probabilities(logits: Any) -> bool:
+    is_tensor = isinstance(logits, Tensor) and logits.is_floating_point()
+    return is_tensor and bool((logits >= 0).all()) and abs(float(logits.double().sum()) - 1) < 1e-3
 
 
 def _reason(error: Exception) -> str:
