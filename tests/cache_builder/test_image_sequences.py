@@ -111,7 +111,7 @@ def test_pictures_without_a_rate_are_told_to_need_one(root: Path, tmp_path: Path
 
 def test_videos_and_their_pictures_beside_them_are_as_they_were_without_a_rate(root: Path, tmp_path: Path) -> None:
     lossless_video(root / "왼쪽" / "clip 0.mp4", sorted((root / "왼쪽" / "clip 0").iterdir()), scale=RGB)
-    assert "1 clips" in built(root, tmp_path / "a.zarr", "--layout", "classes")
+    assert ": 1 clip (" in built(root, tmp_path / "a.zarr", "--layout", "classes")
     told = built(root, tmp_path / "b.zarr", "--layout", "classes", "--fps", FPS)
     assert "6 clips" in told and "clip 0: has the name of another file beside it, which is taken" in told
     assert "왼쪽/clip 0.mp4" in open_cache(tmp_path / "b.zarr").index["video"].to_pylist()
@@ -224,7 +224,7 @@ def test_a_zip_with_videos_and_pictures_is_as_it_was_without_a_rate(root: Path, 
     lossless_video(root / "왼쪽" / "video.mp4", sorted((root / "왼쪽" / "clip 0").iterdir()), scale=RGB)
     write_pictures(root / "왼쪽", 3, ".jpg", name=lambda number: f"thumb{number}")
     zip_folder(root, packed / "a.zip")
-    assert "1 clips" in built(packed, tmp_path / "a.zarr", "--layout", "classes")
+    assert ": 1 clip (" in built(packed, tmp_path / "a.zarr", "--layout", "classes")
     assert "7 clips" in built(packed, tmp_path / "b.zarr", "--layout", "classes", "--fps", FPS)
 
 
