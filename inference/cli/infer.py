@@ -106,20 +106,8 @@ def infer(
     if output.out is None or output.out.suffix.lower() != ".csv":
         reject_unused(["csv_bom"], "--out FILE.csv")
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    from signprep.inference.open_model import open_models
-
     _require_places(output, options)
-    model = source.model
-    recognizer = open_models(
-        model.checkpoints,
-        model.device,
-        own_model=model.own_model,
-        precision=source.precision,
-        weights=model.weights,
-        views=model.clip_views,
-    )
-    if note := recognizer.calibration_note():
-        echo(f"note: {note}", err=True)
+    recognizer = recognizer_of(source.model, source.precision)
     if cache is not None:
         _infer_cache(recognizer, cache, source, options, output)
         return
@@ -150,6 +138,23 @@ def _reject_contradictions(has_cache: bool, with_timeline: bool, outputs: Output
     reject_unused(WindowArguments, "videos")
     reject_unused(["fps"], "videos")
     reject_unused(["multiple_clips"], "videos")
+
+
+def recognizer_of(model: ModelOptions, precision: str) -> "Recognizer":
+    """Open the models that a command was given, and say what makes their confidences worth less."""
+    from signprep.inference.open_model import open_models
+
+    recognizer = open_models(
+        model.checkpoints,
+        model.device,
+        own_model=model.own_model,
+        precision=precision,
+        weights=model.weights,
+        views=model.clip_views,
+    )
+    if note := recognizer.calibration_note():
+        echo(f"note: {note}", err=True)
+    return recognizer
 
 
 def _require_places(output: InferOutput, options: InferOptions) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from signprep.inference.cli.infer import recognizer_of
 from signprep.inference.options import (
     PER_CLIP,
     PER_VIDEO,
@@ -101,7 +102,6 @@ def live(source: LiveInput, windows: LiveWindows, timeline: TimelineOptions, out
         if path is not None and path.suffix.lower() != suffix:
             raise click.UsageError(f"{path}: the name of such subtitles must end in {suffix}")
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    from signprep.inference.open_model import open_models
     from signprep.inference.videos.live.outputs import require_new
     from signprep.inference.videos.live.session import LiveOptions, run_live
     from signprep.inference.videos.live.sources import opened_source
@@ -111,17 +111,7 @@ def live(source: LiveInput, windows: LiveWindows, timeline: TimelineOptions, out
         if path is not None:
             require_new(path, overwrite=output.overwrite)
     with ExitStack() as stack:
-        model = source.model
-        recognizer = open_models(
-            model.checkpoints,
-            model.device,
-            own_model=model.own_model,
-            precision=source.precision,
-            weights=model.weights,
-            views=model.clip_views,
-        )
-        if note := recognizer.calibration_note():
-            echo(f"note: {note}", err=True)
+        recognizer = recognizer_of(source.model, source.precision)
         if all(spec.content != "landmarks" for spec in recognizer.clip_specs):
             note_unused(["landmark_tracking"], "a checkpoint of landmarks")
         size, fps = source.camera_size, source.camera_fps

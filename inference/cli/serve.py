@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from signprep.inference.cli.infer import recognizer_of
 from signprep.inference.options import ModelOptions
 from signprep.inference.serve.options import ServeOptions
 from signprep.pipeline.cli.options import command, echo
@@ -33,19 +34,8 @@ def serve(source: ServedModel, options: ServeOptions) -> None:
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
     require_extra("serve", "starlette", "uvicorn")
-    from signprep.inference.open_model import open_models
     from signprep.inference.serve.run import listening, run_server
 
-    model = source.model
     with listening(options.host, options.port) as socket:
-        recognizer = open_models(
-            model.checkpoints,
-            model.device,
-            own_model=model.own_model,
-            precision=source.precision,
-            weights=model.weights,
-            views=model.clip_views,
-        )
-        if note := recognizer.calibration_note():
-            echo(f"note: {note}", err=True)
+        recognizer = recognizer_of(source.model, source.precision)
         run_server(recognizer, options, socket, lambda address: echo(f"{address} (Ctrl-C ends it)", err=True))
