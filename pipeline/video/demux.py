@@ -12,7 +12,7 @@ error, because FFmpeg has the last word on what is readable. Source: ISO/IEC 144
 import math
 import struct
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -41,8 +41,13 @@ SQUARE = Fraction(1)
 MAX_PIXEL_ASPECT = 8
 """Pixels that claim to be longer are a mistake."""
 
+_PLAYLISTS = frozenset({"applehttp", "concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub"})
+"""Formats that name other files or addresses. What is read must be the file that is hashed, and nobody else's."""
+_PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat version")
+ONE_FILE = {"format_whitelist": ",".join(sorted(name for name in av.formats_available if name not in _PLAYLISTS))}
+"""Options of FFmpeg, under which no playlist opens."""
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
-"""Of a file object, which may come from anybody: what calls itself a playlist must not name this machine's files."""
+"""Of a file object, which may come from anybody."""
 
 ERROR_DETECTION = "crccheck+bitstream+buffer+explode+careful"
 """FFmpeg's checks that no file seen in the wild fails for nothing. `compliant` and `aggressive` found nothing more in
@@ -136,7 +141,9 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
             str(source.absolute()) if isinstance(source, Path) else FileView(source),
             "r",
             metadata_errors="ignore",
-            options={"max_pixels": str(MAX_FRAME_PIXELS)} | ({} if isinstance(source, Path) else _NO_OTHER_FILES),
+            options={"max_pixels": str(MAX_FRAME_PIXELS)}
+            | ONE_FILE
+            | ({} if isinstance(source, Path) else _NO_OTHER_FILES),
             stream_options=stream_options,
         )
     except READ_ERRORS as error:
@@ -162,16 +169,14 @@ def _open_stream(source: Path | BinaryIO, name: str, stream_options: list[Any]) 
 
 def _why_closed(source: Path | BinaryIO, error: BaseException) -> str:
     """Return why a file does not open, and what to do where its bytes are to blame."""
-    unopened = f"does not open as a video ({reason_of(error)})"
-    if not isinstance(error, av.error.InvalidDataError):
-        return unopened
-    try:
-        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
-            num_bytes = file.seek(0, 2)
-            missing = missing_index(mp4_boxes(file), num_bytes) if num_bytes else "the file is empty"
-    except Exception:
-        missing = None  # FFmpeg's word is enough
-    return f"{missing or unopened}{GET_AGAIN}"
+    unopened, missing = f"does not open as a video ({reason_of(error)})", None
+    with suppress(Exception), source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        file.seek(0)
+        if file.read(64).startswith(_PLAYLIST_STARTS):
+            return "is a playlist, which names other files; make it one file: ffmpeg -i FILE -c copy NEW.mp4"
+        num_bytes = file.seek(0, 2)
+        missing = missing_index(mp4_boxes(file), num_bytes) if num_bytes else "the file is empty"
+    return f"{missing or unopened}{GET_AGAIN}" if isinstance(error, av.error.InvalidDataError) else unopened
 
 
 @dataclass(frozen=True, kw_only=True)

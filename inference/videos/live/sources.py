@@ -24,7 +24,7 @@ from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clips import Span, clipped_span
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.runtime.text import first_line
-from signprep.pipeline.video.demux import packet_times, pixel_aspect_of
+from signprep.pipeline.video.demux import ONE_FILE, packet_times, pixel_aspect_of
 from signprep.pipeline.video.frame_times import USUAL_FRAME_RATE, MissingFrame
 from signprep.pipeline.video.pyav_reader import open_video
 
@@ -90,7 +90,10 @@ def opened_source(
     shown = named if format_ is not None else "standard input"
     try:
         container = av.open(
-            name if format_ is not None else "pipe:0", format=format_, options=options, metadata_errors="ignore"
+            name if format_ is not None else "pipe:0",
+            format=format_,
+            options=options if format_ is not None else ONE_FILE,
+            metadata_errors="ignore",
         )
     except (FFmpegError, OSError, ValueError) as error:
         raise SignprepError(f"{shown}: {_why_not(error, format_)}") from error

@@ -37,6 +37,33 @@ def test_what_is_no_video_is_told_with_what_to_do(tmp_path: Path, content: bytes
             open_video(source, name="a.mp4")
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.mp4", "ffconcat version 1.0\nfile 'other.ts'\n"),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nother.ts\n#EXT-X-ENDLIST\n"),
+    ],
+)
+def test_a_playlist_opens_no_other_file(tmp_path: Path, name: str, content: str) -> None:
+    with av.open(str(tmp_path / "other.ts"), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=30)
+        stream.width, stream.height = 160, 96
+        for number in [*range(30), None]:
+            frame = (
+                None if number is None else av.VideoFrame.from_ndarray(numbered_frame(number, 160), format="yuv420p")
+            )
+            container.mux(stream.encode(frame))
+    path = tmp_path / name
+    path.write_text(content, "utf-8")
+    with av.open(str(path)) as container:
+        assert container.streams.video, "FFmpeg itself opens it"
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with pytest.raises(DecodeError, match=f"{name}: is a playlist, which names other files; make it one file"):
+            open_video(source, name=name)
+    [(kind, reason)] = video_facts(DataRoots.single(tmp_path), name, path.stat().st_size, deep=False).problems
+    assert kind == "video-unreadable" and "is a playlist" in reason
+
+
 def test_too_large_frames_are_refused_before_memory_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     video = write_video(tmp_path / "a.mp4", 30)
     monkeypatch.setattr("signprep.pipeline.video.demux.MAX_FRAME_PIXELS", 160 * 90)
