@@ -89,7 +89,8 @@ class Option:
             and (self.maximum is None or value <= self.maximum)
             and (self.below is None or value < self.below)
         )
-        if inside and not math.isfinite(value):
+        is_too_large = value >= 2**63 if isinstance(value, int) else not math.isfinite(value)
+        if inside and is_too_large:
             return f"a finite number {self.allowed()}"
         return None if inside else self.allowed()
 

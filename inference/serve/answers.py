@@ -9,7 +9,7 @@ import asyncio
 import io
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.batches import Batches, Row
 from signprep.inference.serve.decoders import DecodedWindow, Decoder, Job
-from signprep.inference.serve.options import MAX_PROBABILITIES, Query, ServeOptions
+from signprep.inference.serve.options import MAX_ANSWERS, MAX_PROBABILITIES, Query, ServeOptions
 from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.videos.results import Prediction
 from signprep.inference.videos.run import Outcome, video_document
@@ -89,8 +89,7 @@ class _Found:
     def __init__(self, recognizer: Recognizer, query: Query) -> None:
         self._glosses, self._query = recognizer.glosses, query
         self._windows: dict[float, tuple[Prediction, Row] | MissingWindow] = {}
-        shown = len(self._glosses) if query.options.with_probabilities else min(query.options.top_k, len(self._glosses))
-        self._most = MAX_PROBABILITIES // shown
+        self._most = MAX_PROBABILITIES // _num_shown(recognizer, query)
 
     def missing(self, number: float, window: MissingWindow) -> Event:
         """Note why a window has no answer."""
@@ -134,20 +133,30 @@ class _Found:
         return video_document(self._glosses, found, self._query.options, Outcome())
 
 
-async def answer_clips(recognizer: Recognizer, batches: Batches, data: bytes, query: Query) -> Any:
+def _num_shown(recognizer: Recognizer, query: Query) -> int:
+    """Return how many probabilities each answer has."""
+    num_glosses = len(recognizer.glosses)
+    return num_glosses if query.options.with_probabilities else min(query.options.top_k, num_glosses)
+
+
+async def answer_clips(
+    recognizer: Recognizer, batches: Batches, file: BinaryIO, query: Query, options: ServeOptions
+) -> Any:
     """Return the answer for clips of a cache, sent as a .npy: an object for one, [T, ...], a list for [B, T, ...].
 
-    Raises SignprepError if they are other clips than the model was trained on.
+    As many go to the model at a time as of a video, so that there is room for others.
+
+    Raises SignprepError if they are other clips than the model was trained on, too many, or the model gives no numbers.
     """
     if len(recognizer.clip_specs) > 1:
         raise SignprepError("the models take different clips of a window: send a video")
     [spec] = recognizer.clip_specs
-    clips = await asyncio.to_thread(_read_clips, data, spec, query.name)
+    clips = await asyncio.to_thread(_read_clips, file, spec, query.name)
     is_one = clips.ndim == len(spec.clip_shape)
-    # No thread waits for them: batches are as full as there are requests, not as there are threads.
-    futures = [asyncio.wrap_future(batches.submit([clip])) for clip in (clips[None] if is_one else clips)]
+    clips = clips[None] if is_one else clips
+    _require_few(len(clips), recognizer, query)
     answers = []
-    for row in await asyncio.gather(*futures):
+    async for row in _rows(batches, clips, options.batch_size):
         answer = Prediction.of(
             row,
             recognizer.glosses,
@@ -161,9 +170,32 @@ async def answer_clips(recognizer: Recognizer, batches: Batches, data: bytes, qu
     return answers[0] if is_one else answers
 
 
-def _read_clips(data: bytes, spec: ClipSpec, name: str) -> NDArray[Any]:
+async def _rows(batches: Batches, clips: NDArray[Any], batch_size: int) -> AsyncIterator[Row]:
+    # No thread waits for them: batches are as full as there are requests, not as there are threads.
+    waiting: deque[asyncio.Future[Row]] = deque()
+    try:
+        for clip in clips:
+            waiting.append(asyncio.wrap_future(batches.submit([clip])))
+            if len(waiting) > 2 * batch_size:
+                yield await waiting.popleft()
+        while waiting:
+            yield await waiting.popleft()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _require_few(number: int, recognizer: Recognizer, query: Query) -> None:
+    most = min(MAX_ANSWERS, MAX_PROBABILITIES // _num_shown(recognizer, query))
+    if number > most:
+        raise SignprepError(
+            f"{query.name}: has {number:,} clips; at most {most:,} are answered here with these options; send fewer"
+        )
+
+
+def _read_clips(file: BinaryIO, spec: ClipSpec, name: str) -> NDArray[Any]:
+    """Return clips that stay in their file, so that many requests take no memory."""
     expected = f"{np.dtype(spec.dtype).name} [B, {', '.join(map(str, spec.clip_shape))}], as `Cache.read` gives them"
-    file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -171,11 +203,19 @@ def _read_clips(data: bytes, spec: ClipSpec, name: str) -> NDArray[Any]:
     except ValueError as error:
         raise SignprepError(f"{name}: is no .npy of clips; expected {expected}") from error
     size = int(np.prod([int(side) for side in shape], dtype=object)) if shape else 0
-    body = data[file.tell() :]
+    start = file.tell()
     fits = tuple(shape[-len(spec.clip_shape) :]) == tuple(spec.clip_shape) and len(shape) - len(spec.clip_shape) <= 1
-    if not fits or dtype != np.dtype(spec.dtype) or is_fortran or size * dtype.itemsize != len(body) or not size:
+    if not fits or dtype != np.dtype(spec.dtype) or is_fortran or not size:
         raise SignprepError(f"{name}: clips are {dtype.name} {list(shape)}; expected {expected}")
-    return np.frombuffer(body, dtype).reshape(shape)
+    num_bytes = file.seek(0, io.SEEK_END) - start
+    if size * dtype.itemsize != num_bytes:
+        raise SignprepError(
+            f"{name}: has {num_bytes:,} bytes of clips, and tells of {size * dtype.itemsize:,}; send the whole .npy"
+        )
+    clips = np.memmap(file, dtype, mode="r", offset=start, shape=tuple(shape)).view(np.ndarray)
+    if dtype.kind == "f" and np.isinf(clips).any():
+        raise SignprepError(f"{name}: has points that are infinite; what was not seen is NaN")
+    return clips
 
 
 def signs_of(data: bytes) -> list[TimelineSegment]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from importlib.metadata import version
 from typing import Any, BinaryIO, cast
 
@@ -37,6 +37,7 @@ _WRITTEN_TOGETHER = 2**20
 _SILENCE_SECONDS = 15.0
 _LONGEST_NAME = 200
 _LONGEST_SIGNS = 4_000_000
+_SMALL_SECONDS = 30.0
 
 
 def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
@@ -78,7 +79,7 @@ class Predict:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, which has its place in the queue until the answer is sent."""
         request = Request(scope, receive)
-        status = CLIENT_LEFT
+        status, refused = CLIENT_LEFT, None
         try:
             with self._service.place():
                 response = await self._answer(request)
@@ -87,14 +88,15 @@ class Predict:
         except ClientDisconnect:
             status = CLIENT_LEFT
         except (SignprepError, click.UsageError, HTTPException) as error:
-            response = refusal(error, request)
-            status = response.status_code
-            await response(scope, receive, send)
+            refused = refusal(error, request)
+            status = refused.status_code
         except Exception:
             status = 500
             raise
         finally:
             self._service.metrics.add("requests_total", status=str(status))
+        if refused is not None:
+            await refused(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         query = read_query(request.query_params.multi_items())
@@ -104,36 +106,41 @@ class Predict:
             if query.gives_windows:
                 raise click.UsageError(f"clips have no windows; leave out all but mode={SINGLE}, or send a video")
             with await received(request, self._service) as clips:
-                return json_response(await self._service.clips(clips.read(), query))
+                return await _while_there(self._service.clips(clips, query), request)
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise SignprepError("a form was sent; send the video itself as the body of the request, as curl -T does")
         file = await received(request, self._service)
         events = self._service.video(file, query)
         if EVENTS in request.headers.get("accept", ""):
             return StreamingResponse(_told(events, request), media_type=EVENTS, headers={"x-accel-buffering": "no"})
-        return await _document(events, request)
+        return await _while_there(_last(events), request)
 
 
-async def _document(events: AsyncGenerator[Event], request: Request) -> Response:
-    """Return the document, or raise ClientDisconnect when the client leaves."""
+async def _last(events: AsyncGenerator[Event]) -> Any:
+    document = None
+    async with contextlib.aclosing(events):
+        async for event in events:
+            document = event.document
+    return document
 
-    async def last() -> Any:
-        document = None
-        async with contextlib.aclosing(events):
-            async for event in events:
-                document = event.document
-        return document
+
+async def _while_there(answering: Coroutine[Any, Any, Any], request: Request) -> Response:
+    """Return the document as a response, or raise ClientDisconnect when the client leaves."""
 
     async def left() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    work, leaving = asyncio.create_task(last()), asyncio.create_task(left())
+    work, leaving = asyncio.create_task(answering), asyncio.create_task(left())
     try:
         await asyncio.wait([work, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             raise ClientDisconnect
-        return json_response(work.result())
+        document = work.result()
+        # Long ones take seconds, in which others want to be answered.
+        return (
+            await asyncio.to_thread(json_response, document) if isinstance(document, list) else json_response(document)
+        )
     finally:
         work.cancel()
         leaving.cancel()
@@ -148,7 +155,7 @@ async def _told(events: AsyncGenerator[Event], request: Request) -> AsyncIterato
                 while not (await asyncio.wait([coming], timeout=_SILENCE_SECONDS))[0]:
                     yield ": waiting\n\n"
                 event = coming.result()
-                yield _event(event.kind, event.document)
+                yield await asyncio.to_thread(_event, event.kind, event.document)
                 if event.kind == "result":
                     return
                 coming = asyncio.ensure_future(anext(events))
@@ -256,10 +263,14 @@ async def subtitles(request: Request) -> Response:
 
 async def _small_body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_SIGNS:
-            raise HTTPException(413, f"signs are larger than {byte_size(_LONGEST_SIGNS)}")
+    try:
+        async with asyncio.timeout(_SMALL_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _LONGEST_SIGNS:
+                    raise HTTPException(413, f"signs are larger than {byte_size(_LONGEST_SIGNS)}")
+    except TimeoutError:
+        raise HTTPException(408, f"the upload was not there after {_SMALL_SECONDS:g} s") from None
     return bytes(body)
 
 

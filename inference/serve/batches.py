@@ -63,8 +63,11 @@ class Batches:
         try:
             rows = self._recognizer.window_probabilities([clips for clips, _ in batch])
         except BaseException as error:
-            for _, future in batch:
-                future.set_exception(error)
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+            else:  # one of them may be to blame: the others get their answers
+                for one in batch:
+                    self._answer([one])
             return
         for (_, future), row in zip(batch, rows, strict=True):
             future.set_result(row.copy())

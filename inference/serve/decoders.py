@@ -155,8 +155,10 @@ class Decoder:
 
     def _receive(self, job: Job, end: float, is_left: Callable[[], bool]) -> bytes:
         try:
-            while not self._connection.poll(_POLL_SECONDS):
-                if is_left():
+            has_come = False
+            while not has_come:
+                has_come = self._connection.poll(_POLL_SECONDS)
+                if is_left():  # also while one window comes after the other
                     raise LeftError
                 if time.monotonic() > end:
                     raise TooSlowError(f"{job.name}: its decoder does not start")

@@ -3,8 +3,13 @@
 On the loopback address any program of the machine may ask, and so could any page that its browser shows: a page of
 another origin is refused, and so is a name that somebody else's name server points to this machine (DNS rebinding).
 With a token, only who has it is answered; then any name of the server is good, as behind a proxy, and any page.
+
+Who is refused before the whole request is there may go on sending for a while: a connection that is closed meanwhile
+would take the answer with it.
 """
 
+import asyncio
+import contextlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +18,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 
-from signprep.inference.serve.options import ServeOptions
+from signprep.inference.serve.options import HEAD_SECONDS, ServeOptions
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -44,25 +49,43 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        headers = Headers(scope=scope)
+        more_comes = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+        async def receive_noted() -> MutableMapping[str, Any]:
+            nonlocal more_comes
+            message = await receive()
+            more_comes = more_comes and bool(message.get("more_body", False))
+            return message
+
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("content-security-policy", _NOTHING_RUNS)
+            elif more_comes and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                message = {"type": "http.response.body", "body": b""}
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(HEAD_SECONDS):
+                        while more_comes:
+                            await receive_noted()
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope), scope["path"])
+        refusal = self._refusal(headers, scope["path"])
         if refusal is None:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive_noted, send_with_headers)
             return
         status, reason = refusal
-        body = json.dumps({"error": worded(reason, Headers(scope=scope))}).encode()
-        more = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send_with_headers(
-            {"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close"), *more]}
-        )
+        body = json.dumps({"error": worded(reason, headers)}).encode()
+        told = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *([(b"www-authenticate", b"Bearer")] if status == 401 else []),
+        ]
+        await send_with_headers({"type": "http.response.start", "status": status, "headers": told})
         await send_with_headers({"type": "http.response.body", "body": body})
 
     def _refusal(self, headers: Headers, path: str) -> tuple[int, str] | None:

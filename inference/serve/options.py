@@ -12,6 +12,9 @@ from signprep.pipeline.cli.options import command, reject_unused
 from signprep.pipeline.options import Options, machine_option, option
 
 TOKEN_VARIABLE = "SIGNPREP_TOKEN"
+HEAD_SECONDS = 10.0
+"""Time for the head of a request, from when the connection is there, or the answer before has been given; and for what
+a client still sends though it has been refused."""
 SINGLE, WINDOWS, TIMELINE = "single", "windows", "timeline"
 SHORTEST_TOKEN = 16
 MAX_ANSWERS = 20_000

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.answers import Event, answer_clips, answer_video
 from signprep.inference.serve.batches import Batches
-from signprep.inference.serve.decoders import Decoder, LeftError
+from signprep.inference.serve.decoders import Decoder, LeftError, TooSlowError
 from signprep.inference.serve.metrics import Metrics
 from signprep.inference.serve.options import Query, ServeOptions
 from signprep.pipeline.errors import SignprepError
@@ -69,9 +69,15 @@ class Service:
             self._active -= 1
             self.metrics.answered(time.monotonic() - start)
 
-    async def clips(self, data: bytes, query: Query) -> Any:
-        """Return the answer for clips as a cache stores them; see `answer_clips`."""
-        return await answer_clips(self.recognizer, self.batches, data, query)
+    async def clips(self, file: BinaryIO, query: Query) -> Any:
+        """Return the answer for clips as a cache stores them; see `answer_clips`. Raises TooSlowError, too."""
+        try:
+            async with asyncio.timeout(self.options.timeout_seconds):
+                return await answer_clips(self.recognizer, self.batches, file, query, self.options)
+        except TimeoutError:
+            raise TooSlowError(
+                f"{query.name}: no answer after {self.options.timeout_seconds:g} s; send fewer clips"
+            ) from None
 
     async def video(self, file: BinaryIO, query: Query) -> AsyncGenerator[Event]:
         """Yield the events of a video as `answer_video` does, and close the file.

@@ -28,6 +28,15 @@ def hangs(parent: Any, memory_bytes: int) -> None:
     time.sleep(HANG_SECONDS)
 
 
+def never_ends(parent: Any, memory_bytes: int) -> None:
+    """Tell of one window after the other."""
+    parent.send_bytes(b"ready")
+    parent.recv()
+    os.close(reduction.recv_handle(parent))
+    while True:
+        parent.send_bytes(b'{"kind": "window", "number": 0, "asked": [0, 1], "ends": 1, "missing": "damaged"}')
+
+
 def takes_memory(parent: Any, memory_bytes: int) -> None:
     """Say whether more memory can be had than is allowed."""
     _bound_memory(50_000_000)

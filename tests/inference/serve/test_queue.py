@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from signprep.inference.options import WindowOptions
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve import decoders
+from signprep.inference.serve import decoders, guard
 from signprep.inference.serve.app import make_app
 from signprep.inference.serve.batches import Batches
 from signprep.inference.serve.decoders import Decoder, Job, LeftError, TooSlowError
@@ -75,19 +75,25 @@ def test_clips_of_several_requests_meet_in_one_call_of_the_model() -> None:
     assert noted.sizes == [1, 4, 1]
 
 
-def test_a_model_that_fails_fails_its_batch_alone() -> None:
+def test_a_clip_without_an_answer_takes_none_from_the_others_of_its_batch() -> None:
     class Failing(NotedRecognizer):
         def window_probabilities(self, windows: Sequence[Any]) -> Any:
-            if windows[0][0] is None:
+            super().window_probabilities([[[0.0, 0.0]] for _ in windows])
+            if any(clips[0] is None for clips in windows):
                 raise ValueError("no answer")
             return np.zeros((len(windows), 2), np.float32)
 
     failing: Any = Failing()
     batches = Batches(failing, 4, Metrics())
+    first = batches.submit([1.0])
+    failing.has_begun.wait()
+    good, bad, other = [batches.submit([clip]) for clip in (1.0, None, 1.0)]
+    failing.may_go_on.set()
     with pytest.raises(ValueError, match="no answer"):
-        batches.submit([None]).result()
-    assert batches.submit([1.0]).result().tolist() == [0, 0]
+        bad.result()
+    assert [future.result().tolist() for future in (first, good, other)] == [[0, 0]] * 3
     batches.close()
+    assert failing.sizes == [1, 3, 1, 1, 1]
 
 
 def job() -> Job:
@@ -145,6 +151,17 @@ def served(recognizer: Recognizer, asking: Any, **options: Any) -> Any:
     return asyncio.run(run())
 
 
+def test_a_process_has_its_time_though_one_window_comes_after_the_other(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "work", decoding_processes.never_ends)
+    decoder = Decoder()
+    asked: dict[str, Any] = {"seconds": 0.1, "restarted": lambda: None}
+    with video.open("rb") as file, pytest.raises(TooSlowError, match=r"no answer after 0\.1 s"):
+        list(decoder.windows(job(), file, is_left=lambda: False, **asked))
+    decoder.close()
+
+
 def test_the_queue_has_an_end_and_clients_that_go_leave_their_places(
     recognizer: Recognizer, video: Path, temporary: Path
 ) -> None:
@@ -174,11 +191,12 @@ def test_the_queue_has_an_end_and_clients_that_go_leave_their_places(
     assert left_over(temporary) == []
 
 
-def test_a_slow_upload_is_given_up(recognizer: Recognizer, temporary: Path) -> None:
+def test_a_slow_upload_is_given_up(recognizer: Recognizer, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never_ending() -> AsyncIterator[bytes | None]:
         yield b"the beginning"
         await asyncio.Event().wait()
 
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.01)  # for the rest of what comes
     answer = served(recognizer, lambda app: ask(app, never_ending()), timeout_seconds=0.01)
     assert answer.status == 408 and answer.document == {"error": "the upload was not there after 0.01 s"}
     assert left_over(temporary) == []

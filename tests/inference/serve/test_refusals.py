@@ -4,12 +4,16 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from signprep.inference.recognizer import Recognizer
+from signprep.inference.serve.answers import _read_clips
 from signprep.inference.serve.app import make_app
 from signprep.inference.serve.options import ServeOptions
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.errors import SignprepError
 from tests.generated_videos import write_video
 
 TOKEN = "0123456789abcdef0123"
@@ -62,12 +66,10 @@ def test_a_playlist_opens_no_other_file(client: TestClient, video: Path, monkeyp
     playlist = f"ffconcat version 1.0\nfile '{video.name}'\n"
     monkeypatch.chdir(video.parent)
     answer = client.post("/v1/predict", content=playlist.encode())
-    assert answer.status_code == 422 and "does not open as a video" in answer.text
+    assert answer.status_code == 422 and "is a playlist, which names other files" in answer.text
 
 
 def test_clips_of_another_shape_and_what_is_no_array_are_refused(client: TestClient) -> None:
-    import numpy as np
-
     def refused(content: bytes, query: str = "") -> str:
         answer = client.post(f"/v1/predict{query}", content=content, headers=CLIPS)
         assert answer.status_code in (400, 422)
@@ -82,6 +84,48 @@ def test_clips_of_another_shape_and_what_is_no_array_are_refused(client: TestCli
     np.save(objects, np.array([{}], object), allow_pickle=True)
     assert "expected uint8 [B, " in refused(objects.getvalue())
     assert "clips have no windows" in refused(file.getvalue(), "?mode=timeline")
+
+
+def test_too_many_clips_and_a_part_of_them_are_refused(
+    client: TestClient, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signprep.inference.serve.answers.MAX_PROBABILITIES", 5)
+    spec = recognizer.metadata.clip_spec
+    file = io.BytesIO()
+    np.save(file, np.zeros((3, *spec.clip_shape), spec.dtype))
+    for query, most in (
+        ("?return-probabilities", 5 // len(recognizer.glosses)),
+        ("?top-k=5", 5 // min(5, len(recognizer.glosses))),
+    ):
+        answer = client.post(f"/v1/predict{query}", content=file.getvalue(), headers=CLIPS)
+        assert answer.status_code == 422 and f"has 3 clips; at most {most} are answered here" in answer.text
+    assert client.post("/v1/predict", content=file.getvalue(), headers=CLIPS).status_code == 200
+    answer = client.post("/v1/predict", content=file.getvalue()[:-1], headers=CLIPS)
+    assert answer.status_code == 422 and "send the whole .npy" in answer.text
+
+
+def test_points_that_are_infinite_are_no_clip(tmp_path: Path) -> None:
+    spec = ClipSpec(num_frames=2, landmarks="mediapipe")
+    clips = np.full(spec.clip_shape, np.nan, spec.dtype)
+    for value in (np.nan, np.inf):
+        clips[0, 0, 0] = value
+        np.save(tmp_path / "clips.npy", clips)
+        with (tmp_path / "clips.npy").open("rb") as file:
+            if np.isnan(value):
+                np.testing.assert_array_equal(_read_clips(file, spec, "a"), clips)
+                continue
+            with pytest.raises(SignprepError, match="a: has points that are infinite; what was not seen is NaN"):
+                _read_clips(file, spec, "a")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "-1e308", "1e-308", "0", "", "9" * 400, "\x00", "한"])
+def test_a_number_that_means_nothing_is_refused_or_answered(client: TestClient, video: Path, value: str) -> None:
+    for option in client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["parameters"]:
+        for mode in ("windows", "timeline"):
+            query = {"mode": mode, "clip-duration": "1", "stride": "1"} | {option["name"]: value}
+            answer = client.post("/v1/predict", params=query, content=video.read_bytes())
+            assert answer.status_code in (200, 400, 422), (query, answer.text)
+            answer.json()
 
 
 def test_uploads_beyond_the_limit_are_refused_whether_they_say_so_or_not(client: TestClient) -> None:

@@ -1,0 +1,277 @@
+"""Real connections to a server that are slow, cut, too many, or say what is no HTTP: they end, and nothing is left."""
+
+import http.client
+import json
+import logging
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from signprep.inference.recognizer import Recognizer
+from signprep.inference.serve import guard, run
+from signprep.inference.serve.options import ServeOptions
+from signprep.inference.serve.run import listening, make_server
+from tests.inference.serve.test_queue import left_over
+from tests.waiting import HANG_SECONDS, until
+
+SHORT = 0.2
+"""In place of seconds that a connection may take."""
+
+
+class Served:
+    """A server of this process, and connections to it."""
+
+    def __init__(self, server: uvicorn.Server, port: int) -> None:
+        self.server, self.port = server, port
+        self.opened: list[socket.socket] = []
+
+    def connect(self, begins: bytes = b"") -> socket.socket:
+        """Return a connection that has sent something."""
+        found = socket.create_connection(("127.0.0.1", self.port), timeout=HANG_SECONDS)
+        self.opened.append(found)
+        found.sendall(begins)
+        return found
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Return the status and document of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=HANG_SECONDS)
+        connection.request(method, path, body, headers, encode_chunked="Transfer-Encoding" in headers)
+        answer = connection.getresponse()
+        found = answer.status, json.loads(answer.read())
+        connection.close()
+        return found
+
+    @property
+    def num_active(self) -> int:
+        """How many requests for answers are there."""
+        found: int = self.server.config.app.state.service._active  # type: ignore[union-attr]
+        return found
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def serving(recognizer: Recognizer, **options: Any) -> Iterator[Served]:
+    with listening("127.0.0.1", 0) as listener:
+        server = make_server(recognizer, ServeOptions(num_workers=1, max_megabytes=1, **options))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: server.started)
+            served = Served(server, listener.getsockname()[1])
+            yield served
+            for one in served.opened:
+                one.close()
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def served(recognizer: Recognizer) -> Iterator[Served]:
+    """A server that the tests of this file share."""
+    with serving(recognizer, timeout_seconds=60) as found:
+        yield found
+
+
+def is_cut(connection: socket.socket) -> bool:
+    """Wait for the server to end a connection; return False if it says something instead."""
+    try:
+        return not connection.recv(1)
+    except ConnectionResetError:
+        return True
+
+
+def cut_though_it_sends(connection: socket.socket, piece: bytes) -> None:
+    """Send a piece now and then until the connection is cut."""
+    connection.settimeout(SHORT / 10)
+    for _ in range(round(HANG_SECONDS * 10 / SHORT)):
+        try:
+            connection.sendall(piece)
+            if not connection.recv(1000):
+                return
+        except TimeoutError:
+            continue
+        except (ConnectionResetError, BrokenPipeError):
+            return
+    pytest.fail("the connection is still there")
+
+
+@pytest.mark.parametrize(
+    "begins",
+    [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET "],
+    ids=["nothing", "half a head", "an answer, and half a head"],
+)
+def test_who_does_not_finish_a_head_is_cut(served: Served, monkeypatch: pytest.MonkeyPatch, begins: bytes) -> None:
+    monkeypatch.setattr(run, "HEAD_SECONDS", SHORT)
+    connection = served.connect(begins)
+    if begins.endswith(b"GET "):
+        assert connection.recv(4) == b"HTTP"
+        while not is_cut(connection):
+            pass
+    elif not begins:
+        assert is_cut(connection)
+    else:
+        cut_though_it_sends(connection, b"x")
+
+
+def test_a_body_that_nobody_wants_is_answered_before_it_ends_and_then_cut(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "HEAD_SECONDS", SHORT)
+    monkeypatch.setattr(run, "HEAD_SECONDS", SHORT)
+    for head in (b"GET /health", b"POST /v1/nothing", b"POST /v1/predict?mode=all"):
+        connection = served.connect(head + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        assert connection.recv(8) == b"HTTP/1.1"
+        cut_though_it_sends(connection, b"x")
+
+
+def test_a_slow_body_is_cut(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    monkeypatch.setattr(guard, "HEAD_SECONDS", SHORT)
+    monkeypatch.setattr("signprep.inference.serve.app._SMALL_SECONDS", SHORT)
+    with serving(recognizer, timeout_seconds=SHORT) as served:
+        for path in (b"/v1/predict", b"/v1/subtitles"):
+            connection = served.connect(
+                b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            )
+            cut_though_it_sends(connection, b"1\r\nx\r\n")
+        until(lambda: served.num_active == 0)
+    assert left_over(temporary) == []
+
+
+def test_who_does_not_read_answers_is_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "READ_SECONDS", SHORT)
+    connection = served.connect()
+    asking = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
+    connection.setblocking(False)
+    sent = 0
+
+    def has_ended() -> bool:
+        nonlocal sent
+        try:
+            sent += connection.send(asking)
+        except BlockingIOError:
+            pass
+        except (ConnectionResetError, BrokenPipeError):
+            return True
+        return False
+
+    until(has_ended)
+    assert sent > len(asking)
+
+
+def test_of_too_many_connections_the_one_is_cut_that_waits_longest(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until(lambda: not served.server.server_state.connections)
+    monkeypatch.setattr(run, "MOST_CONNECTIONS", 3)
+    first, *others = [served.connect() for _ in range(3)]
+    until(lambda: len(served.server.server_state.connections) == 3)
+    assert served.ask("GET", "/health") == (200, {"status": "ok"})
+    assert is_cut(first)
+    for one in others:
+        one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert one.recv(8) == b"HTTP/1.1"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Transfer-Encoding": "chunked"}], ids=["declared", "undeclared"])
+def test_who_sends_too_much_hears_it_after_having_sent_all(
+    served: Served, temporary: Path, headers: dict[str, str]
+) -> None:
+    body: Any = iter([bytes(100_000)] * 300) if headers else bytes(30_000_000)
+    status, document = served.ask("POST", "/v1/predict", body, **headers)
+    assert (status, document) == (413, {"error": "the upload is larger than 1 MB; send a shorter video"})
+    assert left_over(temporary) == []
+
+
+def test_uploads_that_are_cut_leave_nothing(served: Served, temporary: Path) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n"
+    for begins in (b"Content-Length: 900000\r\n\r\n" + bytes(100_000), b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel"):
+        connection = served.connect(head + begins)
+        until(lambda: served.num_active == 1)
+        connection.close()
+        until(lambda: served.num_active == 0)
+    assert left_over(temporary) == []
+
+
+def test_a_stream_of_events_that_is_cut_ends_its_work(served: Served, temporary: Path, video: Path) -> None:
+    body = video.read_bytes()
+    head = (
+        "POST /v1/predict?mode=windows&stride=0.001&clip-duration=0.5 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Accept: text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    connection = served.connect(head.encode() + body)
+    told = b""
+    while b"event: window" not in told:
+        told += connection.recv(1000)
+    connection.close()
+    until(lambda: served.num_active == 0)
+    status, answer = served.ask("POST", "/v1/predict", body)
+    assert status == 200 and "confidence" in answer
+    until(lambda: left_over(temporary) == [])
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"400"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"400"),
+        (b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"POST /v1/no HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nabcdefgh\r\n\r\n", b"404"),
+    ],
+    ids=["TLS", "a long address", "a negative length", "a broken chunk", "a chunk of a GET", "more than was said"],
+)
+def test_what_is_no_http_ends_the_connection_alone(
+    served: Served, caplog: pytest.LogCaptureFixture, sent: bytes, answered: bytes
+) -> None:
+    connection = served.connect(sent)
+    said = read_to_the_end(connection)
+    assert said.startswith(b"HTTP/1.1 " + answered) or not said
+    until(lambda: served.num_active == 0)
+    assert served.ask("GET", "/health")[0] == 200
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def read_to_the_end(connection: socket.socket) -> bytes:
+    said = b""
+    try:
+        while piece := connection.recv(10_000):
+            said += piece
+    except ConnectionResetError:
+        pass
+    return said
+
+
+def test_a_flood_is_refused_at_once_and_the_others_are_answered(
+    recognizer: Recognizer, video: Path, temporary: Path
+) -> None:
+    body = video.read_bytes()
+    found: list[int] = []
+    with serving(recognizer, queue=2, timeout_seconds=60) as served:
+
+        def ask() -> None:
+            found.append(served.ask("POST", "/v1/predict?mode=timeline", body)[0])
+
+        threads = [threading.Thread(target=ask) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        until(lambda: served.num_active == 0)
+        assert served.ask("POST", "/v1/predict", body)[0] == 200
+    assert len(found) == 40 and set(found) == {200, 429} and found.count(200) >= 3
+    assert left_over(temporary) == []
