@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from signprep.pipeline.cli.config_file import CONFIG, with_config
+from signprep.pipeline.cli.config_file import CONFIG, file_named_in_errors, with_config
 from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
 from signprep.pipeline.options import Option
 
@@ -37,11 +37,17 @@ class Command(click.Command):
         try:
             if any(parameter.name == CONFIG for parameter in self.params):
                 args = with_config(self, ctx, args)
-            return super().parse_args(ctx, args)
+            with file_named_in_errors(self, ctx):
+                return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             # `-lr` is read as the short option `-l`.
             whole = [word for word in typed if len(word) > 2 and word[1] != "-" and word.startswith(error.option_name)]
             raise _no_such_option(whole[0] if whole else error.option_name, self, ctx) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what its options say together is checked here."""
+        with file_named_in_errors(self, ctx):
+            return super().invoke(ctx)
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Leave the arguments to `format_options`; releases of click before 8.5 do not list them at all."""

@@ -6,6 +6,7 @@ They stand in front of those that were typed, which come first where both are gi
 import difflib
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ AS_OPTION = "__as_option"
 """Ends the parameter of an argument's name as an option: `--cache` of CACHE."""
 FROM_FILE = "signprep.from_file"
 """Under this name a context's `meta` has the options that came from a file."""
+_FILE = "signprep.file"
+"""And under this one the file."""
 RUN_COMMAND = "command"
 """The part of run.json that says what was typed."""
 _NOT_REPEATED = frozenset({CONFIG, "resume", "overwrite"})
@@ -53,8 +56,22 @@ def with_config(command: click.Command, ctx: click.Context, typed: list[str]) ->
         if (field := _field(parameter)) not in given | _NOT_REPEATED:
             words += words_for(parameter, value, f"{path}: {name}")
             from_file.add(field)
-    ctx.meta[FROM_FILE] = from_file
+    ctx.meta[FROM_FILE], ctx.meta[_FILE] = from_file, path
     return [*words, *typed]
+
+
+@contextmanager
+def file_named_in_errors(command: click.Command, ctx: click.Context) -> Iterator[None]:
+    """Begin the message of a UsageError with the file, if it is about an option that came from there."""
+    try:
+        yield
+    except click.UsageError as error:
+        message = error.format_message()
+        option = next(iter(re.findall(r"--[a-z][\w-]*", message)), None)
+        about = {_field(found) for found in command.params if option in found.opts}
+        if not about & ctx.meta.get(FROM_FILE, set()):
+            raise
+        raise click.UsageError(f"{ctx.meta[_FILE]}: {message}", ctx=ctx) from error
 
 
 def typed_options(ctx: click.Context) -> dict[str, Any]:

@@ -125,3 +125,13 @@ def test_a_file_of_no_use_is_refused_by_name(tmp_path: Path) -> None:
     ):
         result = CliRunner().invoke(tried, ["--config", str(path)])
         assert result.exit_code == 2 and reason in " ".join(result.output.split())
+
+
+def test_a_value_that_means_nothing_is_told_with_the_file_that_it_is_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    told = f"Error: {path}: Invalid value for '--num-clips': 'many' is not a valid integer."
+    assert refused(tmp_path, "out: a\nnum-clips: many").endswith(told)
+    assert refused(tmp_path, "out: a\nclips: many").endswith(told)
+    assert refused(tmp_path, "out: a\nrate: -1").endswith(f"Error: {path}: --rate is -1.0; it must be above 0")
+    assert str(path) not in refused(tmp_path, "out: a\nrate: 1", "--num-clips", "many")
+    assert str(path) not in refused(tmp_path, "out: a\nnum-clips: 1", "--num-clips", "many")
