@@ -30,12 +30,12 @@ from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.read import VIDEO_MISSING, preset_segments
 from signprep.pipeline.datasets.presets.spec import find_preset
-from signprep.pipeline.datasets.presets.suggest import suggestions, told_what_else
+from signprep.pipeline.datasets.presets.suggest import hint_at_folder, suggestions, told_what_else
 from signprep.pipeline.datasets.sign_script import HEAD_BYTES, is_script
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.datasets.timed_text.segments import is_timed_text, timed_text_segments
 from signprep.pipeline.errors import AnnotationError
-from signprep.pipeline.runtime.paths import StrPath, as_path
+from signprep.pipeline.runtime.paths import StrPath, as_path, spelt_otherwise
 from signprep.pipeline.runtime.text import counted, first_of
 
 
@@ -60,7 +60,7 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
     if not root.exists():
         expected = "a table" if root.suffix.lower() in TABLE_SUFFIXES else "a folder with video/ and label/ in it"
         expected = expected if options.preset is None else "the folder of the unpacked data set"
-        raise AnnotationError(f"{root}: there is no such data root; expected {expected}")
+        raise AnnotationError(f"{root}: there is no such data root; {spelt_otherwise(root) or f'expected {expected}'}")
     if options.preset is not None:
         if options.layout != "auto" or (given := [name for name in options.table.given if name != "--video-root"]):
             other = "--layout" if options.layout != "auto" else ", ".join(given)
@@ -70,7 +70,8 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
         if options.layout in ("auto", "table") and root.suffix.lower() in TABLE_SUFFIXES:
             return "table"
         raise AnnotationError(
-            f"{root}: is a file but no table; expected {', '.join(sorted(TABLE_SUFFIXES))} or a folder"
+            f"{root}: is a file but no table; expected {', '.join(sorted(TABLE_SUFFIXES))} or a folder; "
+            f"{hint_at_folder(root)}"
         )
     if options.table.given:
         raise AnnotationError(
@@ -157,7 +158,7 @@ def note_of(root: Path, layout: str) -> str:
         "classes": "folders named by their gloss",
         "subtitles": "videos with ELAN files or subtitles",
     }[layout]
-    others = suggestions(root) if layout == "aihub" else []
+    others = suggestions(root, has_labels=True) if layout == "aihub" else []
     return f"read as {what}" + "".join(f"; {other}" for other in others)
 
 
@@ -275,13 +276,25 @@ _FILTERS: dict[str, tuple[str, Callable[[Segment], str | None]]] = {
 
 def _why_none(root: Path, options: DatasetOptions, problems: Sequence[Problem]) -> str:
     """Name the filter that leaves no segment, or the first problem if there was none before the filters either."""
+    if told := why_filters_leave_none(root, options):
+        return told
+    if problems:
+        first = _told_once(root, problems)[0]
+        elsewhere = first.kind == VIDEO_MISSING and options.table.video_root is None
+        cure = " (--video-root DIR names the folder of videos if they lie elsewhere)" if elsewhere else ""
+        return f"the first problem: {first.message}{cure}"
+    return "it has no rows" if root.is_file() else "it has no labels"
+
+
+def why_filters_leave_none(root: Path, options: DatasetOptions) -> str | None:
+    """Name the filter that lets no segment of a data root through; None if there would be none without filters."""
     given = {name: values for name in _FILTERS if (values := getattr(options, name))}
-    everything: list[Segment] = []
-    if given:
-        unfiltered = replace(options, **dict.fromkeys(given, frozenset()))  # type: ignore[arg-type]
-        everything = list(iterate_segments(root, unfiltered, lambda problem: None))
+    if not given:
+        return None
+    unfiltered = replace(options, **dict.fromkeys(given, frozenset()))  # type: ignore[arg-type]
+    everything = list(iterate_segments(root, unfiltered, lambda problem: None))
     if not everything:
-        return f"the first problem: {problems[0].message}" if problems else "it has no labels"
+        return None
     for name, values in given.items():
         option, of = _FILTERS[name]
         found = {value for segment in everything if (value := of(segment))}

@@ -276,10 +276,10 @@ class Leak:
     def warning(self) -> str:
         """The message to people who build a cache that has it."""
         cure = " (--duplicates drop or together)" if self.kind == "video content" else ""
-        return f"{'training will refuse this' if self.forbidden else 'take care'}: {self}{cure}"
+        return f"training will refuse this: {self}{cure}" if self.forbidden else f"take care: {self}"
 
     def __str__(self) -> str:
-        return f"{len(self.names)} {self.kind}{'s' * (len(self.names) > 1)} in both splits: {first_of(self.names, 3)}"
+        return f"{counted(len(self.names), self.kind)} in both splits: {first_of(self.names, 3)}"
 
 
 def leaks(segments: Iterable[tuple[str | None, ...]]) -> list[Leak]:

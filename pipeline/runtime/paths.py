@@ -2,6 +2,7 @@
 
 import io
 import os
+import unicodedata
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -17,6 +18,23 @@ def as_path(value: StrPath) -> Path:
     if isinstance(value, str | os.PathLike) and isinstance(path := os.fspath(value), str):
         return Path(path)
     raise TypeError(f"{value!r:.80} is of type {type(value).__name__}; expected a path, as text or as pathlib.Path")
+
+
+def spelt_otherwise(path: Path) -> str | None:
+    """Return words on what is there in place of a path that is not: one of the same letters, composed otherwise.
+
+    macOS decomposes letters (NFD), people type whole ones (NFC), and Linux takes the two for different names.
+    """
+    found, other = Path(path.anchor), ""
+    for part in path.parts[bool(path.anchor) :]:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        there = next((form for form in forms if os.path.lexists(found / form)), None)
+        if there is None:
+            return None
+        other = other or there * (there != part)
+        found /= there
+    how = "decomposed, as macOS writes them (NFD)" if unicodedata.is_normalized("NFD", other) else "composed (NFC)"
+    return f"{other} is there with letters that are {how}: complete it by Tab, or rename it" if other else None
 
 
 def as_source(value: StrPath | BinaryIO) -> Path | BinaryIO:

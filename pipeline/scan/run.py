@@ -35,7 +35,14 @@ from signprep.pipeline.datasets.files.frame_files import base_name as base_name_
 from signprep.pipeline.datasets.files.frame_files import is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.suggest import told_what_else
-from signprep.pipeline.datasets.read import iterate_segments, layout_of, note_of, picture_rate, video_root
+from signprep.pipeline.datasets.read import (
+    iterate_segments,
+    layout_of,
+    note_of,
+    picture_rate,
+    video_root,
+    why_filters_leave_none,
+)
 from signprep.pipeline.datasets.splits import OTHER_SIDE, split_of_path
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
@@ -117,6 +124,7 @@ def scanned(data_root: StrPath, dataset: DatasetOptions, options: ScanOptions) -
             _collect_labels(data_root, dataset, options.workers, database)
         else:
             _collect_segments(data_root, videos, dataset, database, notes.append)
+        _require_selected(data_root, dataset, database)
         origin = None
         if dataset.landmarks is not None or database.value("SELECT COUNT(*) FROM landmarks"):
             origin = ORIGINS[dataset.landmarks or "aihub"]
@@ -182,6 +190,14 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
     reason = f"; the first problem: {first}" if first else ""
     # Videos with names of AIHub's are worth a scan before their labels are there.
     require_files(root, num_videos or num_landmarks, num_labels or num_named, reason)
+
+
+def _require_selected(root: Path, options: DatasetOptions, database: ScanDatabase) -> None:
+    """Raise AnnotationError, as `build-cache` does, if the filters leave nothing of a root that holds something."""
+    if not database.value("SELECT EXISTS (SELECT 1 FROM videos) OR EXISTS (SELECT 1 FROM landmarks)") and (
+        told := why_filters_leave_none(root, options)
+    ):
+        raise AnnotationError(f"{root}: no usable segment; {told}")
 
 
 def _add_problem(problem: Problem, root: Path, database: ScanDatabase) -> None:
@@ -342,11 +358,12 @@ def _collect_segments(
     """Note the segments and videos of a table or of class folders; landmark files stand in the videos' place."""
     database.execute("CREATE UNIQUE INDEX videos_name ON videos (name)")
     segments = iterate_segments(root, options, lambda problem: _add_problem(problem, root, database), on_note)
-    for number, segment in enumerate(progress_without_total("Reading segments", segments)):
+    for segment in progress_without_total("Reading segments", segments):
         video_id = database.value("SELECT id FROM videos WHERE name = ?", (segment.video,))
         if video_id is None:
             num_bytes = videos.num_bytes(segment.video)
             video_id = _add_video(segment.video, Path(segment.video).stem, num_bytes, segment, database)
+        number = int(segment.segment_id.rpartition("#")[2])  # of the row, or of the annotation in its file
         row = (video_id, number, segment.start_seconds, segment.end_seconds, segment.gloss, segment.split)
         columns = "video_id, number, place, start_seconds, end_seconds, gloss, split"
         database.execute(f"INSERT INTO segments ({columns}) VALUES (?, ?, 0, ?, ?, ?, ?)", row)

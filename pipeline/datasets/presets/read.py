@@ -88,6 +88,8 @@ def _notes(
     names = [name for _, names in rows.files for name in names]
     for patterns in rows.absent:
         yield f"there is no file {' or '.join(patterns)}, and nothing of it"
+    for copy, of in rows.copies:
+        yield f"{copy} has the content of {of}, and is not read"
     of_videos = any(source.form == VIDEOS for source, _ in rows.files)
     what = first_of(names, 4) if names else "names of videos" if of_videos else "nothing"
     missing = f", {num_missing:,} of them without a video" if num_missing else ""

@@ -3,6 +3,7 @@
 Only fields that the preset names are read. Rows of other files that belong to a row add their fields to it.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,10 +36,12 @@ class Rows:
         self.absent: list[tuple[str, ...]] = []
         """The patterns of files that are not there, and need not be."""
         only_one = [root.name] if root.is_file() else None
+        self.copies: list[tuple[str, str]] = []
+        """Label files that are not read, each with the one of its content that is."""
         self.files: list[tuple[Source, list[str]]] = []
         """The label files of each source."""
         for source in preset.sources:
-            names = listing.matching(source.files) if only_one is None else only_one
+            names = self._once(listing.matching(source.files)) if only_one is None else only_one
             if source.form != VIDEOS and not names:
                 if not source.optional:
                     raise self._without(source.files)
@@ -47,6 +50,17 @@ class Rows:
             if only_one is not None and source.form != VIDEOS:
                 break
         self._partners = [self._by_key(join) for join in preset.joins]
+
+    def _once(self, names: list[str]) -> list[str]:
+        """Return the files without those that are copies of another: their rows would count twice."""
+        if len(names) < 2:
+            return names
+        first: dict[bytes, str] = {}
+        for name in names:
+            content = hashlib.sha256(read_bytes(self._folder, name, MAX_BYTES)).digest()
+            if (of := first.setdefault(content, name)) != name:
+                self.copies.append((name, of))
+        return list(first.values())
 
     def _without(self, patterns: tuple[str, ...]) -> AnnotationError:
         return AnnotationError(

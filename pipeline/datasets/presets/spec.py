@@ -5,6 +5,7 @@ docs/presets.md describes it. Every value is checked here, so that the reader tr
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -173,10 +174,16 @@ def _loaded(data: bytes, path: Path) -> Preset:
     import yaml
 
     try:
-        document = yaml.safe_load(decoded(data))
+        # Names of files and columns are compared composed, and macOS may have decomposed them here.
+        text = unicodedata.normalize("NFC", decoded(data))
+        document, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: is no YAML ({' '.join(str(error).split())[:200]})") from error
-    return _preset(Keys(path, "", document), path)
+    found = Keys(path, "", document)  # a mapping, or an error
+    keys = [key.value for key, _ in tree.value]
+    if twice := next((key for number, key in enumerate(keys) if key in keys[:number]), None):
+        raise AnnotationError(f"{path}: {twice} stands there twice, of which YAML would take the last; keep one")
+    return _preset(found, path)
 
 
 def read_preset(path: Path) -> Preset:

@@ -1,5 +1,7 @@
 """What a folder could be that was read as something else, or as nothing: a published set, a table, or class folders."""
 
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -8,6 +10,7 @@ from signprep.pipeline.datasets.annotations import decoded, is_video
 from signprep.pipeline.datasets.presets.listing import ends_as, first_names
 from signprep.pipeline.datasets.presets.rows import tail_pattern
 from signprep.pipeline.datasets.presets.spec import TABLE, VIDEOS, Preset, Source, builtin_presets, read_preset
+from signprep.pipeline.datasets.tables.options import REQUIRED
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of, printable
@@ -15,8 +18,11 @@ from signprep.pipeline.runtime.text import first_of, printable
 _LISTED, _HEADER_BYTES, _SHOWN_TABLES = 4000, 2**14, 3
 
 
-def suggestions(root: Path) -> list[str]:
-    """Return what else a folder could be read as, each as words with the options to say so; few files are looked at."""
+def suggestions(root: Path, *, has_labels: bool = False) -> list[str]:
+    """Return what else a folder could be read as, each as words with the options to say so; few files are looked at.
+
+    Folders named by their gloss have no labels: where some were read, they are not proposed.
+    """
     if not root.is_dir():
         return []
     names = list(first_names(root, _LISTED))
@@ -27,11 +33,13 @@ def suggestions(root: Path) -> list[str]:
     told = [f"--preset {preset.name} reads {preset.about.partition(':')[0]}" for preset in found]
     tables = [name for name in names if PurePosixPath(name).suffix.lower() in TABLE_SUFFIXES]
     if tables and not found:
-        told.append(f"a table in it is read by --data-root {root / tables[0]}, " + _columns(root / tables[0]))
+        path = str(root / tables[0])
+        typed = path if path.split() == [path] else shlex.quote(path)
+        told.append(f"a table in it is read by --data-root {typed}" + _columns(root / tables[0]))
         if len(tables) > 1:
             told[-1] += f"; others are {first_of(tables[1:], _SHOWN_TABLES)}"
     folders = {PurePosixPath(name).parent.name for name in names if is_video(name) and "/" in name}
-    if len(folders) > 1 and not found and not tables:
+    if len(folders) > 1 and not (found or tables or has_labels):
         told.append(f"--layout classes takes its folders' names for glosses: {first_of(sorted(folders), 3)}")
     return [printable(line) for line in told]
 
@@ -79,5 +87,19 @@ def _first_line(path: Path) -> str:
 
 def _columns(path: Path) -> str:
     if path.suffix.lower() == ".parquet":
-        return "with --columns video=NAME,gloss=NAME if they are called otherwise"
-    return f"with --columns video=NAME,gloss=NAME for its columns {_first_line(path)[:120]}"
+        return ", with --columns video=NAME,gloss=NAME if they are called otherwise"
+    header = _first_line(path)
+    if set(REQUIRED) <= set(re.split(r"\W+", header)):
+        return ""
+    return f", with --columns video=NAME,gloss=NAME for its columns {header[:120]}"
+
+
+def hint_at_folder(path: Path) -> str:
+    """Return how a file is read that is no table: by a preset, or with the folder that it lies in."""
+    presets = (read_preset(found) for found in builtin_presets().values())
+    names = [preset.name for preset in presets if any(_is_of(source, path.name) for source in preset.sources)]
+    return f"--preset {names[0]} reads it" if names else "give the folder that it lies in"
+
+
+def _is_of(source: Source, name: str) -> bool:
+    return any(ends_as(name, pattern.rpartition("/")[2]) for pattern in source.files if "*" not in pattern)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -258,7 +259,9 @@ def test_nothing_usable_says_why(videos: Path, tmp_path: Path) -> None:
     write_set("autsl", tmp_path, videos)
     shutil.rmtree(tmp_path / "train")
     shutil.rmtree(tmp_path / "val")
-    with pytest.raises(AnnotationError, match=r"no usable segment; the first problem: .* there is no video signer0_"):
+    with pytest.raises(
+        AnnotationError, match=r"4 rows without a video: signer0_.* \(--video-root DIR names the folder"
+    ):
         read_data_root(tmp_path, DatasetOptions(preset="autsl"))
 
 
@@ -308,3 +311,36 @@ def test_scan_counts_and_names_the_videos_that_are_missing(videos: Path, tmp_pat
     found = scan(tmp_path, source=DatasetOptions(preset="wlasl"))
     assert [path for path, _ in found["video-missing"]] == ["videos/00335", "videos/65225"]
     assert found["video-missing"][0][1].startswith("start_kit/WLASL_v0.3.json: row 5: there is no video")
+
+
+def test_a_second_copy_of_a_label_file_counts_no_clip_twice(videos: Path, tmp_path: Path) -> None:
+    published = write_set("wlasl", tmp_path, videos)
+    shutil.copy(tmp_path / "start_kit" / "WLASL_v0.3.json", tmp_path / "WLASL_v0.3.json")
+    segments, problems, notes = read(tmp_path, "wlasl")
+    assert [facts(segment) for segment in segments] == published.expected and len(problems) == 1
+    assert "start_kit/WLASL_v0.3.json has the content of WLASL_v0.3.json, and is not read" in notes
+
+
+def test_a_preset_may_have_decomposed_letters_and_has_no_key_twice(videos: Path, tmp_path: Path) -> None:
+    path = own(tmp_path, videos)
+    path.write_text(unicodedata.normalize("NFD", OWN), encoding="utf-8")
+    assert [segment.gloss for segment in read(tmp_path, str(path))[0]] == ["왼쪽", "위"]
+    path.write_text(f"{OWN}gloss: '{{파일}}'\n", encoding="utf-8")
+    with pytest.raises(AnnotationError, match="gloss stands there twice"):
+        read(tmp_path, str(path))
+
+
+def test_a_file_that_is_no_table_is_told_how_it_is_read(tmp_path: Path) -> None:
+    for name, told in (("WLASL_v0.3.json", "; --preset wlasl reads it$"), ("a.zip.part0", "; give the folder that it")):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(AnnotationError, match=told):
+            read_data_root(tmp_path / name)
+
+
+def test_a_folder_with_a_table_of_the_usual_columns_gives_the_command_to_type(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "내 표").mkdir()
+    (tmp_path / "내 표" / "a b.csv").write_text("video,gloss\n1.mp4,x\n")
+    shutil.copy(videos / "1.mp4", tmp_path / "내 표")
+    assert suggestions(tmp_path / "내 표") == [
+        f"a table in it is read by --data-root '{tmp_path / '내 표' / 'a b.csv'}'"
+    ]

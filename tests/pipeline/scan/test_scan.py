@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from signprep.pipeline.datasets.annotations import DatasetOptions
+from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import split_of_path
+from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import ScanOptions
 from signprep.pipeline.scan.run import scanned
 from tests.generated_videos import write_video
@@ -358,3 +360,15 @@ def test_signers_with_labels_and_no_video_are_named(root: Path) -> None:
         )
     ]
     assert len(found["label-without-video"]) == 4
+
+
+@pytest.mark.parametrize("chosen", [{"views": "Z"}, {"glosses": "없는 말"}, {"kinds": "SEN"}])
+def test_filters_that_leave_nothing_are_told_as_by_a_build(root: Path, chosen: dict[str, str]) -> None:
+    source = DatasetOptions(**{name: frozenset([value]) for name, value in chosen.items()})  # type: ignore[arg-type]
+    with pytest.raises(AnnotationError) as of_build:
+        read_data_root(root, source)
+    with pytest.raises(AnnotationError) as of_scan:
+        scan(root, source=source)
+    assert str(of_scan.value) == str(of_build.value)
+    told = run(root, "--view", "Z")
+    assert told.exit_code == 1 and "--view asks for Z, and there is F, L" in str(told.exception)
