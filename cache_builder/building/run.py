@@ -24,7 +24,7 @@ from signprep.cache_builder.format.codec import use_one_thread
 from signprep.cache_builder.options import BuildOptions, Location, location_of, shown
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.datasets.annotations import Segment
-from signprep.pipeline.datasets.files.data_root import HARMLESS, Problem
+from signprep.pipeline.datasets.files.data_root import HARMLESS, NOTED, Problem
 from signprep.pipeline.datasets.files.video_files import hash_possible_duplicates
 from signprep.pipeline.datasets.read import Annotations
 from signprep.pipeline.datasets.splits import SplitOptions, assign_splits, changed_by_duplicates, leaks
@@ -52,7 +52,12 @@ def plan_annotations(
     """
     hashes = hash_possible_duplicates(annotations.roots, (segment.video for segment in annotations.segments))
     segments = assign_splits(annotations.segments, splits, content_hashes=hashes)
-    found = leaks((s.split, s.take, hashes.get(s.video), s.signer) for s in segments)
+    videos: dict[str, dict[str, None]] = {}  # by content: people know them by their names
+    for segment in segments:
+        if segment.video in hashes:
+            videos.setdefault(hashes[segment.video], {})[segment.video] = None
+    contents = {content: " = ".join(list(names)[:3]) + " = ..." * (len(names) > 3) for content, names in videos.items()}
+    found = leaks((s.split, s.take, contents.get(hashes.get(s.video, "")), s.signer) for s in segments)
     told = None if splits.duplicates == "keep" else changed_by_duplicates(annotations.segments, segments)
     notes = [] if told is None else [f"--duplicates {splits.duplicates}: {told}"]
     return plan_build(annotations.roots, segments, options), notes + [leak.warning for leak in found]
@@ -214,9 +219,10 @@ def _listed(counts: Mapping[str | None, int] | Mapping[str, int]) -> str:
 
 def _problem_lines(problems: Sequence[Problem], of_splits: Sequence[str]) -> list[str]:
     lines = list(of_splits)
-    if problems:
-        lines.append(f"{counted(len(problems), 'problem')} in the data root:")
-        lines += first_lines([problem.message for problem in problems], SHOWN_LINES)
+    for word, is_note in (("problem", False), ("note", True)):
+        if messages := [problem.message for problem in problems if (problem.kind in NOTED) is is_note]:
+            lines.append(f"{counted(len(messages), word)} in the data root:")
+            lines += first_lines(messages, SHOWN_LINES)
     return lines
 
 

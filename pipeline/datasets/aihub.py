@@ -33,6 +33,7 @@ from signprep.pipeline.datasets.files.frame_files import base_name as base_name_
 from signprep.pipeline.datasets.sign_script import (
     HEAD_BYTES,
     MAX_SCRIPT_BYTES,
+    VIEW_ENDS,
     SignScript,
     is_script,
     read_script,
@@ -145,6 +146,7 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
             label = read_label_file(root, file.name, str(root / file.name), directions=options.class_by == "direction")
         except AnnotationError as error:
             on_problem(Problem(kind="label-unreadable", path=file.name, message=str(error)))
+            labelled |= {base_name + end for end in VIEW_ENDS}  # there is a label, whatever is wrong with it
             continue
         for message in label.problems:
             problem("label-incomplete", file.name, message)

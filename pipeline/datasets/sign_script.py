@@ -27,6 +27,8 @@ SAME_SECONDS = 0.1
 _VIEWS = {"": None} | {f"_{view}": view for view in "FUDLRC"}
 _VIEWS_OF_CORPORA = {"": None, "R": "R", "L": "L"} | _VIEWS
 """What stands behind a label's name in that of a video, and the view that it means."""
+VIEW_ENDS = tuple(_VIEWS_OF_CORPORA)
+"""What may stand there, if nothing is known of a label."""
 _ITEM = re.compile(r"NIA_SL_G\d+_(?P<item>[A-Z]+\d+)_")
 """AIHub 636: the kind of disaster and the number of the sentence, of which there may be several translations."""
 

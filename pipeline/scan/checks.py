@@ -3,6 +3,7 @@
 import unicodedata
 
 from signprep.pipeline.datasets.annotations import SHARED_NAME, WHOLE_VIDEO_END
+from signprep.pipeline.datasets.sign_script import VIEW_ENDS
 from signprep.pipeline.datasets.splits import OFFICIAL_VALIDATION_SIGNERS
 from signprep.pipeline.scan.database import ScanDatabase
 from signprep.pipeline.scan.landmarks import Origin
@@ -21,8 +22,10 @@ _QUERIES_OF_NAMES = {
         SELECT name AS path, 'there is no video named ' || base AS message FROM labels
         WHERE readable AND video_id IS NULL""",
     "video-without-label": """
-        SELECT name AS path, 'there is no label ' || base || '_morpheme.json' AS message FROM videos
+        SELECT name AS path, 'there is no label ' || base || '_morpheme.json' || CASE WHEN kind IS NULL
+            THEN ', and none with a sign_script is about it' ELSE '' END AS message FROM videos
         WHERE used AND base NOT IN (SELECT base FROM labels)
+            AND base NOT IN (SELECT base || behind FROM labels, view_ends WHERE NOT readable)
             AND id NOT IN (SELECT video_id FROM labels WHERE video_id IS NOT NULL)
             AND id NOT IN (SELECT video_id FROM segments WHERE video_id IS NOT NULL)""",
     "missing-signers": """
@@ -130,6 +133,8 @@ def check_all(
             queries = {kind: query for kind, query in queries.items() if kind not in _PAIRS_WITH_VIDEOS}
         queries |= _queries_of_landmarks(origin, layout)
     queries |= {"homonym": _QUERY_OF_HOMONYMS} if by_gloss else {}
+    database.execute("CREATE TEMP TABLE view_ends (behind TEXT)")
+    database.executemany("INSERT INTO view_ends VALUES (?)", ((end,) for end in VIEW_ENDS))
     for kind, query in queries.items():
         database.find(kind, query, {"num_frames": num_frames})
     if layout == "aihub":

@@ -96,7 +96,8 @@ class ScanDatabase(sqlite3.Connection):
     def find(self, kind: str, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> None:
         """Add a problem for each (path, message) row of a query."""
         # Kinds are our own words and need no quoting.
-        self.execute(f"INSERT INTO problems SELECT '{kind}', path, message FROM ({query})", values)
+        # A label of several views has the same problem in each.
+        self.execute(f"INSERT INTO problems SELECT DISTINCT '{kind}', path, message FROM ({query})", values)
 
     def chunks(self, query: str, size: int) -> Iterator[list[Row]]:
         """Yield the rows of a query in lists; its first column ascends, and `:after` and `:size` bound it.

@@ -241,6 +241,12 @@ homonym: Glosses with several ids
 empty-annotations: ELAN files or subtitles with annotations without a text
     They are left out; the others are used.
     Write their glosses if signs are made there.
+same-signs: ELAN files or subtitles with the signs of another file of their video
+    Only the other one is read. Of .eaf, .vtt and .srt it is the first that is there.
+    Correct that one: other corrections are not read, and scan warns of them.
+row-of-error: Table rows that say why a video has no signs
+    `infer --signs` writes such a row for a video that it could not read, or a part of one.
+    Nothing to do in this table.
 several-attributes: Segments with several glosses
     The first gloss is taken.
     --attributes all makes a clip for each.

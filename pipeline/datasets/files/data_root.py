@@ -41,12 +41,20 @@ MISJOINED_ARCHIVE = "misjoined-archive"
 """The kind of problem that is a zip which is read in another order than that in which it lies."""
 EMPTY_ANNOTATIONS = "empty-annotations"
 """The kind of problem that is annotations without a text, of which people leave some."""
-HARMLESS = frozenset({UNREAD_ARCHIVE, MISJOINED_ARCHIVE, EMPTY_ANNOTATIONS})
+SAME_SIGNS = "same-signs"
+"""The kind of problem that is a file with the signs of another one, as `infer` writes them in several formats."""
+ROW_OF_ERROR = "row-of-error"
+"""The kind of problem that is a row in which `infer --signs` says why it found no sign."""
+NOTED = frozenset({MISJOINED_ARCHIVE, EMPTY_ANNOTATIONS, SAME_SIGNS, ROW_OF_ERROR})
+"""Kinds of problems that are worth knowing, and none."""
+HARMLESS = NOTED | {UNREAD_ARCHIVE}
 """Kinds of problems that cost no segment by themselves."""
 _OTHER_ARCHIVE = re.compile(
     r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)(\.(part)?\d+)?$", re.IGNORECASE
 )
 """Other archives, and pieces of them."""
+_OTHER_PIECE = re.compile(r"\.(?:zip|tar)[._-](?:part[._-]?)?(?:[a-z]{2}|\d+)$", re.IGNORECASE)
+"""Pieces of archives whose names have no number that is understood, as `split` writes a.zip.aa, a.zip.ab."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +137,11 @@ def walk_files(
             elif _OTHER_ARCHIVE.search(name):
                 message = f"{path}: is an archive that is not looked into; unpack it"
                 on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
+            elif _OTHER_PIECE.search(name) and whole_name(name) is None and not wanted(name):
+                message = (
+                    f"{path}: is not looked into; if it is a piece of an archive, name it NAME.zip.part0, .part1, ..."
+                )
+                on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
             elif is_sequence(name):
                 if wanted(name):
                     yield FoundFile(name=relative, num_bytes=0)
@@ -190,7 +203,10 @@ def walk_archive(
         on_problem(Problem(kind=kind, path=lies, message=str(error)))
         return
     if isinstance(archive, TarArchive) and archive.broken is not None:
-        message = f"{path}: {archive.broken}; its members up to there are read, download it again for the others"
+        message = (
+            f"{path}: {archive.broken}; its members up to there are read. For the others download it again or, if it "
+            "was joined from pieces, join them by their numbers, part2 before part10"
+        )
         on_problem(Problem(kind="partial-download", path=relative, message=message))
     with_files = {name.rpartition("/")[0] for name in archive.members if wanted(name.rpartition("/")[2])}
     others = {folder: num_bytes for folder, num_bytes in folders.items() if folder not in with_files}

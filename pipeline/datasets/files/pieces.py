@@ -10,7 +10,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -66,6 +66,9 @@ def _number(piece: Path) -> int:
 def check_pieces(pieces: Sequence[Path]) -> None:
     """Raise IncompleteArchiveError that names missing pieces; those behind the last one are told by no number."""
     sizes, numbers = [piece.stat().st_size for piece in pieces], list(map(_number, pieces))
+    for one, other in pairwise(pieces):
+        if _number(one) == _number(other):
+            raise IncompleteArchiveError(f"{other}: has the number of {one.name}; keep one of the two")
     if numbers[-1] > _MOST_PIECES:
         expected = [0, *accumulate(sizes[:-1])]
         wrong = next((place for place, number in enumerate(numbers) if number != expected[place]), None)

@@ -38,7 +38,7 @@ class CsvForm:
     names: tuple[str, ...] | None = None
     """The names of its columns if it has no header."""
     separator: str | None = None
-    """None for one of `SEPARATORS`."""
+    """None for the one that the header tells: one of `SEPARATORS`, or another between known names."""
     quotes: bool = True
     """False if quotes mean nothing."""
     usual: str = ","
@@ -49,6 +49,10 @@ class CsvForm:
 
 def csv_rows(data: bytes, path: Path, form: CsvForm, places: Places) -> Iterator[Row]:
     """Yield the rows of a CSV file in UTF-8, UTF-16 or cp949. Raises AnnotationError if its header cannot be read."""
+    if data.startswith(b"PK\x03\x04"):
+        raise AnnotationError(
+            f"{path}: is an Excel file or a zip by its first bytes, whatever its name says; save it as CSV"
+        )
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # that of Arrow, too
     lines = io.StringIO(decoded(data), newline="").readlines()
     separator, first = _separator(lines, form)
@@ -103,7 +107,14 @@ def _separator(lines: Sequence[str], form: CsvForm) -> tuple[str, int]:
         names = {unicodedata.normalize("NFC", name.strip()) for name in cells}
         return len(names & set(form.known))
 
-    return max(form.usual + SEPARATORS, key=fits), first
+    usual = max(form.usual + SEPARATORS, key=fits)
+    if not form.known or form.names is not None or fits(usual) > 0:
+        return usual, first
+    others = "".join(
+        dict.fromkeys(letter for letter in lines[first].strip() if not (letter.isalnum() or letter in '_"'))
+    )
+    other = max(others, key=fits, default=usual)
+    return (other if fits(other) > 1 else usual), first
 
 
 def _lines(lines: Sequence[str], separator: str, first: int) -> Iterator[tuple[int, list[str] | str]]:

@@ -31,7 +31,7 @@ from signprep.pipeline.datasets.annotations import (
     normal_gloss,
 )
 from signprep.pipeline.datasets.files.archives import open_archive
-from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, split_member
+from signprep.pipeline.datasets.files.data_root import ROW_OF_ERROR, OnProblem, Problem, split_member
 from signprep.pipeline.datasets.files.image_files import holds_pictures
 from signprep.pipeline.datasets.tables.class_map import ClassMap, read_class_map
 from signprep.pipeline.datasets.tables.options import (
@@ -117,6 +117,10 @@ def table_segments(
                 if isinstance(row, str):
                     raise ValueError(row)
                 text = {field: found for field, value in row.items() if (found := _text(field, value))}
+                if not text.get("gloss") and (reason := text.get("error")):
+                    message = f"{path}: {name}: {text.get('video')} has no sign there: {reason}"
+                    on_problem(Problem(kind=ROW_OF_ERROR, path=path.name, message=message))
+                    continue
                 video = _video(text, root, landmark_files)
                 segment = segment_of(text, number, video, meaning)
             except ValueError as error:
@@ -172,11 +176,12 @@ def _places(path: Path, by_name: Mapping[str, str], header: Sequence[str]) -> di
             expected = f"expected {', '.join(REQUIRED)} and perhaps {', '.join(OPTIONAL)}; "
             lacking = [field for field in REQUIRED if by_name[field] in missing]
             named = ",".join(f"{field}={_likely(field, header)}" for field in lacking)
-            cure = f"; --columns {named} gives columns of other names"
-        raise AnnotationError(
-            f"{path}: has no column {', '.join(missing)[:200]}; {expected}found {', '.join(header)[:300]}{cure}"
-        )
+            cure = f"; --columns {named} gives columns of other names" if header else ""
+        shown = ", ".join(header)[:300] or "nothing"
+        raise AnnotationError(f"{path}: has no column {', '.join(missing)[:200]}; {expected}found {shown}{cure}")
     found = {field: name for field, name in by_name.items() if name in header}
+    if {"confidence", "error"} <= set(header):  # the table of `infer --signs`
+        found["error"] = "error"
     for name in found.values():
         if (count := list(header).count(name)) > 1:
             raise AnnotationError(f"{path}: has {count} columns named {name}; rename or delete all but one of them")

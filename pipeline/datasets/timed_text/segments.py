@@ -22,6 +22,7 @@ from signprep.pipeline.datasets.annotations import (
 )
 from signprep.pipeline.datasets.files.data_root import (
     EMPTY_ANNOTATIONS,
+    SAME_SIGNS,
     FoundFile,
     OnProblem,
     Problem,
@@ -64,6 +65,7 @@ def timed_text_segments(root: Path, options: DatasetOptions, on_problem: OnProbl
         have = "no video" if texts else "no .eaf, .vtt or .srt file"
         raise AnnotationError(f"{root}: holds {have}; expected videos, and files of their base names beside them")
     taken: dict[str, str] = {}  # videos, with the file whose segments they have
+    contents: dict[str, int] = {}
     texts.sort(key=lambda file: (TIMED_TEXT_SUFFIXES.index(PurePosixPath(file.name).suffix.lower()), file.name))
     for file in texts:
 
@@ -87,8 +89,15 @@ def timed_text_segments(root: Path, options: DatasetOptions, on_problem: OnProbl
             problem("label-without-video", f"there is no video named {file.base_name}{media}")
         for view in paired:
             if taken.setdefault(view.video.name, file.name) != file.name:
-                problem("same-name", f"is about {view.video.name}, as {taken[view.video.name]} is, which is taken")
+                first = taken[view.video.name]
+                if contents.get(first) == text.content:
+                    problem(SAME_SIGNS, f"has the signs of {first}, which is taken")
+                else:
+                    problem(
+                        "same-name", f"is about {view.video.name}, as {first} is, which is taken; their signs differ"
+                    )
                 continue
+            contents[file.name] = text.content
             yield from _segments(root, file, text, view, options, on_problem)
     for video in videos.files:
         if video.name not in taken:

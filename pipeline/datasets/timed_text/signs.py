@@ -1,5 +1,6 @@
 """What files of timed text hold, whatever their format."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,3 +26,15 @@ class TimedText(NamedTuple):
     """How many annotations have no text, in words; nothing if all have one."""
     media: Sequence[tuple[str, float]] = ()
     """File names of the videos that it names, and by how many seconds their time is later than the signs'."""
+
+    @property
+    def content(self) -> int:
+        """A number that two files share whose signs are the same to a millisecond, in whatever order and format."""
+        signs = (
+            (round(sign.start_seconds * 1000), round(sign.end_seconds * 1000), sign.gloss.split())
+            for sign in self.signs
+        )
+        # SubRip has no `<` or `{`: `infer` writes them as wide letters there.
+        return hash(
+            frozenset((start, end, unicodedata.normalize("NFKC", " ".join(words))) for start, end, words in signs)
+        )

@@ -1,6 +1,7 @@
 """Zips as people have them: in pieces, joined in the wrong order, with backslashes, compressed or split unusually."""
 
 import io
+import json
 import shutil
 import sys
 import zipfile
@@ -19,7 +20,7 @@ from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
 from tests.pipeline.datasets.test_files import walk, write_zip
 from tests.pipeline.datasets.test_read import build
-from tests.pipeline.scan.scanning import scan
+from tests.pipeline.scan.scanning import run, scan
 
 
 def cut(whole: Path, num_pieces: int, numbering: str = "part{}") -> list[Path]:
@@ -68,7 +69,7 @@ def test_pieces_are_read_in_place_in_the_order_of_their_numbers(
 
 def test_a_cache_of_pieces_is_that_of_the_whole_zip(data_root: Path, tmp_path: Path) -> None:
     built: list[Cache] = []
-    found = []
+    found, told = [], []
     for num_pieces, is_joined in (
         (0, False),
         (11, False),
@@ -89,9 +90,11 @@ def test_a_cache_of_pieces_is_that_of_the_whole_zip(data_root: Path, tmp_path: P
                 if is_joined:
                     join_by_name(pieces, root / f"{kind}.zip")
         found.append(scan(root))
+        document = json.loads(run(root, "--json").stdout)
+        told.append((document["counts"], document["tables"]))
         built.append(build(tmp_path / f"{num_pieces} {is_joined}.zarr", "--data-root", root))
     assert len({cache.fingerprint for cache in built}) == 1
-    assert found[:4] == [{}] * 4
+    assert found[:4] == [{}] * 4 and told == told[:1] * 7 and told[0][1]["coverage"]
     assert [[name for name, _ in problems.pop("misjoined-archive")] for problems in found[4:]] == [
         ["label.zip", "video.zip"]
     ] * 3
@@ -434,3 +437,10 @@ def test_threads_read_members_of_one_zip_side_by_side(tmp_path: Path) -> None:
             assert not any(threads.map(differ, [*members] * 100))
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_two_pieces_of_one_number_are_named(numbered: tuple[Path, dict[str, bytes]]) -> None:
+    pieces = cut(numbered[0], 12)
+    shutil.copy(pieces[1], pieces[1].with_name("원천.zip.part01"))
+    names, [problem] = walk(numbered[0].parent)
+    assert names == [] and "has the number of" in problem and "part01" in problem and "part1" in problem

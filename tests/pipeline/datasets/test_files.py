@@ -1,6 +1,7 @@
 import io
 import os
 import sys
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from signprep.pipeline.datasets.files import archives
 from signprep.pipeline.datasets.files.data_root import open_file, read_bytes, walk_files
 from signprep.pipeline.datasets.files.video_files import DataRoots
+from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.errors import AnnotationError
 
 
@@ -197,3 +199,19 @@ def test_a_time_of_change_fits_whatever_year_a_file_claims(tmp_path: Path, year:
     os.utime(path, ns=(0, mtime_ns))
     stamp = DataRoots.single(tmp_path).stamp("a.txt")
     assert stamp is not None and stamp.mtime_ns == min(mtime_ns, 2**63 - 1)
+
+
+def test_a_root_whose_letters_are_decomposed_is_told_to_who_types_them_composed(tmp_path: Path) -> None:
+    (tmp_path / unicodedata.normalize("NFD", "수어") / "a").mkdir(parents=True)
+    with pytest.raises(AnnotationError, match=r"there is no such data root; .* is there with letters .*\(NFD\)"):
+        read_data_root(tmp_path / unicodedata.normalize("NFC", "수어") / "a")
+    with pytest.raises(AnnotationError, match=r"there is no such data root; expected a folder"):
+        read_data_root(tmp_path / "수어" / "b")
+
+
+def test_pieces_whose_names_have_no_number_are_named(tmp_path: Path) -> None:
+    for name in ("a.zip.aa", "a.zip.part_0", "b.zip_part1", "a.zip.md5", "b.zip.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    names, problems = walk(tmp_path)
+    assert names == ["b.zip.txt"] and len(problems) == 3
+    assert all("if it is a piece of an archive, name it NAME.zip.part0" in problem for problem in problems)

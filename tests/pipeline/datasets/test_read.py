@@ -250,6 +250,8 @@ def test_copies_in_two_splits_of_a_table_are_built_as_duplicates_asks(data_root:
         shutil.copy(source, tmp_path / name)
     rows = ["a.mp4,0,0.5,위,train", "b.mp4,0,0.5,위,val", "c.mp4,0,0.5,위,train"]
     (tmp_path / "t.csv").write_text("\n".join(["video,start,end,gloss,split", *rows]))
+    told = CliRunner().invoke(cli, ["build-cache", "--data-root", str(tmp_path / "t.csv"), "--out", "x", "--dry-run"])
+    assert "1 video content in both splits: a.mp4 = b.mp4 (--duplicates drop or together)" in told.stdout
     built = {}
     for duplicates in ("keep", "drop", "together"):
         more = ["--data-root", tmp_path / "t.csv", "--duplicates", duplicates]

@@ -217,3 +217,24 @@ def test_whatever_a_sign_script_holds_it_is_read_or_refused(tiers: dict[str, Any
     starts = [annotation.start_seconds for annotation in label.annotations]
     assert starts == sorted(starts)
     assert len({annotation.number for annotation in label.annotations}) == len(starts)
+
+
+def test_videos_whose_label_cannot_be_read_are_not_said_to_have_none(tmp_path: Path) -> None:
+    for name in ("a_F", "a_D", "b_F", "bR", "c_F"):
+        touch_video(tmp_path, name)
+    write(tmp_path, "a", disaster(both=[]))
+    write(tmp_path, "b", {"sign_script": [], "korean_text": "x", "metadata": {}})
+    write(tmp_path, NAME, disaster(both=[gesture("한파1", 1, 2)]))
+    touch_video(tmp_path, f"{NAME}_F")
+    problems = read_data_root(tmp_path).problems
+    assert [p.path for p in problems if p.kind == "video-without-label"] == ["video/c_F.mp4"]
+    [(path, message)] = scan(tmp_path, probe="none")["video-without-label"]
+    assert path == "video/c_F.mp4" and message.endswith(", and none with a sign_script is about it")
+
+
+def test_a_label_of_several_views_has_each_problem_once_and_is_not_taken_for_class_folders(tmp_path: Path) -> None:
+    touch_video(tmp_path, f"{NAME}_F")
+    touch_video(tmp_path / "more", f"{NAME}_D")
+    write(tmp_path, NAME, disaster(both=[gesture("한파1", 2, 1), gesture("한파1", 3, 4)]))
+    assert len(scan(tmp_path, probe="none")["segment-inverted"]) == 1
+    assert read_data_root(tmp_path).notes == ("read as AIHub's videos and labels",)

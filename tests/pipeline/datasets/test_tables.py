@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signprep.pipeline.datasets.annotations import WHOLE_VIDEO_END, Segment, normal_gloss
+from signprep.pipeline.datasets.files.data_root import HARMLESS, Problem
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.tables.segments import table_segments
 from signprep.pipeline.errors import AnnotationError
@@ -132,7 +133,8 @@ def test_two_columns_of_one_name_are_one_clear_line(folder: Path, column: str) -
         ("\n\n", "has no column video, gloss"),
         ("video,start,end\n", "has no column gloss; expected video, gloss and perhaps start, end, item"),
         ('video,start,"end,gloss\na.mp4,0,1,x\n', "its header has a quote that is not closed"),
-        ("PK\x03\x04" + "\0" * 9000, "has no column video, gloss"),
+        ("", "found nothing"),
+        ("PK\x03\x04" + "\0" * 9000, "is an Excel file or a zip by its first bytes"),
     ],
 )
 def test_a_header_that_names_no_columns_is_told(folder: Path, text: str, told: str) -> None:
@@ -386,3 +388,22 @@ def test_a_box_that_means_nothing_costs_its_row_only_the_box(folder: Path, cells
     assert len(problems) == 1 and problems[0].startswith("row 1: its box ") and "x0 < x1 and y0 < y1" in problems[0]
     (folder / "t.csv").write_text("\n".join([BOXED, f"a.mp4,0,1,가,{cells}"]))
     assert [path for path, _ in scan(folder / "t.csv")["box-unusable"]] == ["t.csv"]
+
+
+def test_rows_in_which_infer_says_why_there_is_no_sign_are_noted(folder: Path) -> None:
+    rows = "a.mp4,0.1,0.5,왼쪽,0.9,\nb.mp4,,,,,is cut off\na.mp4,2,3,,,damaged\n"
+    (folder / "signs.csv").write_text(f"video,start,end,gloss,confidence,error\n{rows}", encoding="utf-8-sig")
+    found: list[Problem] = []
+    notes: list[str] = []
+    segments = list(table_segments(folder / "signs.csv", found.append, on_note=notes.append))
+    assert [segment.gloss for segment in segments] == ["왼쪽"]
+    assert {problem.kind for problem in found} == {"row-of-error"} <= HARMLESS
+    assert found[0].message.endswith("signs.csv: row 2: b.mp4 has no sign there: is cut off")
+    assert notes == ["read as the table signs.csv: 3 rows; not read: its columns confidence"]
+    _, problems = read(folder, "video,start,end,gloss,error\nb.mp4,,,,is cut off\n")
+    assert problems == ["row 1: has no gloss"]  # of somebody else's table
+
+
+@pytest.mark.parametrize("separator", ["^", " ", "~", "\x1f", "§"])
+def test_cells_may_be_separated_by_any_character_between_names_that_are_known(folder: Path, separator: str) -> None:
+    assert glosses(folder, f"{HEADER}\na.mp4,0,1,가\nb.mp4,0,1,나\n".replace(",", separator)) == ["가", "나"]

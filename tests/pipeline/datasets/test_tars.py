@@ -105,6 +105,7 @@ def test_damage_between_members_is_told(tmp_path: Path) -> None:
     path.write_bytes(data)
     names, [problem] = walk(tmp_path)
     assert names == ["a.tar!/0.txt", "a.tar!/1.txt"] and "cut off, or damaged between its members" in problem
+    assert "if it was joined from pieces, join them by their numbers" in problem
 
 
 def test_a_compressed_tar_and_archives_in_a_tar_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from signprep.pipeline.datasets.timed_text.elan import read_elan
 from signprep.pipeline.datasets.timed_text.subtitles import read_subtitles
 from signprep.pipeline.errors import AnnotationError
 from tests.generated_videos import write_video
+from tests.pipeline.scan.scanning import scan
 
 Aligned = tuple[str, str, str]
 """Names of the slots of start and end, and the value."""
@@ -293,7 +294,37 @@ def test_one_file_of_each_video_is_taken_and_others_are_named(tmp_path: Path) ->
     assert sorted(problem.split(":")[0] for problem in problems) == [
         "label-without-video", "same-name", "same-name", "video-without-label",
     ]  # fmt: skip
-    assert any("talk.srt: is about talk.mp4, as talk.eaf is, which is taken" in problem for problem in problems)
+    told = "talk.srt: is about talk.mp4, as talk.eaf is, which is taken; their signs differ"
+    assert any(told in problem for problem in problems)
+
+
+def test_files_of_the_same_signs_are_a_note_and_those_of_others_a_problem(tmp_path: Path) -> None:
+    write_video(tmp_path / "talk.mp4", 30)
+    signs = [("ts1", "ts2", "a&lt;b"), ("ts3", "ts4", "어쩔 수 없다")]
+    write(tmp_path / "talk.eaf", eaf(SLOTS, {"gloss": signs}))
+    cues = "00:00:00,100 --> 00:00:00,300\na\uff1cb\n\n00:00:00,500 --> 00:00:00,900\n어쩔 수\n없다\n"
+    write(tmp_path / "talk.srt", cues)
+    arguments = ["--data-root", str(tmp_path), "--out", str(tmp_path / "a.zarr"), "--num-frames", "2", "--size", "32"]
+    told = CliRunner().invoke(cli, ["build-cache", *arguments, "--workers", "1", "--strict"])
+    assert told.exit_code == 0, (told.output, told.exception)
+    assert "1 note in the data root:" in told.stdout and "problem" not in told.stdout
+    assert "talk.srt: has the signs of talk.eaf, which is taken" in told.stdout
+    scanned = CliRunner().invoke(cli, ["scan", "--data-root", str(tmp_path), "--strict", "--num-frames", "2"])
+    assert scanned.exit_code == 0 and "[same-signs]" in scanned.output
+    write(tmp_path / "talk.srt", cues.replace("500", "501"))
+    _, [problem] = found(tmp_path)
+    assert problem.startswith("same-name: ") and problem.endswith("; their signs differ")
+
+
+def test_scan_names_an_annotation_by_its_number_in_its_file(tmp_path: Path) -> None:
+    text = eaf({"a": 0, "b": 500, "c": 9000, "d": 9500}, {"g": [("a", "b", "X"), ("c", "d", "X")]})
+    for name in "ab":
+        write_video(tmp_path / f"{name}.mp4", 30)
+        write(
+            tmp_path / f"{name}.eaf",
+            text,
+        )
+    assert [message.split(" runs")[0] for _, message in scan(tmp_path)["segment-outside"]] == ["segment 1"] * 2
 
 
 def test_one_bad_file_costs_no_other(tmp_path: Path) -> None:
