@@ -88,6 +88,10 @@ def _notes(
     names = [name for _, names in rows.files for name in names]
     for patterns in rows.absent:
         yield f"there is no file {' or '.join(patterns)}, and nothing of it"
+    in_others = frozenset[str]().union(*rows.used_columns.values())
+    for name, columns in rows.used_columns.items():
+        if lacking := sorted(in_others - columns):
+            yield f"{name} has no column {', '.join(lacking)}, as others have: its rows are without what it tells"
     for copy, of in rows.copies:
         yield f"{copy} has the content of {of}, and is not read"
     of_videos = any(source.form == VIDEOS for source, _ in rows.files)

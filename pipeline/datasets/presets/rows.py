@@ -33,6 +33,8 @@ class Rows:
         self._used = _used_fields(preset)
         self.columns: set[str] = set()
         """The columns of all tables that were read, those that are not used, too."""
+        self.used_columns: dict[str, frozenset[str]] = {}
+        """By table of rows, the columns that the preset names and the table has."""
         self.absent: list[tuple[str, ...]] = []
         """The patterns of files that are not there, and need not be."""
         only_one = [root.name] if root.is_file() else None
@@ -104,7 +106,13 @@ class Rows:
         form = CsvForm(
             names=source.columns, separator=source.separator, quotes=source.quotes, usual=usual, known=self._used
         )
-        for number, named, row in csv_rows(data, path, form, lambda header: self._places(header, path)):
+
+        def places(header: Sequence[str]) -> Mapping[str, int]:
+            if source in self._preset.sources:
+                self.used_columns[name] = self._used.intersection(header)
+            return self._places(header, path)
+
+        for number, named, row in csv_rows(data, path, form, places):
             if isinstance(row, dict):
                 row = {field: value.strip() for field, value in row.items()}
                 row["row"] = str(number - 1)

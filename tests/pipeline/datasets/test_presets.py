@@ -344,3 +344,13 @@ def test_a_folder_with_a_table_of_the_usual_columns_gives_the_command_to_type(vi
     assert suggestions(tmp_path / "내 표") == [
         f"a table in it is read by --data-root '{tmp_path / '내 표' / 'a b.csv'}'"
     ]
+
+
+def test_a_column_that_one_of_several_tables_lacks_is_told(videos: Path, tmp_path: Path) -> None:
+    write_set("asl-citizen", tmp_path, videos)
+    table = tmp_path / "ASL_Citizen" / "splits" / "train.csv"
+    table.write_text(table.read_text("utf-8-sig").replace("Participant ID", "Participant"))
+    segments, _, notes = read(tmp_path, "asl-citizen")
+    assert [segment.signer for segment in segments] == [None, None, "P3"]
+    told = "has no column Participant ID, as others have: its rows are without what it tells"
+    assert f"ASL_Citizen/splits/train.csv {told}" in notes
