@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from hashlib import blake2b
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -46,7 +46,9 @@ _FULL_RANGE = 2
 
 def is_picture(name: str) -> bool:
     """Return True for the name of a picture, by its suffix; not for what macOS writes beside files."""
-    return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith("._")
+    place = name.rfind(".")  # without a path of each of a million names
+    is_suffix = place > name.rfind("/") + 1 and name[place:].lower() in PICTURE_SUFFIXES
+    return is_suffix and not name.startswith("._")
 
 
 class PictureFiles(Protocol):
@@ -110,7 +112,7 @@ def in_order(names: Iterable[str]) -> list[NumberedPicture]:
     """
     kinds: dict[tuple[str, ...], list[tuple[str, list[int]]]] = {}
     for name in filter(is_picture, names):
-        texts = _DIGITS.split(PurePosixPath(name).stem)
+        texts = _DIGITS.split(name.rpartition("/")[2].rpartition(".")[0])
         kinds.setdefault(tuple(texts[::2]), []).append((name, [int(digits) for digits in texts[1::2]]))
     numbered = {kind: found for kind, found in kinds.items() if len(kind) > 1}
     if len(numbered) != 1:

@@ -115,25 +115,27 @@ def walk_files(
         unreadable(path, f"{error.filename}: cannot be listed ({error.strerror})")
 
     for folder, names in _walk_folders(root, unlisted):
+        inside, beside = folder.relative_to(root).as_posix(), str(folder / "-")[:-1]
         if pictures and folder != root and any(map(is_picture, names)) and not any(map(wanted, names)):
-            relative = folder.relative_to(root).as_posix()
             try:
                 in_order(names)
-                yield FoundFile(name=relative, num_bytes=0, is_folder=True)
+                yield FoundFile(name=inside, num_bytes=0, is_folder=True)
             except DecodeError as error:
-                unreadable(relative, f"{folder}: {error}")
+                unreadable(inside, f"{folder}: {error}")
         for name in with_sequences(with_whole_names(names)):
-            path = folder / name
-            relative = path.relative_to(root).as_posix()
             if name.startswith(_APPLE_DOUBLE):
                 continue
+            # A Path for each of a million names would take longer than all else.
+            path, relative = beside + name, name if inside == "." else f"{inside}/{name}"
             # Bytes of a name that are not UTF-8 are shown as escapes.
-            named = os.fsencode(relative).decode("utf-8", "backslashreplace")
-            if not relative.isprintable() and named != relative:
+            if (
+                not relative.isprintable()
+                and (named := os.fsencode(relative).decode("utf-8", "backslashreplace")) != relative
+            ):
                 unreadable(named, f"{named}: its name is not UTF-8; rename it, or unpack its archive again as cp949")
                 continue
             if is_read_archive(name):
-                yield from walk_archive(path, relative, on_problem, wanted, pictures=pictures)
+                yield from walk_archive(Path(path), relative, on_problem, wanted, pictures=pictures)
             elif _OTHER_ARCHIVE.search(name):
                 message = f"{path}: is an archive that is not looked into; unpack it"
                 on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
@@ -145,9 +147,9 @@ def walk_files(
             elif is_sequence(name):
                 if wanted(name):
                     yield FoundFile(name=relative, num_bytes=0)
-            elif wanted(name) or _is_broken_link(path):
+            elif wanted(name) or _is_broken_link(path, name):
                 try:
-                    status = path.stat()
+                    status = os.stat(path)  # noqa: PTH116
                 except OSError as error:
                     unreadable(relative, f"{path}: cannot be read ({error.strerror})")
                     continue
@@ -162,15 +164,16 @@ def _walk_folders(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[t
         for name, folders, names in os.walk(starts.popleft(), onerror=unlisted):
             folder = Path(name)
             try:
-                status = folder.stat()
+                status = os.stat(name)  # noqa: PTH116
             except OSError as error:
                 unlisted(error)
                 continue
             is_new = (status.st_dev, status.st_ino) not in seen
             seen.add((status.st_dev, status.st_ino))
-            shown = sorted(name for name in folders if is_new and not name.endswith(".zarr") and not _is_hidden(name))
-            starts.extend(folder / name for name in shown if (folder / name).is_symlink())
-            folders[:] = [name for name in shown if not (folder / name).is_symlink()]
+            shown = sorted(one for one in folders if is_new and not one.endswith(".zarr") and not _is_hidden(one))
+            links = {inner for inner in shown if os.path.islink(f"{name}{os.sep}{inner}")}  # noqa: PTH114
+            starts.extend(folder / inner for inner in shown if inner in links)
+            folders[:] = [inner for inner in shown if inner not in links]
             if is_new:
                 yield folder, names
 
@@ -326,9 +329,9 @@ def read_head(root: Path, name: str, num_bytes: int) -> bytes:
         return b""
 
 
-def _is_broken_link(path: Path) -> bool:
+def _is_broken_link(path: str, name: str) -> bool:
     """Return True for a link to nothing, which may mean a folder; editors' locks are such links with a dot."""
-    return path.is_symlink() and not path.exists() and not path.name.startswith(".")
+    return os.path.islink(path) and not os.path.exists(path) and not name.startswith(".")  # noqa: PTH110, PTH114
 
 
 def _is_passed_over(folders: list[str], name: str) -> bool:
