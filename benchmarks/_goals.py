@@ -45,6 +45,11 @@ GOALS = {
         benchmark="landmarks", text="peak memory of a build from keypoints / of a tenth of the clips", bound=None
     ),
     "landmarks.models": Goal(benchmark="landmarks", text="a frame / the sum of its models", bound=1.15),
+    "models.step": Goal(
+        benchmark="models",
+        text="CPU of a training step of efficient_x3d_xs / with PyTorchVideo's layers, one thread",
+        bound=0.85,
+    ),
     "read.blosc": Goal(
         benchmark="read",
         text="clips/s of the default codec, one thread / Blosc alone",

@@ -6,18 +6,23 @@ same PyTorchVideo model as it comes, contiguous; its own layers with channels la
 had layers of its own (`training/model_spec/layers.py`). Timed by the clock, with all threads, so let nothing else run:
 on one thread both layouts cost about the same, but work is shared badly in contiguous depthwise convolutions. On a
 machine with a GPU the same is timed there, with larger batches.
+
+The default model is measured once more, with channels last, in what one thread takes of the CPU, so that other programs
+disturb less: with PyTorchVideo's layers, with torch's SiLU in place of its Swish, and with all of our layers.
 """
 
 import copy
 import statistics
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 from pytorchvideo.layers.swish import Swish
 from torch import Tensor, nn
 
-from benchmarks._report import Bar, chart, print_line, print_machine, print_table
+from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_table
 from benchmarks._size import Size
+from signprep.inference.recognizer import torch_threads
 from signprep.training.model_spec import (
     MODEL_SPECS,
     ModelSpec,
@@ -38,6 +43,7 @@ def run(size: Size) -> None:
     toy = size is Size.TOY
     print_machine(["torch", "torchvision", "pytorchvideo"])
     compare(torch.device("cpu"), batch_size=size.pick(2, 1, 2), num_rounds=size.pick(1, 1, 5), toy=toy)
+    default_model(batch_size=2 if toy else 8, num_rounds=size.pick(1, 9, 25), toy=toy)
     if torch.cuda.is_available():
         print_line(torch.cuda.get_device_name())
         compare(torch.device("cuda"), batch_size=2 if toy else 8, num_rounds=1 if toy else 10, toy=toy)
@@ -82,6 +88,25 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
         chart(bars[first].name.split(",")[0], f"ms a training step, {device.type}", bars[first : first + 3])
 
 
+def default_model(*, batch_size: int, num_rounds: int, toy: bool) -> None:
+    """Print what a step of the default model takes of the CPU on one thread, with three kinds of layers."""
+    spec = model_spec("efficient_x3d_xs", num_frames=2 if toy else None, crop_size=32 if toy else None)
+    ours = build_model(spec, NUM_CLASSES)
+    ways = {
+        "PyTorchVideo's layers": as_built(copy.deepcopy(ours)),
+        "torch's SiLU for its Swish": with_plain_layers(copy.deepcopy(ours)),
+        "our layers": ours,
+    }
+    clips = torch.randn(batch_size, 3, spec.num_frames, spec.crop_size, spec.crop_size)
+    clips = clips.to(memory_format=torch.channels_last_3d)
+    models = [(channels_last(model), clips) for model in ways.values()]
+    with torch_threads(1):
+        seconds = list(map(statistics.median, timed_steps(models, num_rounds=num_rounds, clock=time.process_time)))
+    rows = [(name, f"{1e3 * way:.0f}", f"{way / seconds[0]:.2f}") for name, way in zip(ways, seconds, strict=True)]
+    print_table([(f"{spec.name}, CPU, one thread, batch {batch_size}", "ms of CPU a step", "ratio"), *rows])
+    figure("models.step", seconds[-1] / seconds[0])
+
+
 def step_seconds(model: nn.Module, spec: ModelSpec, *, batch_size: int, num_rounds: int) -> list[list[float]]:
     """Return the seconds of steps: as PyTorchVideo builds the model, with channels last, and with our layers too."""
     device = next(model.parameters()).device
@@ -92,18 +117,29 @@ def step_seconds(model: nn.Module, spec: ModelSpec, *, batch_size: int, num_roun
         (channels_last(as_built(copy.deepcopy(model))), clips_last),
         (channels_last(model), clips_last),
     )
+    return timed_steps(ways, num_rounds=num_rounds, clock=time.perf_counter)
+
+
+def timed_steps(
+    ways: Sequence[tuple[nn.Module, Tensor]], *, num_rounds: int, clock: Callable[[], float]
+) -> list[list[float]]:
+    """Return the seconds of steps of models with their clips, by turns; the first of each is not counted."""
     seconds: list[list[float]] = [[] for _ in ways]
     for _ in range(num_rounds + 1):
-        for (way, its_clips), times in zip(ways, seconds, strict=True):
-            start = time.perf_counter()
-            train_step(way.train(), its_clips)
-            times.append(time.perf_counter() - start)
+        for (model, clips), times in zip(ways, seconds, strict=True):
+            start = clock()
+            train_step(model.train(), clips)
+            times.append(clock() - start)
     return [times[1:] for times in seconds]
 
 
 def as_built(model: nn.Module) -> nn.Module:
     """Give a model the layers back that PyTorchVideo builds it with."""
-    with_plain_layers(model)
+    return with_swish(with_plain_layers(model))
+
+
+def with_swish(model: nn.Module) -> nn.Module:
+    """Exchange torch's SiLU for PyTorchVideo's Swish, in place."""
     for parent in list(model.modules()):
         for name, layer in parent.named_children():
             if type(layer) is nn.SiLU:

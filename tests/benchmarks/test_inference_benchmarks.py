@@ -37,6 +37,14 @@ def test_models_are_timed_in_both_layouts(capsys: pytest.CaptureFixture[str]) ->
     assert "mvit_base_16x4" in capsys.readouterr().out
 
 
+def test_a_step_of_the_default_model_is_held_against_the_layers_that_it_is_built_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    models.default_model(batch_size=2, num_rounds=1, toy=True)
+    assert "torch's SiLU for its Swish" in capsys.readouterr().out
+    assert RECORDED.figures["models.step"] > 0
+
+
 @pytest.mark.slow
 def test_exported_files_are_held_against_pytorch(capsys: pytest.CaptureFixture[str]) -> None:
     export.run(Size.TOY)
