@@ -136,7 +136,9 @@ def cache_epoch(cache: Cache, order: NDArray[np.int64], threads: int) -> Epoch:
 def codec_ways(cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
     verified_once = open_cache(cache.path, verify="first")
     out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
-    payloads = [cache._located(int(position))[2][:-CHECKSUM_BYTES] for position in order]
+    cache_epoch(cache, order, 1)()  # after which all shards are mapped
+    chunks = [cache._located(int(position)).chunk for position in order]
+    payloads = [chunk[:-CHECKSUM_BYTES] for chunk in chunks if chunk is not None]
     pool = ThreadPoolExecutor(2)
 
     def decompress(first: int, last: int, step: int = 1) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,15 +23,17 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.format.codec import StoredClip, use_one_thread
 from signprep.cache_builder.format.consistency import check_index, checked_columns, read_columns
-from signprep.cache_builder.format.index import OK, SCHEMA, SPLITS, has_value
+from signprep.cache_builder.format.index import OK, SCHEMA, SPLITS, check_frames, has_value, whole_numbers
 from signprep.cache_builder.format.layout import (
     INDEX,
     MANIFEST,
     CacheInfo,
     CacheManifest,
+    Stamp,
     read_info,
     read_manifest,
     shard_path,
+    stamp_of,
 )
 from signprep.cache_builder.format.shard import ABSENT, MIXED, ShardFile, chunk_checksum, chunk_is_intact
 from signprep.pipeline.clip_spec import ClipSpec
@@ -42,7 +45,11 @@ from signprep.pipeline.runtime.text import first_line
 
 ALWAYS, FIRST = "always", "first"
 MAX_OPEN_SHARDS = 256
-"""Shards mapped at a time; the first is closed first. Mapping one again takes less than a tenth of reading a clip."""
+"""Shards mapped at a time; the first is closed first. One that is not takes a tenth longer for a clip."""
+STAMPED = (MANIFEST, INDEX)
+"""Files that every change of a cache replaces, the first before all others."""
+LOCATED_TOGETHER = 32
+"""Clips whose shards are looked up, and stay mapped, before the first of them is decoded."""
 
 
 class Cache:
@@ -58,17 +65,19 @@ class Cache:
         path: Path,
         info: CacheInfo,
         manifest: CacheManifest,
-        stamp: "_Stamp",
+        stamps: dict[str, Stamp],
         columns: dict[str, pa.ChunkedArray],
         verify: str = ALWAYS,
     ) -> None:
         self.path = path
+        self._folder = f"{path}/"  # as text: a Path takes longer to extend than the system to open the file
         self.verify = verify
         self.info = info
         self.manifest = manifest
-        self._stamp = stamp
+        self._stamps = stamps
         self._columns = columns
-        self._shards: dict[int, ShardFile] = {}
+        self._shards: dict[int, ShardFile | None] = {}
+        """None for one of which one clip was read so far: it is mapped at the second."""
         self._pool: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
         use_one_thread()
 
@@ -144,9 +153,9 @@ class Cache:
             raise CacheError(f"{path}: cannot be read ({first_line(error)})") from error
         raise self._outside(position)
 
-    def _require_unchanged(self) -> None:
+    def _require_unchanged(self, names: Sequence[str] = STAMPED) -> None:
         """Raise CacheError if the cache was changed since it was opened: its positions may mean other clips now."""
-        if _stamp_of(self.path) != self._stamp:
+        if any(stamp_of(self._folder + name) != self._stamps[name] for name in names):
             raise CacheError(f"{self}: was changed while it was open; open it again")
 
     def positions(self, split: str | None = None) -> NDArray[np.int64]:
@@ -192,10 +201,10 @@ class Cache:
             CacheCorruptError: a clip's bytes are missing or damaged; nothing wrong is ever returned.
             CacheError: the cache was changed since it was opened.
         """
-        positions = _whole_numbers(positions)
+        positions = whole_numbers(positions)
         shape = (len(positions), *self.clip_spec.clip_shape)
         if frames is not None:
-            _check_frames(frames, *shape[:2])
+            check_frames(frames, *shape[:2])
             shape = (*frames.shape, *shape[2:])
         if threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1")
@@ -231,18 +240,22 @@ class Cache:
     def _read_some(self, positions: NDArray[np.integer], clips: StoredClip, frames: NDArray[np.integer] | None) -> None:
         # Frames follow from those before them, so that a clip is decoded whole, into memory that stays in the cache.
         whole = None if frames is None else np.empty(self.clip_spec.clip_shape, self.clip_spec.dtype)
-        for place, position in enumerate(positions.tolist()):
-            try:
-                self._decode(position, clips[place] if whole is None else whole)
-            except CacheCorruptError as error:
-                raise self._named(position, error) from error
-            if whole is not None and frames is not None:
-                np.take(whole, frames[place], axis=0, out=clips[place], mode="clip")  # "raise" copies twice
+        for first in range(0, len(positions), LOCATED_TOGETHER):
+            # Decoding a clip takes everything else out of the processor's cache, so all are looked up before the first.
+            group = [self._located(position) for position in positions[first : first + LOCATED_TOGETHER].tolist()]
+            for place, located in enumerate(group, first):
+                self._decode(located, clips[place] if whole is None else whole)
+                if whole is not None and frames is not None:
+                    np.take(whole, frames[place], axis=0, out=clips[place], mode="clip")  # "raise" copies twice
 
-    def _decode(self, position: int, clip: StoredClip) -> None:
+    def _decode(self, located: "Located", clip: StoredClip) -> None:
         """Write one clip into memory. Raises CacheCorruptError if its bytes are missing or damaged."""
-        shard, place, chunk = self._located(position)
-        self.info.clip_codec.decode(chunk, clip, is_verified=self.verify == FIRST and shard.verified[place] > 0)
+        position, shard, place, chunk = located
+        try:
+            chunk = self._chunk(position, shard, place) if chunk is None else chunk
+            self.info.clip_codec.decode(chunk, clip, is_verified=self.verify == FIRST and shard.verified[place] > 0)
+        except CacheCorruptError as error:
+            raise self._named(position, error) from error
         shard.verified[place] = 1
 
     def rgb(self, position: int) -> NDArray[np.uint8]:
@@ -288,8 +301,9 @@ class Cache:
 
         Raises as `read`.
         """
+        _, shard, place, chunk = self._located(position)
         try:
-            _, _, chunk = self._located(position)
+            chunk = self._chunk(position, shard, place) if chunk is None else chunk
             if not chunk_is_intact(chunk):
                 raise CacheCorruptError("its checksum does not match its bytes")
         except CacheCorruptError as error:
@@ -303,19 +317,27 @@ class Cache:
     def _named(self, position: int, error: CacheCorruptError) -> CacheCorruptError:
         return CacheCorruptError(f"{self}: clip {position} ({self.segment_id(position)}): {error}")
 
-    def _located(self, position: int) -> tuple[ShardFile, int, NDArray[np.uint8]]:
-        """Return a clip's shard, its place there, and its inner chunk."""
+    def _located(self, position: int) -> "Located":
+        """Return where a clip is stored. Raises CacheCorruptError if it is not there, or not the one of the index."""
         if not 0 <= position < len(self):
             raise self._outside(position)
         number, place = divmod(position, self.info.clips_per_shard)
-        shard = self._shard(number)
+        try:
+            shard = self._shard(number)
+            return Located(position, shard, place, self._chunk(position, shard, place) if shard.is_mapped else None)
+        except CacheCorruptError as error:
+            raise self._named(position, error) from error
+
+    def _chunk(self, position: int, shard: ShardFile, place: int) -> NDArray[np.uint8]:
         chunk = shard.chunk(place)
         if chunk is None:
+            number = position // self.info.clips_per_shard
             raise CacheCorruptError(f"it is not in shard {number}: its build failed, or it was removed")
         expected = self._stored[1][position]
         if expected >= 0 and chunk_checksum(chunk) != expected:
-            raise CacheCorruptError(f"{shard_path(self.info, number)} has other bytes for it than the index; {MIXED}")
-        return shard, place, chunk
+            path = shard_path(self.info, position // self.info.clips_per_shard)
+            raise CacheCorruptError(f"{path} has other bytes for it than the index; {MIXED}")
+        return chunk
 
     def _outside(self, position: int) -> IndexError:
         return IndexError(f"position {position} is outside the cache's 0..{len(self) - 1}")
@@ -323,28 +345,41 @@ class Cache:
     def _shard(self, number: int) -> ShardFile:
         shard = self._shards.get(number)
         if shard is None:
+            is_known = number in self._shards
             try:
-                shard = self._mapped(number, self.path / shard_path(self.info, number))
+                shard = self._opened(number, is_mapped=is_known)
             finally:
-                # Looked at after it was mapped: a change takes the manifest away before it touches a shard.
-                self._require_unchanged()
-            self._shards[number] = shard
+                # Looked at after it was opened: a change takes the manifest away before it touches a shard.
+                self._require_unchanged((MANIFEST,))
+            self._shards[number] = shard if shard.is_mapped else None
             if len(self._shards) > MAX_OPEN_SHARDS:
-                # Unmapped when the last view of it goes.
-                for oldest in list(self._shards)[:-MAX_OPEN_SHARDS]:
+                # Unmapped when the last view of them goes; several at a time, since listing them takes its time.
+                for oldest in list(self._shards)[: MAX_OPEN_SHARDS // 8]:
                     self._shards.pop(oldest, None)
         return shard
 
-    def _mapped(self, number: int, file: Path) -> ShardFile:
-        """Map the file of a shard. Raises CacheCorruptError if it is not the one that manifest and index mean."""
-        entry, size = self.manifest.objects.get(shard_path(self.info, number)), self.info.clips_per_shard
-        sizes = self._stored[0][number * size : (number + 1) * size]
+    def _opened(self, number: int, file: Path | None = None, *, is_mapped: bool = False) -> ShardFile:
+        """Open the file of a shard, the one in this folder if None.
+
+        Raises CacheCorruptError if it is not the one that manifest and index mean.
+        """
+        path, size = shard_path(self.info, number), self.info.clips_per_shard
+        entry, sizes = self.manifest.objects.get(path), self._stored[0][number * size : (number + 1) * size]
         if entry is None:
             has_clips = "but the index has clips in it" if (sizes != ABSENT).any() else "not one of its clips was built"
-            raise CacheCorruptError(f"{shard_path(self.info, number)} is not in the manifest: {has_clips}")
-        shard = ShardFile(file, size, num_bytes=entry.num_bytes)
+            raise CacheCorruptError(f"{path} is not in the manifest: {has_clips}")
+        shard = ShardFile(file or f"{self._folder}{path}", size, num_bytes=entry.num_bytes, is_mapped=is_mapped)
         shard.require_sizes(sizes)
         return shard
+
+
+class Located(NamedTuple):
+    """Where a clip is stored: its shard, the place there, and its inner chunk; None if that is still to be read."""
+
+    position: int
+    shard: ShardFile
+    place: int
+    chunk: NDArray[np.uint8] | None
 
 
 def open_folder(root: StrPath, verify: str = ALWAYS) -> Cache:
@@ -356,45 +391,9 @@ def open_folder(root: StrPath, verify: str = ALWAYS) -> Cache:
         CacheError: its metadata is damaged.
     """
     root = as_path(root)
-    stamp = _stamp_of(root)
+    stamps = {name: stamp_of(f"{root}/{name}") for name in STAMPED}
     info, manifest = read_info(root), read_manifest(root)
     columns = checked_columns(root, info, manifest, root)
-    cache = Cache(root, info, manifest, stamp, {name: columns[name] for name in columns.column_names}, verify)
+    cache = Cache(root, info, manifest, stamps, {name: columns[name] for name in columns.column_names}, verify)
     cache._require_unchanged()
     return cache
-
-
-_Stamp = list[tuple[int, int] | None]
-"""Inode and time of change of the manifest and of the index; None for one that is not there."""
-
-
-def _stamp_of(root: Path) -> _Stamp:
-    stamps: _Stamp = []
-    for name in (MANIFEST, INDEX):
-        try:
-            status = (root / name).stat()
-            stamps.append((status.st_ino, status.st_mtime_ns))
-        except OSError:
-            stamps.append(None)
-    return stamps
-
-
-def _whole_numbers(positions: Sequence[int] | NDArray[np.integer]) -> NDArray[np.integer]:
-    """Return positions as an array [B]. Raises TypeError if they are anything else, which NumPy would round or cast."""
-    try:
-        array = np.asarray(positions)
-    except (TypeError, ValueError):  # of lists of several lengths, or a tensor of a GPU
-        array = np.empty(0, object)
-    if array.ndim == 1 and (array.dtype.kind in "iu" or (array.dtype == np.float64 and not array.size)):
-        return array.astype(np.int64) if not array.size else array
-    wanted = "np.flatnonzero(mask) makes positions of a mask" if array.dtype == np.bool_ else "[0] reads one clip"
-    raise TypeError(f"positions are {positions!r:.60}; expected a list, range or array of whole numbers: {wanted}")
-
-
-def _check_frames(frames: NDArray[np.integer], num_clips: int, num_frames: int) -> None:
-    """Raise ValueError unless frames are whole numbers [B, t], and IndexError for one that clips do not have."""
-    are_numbers = isinstance(frames, np.ndarray) and frames.dtype.kind in "iu"
-    if not are_numbers or frames.ndim != 2 or len(frames) != num_clips:
-        raise ValueError(f"frames are {frames!r:.60}; expected an array of whole numbers, [{num_clips}, t]")
-    if frames.size and not 0 <= int(frames.min()) <= int(frames.max()) < num_frames:
-        raise IndexError(f"frames {int(frames.min())} to {int(frames.max())} are asked for; clips have {num_frames}")

@@ -20,7 +20,7 @@ from signprep.pipeline.errors import CacheCorruptError
 CHECKSUM_BYTES = 4
 _COPY_BYTES = 2**18
 _BLOSC_HEADER_BYTES = 16
-
+_BLOSC_SIZES = struct.Struct("<4xIII")
 
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
@@ -95,7 +95,7 @@ def _blosc_bytes(payload: NDArray[np.uint8]) -> int | None:
     """
     if len(payload) < _BLOSC_HEADER_BYTES:
         return None
-    num_bytes, _, compressed_bytes = struct.unpack_from("<III", payload, 4)
+    num_bytes, _, compressed_bytes = _BLOSC_SIZES.unpack_from(payload)
     return num_bytes if compressed_bytes == len(payload) else None
 
 
@@ -193,9 +193,11 @@ def encode_delta(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def undo_delta(delta: NDArray[np.uint8]) -> None:
-    """Turn differences [T, ...] back into frames, in place.
+    """Turn differences [T, ...], C-contiguous, back into frames, in place.
 
     Frame by frame: each addition runs over whole, contiguous frames that are still in the processor's cache.
     """
-    for k in range(1, len(delta)):
-        np.add(delta[k - 1], delta[k], out=delta[k])
+    before, *others = delta.reshape(len(delta), -1)
+    for frame in others:
+        np.add(before, frame, out=frame)
+        before = frame

@@ -173,3 +173,24 @@ def counts_by_value(column: pa.ChunkedArray) -> dict[str, int]:
     counted = pc.value_counts(column.cast(pa.string())).to_pylist()
     pairs = [(entry["values"] if entry["values"] is not None else "-", entry["counts"]) for entry in counted]
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def whole_numbers(positions: Sequence[int] | NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return positions as an array [B]. Raises TypeError if they are anything else, which NumPy would round or cast."""
+    try:
+        array = np.asarray(positions)
+    except (TypeError, ValueError):  # of lists of several lengths, or a tensor of a GPU
+        array = np.empty(0, object)
+    if array.ndim == 1 and (array.dtype.kind in "iu" or (array.dtype == np.float64 and not array.size)):
+        return array.astype(np.int64) if not array.size else array
+    wanted = "np.flatnonzero(mask) makes positions of a mask" if array.dtype == np.bool_ else "[0] reads one clip"
+    raise TypeError(f"positions are {positions!r:.60}; expected a list, range or array of whole numbers: {wanted}")
+
+
+def check_frames(frames: NDArray[np.integer], num_clips: int, num_frames: int) -> None:
+    """Raise ValueError unless frames are whole numbers [B, t], and IndexError for one that clips do not have."""
+    are_numbers = isinstance(frames, np.ndarray) and frames.dtype.kind in "iu"
+    if not are_numbers or frames.ndim != 2 or len(frames) != num_clips:
+        raise ValueError(f"frames are {frames!r:.60}; expected an array of whole numbers, [{num_clips}, t]")
+    if frames.size and not 0 <= int(frames.min()) <= int(frames.max()) < num_frames:
+        raise IndexError(f"frames {int(frames.min())} to {int(frames.max())} are asked for; clips have {num_frames}")

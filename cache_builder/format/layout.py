@@ -350,3 +350,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(OSError):  # what went wrong before is what has to be known
             beside.unlink(missing_ok=True)
         raise CacheError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+Stamp = tuple[int, int] | None
+"""Inode and time of change of a file; None for one that is not there."""
+
+
+def stamp_of(path: str) -> Stamp:
+    """Return the stamp of a file, another one after it was replaced."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a Path takes twice as long)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns

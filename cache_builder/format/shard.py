@@ -40,32 +40,55 @@ def shard_bytes(chunks: Sequence[bytes | None], chunks_per_shard: int) -> bytes:
 
 
 class ShardFile:
-    """A mapped shard: `chunk(place)` is a view of the file's own pages.
+    """An open shard: `chunk(place)` is a view of the file's own pages, or what was read of it.
+
+    A view copies nothing. But giving pages to a process and taking them back takes longer than reading a compressed
+    clip: a shard of which only one is wanted is better not mapped.
 
     Raises CacheCorruptError where the file is missing, cannot be read, is shorter than its index says or not of the
     `num_bytes` that a manifest tells, or the index fails its checksum.
     """
 
-    def __init__(self, path: Path, chunks_per_shard: int, *, num_bytes: int | None = None) -> None:
+    _descriptor: int | None = None
+    """Of the file, while it is open: a mapped one is not."""
+
+    def __init__(
+        self, path: Path | str, chunks_per_shard: int, *, num_bytes: int | None = None, is_mapped: bool = True
+    ) -> None:
         self.path = path
-        index_bytes = chunks_per_shard * INDEX_ENTRY_BYTES
+        self.is_mapped = is_mapped or not hasattr(os, "pread")
+        self._bytes: NDArray[np.uint8] | None = None
+        tail_bytes = chunks_per_shard * INDEX_ENTRY_BYTES + CHECKSUM_BYTES
         try:
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if num_bytes is not None and size != num_bytes:
-                    raise CacheCorruptError(f"{path}: has {size} bytes, the manifest tells of {num_bytes}; {MIXED}")
-                if size < index_bytes + CHECKSUM_BYTES:
-                    raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            size = os.fstat(self._descriptor).st_size
+            if num_bytes is not None and size != num_bytes:
+                raise CacheCorruptError(f"{path}: has {size} bytes, the manifest tells of {num_bytes}; {MIXED}")
+            if size < tail_bytes:
+                raise CacheCorruptError(f"{path}: {size} bytes are too few for a shard; it is truncated")
+            os.lseek(self._descriptor, size - tail_bytes, os.SEEK_SET)
+            tail = np.frombuffer(os.read(self._descriptor, tail_bytes), np.uint8)
+            if self.is_mapped:
+                self._bytes = np.frombuffer(mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
+                self._close()
         except FileNotFoundError as error:
             raise CacheCorruptError(f"{path}: {MISSING}") from error
         except OSError as error:
-            raise CacheCorruptError(f"{path}: this shard cannot be read ({error.strerror})") from error
-        self._bytes = np.frombuffer(mapped, np.uint8)
-        self._data_bytes = size - index_bytes - CHECKSUM_BYTES
-        self._index = shard_index(self._bytes[self._data_bytes :], path)
+            raise self._unreadable(error) from error
+        self._data_bytes = size - tail_bytes
+        self._index = shard_index(tail, path)
         self.verified = bytearray(chunks_per_shard)
-        """Not 0 for the inner chunks whose checksum was compared since the file was mapped."""
+        """Not 0 for the inner chunks whose checksum was compared since the file was opened."""
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    __del__ = _close
+
+    def _unreadable(self, error: OSError) -> CacheCorruptError:
+        return CacheCorruptError(f"{self.path}: this shard cannot be read ({error.strerror})")
 
     def require_sizes(self, sizes: NDArray[np.uint64]) -> None:
         """Raise CacheCorruptError unless the first inner chunks have these sizes in bytes, `ABSENT` where absent."""
@@ -73,9 +96,21 @@ class ShardFile:
             raise CacheCorruptError(f"{self.path}: its clips have other sizes than in the index; {MIXED}")
 
     def chunk(self, place: int) -> NDArray[np.uint8] | None:
-        """Return the stored bytes of an inner chunk, or None where it is absent."""
+        """Return the stored bytes of an inner chunk, or None where it is absent.
+
+        Raises CacheCorruptError if it lies outside the file, or cannot be read.
+        """
         bounds = chunk_bounds(self._index, place, self._data_bytes, self.path)
-        return None if bounds is None else self._bytes[bounds[0] : bounds[1]]
+        if bounds is None:
+            return None
+        start, end = bounds
+        if self._bytes is not None:
+            return self._bytes[start:end]
+        assert self._descriptor is not None
+        try:
+            return np.frombuffer(os.pread(self._descriptor, end - start, start), np.uint8)
+        except OSError as error:
+            raise self._unreadable(error) from error
 
 
 def shard_index(tail: NDArray[np.uint8], path: object) -> NDArray[np.uint64]:
@@ -94,7 +129,7 @@ def chunk_bounds(index: NDArray[np.uint64], place: int, data_bytes: int, path: o
 
     Raises CacheCorruptError if it lies outside the `data_bytes` of all chunks.
     """
-    offset, size = (int(number) for number in index[place])
+    offset, size = index[place].tolist()
     if offset == size == ABSENT:
         return None
     if offset + size > data_bytes:

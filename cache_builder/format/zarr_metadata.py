@@ -47,7 +47,7 @@ class TemporalDelta(ArrayArrayCodec):
         return chunk_spec.prototype.nd_buffer.from_numpy_array(delta)
 
     async def _decode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
-        chunk = np.array(chunk_array.as_ndarray_like(), copy=True)
+        chunk = np.array(chunk_array.as_ndarray_like(), order="C")
         for clip in chunk:
             undo_delta(clip)
         return chunk_spec.prototype.nd_buffer.from_numpy_array(chunk)

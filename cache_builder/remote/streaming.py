@@ -8,7 +8,7 @@ what comes next. Hashes are compared as shards arrive, checksums as clips are re
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from signprep.cache_builder.format.codec import StoredClip
 from signprep.cache_builder.format.layout import METADATA, CacheObject, shard_path
 from signprep.cache_builder.format.shard import ShardFile
 from signprep.cache_builder.options import StreamOptions, shown
-from signprep.cache_builder.reader import Cache, open_folder
+from signprep.cache_builder.reader import STAMPED, Cache, Located, open_folder
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.untrusted import validate_metadata
@@ -40,7 +40,7 @@ class StreamedCache(Cache):
     is_streamed = True
 
     def __init__(self, cache: Cache, published: PublishedCache, url: str, options: StreamOptions) -> None:
-        super().__init__(cache.path, cache.info, cache.manifest, cache._stamp, cache._columns)
+        super().__init__(cache.path, cache.info, cache.manifest, cache._stamps, cache._columns)
         self._published, self._url, self._options = published, url, options
         self._store = DiskCache(options.root(), options.max_bytes)
 
@@ -55,7 +55,7 @@ class StreamedCache(Cache):
         """Sizes of its shards."""
         return [entry.num_bytes for path, entry in self.manifest.objects.items() if path not in METADATA]
 
-    def _require_unchanged(self) -> None:
+    def _require_unchanged(self, names: Sequence[str] = STAMPED) -> None:
         """Nobody changes metadata that lie under their fingerprint."""
 
     def prefetcher(self) -> "Prefetcher":
@@ -88,23 +88,32 @@ class StreamedCache(Cache):
             local = self.fetch(number)
             assert local is not None
             try:
-                return self._mapped(number, local)
+                return self._opened(number, local)
             except CacheCorruptError:
                 if local.exists():
                     self._store.discard(local.name)
                     raise
                 # Another process has made room meanwhile.
 
-    def _decode(self, position: int, clip: StoredClip) -> None:
+    def _located(self, position: int) -> Located:
         try:
-            super()._decode(position, clip)
+            return super()._located(position)
         except CacheCorruptError:
-            # It was whole when it came: the copy here has rotted, and is fetched again, once.
-            path = shard_path(self.info, position // self.info.clips_per_shard)
-            if path not in self.manifest.objects:
-                raise
+            self._fetch_again(position)
+            return super()._located(position)
+
+    def _decode(self, located: Located, clip: StoredClip) -> None:
+        try:
+            super()._decode(located, clip)
+        except CacheCorruptError:
+            self._fetch_again(located.position)
+            super()._decode(self._located(located.position), clip)
+
+    def _fetch_again(self, position: int) -> None:
+        """Forget the copy of a clip's shard, so that it comes once more: it was whole when it came, and has rotted."""
+        path = shard_path(self.info, position // self.info.clips_per_shard)
+        if path in self.manifest.objects:
             self._store.discard(self.manifest.objects[path].hash)
-            super()._decode(position, clip)
 
 
 class Prefetcher:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from signprep.cache_builder.reader import Cache
+from signprep.cache_builder.reader import Cache, Located
 from signprep.pipeline.errors import CheckpointError
 from signprep.training.loader import PREFETCHED_BATCHES, Batch, ClipLoader
 from signprep.training.model_spec import model_spec
@@ -159,11 +159,11 @@ def test_more_threads_than_batches_share_the_clips_of_each(cache: Cache, monkeyp
     together, original = threading.Barrier(num_threads), Cache._decode
     met: set[int] = set()
 
-    def meeting(self: Cache, position: int, clip: np.ndarray) -> None:
+    def meeting(self: Cache, located: Located, clip: np.ndarray) -> None:
         if len(met) < num_threads and threading.get_ident() not in met:
             met.add(threading.get_ident())
             together.wait(HANG_SECONDS)  # for as many threads that read at the same time
-        original(self, position, clip)
+        original(self, located, clip)
 
     monkeypatch.setattr(Cache, "_decode", meeting)
     loader = loader_of(cache, num_workers=num_threads)

@@ -37,7 +37,7 @@ def test_compact_drops_what_is_gone_and_writes_no_other_shard(root: Path, out: P
 def test_a_forgotten_signer_is_nowhere_in_the_cache(root: Path, out: Path, tmp_path: Path) -> None:
     cache = open_cache(out)
     signers = cache.index["signer"].to_pylist()
-    chunks = [bytes(cache._located(p)[2]) for p in range(len(cache)) if signers[p] == "REAL02"]
+    chunks = [cache.stored_chunk(p) for p in range(len(cache)) if signers[p] == "REAL02"]
     videos = [path for path in root.rglob("*REAL02*")]
     assert len(chunks) == 4
     assert run("forget", str(out), "--signer", "REAL99") == (
