@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._report import Bar, chart, peak_memory_mib, print_line, print_machine, print_table
-from benchmarks._signing import rendered, signing_sample
+from benchmarks._signing import filmed, signing_sample
 from benchmarks._size import Size
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.prediction import predict_window
@@ -46,7 +46,7 @@ def run(size: Size) -> None:
     toy, num_rounds = size is Size.TOY, size.pick(1, 2, 3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        videos = sorted(rendered(signing_sample(size)).rglob("*.mp4"))[: size.pick(2, 20, 20)]
+        videos = sorted(filmed(signing_sample(size)).rglob("*.mp4"))[: size.pick(2, 20, 20)]
         print_machine(["av", "torch"])
         recognizer = untrained(toy)
         long_video(folder, videos[0], size.pick(6, 12, 60), recognizer, num_rounds)

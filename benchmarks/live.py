@@ -14,7 +14,7 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401  (before to
 import torch
 
 from benchmarks._report import print_line, print_machine, print_table
-from benchmarks._signing import rendered, signing_sample
+from benchmarks._signing import filmed, signing_sample
 from benchmarks._size import Size
 from signprep.inference.options import TimelineOptions, WindowOptions
 from signprep.inference.recognizer import Recognizer
@@ -49,7 +49,7 @@ class SignDelays(Listener):
 
 
 def run(size: Size) -> None:
-    videos = sorted(rendered(signing_sample(size)).rglob("*.mp4"))[: size.pick(1, 8, 40)]
+    videos = sorted(filmed(signing_sample(size)).rglob("*.mp4"))[: size.pick(1, 8, 40)]
     print_machine(["av", "torch"])
     print_line(f"{torch.get_num_threads()} threads of torch")
     rows: list[tuple[str, ...]] = [
