@@ -6,7 +6,7 @@ PEERS := .venv/.peers
 # A process of pytest for each core; one that is done takes tests over from the others. `make test PARALLEL=` has one.
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help install demo wheel test test-all lower-bounds mutations coverage bench bench-full check docs house types clean
+.PHONY: help install demo wheel test test-all lower-bounds mutations coverage newest-torchcodec bench bench-full check docs house types clean
 
 help:
 	@echo "make demo      the whole way on generated videos: cache, training, a prediction"
@@ -63,6 +63,11 @@ $(PEERS): $(INSTALLED)
 		> $$(.venv/mosaicml/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/outer.pth
 	.venv/mosaicml/bin/python -m pip install --quiet mosaicml-streaming
 	touch $(PEERS)
+
+# What PyPI has of it since 0.14 is built against a torch with CUDA: 5 GB, for one row of the benchmark of decoding.
+newest-torchcodec: $(PEERS)
+	$(BIN)/python -m venv .venv/torchcodec
+	.venv/torchcodec/bin/python -m pip install --quiet torchcodec torch numpy
 
 bench: $(PEERS)
 	$(BIN)/python -m benchmarks --results benchmarks/RESULTS.md

@@ -7,6 +7,8 @@ from pathlib import Path
 
 MOSAICML_ENVIRONMENT = Path(sys.prefix, "mosaicml")
 """Made by `make bench`: MosaicML Streaming asks for NumPy below 2.2, so it cannot be installed beside signprep."""
+TORCHCODEC_ENVIRONMENT = Path(sys.prefix, "torchcodec")
+"""Made by `make newest-torchcodec`: since 0.14 what PyPI has of torchcodec needs a torch with CUDA, 5 GB in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +17,14 @@ class Peer:
     distribution: str
     settings: str
     used_in: tuple[str, ...]
+    environment: Path | None = None
+    """Of its own, where it is looked for first."""
 
     @property
     def version(self) -> str | None:
         """None where it is not installed."""
-        paths = [*sys.path, *map(str, MOSAICML_ENVIRONMENT.glob("lib/python*/site-packages"))]
+        own = self.environment.glob("lib/python*/site-packages") if self.environment is not None else ()
+        paths = [*map(str, own), *sys.path]
         return next((found.version for found in distributions(name=self.distribution, path=paths)), None)
 
 
@@ -39,6 +44,20 @@ PEERS = (
         used_in=("decode", "loader"),
     ),
     Peer(
+        name="torchcodec, newest",
+        distribution="torchcodec",
+        settings="the same, in a process and an environment of its own (`make newest-torchcodec`), if that is there",
+        used_in=("decode",),
+        environment=TORCHCODEC_ENVIRONMENT,
+    ),
+    Peer(
+        name="SPDL",
+        distribution="spdl-io",
+        settings="decode: packets of the segment, then FFmpeg's filters for rate, number of frames, size and middle "
+        "square. loader: its `Pipeline`, a thread a core, the same filters",
+        used_in=("decode", "loader"),
+    ),
+    Peer(
         name="PyTorchVideo's EncodedVideo",
         distribution="pytorchvideo",
         settings="`from_path(decode_audio=False)`, `get_clip` of the segment, then 16 frames of it, the middle square, "
@@ -50,6 +69,13 @@ PEERS = (
         distribution="zarr",
         settings="the same files. lz4hc: a DataLoader in this process, a clip an item. Uncompressed: clip by clip "
         "into the batch (a batch by `oindex` was tried, and is slower by far)",
+        used_in=("read",),
+    ),
+    Peer(
+        name="zarrs",
+        distribution="zarrs",
+        settings="zarr-python with its `codec_pipeline.path` set to `zarrs.ZarrsCodecPipeline`, one thread; the same "
+        "files, uncompressed (it does not know the default codec's frame differences), clip by clip into the batch",
         used_in=("read",),
     ),
     Peer(
@@ -71,11 +97,19 @@ PEERS = (
         settings="64 MB shards, raw bytes, `StreamingDataset(shuffle=True)` under torch's loader, local, no workers. "
         "It asks for NumPy below 2.2, so it reads in a process of its own, from an environment of its own",
         used_in=("read",),
+        environment=MOSAICML_ENVIRONMENT,
     ),
     Peer(
         name="WebDataset",
         distribution="webdataset",
         settings="64 MB tars of npy members, shards shuffled and a buffer of 100 clips, its own batching, no workers",
+        used_in=("read",),
+    ),
+    Peer(
+        name="Lance",
+        distribution="pylance",
+        settings="a column of blobs, `take_blobs` of a batch, each read into its place, on Lance's own threads (a "
+        "plain binary column by `take` was tried, and is slower by far)",
         used_in=("read",),
     ),
     Peer(

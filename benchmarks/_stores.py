@@ -60,6 +60,15 @@ def zarr_clips(cache: Cache, order: NDArray[np.int64]) -> Epoch:
     return epoch
 
 
+def zarrs_clips(cache: Cache, order: NDArray[np.int64]) -> Epoch:
+    """The same through zarrs, in Rust, one thread; an array keeps the codecs that are chosen where it is opened."""
+    import zarr
+    import zarrs  # noqa: F401  (named below)
+
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "threading.max_workers": 1}):
+        return zarr_clips(cache, order)
+
+
 def tensorstore(cache: Cache, order: NDArray[np.int64]) -> Epoch:
     """The same cache, its checksums checked; a batch's reads are begun together, into one array, in one thread."""
     import tensorstore as ts
@@ -145,5 +154,32 @@ def webdataset(folder: Path, clips: NDArray[np.uint8]) -> Epoch:
     def epoch() -> int:
         dataset = wds.WebDataset(shards, shardshuffle=100, seed=0).shuffle(100).decode().to_tuple("npy").batched(BATCH)
         return sum(len(batch[0]) for batch in dataset)
+
+    return epoch
+
+
+def lance(folder: Path, clips: NDArray[np.uint8], order: NDArray[np.int64]) -> Epoch:
+    """A column of blobs, Lance's storage of large values, which `take_blobs` opens as files, a batch at a time."""
+    import lance
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field("clip", pa.large_binary(), metadata={"lance-encoding:blob": "true"})])
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for first in range(0, len(clips), BATCH):
+            values = [clip.tobytes() for clip in clips[first : first + BATCH]]
+            yield pa.record_batch([pa.array(values, pa.large_binary())], schema=schema)
+
+    lance.write_dataset(pa.RecordBatchReader.from_batches(schema, rows()), str(folder), data_storage_version="stable")
+    dataset = lance.dataset(str(folder))
+    out = np.empty((BATCH, *clips.shape[1:]), np.uint8)
+
+    def epoch() -> int:
+        for positions in batches(order):
+            blobs = dataset.take_blobs("clip", indices=positions.tolist())
+            for clip, blob in zip(out, blobs, strict=False):
+                with blob:
+                    clip.reshape(-1)[:] = np.frombuffer(blob.readall(), np.uint8)
+        return len(order)
 
     return epoch

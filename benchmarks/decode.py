@@ -1,4 +1,4 @@
-"""CPU seconds a clip of 16 x 256 x 256: the pyav reader beside decoding every frame, decord, torchcodec, EncodedVideo.
+"""CPU seconds a clip of 16 x 256 x 256: the pyav reader beside decoding every frame, and beside four other libraries.
 
 Videos as AIHub's: 1080p30, x264 preset medium, 8 Mbit/s, keyint=250 bframes=3 b_pyramid=normal, a segment of 1.06 s
 from 1.62 s on (AIHub's medians). All are timed by turns, in one process, one thread each, and give the same number of
@@ -6,9 +6,12 @@ frames at the same size. decord is asked for the output size (so it scales the w
 and scales by its own transforms; EncodedVideo gives all frames of the segment, of which 16 are kept.
 """
 
+import atexit
 import importlib
+import json
 import shutil
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +23,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._peers import TORCHCODEC_ENVIRONMENT
 from benchmarks._report import (
     Bar,
     chart,
@@ -30,7 +34,7 @@ from benchmarks._report import (
     print_missing,
     print_table,
 )
-from benchmarks._signing import rendered, shared, signing_sample
+from benchmarks._signing import filmed, shared, signing_sample
 from benchmarks._size import Size
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
@@ -47,18 +51,18 @@ MEDIAN_SEGMENT = Span(1.62, 2.68)
 def run(size: Size) -> None:
     """Print the medians and ratios."""
     videos = make_videos(size)
-    print_machine(["av", "decord", "torchcodec", "pytorchvideo", "torch", "numpy"])
+    print_machine(["av", "decord", "torchcodec", "spdl-io", "pytorchvideo", "torch", "numpy"])
     compare(videos, num_rounds=size.pick(2, 3, 9))
 
 
 def make_videos(size: Size) -> list[tuple[Path, Span]]:
-    """Encode rendered signing videos as AIHub does; return them with their segments.
+    """Encode some rendered signing videos as AIHub does; return them with their segments.
 
     Each starts a frame later than the one before: groups of B-frames are four frames long, clips take every other one.
     """
     sample = signing_sample(size)
     width, height = sample.frame_size
-    sources = sorted((rendered(sample) / "video").glob("*.mp4"))[:: sample.signers // 2][: size.pick(1, 4, 4)]
+    sources = sorted((filmed(sample) / "video").glob("*.mp4"))[:: sample.signers // 2][: size.pick(1, 4, 4)]
 
     def make(folder: Path) -> None:
         (folder / "label").mkdir()
@@ -67,7 +71,7 @@ def make_videos(size: Size) -> list[tuple[Path, Span]]:
             label = source.parents[1] / "label" / f"{source.stem}_morpheme.json"
             shutil.copyfile(label, folder / "label" / label.name)
 
-    encoded = shared(f"as AIHub encodes: {sample!r}", make)
+    encoded = shared(f"as AIHub encodes, filmed: {sample!r}", make)
     return [
         (path, Span(*(second + number / 30 for second in MEDIAN_SEGMENT)))
         for number, path in enumerate(sorted(encoded.glob("*.mp4")))
@@ -165,16 +169,71 @@ def with_encoded_video(video: Path, span: Span) -> NDArray[np.uint8]:
     return pixels
 
 
+def with_spdl(video: Path, span: Span) -> NDArray[np.uint8]:
+    import spdl.io
+
+    rate = Fraction(SPEC.num_frames / (span.end_seconds - span.start_seconds)).limit_denominator(1000)
+    wanted = spdl.io.get_video_filter_desc(
+        frame_rate=(rate.numerator, rate.denominator),
+        timestamp=tuple(span),
+        scale_width=SPEC.size,
+        scale_height=SPEC.size,
+        scale_mode="crop",
+    )
+    packets = spdl.io.demux_video(str(video), timestamp=tuple(span))
+    frames = spdl.io.to_numpy(spdl.io.convert_frames(spdl.io.decode_packets(packets, filter_desc=wanted)))
+    # The filter that sets the rate gives a frame more or less, by where the segment begins.
+    pixels: NDArray[np.uint8] = frames[np.linspace(0, len(frames) - 1, SPEC.num_frames).round().astype(int)]
+    return pixels
+
+
 PEERS = {
     "decord": with_decord,
     "torchcodec": with_torchcodec,
+    "SPDL": with_spdl,
     "PyTorchVideo's EncodedVideo": with_encoded_video,
 }
 
 
+class NewestTorchcodec:
+    """torchcodec's newest release in a process of its own, see `_torchcodec`. Raises ImportError if it is not there."""
+
+    def __init__(self) -> None:
+        python = TORCHCODEC_ENVIRONMENT / "bin" / "python"
+        if not python.exists():
+            raise ImportError("it has no environment of its own; `make newest-torchcodec` makes one, of 5 GB")
+        command = [str(python), str(Path(__file__).with_name("_torchcodec.py")), str(SPEC.size)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self._child.kill)
+        assert self._child.stdout is not None
+        if not (said := self._child.stdout.readline().strip()).startswith("ready"):
+            raise ImportError(said or f"it ended with exit code {self._child.wait()}")
+
+    def __call__(self, video: Path, span: Span) -> float:
+        """Return the CPU seconds of a clip."""
+        assert self._child.stdin is not None and self._child.stdout is not None
+        seconds = sample_times(*span, SPEC.num_frames).tolist()
+        print(json.dumps([str(video), seconds]), file=self._child.stdin, flush=True)
+        took, shape = json.loads(self._child.stdout.readline())
+        assert shape == [SPEC.num_frames, SPEC.size, SPEC.size, 3], shape
+        return float(took)
+
+    def peak_mib(self) -> float:
+        return peak_memory_mib(self._child.pid)
+
+
+def cpu_seconds(way: Callable[[Path, Span], object], video: Path, span: Span) -> float:
+    """Return the CPU seconds that a way takes for a clip."""
+    if isinstance(way, NewestTorchcodec):
+        return way(video, span)
+    start = time.process_time()
+    way(video, span)
+    return time.process_time() - start
+
+
 def compare(videos: list[tuple[Path, Span]], *, num_rounds: int) -> dict[str, float]:
     """Print the table; return the median CPU seconds a clip of each way."""
-    ways: dict[str, Callable[[Path, Span], NDArray[np.uint8]]] = {
+    ways: dict[str, Callable[[Path, Span], object]] = {
         "pyav, skipping": with_pyav,
         "pyav, every frame": with_full_decode,
     }
@@ -186,13 +245,16 @@ def compare(videos: list[tuple[Path, Span]], *, num_rounds: int) -> dict[str, fl
             continue
         assert frames.shape == (SPEC.num_frames, SPEC.size, SPEC.size, 3), (name, frames.shape)
         ways[name] = way
+    try:
+        ways["torchcodec, newest"] = newest = NewestTorchcodec()
+        newest(*videos[0])
+    except ImportError as error:
+        print_missing("torchcodec, newest", error)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(num_rounds):
         for video, span in videos:
             for name, way in ways.items():
-                start = time.process_time()
-                way(video, span)
-                seconds[name].append(time.process_time() - start)
+                seconds[name].append(cpu_seconds(way, video, span))
     for video, span in videos:
         assert np.array_equal(with_pyav(video, span), with_full_decode(video, span)), "skipping altered a frame"
     medians = {name: statistics.median(values) for name, values in seconds.items()}
@@ -221,13 +283,15 @@ def compare(videos: list[tuple[Path, Span]], *, num_rounds: int) -> dict[str, fl
     return medians
 
 
-def peak_memory_of(way: Callable[[Path, Span], NDArray[np.uint8]], video: Path, span: Span) -> float:
+def peak_memory_of(way: Callable[[Path, Span], object], video: Path, span: Span) -> float:
     """Return the most memory, in MiB, that a fresh process holds that takes one clip."""
+    if isinstance(way, NewestTorchcodec):
+        return way.peak_mib()
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(_peak_memory, way, video, span).result()
 
 
-def _peak_memory(way: Callable[[Path, Span], NDArray[np.uint8]], video: Path, span: Span) -> float:
+def _peak_memory(way: Callable[[Path, Span], object], video: Path, span: Span) -> float:
     way(video, span)
     return peak_memory_mib()
 

@@ -2,15 +2,17 @@
 
 1080p signing, clips of 16 x 256 x 256, batches of 8 at most, shuffled. The usual way is a dataset that opens a video at
 every visit (with decord, torchcodec or PyTorchVideo's EncodedVideo), takes frames, crops and resizes them, under
-torch's DataLoader with a persistent worker process for each core. It lives here only. All ways take turns; medians of
-the rounds. Then the cache and decord train EfficientX3D-XS on this CPU: there the model is the slow part, and the ratio
-is that of the whole. What the cache costs stands beside it: its bytes, which the videos do not replace.
+torch's DataLoader with a persistent worker process for each core; with SPDL, a thread for each. It lives here only. All
+ways take turns; medians of the rounds. Then the cache and decord train EfficientX3D-XS on this CPU: there the model is
+the slow part, and the ratio is that of the whole. What the cache costs stands beside it: its bytes, which the videos do
+not replace.
 """
 
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
-from benchmarks._signing import rendered, signing_cache, signing_sample
+from benchmarks._signing import filmed, signing_cache, signing_sample
 from benchmarks._size import Size
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
@@ -40,11 +42,11 @@ REPEATS = 8
 def run(size: Size) -> None:
     sample = signing_sample(size)
     cache = signing_cache(sample, ClipSpec())
-    print_machine(["torch", "decord", "torchcodec", "pytorchvideo", "numcodecs"])
+    print_machine(["torch", "decord", "torchcodec", "spdl-io", "pytorchvideo", "numcodecs"])
     feeding(cache, num_rounds=size.pick(1, 5, 7))
     on_the_fly(
         cache,
-        rendered(sample),
+        filmed(sample),
         num_rounds=size.pick(1, 1, 4),
         num_clips=size.pick(6, 8, 60),
         crop=size.pick(32, 160, 160),
@@ -131,9 +133,30 @@ def with_encoded_video(video: Path, start: float, end: float, num_frames: int) -
     return chosen
 
 
+def with_spdl(video: Path, start: float, end: float, num_frames: int) -> Tensor:
+    import spdl.io
+
+    rate = Fraction(num_frames / (end - start)).limit_denominator(1000)
+    wanted = spdl.io.get_video_filter_desc(
+        frame_rate=(rate.numerator, rate.denominator),
+        timestamp=(start, end),
+        scale_width=SPDL_SIZE,
+        scale_height=SPDL_SIZE,
+        scale_mode="crop",
+    )
+    packets = spdl.io.demux_video(str(video), timestamp=(start, end))
+    frames = spdl.io.to_numpy(spdl.io.convert_frames(spdl.io.decode_packets(packets, filter_desc=wanted)))
+    chosen = np.linspace(0, len(frames) - 1, num_frames).round().astype(int)  # the rate gives one more or less
+    return torch.from_numpy(frames[chosen]).permute(0, 3, 1, 2)
+
+
+SPDL_SIZE = 256
+"""FFmpeg's filters scale to it, before frames leave them, as SPDL's documentation advises."""
+
 PEERS: dict[str, Callable[[Path, float, float, int], Tensor]] = {
     "decord": with_decord,
     "torchcodec": with_torchcodec,
+    "SPDL": with_spdl,
     "PyTorchVideo's EncodedVideo": with_encoded_video,
 }
 """Functions of a video, a start and an end in seconds, and a number of frames; they return [T, 3, H, W], 0 to 255."""
@@ -161,11 +184,35 @@ class DecodedOnTheFly(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return (resized.permute(1, 0, 2, 3) / 255 - 0.45) / 0.225, row["label"]
 
 
+class SpdlPipeline:
+    """Threads in place of worker processes, as SPDL's documentation has it: one stage decodes, one makes batches."""
+
+    def __init__(self, dataset: DecodedOnTheFly, batch_size: int, threads: int) -> None:
+        self.dataset, self.batch_size, self.threads = dataset, batch_size, threads
+
+    def __iter__(self) -> Iterator[Any]:
+        from spdl.pipeline import PipelineBuilder
+
+        pipeline = (
+            PipelineBuilder()
+            .add_source(torch.randperm(len(self.dataset)).tolist())
+            .pipe(self.dataset.__getitem__, concurrency=self.threads)
+            .aggregate(self.batch_size)
+            .pipe(torch.utils.data.default_collate)
+            .add_sink(2)
+            .build(num_threads=self.threads, max_failures=0)
+        )
+        with pipeline.auto_stop():
+            yield from pipeline
+
+
 def decoded(peer: str, cache: Cache, data_root: Path, num_clips: int, crop: int) -> Iterable[Any]:
     dataset = DecodedOnTheFly(peer, cache, data_root, num_clips, crop)
     dataset[0]  # what the peer lacks is said here, not by a worker
     workers = os.cpu_count() or 1
     each = max(1, min(BATCH, num_clips // workers))  # a worker decodes a whole batch: all of them must have one
+    if peer == "SPDL":
+        return SpdlPipeline(dataset, each, workers)
     return torch.utils.data.DataLoader(
         dataset, batch_size=each, shuffle=True, num_workers=workers, persistent_workers=True
     )

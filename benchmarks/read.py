@@ -2,12 +2,13 @@
 
 The same clips of 16 x 256 x 256, cut from rendered 1080p signing, in every store; batches of 32, shuffled with the same
 seed, into one array where a peer allows it. Stores are read by turns, in this process, one thread unless it says so;
-medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; zarr-python and TensorStore on the same files;
-a file for each clip (npy) and np.memmap; litData, MosaicML Streaming and WebDataset with raw clips, each through its
-own dataset class, local, without worker processes, shuffled by the order that it documents. signprep verifies each
-clip's checksum, as zarr-python and TensorStore do; the others verify none. MosaicML Streaming asks for NumPy below 2.2:
-it reads in a process of its own, from the environment that `make bench` has made for it. A peer that is not installed
-is named as missing.
+medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; zarr-python, zarrs (its codecs in Rust) and
+TensorStore on the same files; a file for each clip (npy), np.memmap and Lance's blobs; litData, MosaicML Streaming and
+WebDataset with raw clips, each through its own dataset class, local, without worker processes, shuffled by the order
+that it documents. signprep verifies each clip's checksum, as zarr-python, zarrs and TensorStore do; the others verify
+none. MosaicML Streaming asks for NumPy below 2.2: it reads in a process of its own, from the environment that
+`make bench` has made for it. A peer that is not installed is named as missing. FFCV is not there: its newest release,
+1.0.2 of 2023, is compiled where it is installed, and asks for the headers of OpenCV and libjpeg-turbo.
 """
 
 import os
@@ -36,9 +37,21 @@ from benchmarks._report import (
     print_missing,
     print_table,
 )
-from benchmarks._signing import rendered, signing_sample
+from benchmarks._signing import filmed, signing_sample
 from benchmarks._size import Size
-from benchmarks._stores import BATCH, Epoch, batches, litdata, mosaic, npy_files, tensorstore, webdataset, zarr_clips
+from benchmarks._stores import (
+    BATCH,
+    Epoch,
+    batches,
+    lance,
+    litdata,
+    mosaic,
+    npy_files,
+    tensorstore,
+    webdataset,
+    zarr_clips,
+    zarrs_clips,
+)
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
@@ -59,12 +72,12 @@ def run(size: Size) -> None:
     num_rounds, copies = size.pick((1, 2), (3, 8), (7, 16))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = rendered(signing_sample(size))
+        data = filmed(signing_sample(size))
         caches = {
             codec: build_cache(data, folder, codec, "rgb24" if codec == "none" else "yuv420p", copies)
             for codec in ("lz4hc", "zstd", "none")
         }
-        peers = ["litdata", "mosaicml-streaming", "webdataset", "tensorstore"]
+        peers = ["litdata", "mosaicml-streaming", "webdataset", "pylance", "zarrs", "tensorstore"]
         print_machine(["numcodecs", "google-crc32c", "zarr", "torch", *peers])
         sizes(caches)
         order = np.random.default_rng(0).permutation(len(caches["lz4hc"]))
@@ -219,11 +232,18 @@ def raw_ways(folder: Path, cache: Cache, order: NDArray[np.int64]) -> tuple[dict
             kilobytes[name] = kilobytes_a_clip(store, len(cache))
         except ImportError as error:
             print_missing(name, error)
+    for name, open_same in {"zarrs": zarrs_clips, "TensorStore": tensorstore}.items():
+        try:
+            ways[name] = open_same(cache, order)
+            kilobytes[name] = own
+        except ImportError as error:
+            print_missing(name, error)
     try:
-        ways["TensorStore"] = tensorstore(cache, order)
-        kilobytes["TensorStore"] = own
+        # Last: its threads do not outlive a fork, by which litData works.
+        ways["Lance"] = lance(folder / "lance", mapped, order)
+        kilobytes["Lance"] = kilobytes_a_clip(folder / "lance", len(cache))
     except ImportError as error:
-        print_missing("TensorStore", error)
+        print_missing("Lance", error)
     return ways, kilobytes
 
 
