@@ -24,7 +24,7 @@ from benchmarks._results import Section, write_results
 from benchmarks._signing import FOLDER_VARIABLE
 from benchmarks._size import Size
 
-FULL_ONLY = {"crop", "live", "recipe", "recognition", "serve", "shared_cores", "timeline"}
+FULL_ONLY = {"costs", "crop", "live", "recipe", "recognition", "serve", "shared_cores", "timeline"}
 
 
 def find_benchmarks() -> dict[str, str]:

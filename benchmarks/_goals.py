@@ -29,6 +29,9 @@ class Goal:
 
 GOALS = {
     "build.stored": Goal(benchmark="build", text="encoding and writing, of a build's CPU", bound=0.08),
+    "costs.cpu": Goal(
+        benchmark="costs", text="CPU of builds on a cluster: how far the model of costs is off, of it", bound=0.15
+    ),
     "crop.overlap": Goal(
         benchmark="crop", text="intersection / union of motion's square and the true one", bound=0.8, at_least=True
     ),

@@ -43,9 +43,9 @@ RECORDED = Recorded()
 """Of this process: the runner gives each benchmark a process of its own."""
 
 
-def peak_memory_mib() -> float:
-    """Return the most memory that this process has held, in MiB."""
-    status = Path("/proc/self/status")
+def peak_memory_mib(process: int | str = "self") -> float:
+    """Return the most memory that this process has held, or on Linux another one, in MiB."""
+    status = Path(f"/proc/{process}/status")
     if status.is_file():  # unlike getrusage's, this one starts anew with each program
         return next(
             int(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM:")

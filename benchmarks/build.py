@@ -64,15 +64,24 @@ def run(size: Size) -> None:
 
 def plan_of_many(folder: Path, *, num_copies: int, size: Size) -> BuildPlan:
     """Return the plan for rendered videos, each present under the names of several signers."""
-    root = folder / "data"
-    for source, _ in make_videos(size):
-        label = (source.parent / "label" / f"{source.stem}_morpheme.json").read_bytes()
+    return plan_of(copied_videos(folder / "data", [video for video, _ in make_videos(size)], num_copies))
+
+
+def copied_videos(root: Path, videos: list[Path], num_copies: int) -> Path:
+    """Make a data root of videos and their labels, each under the names of several signers; return it."""
+    root.mkdir()
+    for source in videos:
+        beside = [folder / "label" / f"{source.stem}_morpheme.json" for folder in source.parents[:2]]
+        label = next(path for path in beside if path.exists()).read_bytes()
         item, _, view = source.stem.rsplit("_", 2)
         for _ in range(num_copies):
             name = f"{item}_REAL{len(list(root.glob('*.mp4'))) + 1:02d}_{view}"
-            root.mkdir(exist_ok=True)
             (root / f"{name}.mp4").write_bytes(source.read_bytes())
             (root / f"{name}_morpheme.json").write_bytes(label.replace(source.stem.encode(), name.encode()))
+    return root
+
+
+def plan_of(root: Path) -> BuildPlan:
     annotations = read_data_root(root)
     options = BuildOptions(clip_spec=ClipSpec(), clips_per_shard=4)
     return plan_build(annotations.roots, assign_splits(annotations.segments), options)
@@ -80,6 +89,13 @@ def plan_of_many(folder: Path, *, num_copies: int, size: Size) -> BuildPlan:
 
 def shares(plan: BuildPlan, out: Path) -> dict[str, float]:
     """Build in this process; return which share of `build_shard`'s CPU its parts take."""
+    seconds = seconds_of_parts(plan, out)
+    whole = seconds.pop("all")
+    return {name: value / whole for name, value in seconds.items()}
+
+
+def seconds_of_parts(plan: BuildPlan, out: Path) -> dict[str, float]:
+    """Build in this process; return the CPU seconds of `build_shard`'s parts, and of all of it."""
     timed: dict[str, tuple[Any, str]] = {
         "decoding and scaling": (shard_task, "extract_clips"),
         "hashing videos": (shard_task, "content_hash"),
@@ -94,8 +110,7 @@ def shares(plan: BuildPlan, out: Path) -> dict[str, float]:
             # A function, so that it is bound as a method where it is one.
             patches.enter_context(mock.patch.object(owner, attribute, lambda *a, t=timers[name], **k: t(*a, **k)))
         build_module.build(plan, out, RunOptions(workers=1))
-    whole = timers.pop("all").seconds
-    return {name: timer.seconds / whole for name, timer in timers.items()}
+    return {name: timer.seconds for name, timer in timers.items()}
 
 
 def throughput(plan: BuildPlan, out: Path, workers: int) -> float:
