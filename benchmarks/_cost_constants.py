@@ -69,9 +69,11 @@ def watched(*pids: int) -> Iterator[Watch]:
 
 def stages(size: Size) -> tuple[dict[str, Line], dict[str, Line]]:
     """Return CPU seconds and bytes of memory of what one process does before and after the shards, by clip."""
-    sizes = size.pick((200, 1_000), (2_000, 12_000), (10_000, 100_000))
     seconds, peaks = {}, {}
     for name in STAGES:
+        # Labels are files to be written; memory of the others grows evenly from larger sizes on only.
+        sizes = size.pick((200, 1_000), (10_000, 100_000), (10_000, 100_000))
+        sizes = (2_000, 12_000) if name == "labels" and size is Size.MEDIUM else sizes
         ends = []
         for num_clips in sizes:
             command = [sys.executable, "-m", "benchmarks._cost_constants", name, str(num_clips)]
@@ -157,6 +159,16 @@ def task_lines(cluster: DaskCluster, size: Size) -> tuple[Line, Line, Line]:
         ends.append([(clips_a_task, seconds / len(tasks)) for seconds in (own, scheduler, sum(workers))])
     own, scheduler, worker = (Line.through(few, many) for few, many in zip(*ends, strict=True))
     return own, scheduler, worker
+
+
+def upkeep(cluster: DaskCluster) -> float:
+    """Return what a worker takes of a core while its task sleeps."""
+    workers = [worker.pid for worker in cluster.workers]
+    with connected(Cluster(backend="dask", scheduler=cluster.address)) as client:
+        started = time.perf_counter()
+        with watched(*workers) as watch:
+            list(client.results(WorkerRequirements(paths=(), versions={}), time.sleep, [2.0] * len(workers)))
+        return sum(watch.seconds) / len(workers) / (time.perf_counter() - started)
 
 
 def transfers(folder: Path, size: Size) -> tuple[Transfer, Transfer]:

@@ -68,6 +68,8 @@ class Constants:
     """The same in the cluster's scheduler. That process is asked before each task, so that both costs add up."""
     worker_task: Line
     """The same in the worker that runs it, beside the shard itself."""
+    upkeep: float
+    """What a worker's own loop takes of a core, whatever the worker does: heartbeats, and looks at what it runs."""
     merge: Line
     """Putting the index together and writing it, by clip; parts of whole shards."""
     merge_bytes: Line
@@ -113,13 +115,13 @@ def plan_seconds(found: Constants, case: Case) -> float:
 
 
 def worker_seconds(found: Constants, case: Case, *, upload: bool = False) -> float:
-    """Return the CPU seconds of one full shard in a worker; with `upload` it is sent to an object store."""
+    """Return the seconds of one full shard on a core of its own; with `upload` it is sent to an object store."""
     clips = case.clips_per_shard
     each = found.decode_seconds + found.store_seconds + found.hash_seconds * case.video_bytes
     sent = (
         found.push.at(2, clips * found.codecs[case.codec][0]) if upload else 0.0
     )  # the shard, and its part of the index
-    return found.shard_seconds + found.worker_task.at(clips) + clips * each + sent
+    return (found.shard_seconds + found.worker_task.at(clips) + clips * each + sent) / (1 - found.upkeep)
 
 
 def task_seconds(found: Constants, case: Case) -> float:

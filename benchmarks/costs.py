@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks._cost_constants import codec_figures, stages, task_lines, transfers, watched
+from benchmarks._cost_constants import codec_figures, stages, task_lines, transfers, upkeep, watched
 from benchmarks._costs import (
     Case,
     Constants,
@@ -107,6 +107,7 @@ def measured(folder: Path, cluster: DaskCluster, size: Size) -> tuple[Constants,
     rest = means["all"] - means["decoding and scaling"] - means["hashing videos"] - store
     lines, bytes_of = stages(size)
     task, scheduler, worker_task = task_lines(cluster, size)
+    own_loop = upkeep(cluster)
     sent, fetched = transfers(folder, size)
     found = Constants(
         labels=lines["labels"],
@@ -119,6 +120,7 @@ def measured(folder: Path, cluster: DaskCluster, size: Size) -> tuple[Constants,
         task=task,
         scheduler=scheduler,
         worker_task=worker_task,
+        upkeep=own_loop,
         merge=lines["merge"],
         merge_bytes=bytes_of["merge"],
         worker_bytes=max(peak_memory_mib(pid) for pid in workers) * 2**20,
@@ -160,10 +162,12 @@ def predicted(found: Constants, check: Check) -> dict[str, float]:
     case = check.case
     before, after = plan_seconds(found, case), publish_seconds(found, case)
     of_workers = case.num_shards * worker_seconds(found, case)
+    # A worker that others keep from its core is kept up as long as the build lasts.
+    busy = of_workers * (1 - found.upkeep) + found.upkeep * case.workers * check.figures[WALL]
     own = before + case.num_shards * found.task.at(case.clips_per_shard) + after
     stored = case.num_clips * found.codecs[case.codec][0]
     return {
-        WORKERS_CPU: of_workers,
+        WORKERS_CPU: busy,
         OWN_CPU: own,
         PUSH_CPU: found.push.at(check.num_sent, check.sent_bytes),
         STORED: stored / 1e6,
@@ -184,6 +188,7 @@ def print_constants(found: Constants) -> None:
         ("other work of a worker, s a shard", f"{found.shard_seconds:.4f}"),
         ("a task of 128 clips, ms, where the build runs", f"{1e3 * found.task.at(128):.1f}"),
         ("a task of 128 clips, ms, in Dask's scheduler", f"{1e3 * found.scheduler.at(128):.1f}"),
+        ("a worker's own loop, part of a core", f"{found.upkeep:.3f}"),
         ("merging and the index, ms a clip", f"{1e3 * found.merge.each:.3f}"),
         ("memory of merging, KB a clip", f"{found.merge_bytes.each / 1e3:.1f}"),
         ("most memory of a worker, MiB", f"{found.worker_bytes / 2**20:.0f}"),

@@ -37,6 +37,7 @@ ONE_SECOND_A_CLIP = Constants(
     task=Line(fixed=0.5, each=0),
     scheduler=Line(fixed=0.5, each=0),
     worker_task=NOTHING,
+    upkeep=0,
     merge=Line(fixed=3, each=0.001),
     merge_bytes=NOTHING,
     worker_bytes=0,
@@ -57,6 +58,11 @@ def test_a_build_takes_as_long_as_its_slowest_part_and_what_comes_before_and_aft
     assert largest_useful(ONE_SECOND_A_CLIP, CASE) == pytest.approx(
         {"reading videos": 10, "writing shards": 20, "giving out tasks": 10}
     )
+
+
+def test_a_worker_that_keeps_itself_up_takes_longer() -> None:
+    kept = replace(ONE_SECOND_A_CLIP, upkeep=0.2)
+    assert limits(kept, CASE)["CPU"] == pytest.approx(100 / 0.8)
 
 
 def test_workers_take_whole_shards() -> None:
