@@ -62,11 +62,14 @@ def layout_of(root: Path, options: DatasetOptions) -> str:
         expected = expected if options.preset is None else "the folder of the unpacked data set"
         raise AnnotationError(f"{root}: there is no such data root; {spelt_otherwise(root) or f'expected {expected}'}")
     if options.preset is not None:
-        if options.layout != "auto" or (given := [name for name in options.table.given if name != "--video-root"]):
+        given = [name for name in options.table.given if name != "--video-root"] + ["--tier"] * bool(options.tiers)
+        if options.layout != "auto" or given:
             other = "--layout" if options.layout != "auto" else ", ".join(given)
             raise AnnotationError(f"{root}: --preset says how it is read; leave {other} out")
         return "preset"
     if root.is_file():
+        if options.tiers:
+            raise AnnotationError(f"{root}: --tier is for folders with ELAN files, and this is a file; leave it out")
         if options.layout in ("auto", "table") and root.suffix.lower() in TABLE_SUFFIXES:
             return "table"
         raise AnnotationError(

@@ -90,7 +90,11 @@ def timed_text_segments(root: Path, options: DatasetOptions, on_problem: OnProbl
         for view in paired:
             if taken.setdefault(view.video.name, file.name) != file.name:
                 first = taken[view.video.name]
-                if contents.get(first) == text.content:
+                if first not in contents:
+                    problem(
+                        "same-name", f"is about {view.video.name}, as {first} is, which comes first and is not read"
+                    )
+                elif contents[first] == text.content:
                     problem(SAME_SIGNS, f"has the signs of {first}, which is taken")
                 else:
                     problem(

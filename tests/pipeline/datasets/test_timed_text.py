@@ -331,9 +331,11 @@ def test_one_bad_file_costs_no_other(tmp_path: Path) -> None:
     for name, text in (("a", SIMPLE), ("b", "<nonsense"), ("c", eaf({"s": 5, "e": 2}, {"gloss": [("s", "e", "X")]}))):
         write_video(tmp_path / f"{name}.mp4", 30)
         write(tmp_path / f"{name}.eaf", text)
+    write(tmp_path / "b.srt", SRT)
     segments, problems = found(tmp_path)
     assert {one.video for one in segments} == {"a.mp4"}
-    assert [problem.split(":")[0] for problem in problems] == ["label-unreadable", "segment-inverted"]
+    assert [problem.split(":")[0] for problem in problems] == ["label-unreadable", "segment-inverted", "same-name"]
+    assert problems[-1].endswith("b.srt: is about b.mp4, as b.eaf is, which comes first and is not read")
 
 
 def test_a_root_that_holds_labels_of_aihub_is_read_as_before(data_root: Path, tmp_path: Path) -> None:
@@ -350,6 +352,10 @@ def test_tiers_are_of_elan_files_only(data_root: Path, tmp_path: Path) -> None:
         found(data_root, layout="aihub", tiers=frozenset({"gloss"}))
     with pytest.raises(AnnotationError, match=r"holds no .eaf, .vtt or .srt file"):
         found(data_root, tiers=frozenset({"gloss"}))
+    with pytest.raises(AnnotationError, match="--preset says how it is read; leave --tier out"):
+        found(data_root, tiers=frozenset({"gloss"}), preset="wlasl")
+    with pytest.raises(AnnotationError, match="--tier is for folders with ELAN files, and this is a file"):
+        found(write(tmp_path / "t.csv", "video,gloss\n"), tiers=frozenset({"gloss"}))
 
 
 def test_empty_annotations_are_told_and_stop_no_strict_build(tmp_path: Path) -> None:
