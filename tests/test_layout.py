@@ -174,6 +174,7 @@ def test_an_unknown_command_is_named() -> None:
     [
         (["scan", "데이터"], "(데이터); it is given as --data-root DIR"),
         (["build-cache", "a.zarr", "--out", "b.zarr"], "(a.zarr); it is given as --data-root DIR"),
+        (["live", "--checkpoint", "best.ckpt", "talk.mp4"], "(talk.mp4); it is given as --source FILE"),
         (["verify", "a.zarr", "b.zarr"], "unexpected extra argument (b.zarr)\n"),
     ],
 )

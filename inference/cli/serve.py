@@ -1,5 +1,6 @@
 """The command `serve`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from signprep.inference.cli.infer import recognizer_of
@@ -37,5 +38,8 @@ def serve(source: ServedModel, options: ServeOptions) -> None:
     from signprep.inference.serve.run import listening, run_server
 
     with listening(options.host, options.port) as socket:
-        recognizer = recognizer_of(source.model, source.precision)
+        # By a thread that ends, and its set of torch's threads with it: where there are two sets, more threads than
+        # cores, none waits awake at all, and each operation has to wake them.
+        with ThreadPoolExecutor(1) as opening:
+            recognizer = opening.submit(recognizer_of, source.model, source.precision).result()
         run_server(recognizer, options, socket, lambda address: echo(f"{address} (Ctrl-C ends it)", err=True))

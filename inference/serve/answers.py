@@ -31,6 +31,8 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError, SignprepError
 from signprep.pipeline.runtime.text import first_line
 
+IN_MEMORY = 2**20
+"""Clips of no more bytes need no file."""
 _LONGEST_SECONDS = 1e6
 _LONGEST_HEADER = 10_000
 """Bytes of the header of an array; one of a clip has 128."""
@@ -151,7 +153,10 @@ async def answer_clips(
     if len(recognizer.clip_specs) > 1:
         raise SignprepError("the models take different clips of a window: send a video")
     [spec] = recognizer.clip_specs
-    clips = await asyncio.to_thread(_read_clips, file, spec, query.name)
+    is_small = file.seek(0, io.SEEK_END) <= IN_MEMORY
+    file.seek(0)
+    reading = (file, spec, query.name)
+    clips = _read_clips(*reading) if is_small else await asyncio.to_thread(_read_clips, *reading)
     is_one = clips.ndim == len(spec.clip_shape)
     clips = clips[None] if is_one else clips
     _require_few(len(clips), recognizer, query)
@@ -194,7 +199,6 @@ def _require_few(number: int, recognizer: Recognizer, query: Query) -> None:
 
 
 def _read_clips(file: BinaryIO, spec: ClipSpec, name: str) -> NDArray[Any]:
-    """Return clips that stay in their file, so that many requests take no memory."""
     expected = f"{np.dtype(spec.dtype).name} [B, {', '.join(map(str, spec.clip_shape))}], as `Cache.read` gives them"
     try:
         version = np.lib.format.read_magic(file)
@@ -212,7 +216,11 @@ def _read_clips(file: BinaryIO, spec: ClipSpec, name: str) -> NDArray[Any]:
         raise SignprepError(
             f"{name}: has {num_bytes:,} bytes of clips, and tells of {size * dtype.itemsize:,}; send the whole .npy"
         )
-    clips = np.memmap(file, dtype, mode="r", offset=start, shape=tuple(shape)).view(np.ndarray)
+    file.seek(start)
+    if num_bytes <= IN_MEMORY:
+        clips = np.frombuffer(file.read(), dtype).reshape(shape)
+    else:  # they stay in their file, so that many requests take no memory
+        clips = np.memmap(file, dtype, mode="r", offset=start, shape=tuple(shape)).view(np.ndarray)
     if dtype.kind == "f" and np.isinf(clips).any():
         raise SignprepError(f"{name}: has points that are infinite; what was not seen is NaN")
     return clips

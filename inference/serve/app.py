@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve.answers import Event, signs_of
+from signprep.inference.serve.answers import IN_MEMORY, Event, signs_of
 from signprep.inference.serve.decoders import TooSlowError
 from signprep.inference.serve.guard import Guard, Receive, Scope, Send, worded
 from signprep.inference.serve.metrics import CONTENT_TYPE
@@ -105,7 +105,7 @@ class Predict:
         if request.headers.get("content-type", "").partition(";")[0].strip() == CLIPS:
             if query.gives_windows:
                 raise click.UsageError(f"clips have no windows; leave out all but mode={SINGLE}, or send a video")
-            with await received(request, self._service) as clips:
+            with await received(request, self._service, in_memory=IN_MEMORY) as clips:
                 return await _while_there(self._service.clips(clips, query), request)
         if request.headers.get("content-type", "").startswith("multipart/"):
             raise SignprepError("a form was sent; send the video itself as the body of the request, as curl -T does")
@@ -171,8 +171,13 @@ def _event(kind: str, document: Any) -> str:
     return f"event: {kind}\ndata: {json_text(document, indent=None)}\n\n"
 
 
-async def received(request: Request, service: Service) -> BinaryIO:
+async def received(request: Request, service: Service, *, in_memory: int = 0) -> BinaryIO:
     """Return what is sent, as a file without a name, which is gone with its last descriptor, whatever happens.
+
+    Args:
+        request: whose body it is.
+        service: bounds it.
+        in_memory: as many bytes are kept in memory, without a file.
 
     Raises:
         HTTPException: it is too large, or comes too slowly.
@@ -184,12 +189,14 @@ async def received(request: Request, service: Service) -> BinaryIO:
     if not declared.isascii() or not declared.isdigit() or int(declared) > options.max_bytes:
         raise too_large
     try:
-        file = cast(BinaryIO, tempfile.TemporaryFile(prefix="signprep-"))  # noqa: SIM115  (its reader closes it)
+        # Its reader closes it.
+        kept = tempfile.SpooledTemporaryFile(in_memory) if in_memory else tempfile.TemporaryFile(prefix="signprep-")  # noqa: SIM115
+        file = cast(BinaryIO, kept)
     except OSError as error:
         raise HTTPException(507, f"the upload cannot be written ({error.strerror})") from error
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            await _receive_into(file, request, too_large, options.max_bytes)
+            await _receive_into(file, request, too_large, options.max_bytes, in_memory)
     except BaseException as error:
         file.close()
         if isinstance(error, TimeoutError):
@@ -202,7 +209,9 @@ async def received(request: Request, service: Service) -> BinaryIO:
     return file
 
 
-async def _receive_into(file: BinaryIO, request: Request, too_large: HTTPException, max_bytes: int) -> None:
+async def _receive_into(
+    file: BinaryIO, request: Request, too_large: HTTPException, max_bytes: int, in_memory: int
+) -> None:
     waiting, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -212,10 +221,17 @@ async def _receive_into(file: BinaryIO, request: Request, too_large: HTTPExcepti
         if len(waiting) >= _WRITTEN_TOGETHER:
             await asyncio.to_thread(file.write, bytes(waiting))
             waiting.clear()
-    await asyncio.to_thread(file.write, bytes(waiting))
-    await asyncio.to_thread(file.flush)
+    if size <= in_memory:
+        file.write(waiting)
+    else:
+        await asyncio.to_thread(_end_file, file, waiting)
     if not size:
         raise SignprepError("nothing was sent, or an empty file; send the video as the body of the request")
+
+
+def _end_file(file: BinaryIO, waiting: bytearray) -> None:
+    file.write(waiting)
+    file.flush()
 
 
 async def model(request: Request) -> Response:

@@ -186,4 +186,6 @@ def _named_instead(error: click.ClickException) -> str:
     parameters = error.ctx.command.params
     if any(isinstance(parameter, click.Argument) for parameter in parameters):
         return ""
-    return "; it is given as --data-root DIR" if any("--data-root" in found.opts for found in parameters) else ""
+    if any("--data-root" in found.opts for found in parameters):
+        return "; it is given as --data-root DIR"
+    return "; it is given as --source FILE" if error.ctx.command.name == "live" else ""
