@@ -7,14 +7,15 @@ had layers of its own (`training/model_spec/layers.py`). Timed by the clock, wit
 on one thread both layouts cost about the same, but work is shared badly in contiguous depthwise convolutions. On a
 machine with a GPU the same is timed there, with larger batches.
 
-The default model is measured once more, with channels last, in what one thread takes of the CPU, so that other programs
-disturb less: with PyTorchVideo's layers, with torch's SiLU in place of its Swish, and with all of our layers.
+The default model is measured once more on the CPU, with channels last: with PyTorchVideo's layers, with torch's SiLU in
+place of its Swish, and with all of our layers, by the clock and by what all threads take of the CPU.
 """
 
 import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from pytorchvideo.layers.swish import Swish
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 
 from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_table
 from benchmarks._size import Size
-from signprep.inference.recognizer import torch_threads
 from signprep.training.model_spec import (
     MODEL_SPECS,
     ModelSpec,
@@ -89,22 +89,26 @@ def compare(device: torch.device, *, batch_size: int, num_rounds: int, toy: bool
 
 
 def default_model(*, batch_size: int, num_rounds: int, toy: bool) -> None:
-    """Print what a step of the default model takes of the CPU on one thread, with three kinds of layers."""
+    """Print what a step of the default model takes on the CPU with three kinds of layers, all with channels last."""
     spec = model_spec("efficient_x3d_xs", num_frames=2 if toy else None, crop_size=32 if toy else None)
     ours = build_model(spec, NUM_CLASSES)
-    ways = {
+    kinds = {
         "PyTorchVideo's layers": as_built(copy.deepcopy(ours)),
         "torch's SiLU for its Swish": with_plain_layers(copy.deepcopy(ours)),
         "our layers": ours,
     }
     clips = torch.randn(batch_size, 3, spec.num_frames, spec.crop_size, spec.crop_size)
     clips = clips.to(memory_format=torch.channels_last_3d)
-    models = [(channels_last(model), clips) for model in ways.values()]
-    with torch_threads(1):
-        seconds = list(map(statistics.median, timed_steps(models, num_rounds=num_rounds, clock=time.process_time)))
-    rows = [(name, f"{1e3 * way:.0f}", f"{way / seconds[0]:.2f}") for name, way in zip(ways, seconds, strict=True)]
-    print_table([(f"{spec.name}, CPU, one thread, batch {batch_size}", "ms of CPU a step", "ratio"), *rows])
-    figure("models.step", seconds[-1] / seconds[0])
+    steps = timed_steps([(channels_last(model), clips) for model in kinds.values()], num_rounds=num_rounds)
+    clock, cpu = ([statistics.median(getattr(step, name) for step in way) for way in steps] for name in Step._fields)
+    rows = [
+        (name, f"{1e3 * a:.0f}", f"{a / clock[0]:.2f}", f"{1e3 * b:.0f}", f"{b / cpu[0]:.2f}")
+        for name, a, b in zip(kinds, clock, cpu, strict=True)
+    ]
+    counts = f"{spec.name}, {torch.get_num_threads()} threads, batch {batch_size}"
+    print_table([(counts, "ms a step", "ratio", "ms of CPU", "ratio"), *rows])
+    figure("models.step", clock[-1] / clock[0])
+    figure("models.step.cpu", cpu[-1] / cpu[0])
 
 
 def step_seconds(model: nn.Module, spec: ModelSpec, *, batch_size: int, num_rounds: int) -> list[list[float]]:
@@ -117,20 +121,25 @@ def step_seconds(model: nn.Module, spec: ModelSpec, *, batch_size: int, num_roun
         (channels_last(as_built(copy.deepcopy(model))), clips_last),
         (channels_last(model), clips_last),
     )
-    return timed_steps(ways, num_rounds=num_rounds, clock=time.perf_counter)
+    return [[step.clock for step in way] for way in timed_steps(ways, num_rounds=num_rounds)]
 
 
-def timed_steps(
-    ways: Sequence[tuple[nn.Module, Tensor]], *, num_rounds: int, clock: Callable[[], float]
-) -> list[list[float]]:
-    """Return the seconds of steps of models with their clips, by turns; the first of each is not counted."""
-    seconds: list[list[float]] = [[] for _ in ways]
+class Step(NamedTuple):
+    """Seconds of a step by the clock, and of the CPU by all threads."""
+
+    clock: float
+    cpu: float
+
+
+def timed_steps(ways: Sequence[tuple[nn.Module, Tensor]], *, num_rounds: int) -> list[list[Step]]:
+    """Return the steps of models with their clips, by turns; the first of each is not counted."""
+    steps: list[list[Step]] = [[] for _ in ways]
     for _ in range(num_rounds + 1):
-        for (model, clips), times in zip(ways, seconds, strict=True):
-            start = clock()
+        for (model, clips), found in zip(ways, steps, strict=True):
+            clock, cpu = time.perf_counter(), time.process_time()
             train_step(model.train(), clips)
-            times.append(clock() - start)
-    return [times[1:] for times in seconds]
+            found.append(Step(time.perf_counter() - clock, time.process_time() - cpu))
+    return [found[1:] for found in steps]
 
 
 def as_built(model: nn.Module) -> nn.Module:

@@ -59,8 +59,9 @@ def run(size: Size) -> None:
         found: dict[str, list[Found]] = {way: [] for way in WAYS}
         for seed in range(seeds):  # one after the other, so that a change of the machine meets both
             for way in WAYS:
-                found[way].append(trained(cache, crop, replace(config, seed=seed), way, folder / f"{way}-{seed}"))
-                print(f"  seed {seed}, {WAYS[way]}: {found[way][-1]}", flush=True)
+                one = trained(cache, crop, replace(config, seed=seed), way, folder / f"{way}-{seed}")
+                print(f"  seed {seed}, {WAYS[way]}: {one.accuracy:.3f}, {one.cpu_seconds:.0f} s of CPU", flush=True)
+                found[way].append(one)
     counts = f"{words} words, {len(cache.positions('train'))} clips, {len(cache.positions('val'))} unseen, {crop} px"
     header = (f"{counts}, {epochs} epochs", *(f"seed {seed}" for seed in range(seeds)), "mean", "s of CPU each")
     print_table([header, *(row(WAYS[way], values) for way, values in found.items())])
