@@ -162,7 +162,7 @@ def settled(
 
 
 def _of_model(spec: ModelSpec, config: TrainConfig) -> str:
-    """Return what AUTO stands for: that SCRATCH is better has been seen on generated signing alone.
+    """Return what AUTO stands for: that SCRATCH is better has been seen in short runs on generated signing alone.
 
     What suits a model of one's own, nobody knows.
     """
