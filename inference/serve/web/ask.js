@@ -14,7 +14,8 @@ async function ask(path, body, more = {}) {
     throw new Error(word("gone"));
   }
   part("token-form").hidden = answer.status !== 401;
-  if (!answer.ok) throw new Error((await answer.json()).error);
+  // A proxy between says no in words of its own, which are no JSON.
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `${answer.status} ${answer.statusText}`);
   return answer;
 }
 
