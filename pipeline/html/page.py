@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import count
@@ -57,15 +58,9 @@ def render_page(
         values: go to the template; the frame takes `title` and `about`, lines of text under it.
     """
 
-    def found(name: str) -> Traversable | None:
-        return next((place / name for place in (folder, *more, _KIT) if (place / name).is_file()), None)
-
-    def source(name: str) -> str | None:
-        file = found(name)
-        return template_in_readers_language(file.read_text(encoding="utf-8")) if file is not None else None
-
+    places = (folder, *more, _KIT)
     style = _element_text(_KIT / "style.css")
-    parts = [_element_text(found(name) or folder / name) for name in scripts]
+    parts = [_element_text(_found(name, places) or folder / name) for name in scripts]
     if "base.js" in scripts and is_korean():
         parts.insert(
             scripts.index("base.js") + 1,
@@ -78,6 +73,25 @@ def render_page(
         + ("connect-src 'self'; media-src blob:; " if connects else "")
         + "base-uri 'none'; form-action 'none'"
     )
+    frame = {"language": "ko" if is_korean() else "en", "policy": policy, "style": style, "script": script, "about": ()}
+    return _UNWRITABLE.sub(
+        "\N{REPLACEMENT CHARACTER}", _environment(places, is_korean()).get_template(template).render(frame | values)
+    )
+
+
+def _found(name: str, places: tuple[Traversable, ...]) -> Traversable | None:
+    """Return the first file of a name, None if no folder has one."""
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+@lru_cache(maxsize=16)  # templates stay compiled
+def _environment(places: tuple[Traversable, ...], _in_korean: bool) -> Environment:
+    """Return what finds templates in folders, in the reader's language."""
+
+    def source(name: str) -> str | None:
+        file = _found(name, places)
+        return template_in_readers_language(file.read_text(encoding="utf-8")) if file is not None else None
+
     # A value that is missing is an error: a page with a gap in it would look whole.
     environment = Environment(
         loader=FunctionLoader(source),
@@ -90,8 +104,7 @@ def render_page(
     environment.filters |= {"number": "{:,}".format, "known": lambda name: "\N{EN DASH}" if name is None else name}
     environment.filters |= {"own": lambda word: translated(word) if isinstance(word, str) else word}
     environment.globals |= {"bar": bar, "counted": counted}
-    frame = {"language": "ko" if is_korean() else "en", "policy": policy, "style": style, "script": script, "about": ()}
-    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", environment.get_template(template).render(frame | values))
+    return environment
 
 
 def _element_text(file: Traversable) -> Markup:

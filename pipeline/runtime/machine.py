@@ -5,6 +5,7 @@ import platform
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from multiprocessing import resource_tracker
@@ -35,6 +36,7 @@ def versions_of(packages: Sequence[str]) -> dict[str, str]:
     return {"python": platform.python_version()} | {name: value for name, value in found.items() if value is not None}
 
 
+@cache
 def package_version(name: str) -> str | None:
     """Return a package's version, None if it is not installed."""
     try:
