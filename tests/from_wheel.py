@@ -65,9 +65,12 @@ class Container:
         subprocess.run(["/bin/sh", "-c", self.here(command)], cwd=folder, env=self.environment(), check=True)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables of this machine, with those of the container, and no other environment of Python."""
+        """Return the variables of this machine, with those of the container, and no other environment of Python.
+
+        What is installed is compiled when it is imported: most of it never is, here.
+        """
         others = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-        return others | {"PIP_QUIET": "1"} | self.variables
+        return others | {"PIP_QUIET": "1", "PIP_COMPILE": "0"} | self.variables
 
     def copy(self, words: list[str]) -> None:
         """Copy files of the context, `COPY FILE... FOLDER`; what another stage made is there already."""
