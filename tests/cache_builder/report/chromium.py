@@ -75,12 +75,16 @@ class Tab:
 
     def press(self, key: str) -> None:
         """Press a key, as its name in KeyboardEvent.key."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}
+        codes = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowUp": 38, "ArrowDown": 40}
         text = {"Enter": "\r", " ": " "}.get(key, "")
         for kind in ("keyDown", "keyUp"):
             self._ask(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], text=text
             )
+
+    def type(self, text: str) -> None:
+        """Put text where the keyboard writes, as an input method does."""
+        self._ask("Input.insertText", text=text)
 
     def drop(self, path: Path) -> None:
         """Drop a file on the middle of the page."""

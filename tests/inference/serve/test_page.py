@@ -173,6 +173,32 @@ def test_a_saved_correction_trains(page: Tab, video: Path, data_root: Path, tmp_
     assert "고침" in open_model(trained.best_checkpoint).glosses
 
 
+def test_from_a_video_to_its_labels_by_the_keyboard_alone(page: Tab, video: Path, tmp_path: Path) -> None:
+    def until_focus(condition: str) -> None:
+        for _ in range(80):
+            if page.value(f"(() => {{ const one = document.activeElement; return Boolean({condition}); }})()"):
+                return
+            page.press("Tab")
+        pytest.fail(f"the Tab key does not come to {condition}")
+
+    until_focus("one.id === 'file'")  # its dialogue is the browser's
+    answered(page, video)
+    until_focus("one.matches('#signs tr:first-child input[list]')")
+    page.value("document.activeElement.select(); 0")
+    page.type("고침")
+    page.press("Tab")
+    assert page.value(SIGNS)[0][0] == "고침"
+    before = float(page.value(SIGNS)[0][1])
+    page.press("ArrowUp")
+    page.press("Tab")
+    assert float(page.value(SIGNS)[0][1]) == pytest.approx(before + 0.01)
+    until_focus("one.id === 'save-labels'")
+    page.press("Enter")
+    labels = json.loads(saved(tmp_path, f"{video.stem}_morpheme.json").read_text("utf-8"))
+    assert labels["data"][0]["attributes"] == [{"name": "고침"}] and labels["data"][0]["start"] > before
+    assert page.complaints == []
+
+
 def test_signs_of_the_camera_are_shown_and_its_recording_is_answered(page: Tab, tmp_path: Path) -> None:
     click(page, "camera")
     page.when("document.querySelectorAll('#signs tr').length > 0")
