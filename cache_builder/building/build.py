@@ -237,7 +237,8 @@ def _merged_parts(store: ShardStore, shards: Sequence[ShardPlan]) -> tuple[pa.Ta
             part = completed(pq.read_table(pa.BufferReader(data)))  # an older version may have begun the build
             stored = {key.decode(): value.decode() for key, value in (part.schema.metadata or {}).items()}
             if "path" in stored:
-                objects[stored["path"]] = CacheObject(num_bytes=int(stored["num_bytes"]), hash=stored["hash"])
+                num_bytes, blake3 = int(stored["num_bytes"]), stored.get("blake3")
+                objects[stored["path"]] = CacheObject(num_bytes=num_bytes, hash=stored["hash"], blake3=blake3)
             tables.append(part.replace_schema_metadata(None))
     return stacked(tables), objects
 

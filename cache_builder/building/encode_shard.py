@@ -126,7 +126,7 @@ class RemoteStore:
         with TemporaryDirectory(prefix="signprep-") as folder:
             file = Path(folder) / "shard"
             self.remote.download(f"{OBJECTS}/{entry.hash}", file)
-            if CacheObject.of_file(file) != entry:
+            if not entry.matches(file):
                 raise CacheCorruptError(f"{self.remote}: its object {entry.hash} is damaged; push it again")
             yield file
 
@@ -240,6 +240,7 @@ def encode_shard(task: ShardTask, kept: Sequence[bytes | None], count: Callable[
         data = shard_bytes(chunks, task.info.clips_per_shard)
         entry = CacheObject.of(data)
         stored = {"path": path, "num_bytes": str(entry.num_bytes), "hash": entry.hash}
+        stored |= {"blake3": entry.blake3} if entry.blake3 else {}
     part = parquet_bytes(index_table(rows).replace_schema_metadata(stored))
     num_ok = sum(row["status"] == OK for row in rows)
     if task.twin is not None:

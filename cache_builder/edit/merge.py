@@ -295,7 +295,7 @@ def _write_shards(caches: Sequence[Cache], plan: MergePlan, out: Path) -> dict[s
     """Write the shards that are not there yet; return all of them by path."""
     size = plan.info.clips_per_shard
     paths = {number: shard_path(plan.info, number) for number in range(plan.info.num_shards)}
-    objects = {path: CacheObject.of_file(out / path) for path in paths.values() if (out / path).exists()}
+    objects = {path: CacheObject.of(out / path) for path in paths.values() if (out / path).exists()}
     sizes = plan.index["stored_bytes"].to_numpy()
     check_free_bytes(out, int(sizes.sum()) - sum(entry.num_bytes for entry in objects.values()))
     with progress_bar("Merging", len(sizes), "clips") as progress:

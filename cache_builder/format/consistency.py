@@ -68,8 +68,9 @@ def check_manifest(manifest: CacheManifest, where: object) -> None:
             raise CacheCorruptError(
                 f"{where}: its manifest gives {path} {entry.num_bytes!r} bytes; 1 to {limit} are possible; refused"
             )
-        if not isinstance(entry.hash, str) or not _HASH.fullmatch(entry.hash):
-            raise CacheCorruptError(f"{where}: its manifest gives {path} the hash {entry.hash!r}; refused")
+        for digest in (entry.hash, *([] if entry.blake3 is None else [entry.blake3])):
+            if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+                raise CacheCorruptError(f"{where}: its manifest gives {path} the hash {digest!r}; refused")
     missing = _LIMITS.keys() - manifest.objects.keys()
     if missing:
         raise CacheCorruptError(f"{where}: its manifest names no {', '.join(sorted(missing))}; refused")
@@ -87,7 +88,7 @@ def checked_columns(root: Path, info: CacheInfo, manifest: CacheManifest, where:
     Raises CacheError if the manifest names what no cache has, or metadata, index and manifest do not fit each other.
     """
     check_manifest(manifest, where)
-    if manifest.objects[GROUP_METADATA] != CacheObject.of((root / GROUP_METADATA).read_bytes()):
+    if not manifest.objects[GROUP_METADATA].matches((root / GROUP_METADATA).read_bytes(), by_all=True):
         raise CacheCorruptError(f"{root / GROUP_METADATA}: its bytes are not those that were written")
     _check_array(root / ARRAY_METADATA, manifest.objects[ARRAY_METADATA], info, where)
     num_shards, num_parts = info.num_shards, len(shard_path(info, 0).split("/"))
@@ -111,7 +112,7 @@ def checked_columns(root: Path, info: CacheInfo, manifest: CacheManifest, where:
 def _require_written(path: Path, expected: CacheObject) -> None:
     """Raise CacheCorruptError unless an index has the bytes that were written."""
     try:
-        is_written = path.stat().st_size == expected.num_bytes and CacheObject.of_file(path) == expected
+        is_written = expected.matches(path, by_all=True)
     except OSError as error:
         raise CacheError(f"{path}: cannot be read ({error.strerror})") from error
     if not is_written:
@@ -128,7 +129,7 @@ def _check_array(path: Path, entry: CacheObject, info: CacheInfo, where: object)
     A file that is damaged is no matter here, since nothing is read by it; `verify` finds it, and can repair it.
     """
     data = path.read_bytes() if path.is_file() else b""
-    if CacheObject.of(data) != entry:
+    if not entry.matches(data, by_all=True):
         return
     shape, codec = list(info.clip_spec.clip_shape), info.clip_codec
     chain = [name for name in (DELTA_NAME if codec.delta else None, "bytes", codec.compressor, "crc32c") if name]

@@ -18,9 +18,11 @@ import os
 import re
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from functools import cache, partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -136,12 +138,12 @@ def _clip_spec(fields: Mapping[str, Any]) -> ClipSpec:
     expected = set(ClipSpec(landmarks=fields.get("landmarks")).to_dict())
     if fields.keys() - expected:
         raise TypeError(f"clip_spec holds {', '.join(sorted(fields.keys() - expected)):.60}, which means nothing")
-    for field in dataclasses.fields(ClipSpec):
-        if field.name not in expected:
+    for each in dataclasses.fields(ClipSpec):
+        if each.name not in expected:
             continue
         kinds = {"num_frames": (int,), "size": (int,), "span": (str, int, float), "margin_seconds": (int, float)}
-        if type(fields[field.name]) not in kinds.get(field.name, (str,)):
-            raise TypeError(f"{field.name} is {fields[field.name]!r:.60}")
+        if type(fields[each.name]) not in kinds.get(each.name, (str,)):
+            raise TypeError(f"{each.name} is {fields[each.name]!r:.60}")
     return ClipSpec.from_dict(fields)
 
 
@@ -151,25 +153,61 @@ class CacheObject:
 
     num_bytes: int
     hash: str
-    """BLAKE2b-128 of its bytes, 32 hexadecimal digits."""
+    """BLAKE2b-128 of its bytes, 32 hexadecimal digits: what the fingerprint is made of, and its name behind a URL."""
+    blake3: str | None = field(default=None, compare=False)
+    """BLAKE3-128 of its bytes, much faster; None where the package was not installed when they were written."""
 
     @classmethod
-    def of(cls, data: bytes) -> Self:
-        """Return size and hash of an object's bytes."""
-        return cls(num_bytes=len(data), hash=hashlib.blake2b(data, digest_size=16).hexdigest())
+    def of(cls, contents: bytes | Path) -> Self:
+        """Return size and hashes of an object's bytes, or of those of a file. Raises OSError."""
+        num_bytes, digests = _digests(contents, _known_hashes())
+        return cls(num_bytes=num_bytes, **digests)
 
-    @classmethod
-    def of_file(cls, path: Path) -> Self:
-        """Return size and hash of a file. Raises OSError."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        return cls(num_bytes=path.stat().st_size, hash=digest.hexdigest())
+    @property
+    def digest(self) -> str:
+        """The hash by which bytes are compared: the faster one, where the manifest and this machine have it."""
+        return (self.blake3 if "blake3" in _known_hashes() else None) or self.hash
+
+    def matches(self, contents: bytes | Path, *, by_all: bool = False) -> bool:
+        """Return True if these are its bytes, by `digest`, or by all hashes that are known of it. Raises OSError."""
+        if isinstance(contents, Path) and contents.stat().st_size != self.num_bytes:
+            return False
+        compared = ("hash", "blake3") if by_all else ("hash" if self.digest == self.hash else "blake3",)
+        expected = {name: getattr(self, name) for name in compared if name in _known_hashes() and getattr(self, name)}
+        return _digests(contents, expected) == (self.num_bytes, expected)
+
+
+_BLOCK_BYTES = 2**21
+"""Read and hashed at once: a thread that hashes waits for the interpreter's lock once a block."""
+
+
+@cache
+def _known_hashes() -> dict[str, Callable[[], Any]]:
+    """Return the hash functions that this machine has, by the names of `CacheObject`'s fields."""
+    known: dict[str, Callable[[], Any]] = {"hash": partial(hashlib.blake2b, digest_size=16)}
+    with suppress(ImportError):
+        from blake3 import blake3
+
+        known["blake3"] = blake3
+    return known
+
+
+def _digests(contents: bytes | Path, names: Iterable[str]) -> tuple[int, dict[str, str]]:
+    """Return the number of bytes and their hashes of these names, 32 hexadecimal digits each: BLAKE3 is cut to them."""
+    num_bytes, hashes = 0, {name: _known_hashes()[name]() for name in names}
+    with contents.open("rb", buffering=0) if isinstance(contents, Path) else BytesIO(contents) as file:
+        block = memoryview(bytearray(_BLOCK_BYTES))
+        while length := file.readinto(block):
+            num_bytes += length
+            for each in hashes.values():
+                each.update(block[:length])
+    return num_bytes, {name: each.hexdigest()[:32] for name, each in hashes.items()}
 
 
 def require_object(path: Path, entry: CacheObject) -> None:
     """Raise CacheCorruptError if a file is not the object of a manifest, by all its bytes."""
     try:
-        is_object = CacheObject.of_file(path) == entry
+        is_object = entry.matches(path)
     except FileNotFoundError as error:
         raise CacheCorruptError(f"{path}: {MISSING}") from error
     except OSError as error:
@@ -198,8 +236,11 @@ class CacheManifest:
             "format_version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
             "plan_digest": self.plan_digest,
-            "objects": {path: asdict(entry) for path, entry in sorted(self.objects.items())},
+            "objects": {path: {"num_bytes": e.num_bytes, "hash": e.hash} for path, e in sorted(self.objects.items())},
         }
+        # Beside the objects, not in them: versions that know no BLAKE3 read such a manifest, and go by the other hash.
+        if blake3 := {path: entry.blake3 for path, entry in sorted(self.objects.items()) if entry.blake3}:
+            document["blake3"] = blake3
         document["checksum"] = _checksum(document)
         return json.dumps(document, ensure_ascii=False, indent=1)
 
@@ -215,7 +256,10 @@ class CacheManifest:
             raise ValueError("its checksum does not match")
         if not isinstance(document["plan_digest"], str):
             raise TypeError(f"plan_digest is {document['plan_digest']!r:.60}, expected a string")
-        objects = {path: CacheObject(**entry) for path, entry in document["objects"].items()}
+        faster = document.get("blake3", {})
+        if not isinstance(faster, dict) or faster.keys() - document["objects"].keys():
+            raise ValueError("its BLAKE3 hashes are not those of its objects")
+        objects = {path: CacheObject(**entry, blake3=faster.get(path)) for path, entry in document["objects"].items()}
         return cls(objects=objects, plan_digest=document["plan_digest"])
 
 

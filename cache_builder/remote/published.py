@@ -15,8 +15,8 @@ from typing import TypeVar
 from signprep.cache_builder.format.consistency import check_manifest
 from signprep.cache_builder.format.layout import (
     MANIFEST,
+    METADATA,
     CacheManifest,
-    CacheObject,
     incomplete,
     parse_manifest,
     read_info,
@@ -87,7 +87,7 @@ class PublishedCache:
         return f"{OBJECTS}/{self.manifest.objects[path].hash}" if self.by_hash else path
 
     def fetch(self, path: str, target: Path, progress: Progress | None = None) -> None:
-        """Write an object to a file, and compare its size and hash.
+        """Write an object to a file, and compare its size and hash; metadata, which are small, by all hashes.
 
         Raises:
             CacheCorruptError: it is not what the manifest says; nothing is left.
@@ -95,11 +95,11 @@ class PublishedCache:
         """
         self._complain(path, lambda: self.folder.download(self.name_of(path), target, progress))
         expected = self.manifest.objects[path]
-        if CacheObject.of_file(target) != expected:
+        if not expected.matches(target, by_all=path in METADATA):
             target.unlink()
             raise CacheCorruptError(
                 f"{self}: {path} is not what its manifest says (it should have {expected.num_bytes} bytes with the "
-                f"hash {expected.hash}); it was changed meanwhile, or is damaged"
+                f"hash {expected.digest}); it was changed meanwhile, or is damaged"
             )
 
     def read(self, path: str, start: int, end: int) -> bytes:

@@ -6,7 +6,7 @@ cache that is here stays what it was. A pull that was cut goes on with what has 
 """
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def fetched_folder(out: Path) -> Path:
 
 def _fetch_object(published: PublishedCache, path: str, folder: Path, progress: Progress | None = None) -> Path:
     """Fetch an object into a folder under its hash, and compare it; return its file."""
-    digest = published.manifest.objects[path].hash
+    digest = published.manifest.objects[path].digest
     beside = folder / f".{digest}{UNFINISHED_SUFFIX}"
     try:
         published.fetch(path, beside, progress)
@@ -133,8 +133,8 @@ def _fetch(published: PublishedCache, change: CacheChange, paths: list[str], des
     """Bring objects into the fetched folder, metadata first, so that a hostile cache is refused before its shards."""
     out, objects, folder = change.root, published.manifest.objects, fetched_folder(change.root)
     folder.mkdir(parents=True, exist_ok=True)
-    arrived = _arrived(change, {objects[path] for path in paths})
-    missing = list({objects[path].hash: path for path in paths if objects[path].hash not in arrived}.values())
+    arrived = _arrived(change, {path: objects[path] for path in paths})
+    missing = list({objects[path].digest: path for path in paths if objects[path].digest not in arrived}.values())
     check_free_bytes(out, sum(objects[path].num_bytes for path in missing))
 
     def fetch(path: str, progress: Progress) -> None:
@@ -145,20 +145,21 @@ def _fetch(published: PublishedCache, change: CacheChange, paths: list[str], des
     transfer_all(rest, fetch, description=description, num_bytes=sum(objects[path].num_bytes for path in rest))
 
 
-def _arrived(change: CacheChange, wanted: Collection[CacheObject]) -> set[str]:
+def _arrived(change: CacheChange, wanted: Mapping[str, CacheObject]) -> set[str]:
     """Return the hashes of objects that a pull that was cut has fetched; all else in the build's folder is deleted."""
     folder, staged = fetched_folder(change.root), change.new_objects
-    for path in staged.rglob("*") if staged.is_dir() else ():
-        if path.is_file():
-            path.replace(folder / CacheObject.of_file(path).hash)
-    by_hash = {entry.hash: entry for entry in wanted}
+    for path, entry in wanted.items():
+        if (staged / path).is_file():
+            (staged / path).replace(folder / entry.digest)
+    shutil.rmtree(staged, ignore_errors=True)
+    by_digest = {entry.digest: entry for entry in wanted.values()}
     arrived = set()
-    for path in folder.iterdir():
+    for file in folder.iterdir():
         # Hashed again: a machine that lost its power may have lost the bytes of a file that it had named.
-        if path.name in by_hash and CacheObject.of_file(path) == by_hash[path.name]:
-            arrived.add(path.name)
+        if file.name in by_digest and by_digest[file.name].matches(file):
+            arrived.add(file.name)
         else:
-            path.unlink()
+            file.unlink()
     return arrived
 
 
@@ -174,7 +175,7 @@ def fetch_metadata(published: PublishedCache, out: Path) -> tuple[CacheInfo, Pat
     shutil.rmtree(together, ignore_errors=True)
     for path in METADATA:
         entry = published.manifest.objects[path]
-        here = next((file for file in (fetched / entry.hash, out / path) if _is(file, entry)), None)
+        here = next((file for file in (fetched / entry.digest, out / path) if _is(file, entry)), None)
         if here is None:
             here = _fetch_object(published, path, fetched)
         (together / path).parent.mkdir(parents=True, exist_ok=True)
@@ -186,17 +187,17 @@ def _is(file: Path, entry: CacheObject, *, check: bool = True) -> bool:
     """Return True if a file is an object, judged by its size and, with `check`, its hash."""
     if not file.is_file() or file.stat().st_size != entry.num_bytes:
         return False
-    return not check or CacheObject.of_file(file) == entry
+    return not check or entry.matches(file)
 
 
 def _stage(published: PublishedCache, change: CacheChange, paths: list[str]) -> None:
     """Move what has arrived to where it will be, at its paths inside the cache."""
     staged, objects = change.new_objects, published.manifest.objects
-    last_use = {objects[path].hash: path for path in paths}
+    last_use = {objects[path].digest: path for path in paths}
     for path in paths:
-        fetched = fetched_folder(change.root) / objects[path].hash
+        fetched = fetched_folder(change.root) / objects[path].digest
         (staged / path).parent.mkdir(parents=True, exist_ok=True)
-        if last_use[objects[path].hash] == path:
+        if last_use[objects[path].digest] == path:
             fetched.replace(staged / path)
         else:
             shutil.copyfile(fetched, staged / path)

@@ -99,10 +99,10 @@ def confirm_visibility(
     remote: RemoteFolder, published: CacheManifest | None, confirm: Callable[[str], None] | None
 ) -> None:
     """Tell `confirm`, if there is one, who may read a place, where that is not the team alone for certain."""
+    if confirm is None:
+        return
     readers = visibility_of(remote)
-    if confirm is not None and (
-        readers is Visibility.EVERYBODY or (readers is Visibility.UNKNOWN and published is None)
-    ):
+    if readers is Visibility.EVERYBODY or (readers is Visibility.UNKNOWN and published is None):
         confirm(f"{remote}: {readers.value}")
 
 
@@ -113,10 +113,10 @@ def send_objects(cache: Path, manifest: CacheManifest, paths: list[str], remote:
         refuse_links(cache, path)
         entry = manifest.objects[path]
         try:
-            found = CacheObject.of_file(cache / path)
+            is_whole = entry.matches(cache / path)
         except OSError as error:
             raise CacheError(f"{cache / path}: cannot be read ({error.strerror})") from error
-        if found != entry:
+        if not is_whole:
             raise CacheCorruptError(
                 f"{cache / path}: is not what was written; `signprep verify {cache}` tells more; nothing is published"
             )

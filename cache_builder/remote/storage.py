@@ -33,8 +33,8 @@ _ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory")
 _EXTRAS = {"s3a": "s3", "gcs": "gs", "ssh": "sftp", "https": "http"} | {
     name: name for name in ("s3", "gs", "sftp", "hf", "http")
 }
-_SOCKET_SECONDS = 60
-"""Seconds without a byte, after which a connection is given up."""
+_READING: dict[str, dict[str, Any]] = {name: {"block_size": 240 * 1024} for name in ("sftp", "ssh")}
+"""Drivers' options of reading. sshfs asks for 48 kB at once; a server that gives less is asked for the rest."""
 
 Result = TypeVar("Result")
 Progress = Callable[[int], None]
@@ -126,7 +126,7 @@ class RemoteFolder:
         def download() -> None:
             fs, root = self.driver()
             with _counted(progress) as callback:
-                fs.get_file(f"{root}/{name}", str(target), callback=callback)
+                fs.get_file(f"{root}/{name}", str(target), callback=callback, **_READING.get(self.protocol, {}))
 
         self._tried(name, download)
 
@@ -246,7 +246,8 @@ def _open_driver(url: str, protocol: str) -> tuple[Any, str]:
         if protocol in ("http", "https"):
             from aiohttp import ClientTimeout
 
-            options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_read=_SOCKET_SECONDS)}
+            # A minute without a byte: the connection is given up.
+            options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_read=60)}
         if protocol in ("s3", "s3a"):
             # Both s3fs and botocore try again by themselves: with ours that would be a hundred tries.
             own = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})

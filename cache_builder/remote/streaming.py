@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from signprep.cache_builder.folder.transaction import delete_torn_writes
 from signprep.cache_builder.format.codec import StoredClip
-from signprep.cache_builder.format.layout import METADATA, CacheObject, shard_path
+from signprep.cache_builder.format.layout import METADATA, shard_path
 from signprep.cache_builder.format.shard import ShardFile
 from signprep.cache_builder.options import StreamOptions, shown
 from signprep.cache_builder.reader import STAMPED, Cache, Located, open_folder
@@ -113,7 +113,7 @@ class StreamedCache(Cache):
         """Forget the copy of a clip's shard, so that it comes once more: it was whole when it came, and has rotted."""
         path = shard_path(self.info, position // self.info.clips_per_shard)
         if path in self.manifest.objects:
-            self._store.discard(self.manifest.objects[path].hash)
+            self._store.discard(self.manifest.objects[path].digest)
 
 
 class Prefetcher:
@@ -222,7 +222,7 @@ def _fetch_metadata(published: PublishedCache, folder: Path) -> None:
         for path in METADATA:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists() or CacheObject.of_file(target) != published.manifest.objects[path]:
+            if not target.exists() or not published.manifest.objects[path].matches(target):
                 beside = target.with_name(f".{target.name}.part")
                 published.fetch(path, beside)
                 beside.replace(target)
@@ -275,7 +275,7 @@ class DiskCache:
             CacheCorruptError: what comes is not what the manifest says.
         """
         entry = published.manifest.objects[path]
-        target = self._objects / entry.hash
+        target = self._objects / entry.digest
         if self._use(target):
             return target
         if entry.num_bytes > self.max_bytes:
@@ -283,12 +283,12 @@ class DiskCache:
                 f"{self.root}: {path} has {entry.num_bytes / 1e9:.3g} GB, more than the {self.max_bytes / 1e9:.3g} GB "
                 "that the folder may hold; give a larger --stream-gb"
             )
-        with self.locked(entry.hash, wait=wait) as is_held:
+        with self.locked(entry.digest, wait=wait) as is_held:
             if not is_held:
                 return None
             if self._use(target):
                 return target
-            beside = self._reserve(entry.hash, entry.num_bytes)
+            beside = self._reserve(entry.digest, entry.num_bytes)
             try:
                 published.fetch(path, beside, progress)
                 with _locked(self._locks / "room"):  # or whoever lists the folder for room might see neither name

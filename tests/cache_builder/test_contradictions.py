@@ -168,6 +168,9 @@ MANIFESTS: list[tuple[str, Any]] = [
     *(("objects", value) for value in (None, {}, [], 7)),
     *(("num_bytes", value) for value in (0, -1, 1, 10**12, 2.5, "12", True, None)),
     *(("hash", value) for value in ("", "0" * 32, "0" * 31, "../x", 7, None)),
+    *(("blake3", value) for value in ("", "0" * 32, "0" * 31, "../x", 7)),
+    ("blake3 of others", "clips/c/9/0/0/0"),
+    *(("blake3 of all", value) for value in (7, None, [])),
     *(
         ("path", value)
         for value in ("../x", "/x", "x.py", "clips/c/9/0/0/0/0", "clips/c/0/0/0/0/0", "clips/c/00/0/0/0/0")
@@ -185,6 +188,12 @@ def test_a_manifest_that_is_wrong(made: Cache, tmp_path: Path, path: str, name: 
     match name:
         case "num_bytes" | "hash":
             entry[name] = value
+        case "blake3":
+            document["blake3"][path] = value
+        case "blake3 of others":
+            document["blake3"][value] = document["blake3"].pop(path)
+        case "blake3 of all":
+            document["blake3"] = value
         case "path":
             document["objects"][value] = document["objects"]["clips/c/0/0/0/0"]
         case "without":

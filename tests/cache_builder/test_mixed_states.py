@@ -121,7 +121,7 @@ def test_a_streamed_shard_that_is_another_one_is_fetched_again(tmp_path: Path) -
         streamed = open_cache(f"{server.url}/a.zarr", stream=StreamOptions(folder=tmp_path / "stream"))
         streamed.read(range(16))
         one, two = (
-            tmp_path / "stream/objects" / cache.manifest.objects[shard_path(cache.info, n)].hash for n in (0, 1)
+            tmp_path / "stream/objects" / cache.manifest.objects[shard_path(cache.info, n)].digest for n in (0, 1)
         )
         shutil.copyfile(two, one)
         assert wrong_clips(streamed) == [] and np.array_equal(streamed.read([0]), cache.read([0]))

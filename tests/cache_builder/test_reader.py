@@ -26,7 +26,7 @@ def copy(cache: Cache, tmp_path: Path) -> Path:
     path = tmp_path / "copy.zarr"
     shutil.copytree(cache.path, path)
     pq.write_table(cache.index, path / INDEX, row_group_size=5, write_page_checksum=True)
-    entry = CacheObject.of_file(path / INDEX)
+    entry = CacheObject.of(path / INDEX)
     replace(cache.manifest, objects={**cache.manifest.objects, INDEX: entry}).write(path)
     return path
 

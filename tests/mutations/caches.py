@@ -148,6 +148,6 @@ def sign(root: Path) -> bool:
         manifest = parse_manifest((root / MANIFEST).read_bytes(), root)
     except SignprepError:
         return False
-    objects = {name: CacheObject.of_file(root / name) for name in manifest.objects if (root / name).exists()}
+    objects = {name: CacheObject.of(root / name) for name in manifest.objects if (root / name).exists()}
     type(manifest)(objects=objects, plan_digest=manifest.plan_digest).write(root)
     return True

@@ -187,7 +187,7 @@ def test_a_copy_that_has_rotted_is_fetched_again(served: tuple[Cache, WebServer,
     cache, _, url = served
     opened = streamed(url, tmp_path / "stream")
     opened.read(range(40))
-    digest = cache.manifest.objects[shard_path(cache.info, 0)].hash
+    digest = cache.manifest.objects[shard_path(cache.info, 0)].digest
     local = tmp_path / "stream" / "objects" / digest
     data = bytearray(local.read_bytes())
     data[50] ^= 1
