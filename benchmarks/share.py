@@ -1,21 +1,25 @@
 """Push and pull of a cache beside each driver's own bulk copy of the same files, over loopback.
 
 A cache of made-up shards (2 GB; medium: 0.3 GB) goes to an S3-compatible server (moto), to OpenSSH's sftp, and to a
-folder, and comes back; beside it fsspec's `put` and `get` of all its files, as many at once, in turns, medians. Servers
-and clients share this machine's cores. Then one shard changes: what travels is counted in bytes. A push and a pull hash
-every byte, a bulk copy none: that is most of the difference.
+folder, and comes back; beside it fsspec's `put` and `get` of all its files, as many at once. Each opens a connection of
+its own, as a command does. They take turns, and each round begins with the other one; a ratio is the median of the
+rounds' own. Servers and clients share this machine's cores, so where others use them too, processor seconds of client
+and server together tell more: they are printed as well. Then one shard changes: what travels is counted in bytes. A
+push and a pull hash every byte, and look at what they read and publish; a bulk copy does neither.
 """
 
+import gc
 import os
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,7 +53,7 @@ FOLDER = "folder"
 
 
 def run(size: Size) -> None:
-    num_shards, chunk_bytes, num_rounds = size.pick((4, 1_000, 1), (6, 400_000, 2), (40, 400_000, 3))
+    num_shards, chunk_bytes, num_rounds = size.pick((4, 1_000, 1), (6, 400_000, 3), (40, 400_000, 3))
     print_machine(["fsspec", "s3fs", "sshfs", "moto"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -60,26 +64,23 @@ def run(size: Size) -> None:
         fetched_ratios: list[float] = []
         rows = [("", "bulk put", "push", "ratio", "bulk get", "pull", "ratio")]
         for kind, place in places(folder):
-            put, sent, got, fetched = rates(cache, place, folder / "work", num_rounds)
-            found = [num_bytes / 1e6 / seconds for seconds in (put, sent, got, fetched)]
-            if kind != FOLDER:
-                sent_ratios.append(found[1] / found[0])
-                fetched_ratios.append(found[3] / found[2])
-            chart(
-                f"{kind}: push",
-                "MB/s",
-                [Bar(name="push", value=found[1], ours=True), Bar(name="the driver's bulk put", value=found[0])],
-                more_is_better=True,
-            )
-            chart(
-                f"{kind}: pull",
-                "MB/s",
-                [Bar(name="pull", value=found[3], ours=True), Bar(name="the driver's bulk get", value=found[2])],
-                more_is_better=True,
-            )
-            ratios = [f"{found[1] / found[0]:.2f}", f"{found[3] / found[2]:.2f}"]
-            shown = [f"{rate:,.0f}" for rate in found]
-            rows.append((kind, *shown[:2], ratios[0], *shown[2:], ratios[1]))
+            rounds = [measured(cache, place, folder / "work", number) for number in range(num_rounds + 1)]
+            counted = rounds[1:]  # the first one warms up
+            rate = {name: num_bytes / 1e6 / median(each[name].seconds for each in counted) for name in WAYS}
+            ratios = []
+            for ours, bulk, found in (("push", "put", sent_ratios), ("pull", "get", fetched_ratios)):
+                ratios.append(median(each[bulk].seconds / each[ours].seconds for each in counted))
+                used = median(each[bulk].cpu_seconds / each[ours].cpu_seconds for each in counted)
+                if kind != FOLDER:
+                    found.append(ratios[-1])
+                    print_line(f"{kind}, {ours}: processor seconds of the bulk copy / ours {used:.2f}")
+                bars = [
+                    Bar(name=ours, value=rate[ours], ours=True),
+                    Bar(name=f"the driver's bulk {bulk}", value=rate[bulk]),
+                ]
+                chart(f"{kind}: {ours}", "MB/s", bars, more_is_better=True)
+            shown = [f"{rate[name]:,.0f}" for name in WAYS]
+            rows.append((kind, *shown[:2], f"{ratios[0]:.2f}", *shown[2:], f"{ratios[1]:.2f}"))
             changed(cache, place, kind)
         print_table(rows)
         figure("share.push", min(sent_ratios))
@@ -151,40 +152,73 @@ def environment(**values: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def rates(cache: Path, place: str, work: Path, num_rounds: int) -> tuple[float, float, float, float]:
-    """Return seconds of bulk put, push, bulk get and pull, medians of rounds after one that does not count."""
+@dataclass(frozen=True)
+class Cost:
+    seconds: float
+    cpu_seconds: float
+    """Of this process and those that it has started."""
+
+
+WAYS = ("put", "push", "get", "pull")
+
+
+def measured(cache: Path, place: str, work: Path, number: int) -> dict[str, Cost]:
+    """Return what bulk put, push, bulk get and pull cost in a round, and leave nothing of it there."""
+    sources = sorted(str(path) for path in cache.rglob("*") if path.is_file())
+    ours = location_of(f"{place}/ours-{number}")
+    there, back = (
+        [f"{folder}/{count}" for count in range(len(sources))] for folder in (f"bulk-{number}", work / "bulk")
+    )
+    fs, root = opened(place)
+    fs.makedirs(f"{root}/bulk-{number}", exist_ok=True)
+    (work / "bulk").mkdir(parents=True)
+
+    def bulk(way: str) -> None:
+        driver, folder = opened(place)
+        away = [f"{folder}/{name}" for name in there]
+        pairs = (sources, away) if way == "put" else (away, back)
+        getattr(driver, way)(*pairs, batch_size=PARALLEL)
+
+    ways: dict[str, Callable[[], object]] = {
+        "put": partial(bulk, "put"),
+        "push": partial(push, cache, ours),
+        "get": partial(bulk, "get"),
+        "pull": partial(pull, ours, work / "ours.zarr"),
+    }
+    costs = {}
+    for name in WAYS if number % 2 else ("push", "put", "pull", "get"):
+        os.sync()  # nobody waits for what another one has written
+        gc.collect()  # nor cleans up after it
+        before, started = cpu_seconds(), time.perf_counter()
+        ways[name]()
+        costs[name] = Cost(time.perf_counter() - started, cpu_seconds() - before)
+    shutil.rmtree(work)
+    fs.rm(f"{root}/bulk-{number}", recursive=True)
+    fs.rm(f"{root}/ours-{number}", recursive=True)
+    return costs
+
+
+def opened(place: str) -> tuple[Any, str]:
+    """Return a driver that nobody has used, and the path of a place in it."""
     import fsspec
 
     if place.startswith("sftp"):
-        fs, root = RemoteFolder(place).driver()
-    else:
-        fs, root = fsspec.core.url_to_fs(place)
-    found: dict[str, list[float]] = {}
-    for number in range(num_rounds + 1):
-        bulk, ours = f"{root}/bulk-{number}", location_of(f"{place}/ours-{number}")
-        sources = sorted(str(path) for path in cache.rglob("*") if path.is_file())
-        there = [f"{bulk}/{count}" for count in range(len(sources))]
-        back = [f"{work}/bulk/{count}" for count in range(len(sources))]
-        ways: dict[str, Callable[[], object]] = {
-            "put": partial(fs.put, sources, there, batch_size=PARALLEL),
-            "push": partial(push, cache, ours),
-            "get": partial(fs.get, there, back, batch_size=PARALLEL),
-            "pull": partial(pull, ours, work / "ours.zarr"),
-        }
-        (work / "bulk").mkdir(parents=True)
-        fs.makedirs(bulk, exist_ok=True)
-        for name, way in ways.items():
-            os.sync()  # nobody waits for what another one has written
-            started = time.perf_counter()
-            way()
-            if number or num_rounds == 1:
-                found.setdefault(name, []).append(time.perf_counter() - started)
-        shutil.rmtree(work)
-        if number < num_rounds:
-            fs.rm(bulk, recursive=True)
-            fs.rm(f"{root}/ours-{number}", recursive=True)
-    put, sent, got, fetched = (statistics.median(found[name]) for name in ("put", "push", "get", "pull"))
-    return put, sent, got, fetched
+        return RemoteFolder(place).driver()
+    fs, root = fsspec.core.url_to_fs(place, skip_instance_cache=True)
+    return fs, root
+
+
+def cpu_seconds() -> float:
+    """Return the processor seconds of this process and those below it, its servers; without psutil its own."""
+    try:
+        import psutil
+    except ImportError:
+        return time.process_time()
+    total = 0.0
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # a session that has ended counts as its parent's
+            total += sum(process.cpu_times()[:4])
+    return total
 
 
 def changed(cache: Path, place: str, kind: str) -> None:
