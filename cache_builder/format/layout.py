@@ -11,7 +11,6 @@ NAME.zarr/
   .synced.json      fingerprints that this folder was pushed or pulled with; no part of the cache
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -135,15 +134,13 @@ def _clip_spec(fields: Mapping[str, Any]) -> ClipSpec:
     """Return the ClipSpec of all its fields. Raises KeyError, TypeError or ValueError on anything else."""
     if not isinstance(fields, dict):
         raise TypeError(f"clip_spec is {fields!r:.60}")
-    expected = set(ClipSpec(landmarks=fields.get("landmarks")).to_dict())
-    if fields.keys() - expected:
-        raise TypeError(f"clip_spec holds {', '.join(sorted(fields.keys() - expected)):.60}, which means nothing")
-    for each in dataclasses.fields(ClipSpec):
-        if each.name not in expected:
-            continue
+    expected = ClipSpec(landmarks=fields.get("landmarks")).to_dict()
+    if unknown := sorted(fields.keys() - expected.keys()):
+        raise TypeError(f"clip_spec holds {', '.join(unknown):.60}, which means nothing")
+    for name in expected:
         kinds = {"num_frames": (int,), "size": (int,), "span": (str, int, float), "margin_seconds": (int, float)}
-        if type(fields[each.name]) not in kinds.get(each.name, (str,)):
-            raise TypeError(f"{each.name} is {fields[each.name]!r:.60}")
+        if type(fields[name]) not in kinds.get(name, (str,)):
+            raise TypeError(f"{name} is {fields[name]!r:.60}")
     return ClipSpec.from_dict(fields)
 
 
@@ -160,8 +157,7 @@ class CacheObject:
     @classmethod
     def of(cls, contents: bytes | Path) -> Self:
         """Return size and hashes of an object's bytes, or of those of a file. Raises OSError."""
-        num_bytes, digests = _digests(contents, _known_hashes())
-        return cls(num_bytes=num_bytes, **digests)
+        return cls(**_measured(contents, _known_hashes()))
 
     @property
     def digest(self) -> str:
@@ -170,15 +166,9 @@ class CacheObject:
 
     def matches(self, contents: bytes | Path, *, by_all: bool = False) -> bool:
         """Return True if these are its bytes, by `digest`, or by all hashes that are known of it. Raises OSError."""
-        if isinstance(contents, Path) and contents.stat().st_size != self.num_bytes:
-            return False
         compared = ("hash", "blake3") if by_all else ("hash" if self.digest == self.hash else "blake3",)
-        expected = {name: getattr(self, name) for name in compared if name in _known_hashes() and getattr(self, name)}
-        return _digests(contents, expected) == (self.num_bytes, expected)
-
-
-_BLOCK_BYTES = 2**21
-"""Read and hashed at once: a thread that hashes waits for the interpreter's lock once a block."""
+        names = [name for name in compared if name in _known_hashes() and getattr(self, name)]
+        return _measured(contents, names) == {name: getattr(self, name) for name in ("num_bytes", *names)}
 
 
 @cache
@@ -192,16 +182,16 @@ def _known_hashes() -> dict[str, Callable[[], Any]]:
     return known
 
 
-def _digests(contents: bytes | Path, names: Iterable[str]) -> tuple[int, dict[str, str]]:
-    """Return the number of bytes and their hashes of these names, 32 hexadecimal digits each: BLAKE3 is cut to them."""
+def _measured(contents: bytes | Path, names: Iterable[str]) -> dict[str, Any]:
+    """Return the size and hashes of these names, 32 hexadecimal digits each: BLAKE3 is cut to them."""
     num_bytes, hashes = 0, {name: _known_hashes()[name]() for name in names}
     with contents.open("rb", buffering=0) if isinstance(contents, Path) else BytesIO(contents) as file:
-        block = memoryview(bytearray(_BLOCK_BYTES))
+        block = memoryview(bytearray(2**21))  # large: a thread waits for the interpreter's lock once a block
         while length := file.readinto(block):
             num_bytes += length
             for each in hashes.values():
                 each.update(block[:length])
-    return num_bytes, {name: each.hexdigest()[:32] for name, each in hashes.items()}
+    return {"num_bytes": num_bytes} | {name: each.hexdigest()[:32] for name, each in hashes.items()}
 
 
 def require_object(path: Path, entry: CacheObject) -> None:
