@@ -51,12 +51,15 @@ def run(size: Size) -> None:
         stored = found["encoding"] + found["assembling shards"] + found["writing"]
         print_line(f"encoding and writing together: {stored:.1%}")
         figure("build.stored", stored)
+        figure("build.memory", peak_memory_mib())  # so far one process has built all clips
         rows = [("workers", "clips/s", "ratio to 1")]
         rates: dict[int, float] = {}
         for workers in size.pick((1,), (1, 2), (1, 2)):
             rates[workers] = throughput(plan, Path(folder) / f"{workers}.zarr", workers)
             rows.append((str(workers), f"{rates[workers]:.2f}", f"{rates[workers] / rates[1]:.2f}"))
         print_table(rows)
+        if 2 in rates:
+            figure("build.workers", rates[2] / rates[1])
         print_line(f"peak memory of this process {peak_memory_mib():.0f} MiB")
         bars = [Bar(name=name, value=100 * share, ours=True) for name, share in found.items()]
         chart("Where a build's CPU goes", "% of the CPU of a build", bars)

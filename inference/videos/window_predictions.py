@@ -12,7 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -122,10 +122,12 @@ def predict_videos(
                 continue
         raise _Stopped
 
-    collector = _Collector(recognizer, videos, options)
     decoders = max(1, options.num_workers)
-    # On a CPU, threads of the model that spin beside those that decode cost more than they bring.
-    spared = torch_threads(max(1, torch.get_num_threads() - decoders + 1)) if len(videos) > 1 else nullcontext()
+    spared = ExitStack()
+    collector = _Collector(recognizer, videos, options, decoded=spared.close)
+    if len(videos) > 1:
+        # On a CPU, threads of the model that spin beside those that decode cost more than they bring.
+        spared.enter_context(torch_threads(max(1, torch.get_num_threads() - decoders + 1)))
     with spared, ThreadPoolExecutor(decoders, thread_name_prefix="signprep-decode") as threads:
         decodings = [threads.submit(collector.decode, number, put) for number in range(len(videos))]
         try:
@@ -145,8 +147,12 @@ class _Collector:
     Only `decode` runs in those threads: it puts calls of the other methods.
     """
 
-    def __init__(self, recognizer: Recognizer, videos: Sequence[Video], options: InferOptions) -> None:
+    def __init__(
+        self, recognizer: Recognizer, videos: Sequence[Video], options: InferOptions, decoded: Callable[[], None]
+    ) -> None:
+        """Prepare; `decoded` is called when all videos are decoded, before the last batch."""
         self._recognizer, self._videos, self._options = recognizer, videos, options
+        self._decoded = decoded
         # By video and window; the reason why a whole video failed comes after its windows, at infinity.
         self._results: defaultdict[int, dict[float, _Result]] = defaultdict(dict)
         self._waiting: list[tuple[int, int, Span, Sequence[Clip]]] = []
@@ -182,8 +188,10 @@ class _Collector:
         elif failure is not None:  # a bug, which the consumer has to raise
             raise failure
         self._ended.add(video)
-        if len(self._ended) == len(self._videos) and self._waiting:
-            self._predict_waiting()
+        if len(self._ended) == len(self._videos):
+            self._decoded()
+            if self._waiting:
+                self._predict_waiting()
 
     def _predict_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
