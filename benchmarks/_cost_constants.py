@@ -5,14 +5,13 @@
 prints the CPU seconds and the peak MiB of one stage of that many made-up clips.
 """
 
-import gc
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -22,7 +21,7 @@ import psutil
 import pyarrow as pa
 
 from benchmarks._costs import Line, Transfer
-from benchmarks._report import peak_memory_mib
+from benchmarks._report import forget_peak, peak_memory_mib
 from benchmarks._size import Size
 from benchmarks.plan import index_of, make_plan
 from benchmarks.scan import write_labels
@@ -121,14 +120,6 @@ def merge(num_clips: int, folder: Path) -> Callable[[], object]:
         return _result_of(index, num_reused=0)
 
     return work
-
-
-def forget_peak() -> None:
-    """Have the most memory counted from now on, where the system can: what was prepared is gone."""
-    gc.collect()
-    pa.default_memory_pool().release_unused()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 STAGES = {"labels": labels, "plan": planned, "merge": merge}

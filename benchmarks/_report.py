@@ -1,16 +1,22 @@
 """What every benchmark prints (the machine, versions, tables) and, on the way, records for RESULTS.md."""
 
+import gc
 import os
 import platform
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from benchmarks._goals import GOALS
 from signprep.pipeline.runtime.machine import package_version, processor
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,14 @@ class Recorded:
 
 RECORDED = Recorded()
 """Of this process: the runner gives each benchmark a process of its own."""
+
+
+def forget_peak() -> None:
+    """Have the most memory counted from now on, where the system can: what was prepared is gone."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mib(process: int | str = "self") -> float:
@@ -78,6 +92,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 def print_missing(peer: str, error: object) -> None:
     """Print that a peer was not measured, and why; it is never left out in silence."""
     reason = " ".join(f"{type(error).__name__}: {error}".split()) if isinstance(error, Exception) else str(error)
+    reason = reason.replace(f"{ROOT}/", "").replace(str(ROOT), ".")
     reason = reason if len(reason) <= 200 else f"{reason[:197]}..."
     print(f"  {peer} is missing ({reason})")
     RECORDED.missing[peer] = reason

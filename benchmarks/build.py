@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from benchmarks._report import Bar, chart, figure, peak_memory_mib, print_line, print_machine, print_table
+from benchmarks._report import Bar, chart, figure, forget_peak, peak_memory_mib, print_line, print_machine, print_table
 from benchmarks._size import Size
 from benchmarks.decode import make_videos
 from signprep.cache_builder.building import build as build_module
@@ -46,12 +46,15 @@ def run(size: Size) -> None:
     with tempfile.TemporaryDirectory() as folder:
         plan = plan_of_many(Path(folder), num_copies=size.pick(1, 4, 12), size=size)
         print_machine(["av", "numcodecs", "zarr", "joblib"])
+        forget_peak()  # of rendering the videos
         found = shares(plan, Path(folder) / "share.zarr")
         print_table([(f"of the CPU of {plan.num_clips} clips", "%"), *((k, f"{v:.1%}") for k, v in found.items())])
         stored = found["encoding"] + found["assembling shards"] + found["writing"]
         print_line(f"encoding and writing together: {stored:.1%}")
         figure("build.stored", stored)
-        figure("build.memory", peak_memory_mib())  # so far one process has built all clips
+        memory = peak_memory_mib()  # so far one process has built all clips
+        print_line(f"peak memory of the process that built them {memory:.0f} MiB")
+        figure("build.memory", memory)
         rows = [("workers", "clips/s", "ratio to 1")]
         rates: dict[int, float] = {}
         for workers in size.pick((1,), (1, 2), (1, 2)):
@@ -60,7 +63,6 @@ def run(size: Size) -> None:
         print_table(rows)
         if 2 in rates:
             figure("build.workers", rates[2] / rates[1])
-        print_line(f"peak memory of this process {peak_memory_mib():.0f} MiB")
         bars = [Bar(name=name, value=100 * share, ours=True) for name, share in found.items()]
         chart("Where a build's CPU goes", "% of the CPU of a build", bars)
 
