@@ -36,6 +36,7 @@ from benchmarks._report import (
 )
 from benchmarks._signing import filmed, shared, signing_sample
 from benchmarks._size import Size
+from benchmarks._torchcodec import frames_at
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, Span, extract_clips
 from signprep.pipeline.video.frame_times import sample_times, shown_frames
@@ -133,20 +134,7 @@ def _before_torchvision() -> None:
 
 def with_torchcodec(video: Path, span: Span) -> NDArray[np.uint8]:
     _before_torchvision()
-    from torchcodec.decoders import VideoDecoder
-    from torchcodec.transforms import CenterCrop, Resize
-
-    # A decoder has to know the size before it is told to crop; reading the header once more costs next to nothing.
-    metadata = VideoDecoder(video, seek_mode="approximate").metadata
-    side = min(metadata.height, metadata.width)
-    decoder = VideoDecoder(
-        video,
-        num_ffmpeg_threads=1,
-        seek_mode="approximate",
-        dimension_order="NHWC",
-        transforms=[CenterCrop((side, side)), Resize((SPEC.size, SPEC.size))],
-    )
-    pixels: NDArray[np.uint8] = decoder.get_frames_played_at(sample_times(*span, SPEC.num_frames).tolist()).data.numpy()
+    pixels: NDArray[np.uint8] = frames_at(str(video), sample_times(*span, SPEC.num_frames).tolist(), SPEC.size)
     return pixels
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.inference.serve.test_connections import read_to_the_end
 from tests.inference.serve.test_program import running
 from tests.waiting import HANG_SECONDS, until
 
@@ -42,13 +43,7 @@ def refusal_of(connection: socket.socket, pieces: Iterator[bytes]) -> bytes:
             connection.sendall(piece)
     except (BrokenPipeError, ConnectionResetError):
         pass
-    said = b""
-    try:
-        while piece := connection.recv(10_000):
-            said += piece
-    except ConnectionResetError:
-        pass
-    return said
+    return read_to_the_end(connection)
 
 
 @pytest.mark.slow
