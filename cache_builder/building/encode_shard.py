@@ -35,8 +35,8 @@ from signprep.cache_builder.remote.published import BUILDING, OBJECTS
 from signprep.cache_builder.remote.storage import MissingError, RemoteFolder
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.clips import Clip, extract_clips, span_to_cut
-from signprep.pipeline.datasets.annotations import Segment, is_landmark_file
-from signprep.pipeline.datasets.files.frame_files import is_sequence
+from signprep.pipeline.datasets.annotations import Segment
+from signprep.pipeline.datasets.files.names import is_landmark_file, is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots, content_hash
 from signprep.pipeline.errors import AnnotationError, CacheCorruptError, CacheError, DecodeError
 from signprep.pipeline.landmarks.files import clips_of_landmark_file

@@ -19,10 +19,9 @@ from signprep.inference.videos.sign_files import AddSigns
 from signprep.inference.videos.window_predictions import Video, VideoPredictions, predict_videos
 from signprep.inference.videos.windows import rounded
 from signprep.pipeline.clips import Span
-from signprep.pipeline.datasets.annotations import is_video
-from signprep.pipeline.datasets.files.data_root import Problem, is_read_archive, walk_archive, walk_files
+from signprep.pipeline.datasets.files.data_root import Problem, walk_archive, walk_files
 from signprep.pipeline.datasets.files.image_files import holds_pictures
-from signprep.pipeline.datasets.files.pieces import whole_name
+from signprep.pipeline.datasets.files.names import is_read_archive, is_video, whole_name
 from signprep.pipeline.errors import CacheError, DecodeError, SignprepError
 from signprep.pipeline.runtime.progress import progress_bar, say
 from signprep.pipeline.runtime.text import counted

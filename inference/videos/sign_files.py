@@ -20,8 +20,7 @@ from signprep.inference.timeline.segments import TimelineSegment
 from signprep.inference.timeline.subtitles import write_subtitles
 from signprep.inference.videos.results import cell
 from signprep.inference.videos.window_predictions import Video, VideoPredictions
-from signprep.pipeline.datasets.annotations import is_video
-from signprep.pipeline.datasets.files.data_root import is_read_archive
+from signprep.pipeline.datasets.files.names import is_read_archive, is_video
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime.atomic_files import atomic_write, require_writable
 

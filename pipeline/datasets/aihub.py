@@ -20,16 +20,18 @@ from signprep.pipeline.datasets.annotations import (
     Segment,
     decoded,
     finite_number,
-    is_further_video,
-    is_landmark_file,
     is_text,
-    is_video,
     normal_gloss,
     parse_name,
 )
 from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, read_bytes, read_head, walk_files
-from signprep.pipeline.datasets.files.frame_files import KEYPOINT_SUFFIX, is_sequence
-from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
+from signprep.pipeline.datasets.files.names import (
+    KEYPOINT_SUFFIX,
+    is_further_video,
+    is_landmark_file,
+    is_sequence,
+    is_video,
+)
 from signprep.pipeline.datasets.sign_script import (
     HEAD_BYTES,
     MAX_SCRIPT_BYTES,
@@ -126,7 +128,7 @@ def aihub_segments(root: Path, options: DatasetOptions, on_problem: OnProblem) -
         if is_label_file(root, file):
             found.append((labels, base_name_of_label(file.file_name), file))
         elif is_source(file.file_name):
-            found.append((videos, _base_name(file.file_name), file))
+            found.append((videos, file.base_name, file))
     apart = _on_both_sides((base_name, file.name) for files, base_name, file in found if files is labels)
     apart &= _on_both_sides((base_name, file.name) for files, base_name, file in found if files is videos)
     for files, base_name, file in found:
@@ -190,10 +192,6 @@ _SOURCES = {
     "files": (is_landmark_file, "is no landmark file (.pose, .npz, .parquet) named"),
 }
 """By the landmarks' origin, what stands in a video's place, and words for one that is missing."""
-
-
-def _base_name(file_name: str) -> str:
-    return base_name_of_frames(file_name) if is_sequence(file_name) else Path(file_name).stem
 
 
 def _on_both_sides(files: Iterable[tuple[str, str]]) -> set[str]:

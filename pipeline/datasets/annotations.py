@@ -16,15 +16,6 @@ from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.paths import StrPath, as_path
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".3gp"})
-FURTHER_VIDEO_SUFFIXES = frozenset({
-    ".mts", ".m2ts", ".m2t", ".m2v", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".3g2", ".mxf", ".rm", ".rmvb",
-    ".divx", ".dv", ".qt", ".m4p", ".mpe", ".mp4v",
-})  # fmt: skip
-"""Videos too. Beside one of `VIDEO_SUFFIXES` with the same base name they are passed over: it was made from them."""
-LANDMARK_SUFFIXES = (".pose", ".npz", ".parquet")
-"""Files of landmarks, one a video. Beside a table's video the first in this order is taken."""
-
 AIHUB_NAME = re.compile(
     r"NIA_SL_(?P<item>(?:WORD|SEN|FS)\d+)_(?P<source>REAL|SYN|CROWD)(?P<signer>\d+)_(?P<view>[FUDLR])"
 )
@@ -101,28 +92,6 @@ class Vocabulary:
     def labels(self) -> dict[str, int]:
         """Return each gloss's label."""
         return {gloss: label for label, gloss in enumerate(self.glosses)}
-
-
-def is_video(name: str) -> bool:
-    """Return True for the name of a video file, by its suffix."""
-    return _suffix(name) in VIDEO_SUFFIXES or is_further_video(name)
-
-
-def is_landmark_file(name: str) -> bool:
-    """Return True for the name of a file that holds the landmarks of a video, by its suffix."""
-    return _suffix(name) in LANDMARK_SUFFIXES
-
-
-def is_further_video(name: str) -> bool:
-    """Return True for the name of a video of `FURTHER_VIDEO_SUFFIXES`."""
-    return _suffix(name) in FURTHER_VIDEO_SUFFIXES
-
-
-def _suffix(name: str) -> str:
-    """Return what `Path(name).suffix` is, in lower case, without making a path of each of a million names."""
-    name = name.rpartition("/")[2]
-    place = name.rfind(".")
-    return name[place:].lower() if 0 < place < len(name) - 1 else ""
 
 
 def normal_gloss(text: str) -> str:

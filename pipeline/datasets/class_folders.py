@@ -12,13 +12,11 @@ from signprep.pipeline.datasets.annotations import (
     WHOLE_VIDEO_END,
     DatasetOptions,
     Segment,
-    is_further_video,
-    is_landmark_file,
-    is_video,
     normal_gloss,
     parse_name,
 )
 from signprep.pipeline.datasets.files.data_root import FoundFile, OnProblem, Problem, walk_files
+from signprep.pipeline.datasets.files.names import is_further_video, is_landmark_file, is_video
 from signprep.pipeline.errors import AnnotationError
 
 

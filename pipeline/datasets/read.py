@@ -19,14 +19,12 @@ from signprep.pipeline.datasets.annotations import (
     DataRootOptions,
     DatasetOptions,
     Segment,
-    is_landmark_file,
-    is_video,
     parse_kind,
     selected,
 )
 from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, is_picture_folder, path_on_disk, read_head
-from signprep.pipeline.datasets.files.frame_files import is_sequence
+from signprep.pipeline.datasets.files.names import is_landmark_file, is_sequence, is_video
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.read import VIDEO_MISSING, preset_segments
 from signprep.pipeline.datasets.presets.spec import find_preset

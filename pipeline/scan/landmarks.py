@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from signprep.pipeline.datasets.annotations import is_landmark_file
-from signprep.pipeline.datasets.files.frame_files import is_sequence
+from signprep.pipeline.datasets.files.names import is_landmark_file, is_sequence
 from signprep.pipeline.options import SAMPLED_VIDEOS, ScanOptions
 from signprep.pipeline.runtime.machine import in_processes
 from signprep.pipeline.runtime.progress import progress_bar

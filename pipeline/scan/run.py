@@ -24,15 +24,12 @@ from signprep.pipeline.datasets.annotations import (
     DatasetOptions,
     NameParts,
     Segment,
-    is_further_video,
     is_selected,
-    is_video,
     parse_kind,
     parse_name,
 )
 from signprep.pipeline.datasets.files.data_root import Problem, walk_files
-from signprep.pipeline.datasets.files.frame_files import base_name as base_name_of_frames
-from signprep.pipeline.datasets.files.frame_files import is_sequence
+from signprep.pipeline.datasets.files.names import is_further_video, is_video
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.suggest import told_what_else
 from signprep.pipeline.datasets.read import (
@@ -171,19 +168,16 @@ def _collect_files(root: Path, options: DatasetOptions, database: ScanDatabase) 
                 columns = "name, base, num_bytes, signer, split"
                 database.execute(f"INSERT INTO labels ({columns}) VALUES (?, ?, ?, ?, ?)", row)
         elif is_of_landmarks(file.file_name):
-            is_frames = is_sequence(file.file_name)
-            base_name = base_name_of_frames(file.file_name) if is_frames else Path(file.file_name).stem
-            parts = parse_name(base_name, options.pattern)
+            parts = parse_name(file.base_name, options.pattern)
             num_landmarks, num_named = num_landmarks + 1, num_named + (parts.item is not None)
             if is_selected(parts, options):
-                _add_video(file.name, base_name, file.num_bytes or None, parts, database, table="landmarks")
+                _add_video(file.name, file.base_name, file.num_bytes or None, parts, database, table="landmarks")
         elif is_video(file.file_name):
-            base_name = Path(file.file_name).stem
-            parts = parse_name(base_name, options.pattern)
+            parts = parse_name(file.base_name, options.pattern)
             num_videos, num_named = num_videos + 1, num_named + (parts.item is not None)
             # Labels may tell of videos whose names do not.
             if parts.item is None or is_selected(parts, options):
-                _add_video(file.name, base_name, file.num_bytes, parts, database)
+                _add_video(file.name, file.base_name, file.num_bytes, parts, database)
         elif PARTIAL_DOWNLOAD.search(file.file_name):
             database.add_problems([("partial-download", file.name, f"{file.num_bytes:,} bytes")])
     first = database.value("SELECT path || ': ' || message FROM problems LIMIT 1")

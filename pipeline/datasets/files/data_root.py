@@ -16,24 +16,27 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from signprep.pipeline.datasets.files.archives import open_archive
-from signprep.pipeline.datasets.files.frame_files import (
+from signprep.pipeline.datasets.files.frame_files import frames_in_zip, picture_folders_in_zip, pictures_in_zip
+from signprep.pipeline.datasets.files.image_files import holds_pictures, open_pictures
+from signprep.pipeline.datasets.files.names import (
     KEYPOINT_SUFFIX,
     SEQUENCE_SUFFIX,
-    frames_in_zip,
+    as_whole_files,
+    base_name_of,
+    is_hidden_folder,
+    is_odd_piece,
+    is_other_archive,
+    is_passed_over,
+    is_read_archive,
     is_sequence,
-    picture_folders_in_zip,
-    pictures_in_zip,
-    with_sequences,
+    whole_name,
 )
-from signprep.pipeline.datasets.files.image_files import holds_pictures, open_pictures
 from signprep.pipeline.datasets.files.piece_order import note_on_order
-from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of, whole_name, with_whole_names
+from signprep.pipeline.datasets.files.pieces import IncompleteArchiveError, pieces_of
 from signprep.pipeline.datasets.files.tars import TarArchive
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.video.image_sequence import ImageSequence, in_order, is_picture
 
-_APPLE_DOUBLE = "._"
-"""The start of the names of files that macOS writes beside others on foreign disks; they hold no video."""
 _MEMBER = re.compile(r"(?P<archive>.*?\.(?:zip|tar))!(?:/(?P<member>.*))?", re.IGNORECASE | re.DOTALL)
 UNREAD_ARCHIVE = "unread-archive"
 """The kind of problem that is an archive which nobody has looked into."""
@@ -49,12 +52,6 @@ NOTED = frozenset({MISJOINED_ARCHIVE, EMPTY_ANNOTATIONS, SAME_SIGNS, ROW_OF_ERRO
 """Kinds of problems that are worth knowing, and none."""
 HARMLESS = NOTED | {UNREAD_ARCHIVE}
 """Kinds of problems that cost no segment by themselves."""
-_OTHER_ARCHIVE = re.compile(
-    r"\.(tar|tgz|tbz2?|txz|gz|bz2|xz|zst|7z|rar|alz|egg|zipx|lzh|cab|iso|z\d\d)(\.(part)?\d+)?$", re.IGNORECASE
-)
-"""Other archives, and pieces of them."""
-_OTHER_PIECE = re.compile(r"\.(?:zip|tar)[._-](?:part[._-]?)?(?:[a-z]{2}|\d+)$", re.IGNORECASE)
-"""Pieces of archives whose names have no number that is understood, as `split` writes a.zip.aa, a.zip.ab."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +85,10 @@ class FoundFile:
 
     @property
     def base_name(self) -> str:
-        """The file's name without its suffix, NFC; a folder's whole name, or that of a zip of pictures."""
+        """The name without its suffix, NFC, as `base_name_of` gives it; all of it of a folder, or a zip of pictures."""
         if self.is_folder:
             return re.sub(r"\.zip!$", "", self.file_name, flags=re.IGNORECASE)
-        return PurePosixPath(self.file_name).stem
+        return base_name_of(self.file_name)
 
 
 def walk_files(
@@ -122,8 +119,8 @@ def walk_files(
                 yield FoundFile(name=inside, num_bytes=0, is_folder=True)
             except DecodeError as error:
                 unreadable(inside, f"{folder}: {error}")
-        for name in with_sequences(with_whole_names(names)):
-            if name.startswith(_APPLE_DOUBLE):
+        for name in as_whole_files(names):
+            if is_passed_over((), name):
                 continue
             # A Path for each of a million names would take longer than all else.
             path, relative = beside + name, name if inside == "." else f"{inside}/{name}"
@@ -136,10 +133,10 @@ def walk_files(
                 continue
             if is_read_archive(name):
                 yield from walk_archive(Path(path), relative, on_problem, wanted, pictures=pictures)
-            elif _OTHER_ARCHIVE.search(name):
+            elif is_other_archive(name):
                 message = f"{path}: is an archive that is not looked into; unpack it"
                 on_problem(Problem(kind=UNREAD_ARCHIVE, path=relative, message=message))
-            elif _OTHER_PIECE.search(name) and whole_name(name) is None and not wanted(name):
+            elif is_odd_piece(name) and not wanted(name):
                 message = (
                     f"{path}: is not looked into; if it is a piece of an archive, name it NAME.zip.part0, .part1, ..."
                 )
@@ -170,7 +167,7 @@ def _walk_folders(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[t
                 continue
             is_new = (status.st_dev, status.st_ino) not in seen
             seen.add((status.st_dev, status.st_ino))
-            shown = sorted(one for one in folders if is_new and not one.endswith(".zarr") and not _is_hidden(one))
+            shown = sorted(one for one in folders if is_new and not one.endswith(".zarr") and not is_hidden_folder(one))
             links = {inner for inner in shown if os.path.islink(f"{name}{os.sep}{inner}")}  # noqa: PTH114
             starts.extend(folder / inner for inner in shown if inner in links)
             folders[:] = [inner for inner in shown if inner not in links]
@@ -216,8 +213,8 @@ def walk_archive(
     yield from _found_pictures(path, relative, others, on_problem)
     for name in sorted(archive.members):
         parts = name.split("/")
-        is_archive = is_read_archive(whole_name(name) or name) or _OTHER_ARCHIVE.search(name) is not None
-        if _is_passed_over(parts[:-1], parts[-1]) or not (is_archive or wanted(parts[-1])):
+        is_archive = is_read_archive(whole_name(name) or name) or is_other_archive(name)
+        if is_passed_over(parts[:-1], parts[-1]) or not (is_archive or wanted(parts[-1])):
             continue
         if is_archive:
             message = f"{path}: its member {name} is an archive, which is not looked into; unpack it"
@@ -229,16 +226,11 @@ def walk_archive(
         yield FoundFile(name=f"{relative}!/{name}", num_bytes=archive.members[name].file_size)
 
 
-def is_read_archive(name: str) -> bool:
-    """Return True for the name of an archive that is read in place."""
-    return name.lower().endswith((".zip", ".tar"))
-
-
 def _found_sequences(frames: Mapping[str, int], relative: str, wanted: Callable[[str], bool]) -> Iterator[FoundFile]:
     """Yield the wanted clips of a zip of frames, each as one file."""
     for prefix in sorted(frames):
         *folders, name = prefix.split("/")
-        if not _is_passed_over(folders, name) and wanted(f"{prefix}{SEQUENCE_SUFFIX}"):
+        if not is_passed_over(folders, name) and wanted(f"{prefix}{SEQUENCE_SUFFIX}"):
             yield FoundFile(name=f"{relative}!/{prefix}{SEQUENCE_SUFFIX}", num_bytes=frames[prefix])
 
 
@@ -248,7 +240,7 @@ def _found_pictures(
     """Yield the folders of a zip whose pictures may be the frames of a video."""
     for folder, num_bytes in sorted(folders.items()):
         name = f"{relative}!/{folder}".removesuffix("/")
-        if _is_passed_over(folder.split("/"), "") or ".." in folder.split("/"):
+        if is_passed_over(folder.split("/"), "") or ".." in folder.split("/"):
             continue
         try:
             in_order(pictures_in_zip(path, folder))
@@ -332,12 +324,3 @@ def read_head(root: Path, name: str, num_bytes: int) -> bytes:
 def _is_broken_link(path: str, name: str) -> bool:
     """Return True for a link to nothing, which may mean a folder; editors' locks are such links with a dot."""
     return os.path.islink(path) and not os.path.exists(path) and not name.startswith(".")  # noqa: PTH110, PTH114
-
-
-def _is_passed_over(folders: list[str], name: str) -> bool:
-    """Return True for members that systems write beside those that people put into a zip."""
-    return name.startswith(_APPLE_DOUBLE) or any(map(_is_hidden, folders))
-
-
-def _is_hidden(folder: str) -> bool:
-    return (folder.startswith(".") and folder != "..") or folder == "__MACOSX"

@@ -8,18 +8,18 @@ zip's own CRC-32s are believed, so that data that have not changed are recognise
 
 import hashlib
 import os
-import re
 import struct
 import time
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from signprep.pipeline.datasets.files.names import FRAME_FILE, KEYPOINT_SUFFIX, SEQUENCE_SUFFIX
 from signprep.pipeline.datasets.files.piece_order import layout_of_zip, lies_in
 from signprep.pipeline.datasets.files.pieces import JoinedFile, extents_of
 from signprep.pipeline.datasets.files.tars import TarMember, is_tar, tar_index
@@ -34,11 +34,8 @@ from signprep.pipeline.datasets.files.zip_directory import (
 from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.video.image_sequence import PICTURE_SUFFIXES, is_picture
 
-KEYPOINT_SUFFIX = "_keypoints.json"
-SEQUENCE_SUFFIX = f"_*{KEYPOINT_SUFFIX}"
 MAX_FRAME_BYTES = 2**22
 """A frame of AIHub has 10 to 30 kB; larger files are refused before they are read."""
-_NAME = re.compile(rf"(?P<base>.+)_(?P<frame>\d{{12}}){re.escape(KEYPOINT_SUFFIX)}", re.DOTALL)
 _NUMBERED_BYTES = len(f"_000000000000{KEYPOINT_SUFFIX}")
 
 
@@ -98,34 +95,6 @@ class FrameFiles:
             raise AnnotationError(f"{self.path}: its {self.name(place)} cannot be read ({error})") from error
 
 
-def is_sequence(name: str) -> bool:
-    """Return True for the name of a clip's files, with a star for the number."""
-    return name.endswith(SEQUENCE_SUFFIX)
-
-
-def base_name(name: str) -> str:
-    """Return the name of the video whose frames they are, without its suffix, by the name of a clip's files.
-
-    >>> base_name("01/F_WORD0001/NIA_SL_WORD0001_REAL01_F_*_keypoints.json")
-    'NIA_SL_WORD0001_REAL01_F'
-    """
-    return name.rpartition("/")[2].removesuffix(SEQUENCE_SUFFIX)
-
-
-def with_sequences(names: Iterable[str]) -> list[str]:
-    """Return the names of a folder's files in order, with one name for all frames of a clip.
-
-    >>> with_sequences(["b.mp4", "a_000000000000_keypoints.json", "a_000000000001_keypoints.json"])
-    ['a_*_keypoints.json', 'b.mp4']
-    """
-    return sorted({_sequence_of(name) or name for name in names})
-
-
-def _sequence_of(name: str) -> str | None:
-    match = _NAME.fullmatch(name) if name.endswith(KEYPOINT_SUFFIX) else None
-    return f"{match['base']}{SEQUENCE_SUFFIX}" if match else None
-
-
 def open_frames(path: Path, member: str | None, *, checksums: bool = True) -> FrameFiles:
     """Open the files of a clip.
 
@@ -179,7 +148,7 @@ def files_in_folder(folder: Path, prefix: str) -> list[tuple[int, Path]]:
 def _listed(folder: Path, changed_ns: int) -> Mapping[str, "array[int]"]:
     clips: dict[str, array[int]] = {}
     for entry in os.scandir(folder):
-        if entry.name.endswith(KEYPOINT_SUFFIX) and (match := _NAME.fullmatch(entry.name)):
+        if entry.name.endswith(KEYPOINT_SUFFIX) and (match := FRAME_FILE.fullmatch(entry.name)):
             clips.setdefault(match["base"], array("q")).append(int(match["frame"]))
     return clips
 
@@ -268,7 +237,7 @@ def _values_in_tar(path: Path, stamps: object, member: TarMember) -> Values | No
 
 def frame_of(name: str) -> tuple[str, int] | None:
     """Return the name of a clip and a frame's number by the name of its file, None if that is no frame's."""
-    match = _NAME.fullmatch(name) if name.endswith(KEYPOINT_SUFFIX) else None
+    match = FRAME_FILE.fullmatch(name) if name.endswith(KEYPOINT_SUFFIX) else None
     return None if match is None else (match["base"], int(match["frame"]))
 
 

@@ -7,7 +7,6 @@ from 0 or 1, or the bytes before them, as some portals do.
 
 import io
 import os
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
@@ -15,36 +14,15 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from signprep.pipeline.datasets.files.names import ARCHIVE_PIECE, whole_name
 from signprep.pipeline.errors import AnnotationError
 
-_PIECE = re.compile(r"(?P<archive>.+\.(?:zip|tar))\.(?P<word>part)?(?P<number>\d+)", re.IGNORECASE)
 _MOST_PIECES = 10_000
 """Larger numbers count bytes."""
 
 
 class IncompleteArchiveError(AnnotationError):
     """Pieces of an archive are missing."""
-
-
-def whole_name(name: str) -> str | None:
-    """Return the name of the zip or tar that a file is a piece of, None if it is none.
-
-    >>> whole_name("a.zip.part12"), whole_name("a.zip.001"), whole_name("a.zip")
-    ('a.zip', 'a.zip', None)
-    """
-    match = _PIECE.fullmatch(name)
-    return match["archive"] if match else None
-
-
-def with_whole_names(names: Iterable[str]) -> list[str]:
-    """Return the names of a folder's files in order, with an archive's in place of its pieces' unless it is there.
-
-    >>> with_whole_names(["b", "a.zip.part10", "a.zip.part9", "c.zip", "c.zip.part0"])
-    ['a.zip', 'b', 'c.zip', 'c.zip.part0']
-    """
-    there = set(names)
-    pieces = {name: whole for name in there if (whole := whole_name(name)) is not None and whole not in there}
-    return sorted(there - pieces.keys() | set(pieces.values()))
 
 
 def pieces_of(path: Path) -> tuple[Path, ...]:
@@ -58,7 +36,7 @@ def pieces_of(path: Path) -> tuple[Path, ...]:
 
 
 def _number(piece: Path) -> int:
-    match = _PIECE.fullmatch(piece.name)
+    match = ARCHIVE_PIECE.fullmatch(piece.name)
     assert match is not None
     return int(match["number"])
 
@@ -87,7 +65,7 @@ def check_pieces(pieces: Sequence[Path]) -> None:
 
 
 def _named_like(piece: Path, number: int) -> str:
-    match = _PIECE.fullmatch(piece.name)
+    match = ARCHIVE_PIECE.fullmatch(piece.name)
     assert match is not None
     return f"{match['archive']}.{match['word'] or ''}{number:0{len(match['number'])}}"
 

@@ -14,15 +14,9 @@ from typing import BinaryIO, NamedTuple, Self
 
 from signprep.pipeline.datasets.files.archives import open_archive
 from signprep.pipeline.datasets.files.data_root import is_picture_folder, open_file, path_on_disk
-from signprep.pipeline.datasets.files.frame_files import (
-    SEQUENCE_SUFFIX,
-    FrameFiles,
-    files_in_folder,
-    is_sequence,
-    num_bytes_in_zip,
-    open_frames,
-)
+from signprep.pipeline.datasets.files.frame_files import FrameFiles, files_in_folder, num_bytes_in_zip, open_frames
 from signprep.pipeline.datasets.files.image_files import stamps_of_pictures
+from signprep.pipeline.datasets.files.names import SEQUENCE_SUFFIX, is_sequence
 from signprep.pipeline.datasets.files.pieces import pieces_of
 from signprep.pipeline.errors import AnnotationError, DecodeError
 from signprep.pipeline.video.image_sequence import ImageSequence

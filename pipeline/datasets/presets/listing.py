@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.annotations import is_landmark_file, is_video
 from signprep.pipeline.datasets.files.data_root import OnProblem, walk_files
+from signprep.pipeline.datasets.files.names import is_landmark_file, is_video
 from signprep.pipeline.datasets.presets.spec import Preset
 from signprep.pipeline.datasets.tables.segments import APPENDED, file_names
 

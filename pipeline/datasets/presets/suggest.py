@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.annotations import decoded, is_video
+from signprep.pipeline.datasets.annotations import decoded
+from signprep.pipeline.datasets.files.names import is_video
 from signprep.pipeline.datasets.presets.listing import ends_as, first_names
 from signprep.pipeline.datasets.presets.rows import tail_pattern
 from signprep.pipeline.datasets.presets.spec import TABLE, VIDEOS, Preset, Source, builtin_presets, read_preset

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from signprep.pipeline.datasets.annotations import decoded, is_video
+from signprep.pipeline.datasets.annotations import decoded
+from signprep.pipeline.datasets.files.names import is_video
 from signprep.pipeline.datasets.tables.options import NUMBERS
 from signprep.pipeline.errors import AnnotationError
 

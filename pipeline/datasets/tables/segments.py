@@ -18,21 +18,18 @@ import pyarrow as pa
 
 from signprep.pipeline.clip_spec import LabelBox
 from signprep.pipeline.datasets.annotations import (
-    LANDMARK_SUFFIXES,
-    VIDEO_SUFFIXES,
     WHOLE_VIDEO_END,
     Segment,
     decoded,
     finite_number,
-    is_landmark_file,
     is_text,
-    is_video,
     label_box,
     normal_gloss,
 )
 from signprep.pipeline.datasets.files.archives import open_archive
 from signprep.pipeline.datasets.files.data_root import ROW_OF_ERROR, OnProblem, Problem, split_member
 from signprep.pipeline.datasets.files.image_files import holds_pictures
+from signprep.pipeline.datasets.files.names import LANDMARK_SUFFIXES, VIDEO_SUFFIXES, is_landmark_file, is_video
 from signprep.pipeline.datasets.tables.class_map import ClassMap, read_class_map
 from signprep.pipeline.datasets.tables.options import (
     BOX,

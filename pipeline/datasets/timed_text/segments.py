@@ -11,15 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from signprep.pipeline.datasets.aihub import EmptyLabelError
-from signprep.pipeline.datasets.annotations import (
-    DatasetOptions,
-    Segment,
-    is_further_video,
-    is_landmark_file,
-    is_video,
-    normal_gloss,
-    parse_name,
-)
+from signprep.pipeline.datasets.annotations import DatasetOptions, Segment, normal_gloss, parse_name
 from signprep.pipeline.datasets.files.data_root import (
     EMPTY_ANNOTATIONS,
     SAME_SIGNS,
@@ -29,6 +21,7 @@ from signprep.pipeline.datasets.files.data_root import (
     read_bytes,
     walk_files,
 )
+from signprep.pipeline.datasets.files.names import is_further_video, is_landmark_file, is_video
 from signprep.pipeline.datasets.timed_text.elan import read_elan
 from signprep.pipeline.datasets.timed_text.signs import TimedText
 from signprep.pipeline.datasets.timed_text.subtitles import read_subtitles
