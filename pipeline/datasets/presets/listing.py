@@ -96,20 +96,3 @@ def ends_as(name: str, pattern: str) -> bool:
     wanted = pattern.split("/")
     ends = parts[-len(wanted) :]
     return len(ends) == len(wanted) and all(map(fnmatchcase, ends, wanted))
-
-
-def first_names(root: Path, limit: int) -> Iterator[str]:
-    """Yield the first files of a folder, those of its first folders before those that lie deeper, and not in zips."""
-    folders = [root]
-    while folders and limit > 0:
-        folder, *folders = folders
-        try:
-            entries = sorted(folder.iterdir())
-        except OSError:
-            continue
-        for path in entries[:limit]:
-            limit -= 1
-            if path.is_dir():
-                folders.append(path)
-            else:
-                yield path.relative_to(root).as_posix()

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from signprep.pipeline.datasets.annotations import decoded
-from signprep.pipeline.datasets.files.names import is_video
-from signprep.pipeline.datasets.presets.listing import ends_as, first_names
+from signprep.pipeline.datasets.annotations import AIHUB_NAME, decoded
+from signprep.pipeline.datasets.files.names import is_read_archive, is_video, whole_name
+from signprep.pipeline.datasets.presets.listing import ends_as
 from signprep.pipeline.datasets.presets.rows import tail_pattern
 from signprep.pipeline.datasets.presets.spec import TABLE, VIDEOS, Preset, Source, builtin_presets, read_preset
 from signprep.pipeline.datasets.tables.options import REQUIRED
@@ -22,11 +22,14 @@ _LISTED, _HEADER_BYTES, _SHOWN_TABLES = 4000, 2**14, 3
 def suggestions(root: Path, *, has_labels: bool = False) -> list[str]:
     """Return what else a folder could be read as, each as words with the options to say so; few files are looked at.
 
-    Folders named by their gloss have no labels: where some were read, they are not proposed.
+    Folders named by their gloss have no labels: where some were read, they are not proposed, and nothing is where all
+    files are AIHub's.
     """
     if not root.is_dir():
         return []
-    names = list(first_names(root, _LISTED))
+    names = list(_first_names(root, _LISTED))
+    if has_labels and all(map(_is_of_aihub, names)):
+        return []  # without reading what presets are like
     presets = [read_preset(path) for path in builtin_presets().values()]
     found = [preset for preset in presets if _is_like(preset, root, names)]
     # Names of videos alone tell less than files of labels.
@@ -43,6 +46,30 @@ def suggestions(root: Path, *, has_labels: bool = False) -> list[str]:
     if len(folders) > 1 and not (found or tables or has_labels):
         told.append(f"--layout classes takes its folders' names for glosses: {first_of(sorted(folders), 3)}")
     return [printable(line) for line in told]
+
+
+def _first_names(root: Path, limit: int) -> Iterator[str]:
+    """Yield the first files of a folder, those of its first folders before those that lie deeper, and not in zips."""
+    folders = [root]
+    while folders and limit > 0:
+        folder, *folders = folders
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            continue
+        for path in entries[:limit]:
+            limit -= 1
+            if path.is_dir():
+                folders.append(path)
+            else:
+                yield path.relative_to(root).as_posix()
+
+
+def _is_of_aihub(name: str) -> bool:
+    """Return True for a file that is read as AIHub's, and nothing else: a video, a label, or an archive of them."""
+    name = name.rpartition("/")[2]
+    named = AIHUB_NAME.match(name) is not None and (is_video(name) or name.endswith(".json"))
+    return named or is_read_archive(whole_name(name) or name)
 
 
 @contextmanager

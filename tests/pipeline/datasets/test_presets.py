@@ -346,6 +346,17 @@ def test_a_folder_with_a_table_of_the_usual_columns_gives_the_command_to_type(vi
     ]
 
 
+def test_a_folder_of_aihubs_files_alone_is_called_nothing_else_however_its_folders_are_named(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "REAL").mkdir(parents=True)
+        (tmp_path / split / "REAL" / "NIA_SL_WORD0001_REAL01_F.mp4").touch()
+        (tmp_path / split / "REAL" / "NIA_SL_WORD0001_REAL01_F_morpheme.json").touch()
+    (tmp_path / "01_real_word_keypoint.zip.part0").touch()
+    assert suggestions(tmp_path, has_labels=True) == []
+    (tmp_path / "words.csv").write_text("video,gloss\n")
+    assert suggestions(tmp_path, has_labels=True) != []
+
+
 def test_a_column_that_one_of_several_tables_lacks_is_told(videos: Path, tmp_path: Path) -> None:
     write_set("asl-citizen", tmp_path, videos)
     table = tmp_path / "ASL_Citizen" / "splits" / "train.csv"
