@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from signprep.pipeline.clip_spec import SIGNER, ClipSpec
 from signprep.pipeline.clips import Clip
 from signprep.pipeline.landmarks.crop import in_picture
-from signprep.pipeline.landmarks.draw import BONE_COLOURS, BONES
+from signprep.pipeline.landmarks.draw import bones
 from signprep.pipeline.landmarks.points import Points
 
 _LONGEST_GAP_SECONDS = 0.5
@@ -83,9 +83,10 @@ def draw_landmarks(planes: Sequence[NDArray[np.uint8]], landmarks: Points) -> No
     """
     height, width = planes[0].shape
     seen = (landmarks[:, 2] > 0) & np.isfinite(landmarks[:, :2]).all(axis=1)
-    lines = np.flatnonzero(seen[BONES].all(axis=1))
+    all_lines, _ = bones()
+    lines = np.flatnonzero(seen[all_lines].all(axis=1))
     thick = max(2, round(max(height, width) / _WIDTHS))
-    ends = landmarks[BONES[lines], :2]  # [lines, 2 ends, x and y]
+    ends = landmarks[all_lines[lines], :2]  # [lines, 2 ends, x and y]
     # Chroma has half the lines, so the part that is drawn into begins at an even place.
     low = (np.floor(ends.min(axis=(0, 1), initial=np.inf)) - 2 * thick).clip(0, (width, height)) // 2 * 2
     high = (np.ceil(ends.max(axis=(0, 1), initial=-np.inf)) + 2 * thick).clip(0, (width, height))
@@ -109,7 +110,7 @@ def draw_landmarks(planes: Sequence[NDArray[np.uint8]], landmarks: Points) -> No
 
 def _values() -> NDArray[np.uint8]:
     """Return Y, U and V, of limited-range BT.601, of nothing, the border and each line, [N, 3]."""
-    rgb = np.concatenate([np.zeros((2, 3), np.uint8), BONE_COLOURS]).astype(float)
+    rgb = np.concatenate([np.zeros((2, 3), np.uint8), bones()[1]]).astype(float)
     weights = np.array([[65.5, 128.6, 25.0], [-37.8, -74.2, 112.0], [112.0, -93.8, -18.2]]) / 255
     return (rgb @ weights.T + (16, 128, 128)).round().astype(np.uint8)
 

@@ -1,5 +1,6 @@
 """Landmarks as pictures: the bones of body and hands, brows and lips, in a colour for each part."""
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -30,18 +31,15 @@ _LEAST_STEPS = 48
 """Dots that make a line, or as many as half the picture is wide, so that none has gaps."""
 
 
-def _bones() -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Return the ends of all lines, [N, 2], and their colours, [N, 3]."""
+@cache
+def bones() -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return the ends of all lines among the points, [N, 2], and their colours in RGB, uint8 [N, 3]."""
     lines = {"body": [(SIGNER75.index(one), SIGNER75.index(other)) for one, other in _BODY]}
     for part, pairs in (("left_hand", _FINGERS + _PALM), ("right_hand", _FINGERS + _PALM), ("face", _FACE)):
         lines[part] = [(PARTS[part].start + one, PARTS[part].start + other) for one, other in pairs]
     ends = np.array([line for part in lines.values() for line in part])
     colours = np.array([_COLOURS[part] for part, found in lines.items() for _ in found], np.uint8)
     return ends, colours
-
-
-BONES, BONE_COLOURS = _bones()
-"""The ends of all lines among the points, [N, 2], and their colours in RGB, uint8 [N, 3]."""
 
 
 def drawn(landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
@@ -68,16 +66,17 @@ def draw_over(pictures: NDArray[np.uint8], landmarks: NDArray[np.floating], *, b
     size = pictures.shape[-2]
     flat = pictures.reshape(len(clips), size, size, 3)
     seen: NDArray[np.bool_] = (clips[..., 2] > 0) & ~np.isnan(clips[..., 0] + clips[..., 1])
-    ends = clips[:, BONES, :2]
+    lines, line_colours = bones()
+    ends = clips[:, lines, :2]
     steps = np.linspace(0, 1, max(_LEAST_STEPS, size // 2), dtype=np.float32)[:, None]
     dots = ends[:, :, 0, None] + (ends[:, :, 1] - ends[:, :, 0])[:, :, None] * steps
-    visible = np.broadcast_to(np.logical_and.reduce(seen[:, BONES], axis=2)[:, :, None], dots.shape[:3])
+    visible = np.broadcast_to(np.logical_and.reduce(seen[:, lines], axis=2)[:, :, None], dots.shape[:3])
     frame, line, _ = np.nonzero(visible)
     pixels = np.floor(dots[visible].clip(-1, 2) * size).astype(np.int64)
     thick = 2 if size >= (192 if border else 96) else 1
-    layers = [(range(thick), BONE_COLOURS[line])]
+    layers = [(range(thick), line_colours[line])]
     if border:
-        layers.insert(0, (range(-1, thick + 1), np.zeros_like(BONE_COLOURS[line])))
+        layers.insert(0, (range(-1, thick + 1), np.zeros_like(line_colours[line])))
     for reach, colours in layers:
         for right, down in product(reach, reach):
             x, y = pixels[:, 0] + right, pixels[:, 1] + down
