@@ -32,10 +32,10 @@ def next_step(*words: object, program: str | None = None) -> None:
     texts = [
         f".{os.sep}{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word) for word in words
     ]
-    if any(_KEY.search(text) or printable(text) != text for text in texts):
-        return
-    line = [_program() if program is None else program, *texts]
-    echo(f"next: {subprocess.list2cmdline(line) if os.name == 'nt' else shlex.join(line)}", err=True, whole=True)
+    typed = [_program() if program is None else program, *texts]
+    line = subprocess.list2cmdline(typed) if os.name == "nt" else shlex.join(typed)
+    if printable(line) == line and not any(map(_KEY.search, texts)):
+        echo(f"next: {line}", err=True, whole=True)
 
 
 def as_typed(options: type | Sequence[str] | None = None, *, without: Collection[str] = ()) -> list[str]:
