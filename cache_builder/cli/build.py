@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from signprep.cache_builder.cli.transfer import confirm_visibility
 from signprep.cache_builder.options import BuildOptions, Location, location_option, shown
 from signprep.pipeline.cli.next_step import as_typed, next_step
 from signprep.pipeline.cli.options import command, told_if_stopped
@@ -94,6 +93,7 @@ def build_cache(
     from signprep.cache_builder.building import run as building
     from signprep.cache_builder.building.cluster import Cluster
     from signprep.cache_builder.building.workers import PoolUse, RunOptions
+    from signprep.cache_builder.cli.transfer import confirm_visibility
     from signprep.pipeline.datasets.read import read_roots
 
     if not roots.by_split:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
+from signprep.pipeline.cli.help import CommandWithHelp
 from signprep.pipeline.cli.printing import echo, echo_data
 from signprep.pipeline.errors import SignprepError, StoppedError
 from signprep.pipeline.runtime.streams import usable_streams
@@ -60,14 +60,8 @@ spins takes a time slice from the thread that it waits for: two trainings on two
 _SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandWithHelp, click.Group):
     """A group that finds its commands by name in `COMMANDS`, in that order."""
-
-    context_class = HelpContext
-
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Return the option `--help`."""
-        return help_printed_by_echo(super().get_help_option(ctx))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, in the order a user meets them."""

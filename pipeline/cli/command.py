@@ -2,16 +2,12 @@
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from signprep.pipeline.cli.config_file import CONFIG, file_named_in_errors, with_config
-from signprep.pipeline.cli.help import HelpContext, help_printed_by_echo
-from signprep.pipeline.options import Option
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from signprep.pipeline.cli.config_file import CONFIG, name_file_of, with_config
+from signprep.pipeline.cli.help import CommandWithHelp
 
 GROUPS = (
     "Arguments", "Data", "Clips", "Windows", "Timeline", "Model", "Optimisation", "Augmentation", "Machine", "Run",
@@ -20,34 +16,34 @@ GROUPS = (
 """The order in which the help of a command lists its options; those that have to be given stand with its arguments."""
 
 
-class Command(click.Command):
+class Command(CommandWithHelp):
     """A command whose help has groups, and which proposes options for mistyped ones."""
 
-    context_class = HelpContext
     read: Callable[[Mapping[str, Any]], Any]
     """Makes the arguments of the command's function from what was parsed; raises UsageError where they mean nothing."""
-
-    def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        """Return the option `--help`."""
-        return help_printed_by_echo(super().get_help_option(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse; raise NoSuchOption with the options that may have been meant."""
         typed = list(args)
         try:
-            if any(parameter.name == CONFIG for parameter in self.params):
+            if any(word.startswith(f"--{CONFIG}") for word in typed):
                 args = with_config(self, ctx, args)
-            with file_named_in_errors(self, ctx):
-                return super().parse_args(ctx, args)
+            return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             # `-lr` is read as the short option `-l`.
             whole = [word for word in typed if len(word) > 2 and word[1] != "-" and word.startswith(error.option_name)]
             raise _no_such_option(whole[0] if whole else error.option_name, self, ctx) from error
+        except click.UsageError as error:
+            name_file_of(error, self, ctx)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what its options say together is checked here."""
-        with file_named_in_errors(self, ctx):
+        try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            name_file_of(error, self, ctx)
+            raise
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Leave the arguments to `format_options`; releases of click before 8.5 do not list them at all."""
@@ -62,73 +58,6 @@ class Command(click.Command):
             if found:
                 with formatter.section(group):
                     formatter.write_dl(found)
-
-
-class ShownOption(click.Option):
-    """An option that shows the first of its names; the others are accepted."""
-
-    group = "Other"
-    allowed = ""
-    """The range of its values, as words."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the option and its help, with the first of its names."""
-        names, self.opts = self.opts, self.opts[:1]
-        try:
-            return super().get_help_record(ctx)
-        finally:
-            self.opts = names
-
-    def get_help_extra(self, ctx: click.Context) -> Any:
-        """Return what stands in brackets behind the help."""
-        extra = super().get_help_extra(ctx)
-        if self.allowed:
-            extra["range"] = self.allowed
-        return extra
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        """Return what errors call it."""
-        return f"'{self.opts[0]}'"
-
-
-class ShownArgument(click.Argument):
-    """An argument with help, which click has only since 8.5."""
-
-    group = "Arguments"
-
-    def __init__(self, names: Sequence[str], *, label: str, description: str, **details: Any) -> None:
-        super().__init__(names, **details)
-        self.label, self.description = label, description
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
-        """Return the argument and its help."""
-        return self.label, self.description
-
-    def get_error_hint(self, ctx: click.Context | None) -> str:
-        """Return what errors call it."""
-        return f"'{self.label}'"
-
-
-def complete(
-    option: Option, ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list["CompletionItem[str]"]:
-    """Return what a shell proposes for a value that has begun: the words that fit, or else paths."""
-    from click.shell_completion import CompletionItem  # which is not needed otherwise
-
-    words = [CompletionItem(word) for word in option.suggested if word.startswith(incomplete)]
-    return words or ([CompletionItem(incomplete, type="file")] if option.is_path else [])
-
-
-class ChoiceWithFormer(click.Choice[str]):
-    """A choice that also takes former names."""
-
-    def __init__(self, option: Option) -> None:
-        super().__init__(option.choices)
-        self._former = dict(option.old_choices)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name that a choice has now."""
-        return super().convert(self._former.get(value, value), param, ctx)
 
 
 def _no_such_option(typed: str, command: click.Command, ctx: click.Context) -> click.UsageError:

@@ -6,7 +6,6 @@ They stand in front of those that were typed, which come first where both are gi
 import difflib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +59,12 @@ def with_config(command: click.Command, ctx: click.Context, typed: list[str]) ->
     return [*words, *typed]
 
 
-@contextmanager
-def file_named_in_errors(command: click.Command, ctx: click.Context) -> Iterator[None]:
-    """Begin the message of a UsageError with the file, if it is about an option that came from there."""
-    try:
-        yield
-    except click.UsageError as error:
-        message = error.format_message()
-        option = next(iter(re.findall(r"--[a-z][\w-]*", message)), None)
-        about = {_field(found) for found in command.params if option in found.opts}
-        if not about & ctx.meta.get(FROM_FILE, set()):
-            raise
+def name_file_of(error: click.UsageError, command: click.Command, ctx: click.Context) -> None:
+    """Raise UsageError with the file in front of a message, if that is about an option that came from there."""
+    message = error.format_message()
+    option = next(iter(re.findall(r"--[a-z][\w-]*", message)), None)
+    about = {_field(found) for found in command.params if option in found.opts}
+    if about & ctx.meta.get(FROM_FILE, set()):
         raise click.UsageError(f"{ctx.meta[_FILE]}: {message}", ctx=ctx) from error
 
 

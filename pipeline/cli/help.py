@@ -8,7 +8,6 @@ shells read it.
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import click
 from click import formatting
@@ -74,11 +73,17 @@ def print_help(ctx: click.Context, parameter: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-def help_printed_by_echo(option: Any) -> Any:
-    """Return click's option `--help`, printing by `echo`: click writes UTF-8 to a stream that is ASCII."""
-    if option is not None:
-        option.callback = print_help
-    return option
+class CommandWithHelp(click.Command):
+    """A command whose help is written by `HelpFormatter`, and printed by `echo`: click's own fails on ASCII."""
+
+    context_class = HelpContext
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option `--help`."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = print_help
+        return option
 
 
 def in_readers_language(help_: str) -> str:

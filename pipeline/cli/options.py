@@ -1,7 +1,8 @@
 """Click made from the parameters of functions, which are option dataclasses or single options.
 
-Their fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: refusal
-of options that mean nothing beside the others, and the line that tells of stopped work.
+Their fields tell names, types, defaults, ranges and help (`pipeline/options.py`). All commands share the rest: options
+that show one of their names, refusal of those that mean nothing beside the others, and the line that tells of stopped
+work.
 """
 
 import dataclasses
@@ -14,16 +15,19 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import click
 from click.core import ParameterSource
 
-from signprep.pipeline.cli.command import ChoiceWithFormer, Command, ShownArgument, ShownOption, complete
+from signprep.pipeline.cli.command import Command
 from signprep.pipeline.cli.config_file import AS_OPTION, CONFIG
 from signprep.pipeline.cli.printing import echo
 from signprep.pipeline.errors import StoppedError
 from signprep.pipeline.options import Option, check_options, description_of
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _METAVARS = {int: "N", float: "NUMBER"}
 _LARGEST_SHOWN = 10**9
@@ -209,6 +213,73 @@ def _metavar(name: str, type_: Any) -> str:
     if type_ is Path and word not in ("DIR", "FILE"):
         return "PATH" if "-" in name.lstrip("-") else "FILE"
     return _METAVARS.get(type_, word)
+
+
+class ShownOption(click.Option):
+    """An option that shows the first of its names; the others are accepted."""
+
+    group = "Other"
+    allowed = ""
+    """The range of its values, as words."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option and its help, with the first of its names."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what stands in brackets behind the help."""
+        extra = super().get_help_extra(ctx)
+        if self.allowed:
+            extra["range"] = self.allowed
+        return extra
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return what errors call it."""
+        return f"'{self.opts[0]}'"
+
+
+class ShownArgument(click.Argument):
+    """An argument with help, which click has only since 8.5."""
+
+    group = "Arguments"
+
+    def __init__(self, names: Sequence[str], *, label: str, description: str, **details: Any) -> None:
+        super().__init__(names, **details)
+        self.label, self.description = label, description
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Return the argument and its help."""
+        return self.label, self.description
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return what errors call it."""
+        return f"'{self.label}'"
+
+
+def complete(
+    option: Option, ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list["CompletionItem[str]"]:
+    """Return what a shell proposes for a value that has begun: the words that fit, or else paths."""
+    from click.shell_completion import CompletionItem  # which is not needed otherwise
+
+    words = [CompletionItem(word) for word in option.suggested if word.startswith(incomplete)]
+    return words or ([CompletionItem(incomplete, type="file")] if option.is_path else [])
+
+
+class ChoiceWithFormer(click.Choice[str]):
+    """A choice that also takes former names."""
+
+    def __init__(self, option: Option) -> None:
+        super().__init__(option.choices)
+        self._former = dict(option.old_choices)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name that a choice has now."""
+        return super().convert(self._former.get(value, value), param, ctx)
 
 
 def _instance(kind: type, values: dict[str, Any]) -> Any:
