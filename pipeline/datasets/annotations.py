@@ -4,8 +4,8 @@ import codecs
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -331,14 +331,6 @@ def is_selected(names: NameParts | Segment, options: DatasetOptions) -> bool:
         and (not options.views or names.view in options.views)
         and (not options.signers or names.signer in options.signers)
     )
-
-
-def selected(segments: Iterator[Segment], options: DatasetOptions) -> Iterator[Segment]:
-    """Yield the segments that the options' filters let through, with glosses as `class_by` asks."""
-    for segment in segments:
-        if is_selected(segment, options) and (not options.glosses or segment.gloss in options.glosses):
-            by_item = options.class_by == "item" and segment.item
-            yield replace(segment, gloss=f"{segment.gloss} ({segment.item})") if by_item else segment
 
 
 def parse_kind(item: str | None) -> str | None:

@@ -10,6 +10,7 @@ import statistics
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -19,8 +20,8 @@ from signprep.pipeline.datasets.annotations import (
     DataRootOptions,
     DatasetOptions,
     Segment,
+    is_selected,
     parse_kind,
-    selected,
 )
 from signprep.pipeline.datasets.class_folders import class_folder_segments
 from signprep.pipeline.datasets.files.data_root import OnProblem, Problem, is_picture_folder, path_on_disk, read_head
@@ -28,7 +29,7 @@ from signprep.pipeline.datasets.files.names import is_landmark_file, is_sequence
 from signprep.pipeline.datasets.files.video_files import DataRoots
 from signprep.pipeline.datasets.presets.read import VIDEO_MISSING, preset_segments
 from signprep.pipeline.datasets.presets.spec import find_preset
-from signprep.pipeline.datasets.presets.suggest import hint_at_folder, suggestions, told_what_else
+from signprep.pipeline.datasets.presets.suggest import hint_at_folder, suggestions
 from signprep.pipeline.datasets.sign_script import HEAD_BYTES, is_script
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES, table_segments
 from signprep.pipeline.datasets.timed_text.segments import is_timed_text, timed_text_segments
@@ -140,7 +141,15 @@ def iterate_segments(
         found = _with_note(aihub_segments(root, options, on_problem), root, layout, on_note)
     if picture_rate(options) is None:
         found = _without_pictures(found, folder, on_problem)
-    return selected(found, options)
+    return _selected(found, options)
+
+
+def _selected(segments: Iterator[Segment], options: DatasetOptions) -> Iterator[Segment]:
+    """Yield the segments that the options' filters let through, with glosses as `class_by` asks."""
+    for segment in segments:
+        if is_selected(segment, options) and (not options.glosses or segment.gloss in options.glosses):
+            by_item = options.class_by == "item" and segment.item
+            yield replace(segment, gloss=f"{segment.gloss} ({segment.item})") if by_item else segment
 
 
 def _with_note(
@@ -150,6 +159,17 @@ def _with_note(
     with told_what_else(root):
         yield from segments
     on_note(note_of(root, layout))
+
+
+@contextmanager
+def told_what_else(root: Path) -> Iterator[None]:
+    """Add to an AnnotationError what else a folder could be."""
+    try:
+        yield
+    except AnnotationError as error:
+        if (hints := suggestions(root)) and not any(hint in str(error) for hint in hints):
+            raise AnnotationError(f"{error}; but {'; '.join(hints)}") from error
+        raise
 
 
 def note_of(root: Path, layout: str) -> str:

@@ -116,7 +116,7 @@ def split_of_path(name: str, gloss: str = "") -> str | None:
 @lru_cache(maxsize=2**14)
 def _split_of_folder(folders: str, gloss: str) -> str | None:
     names = folders.split("/")
-    for folder in reversed(names[:-1] if normal_gloss(names[-1]) == gloss else names):
+    for folder in reversed(names[:-1] if gloss and normal_gloss(names[-1]) == gloss else names):
         if match := _SPLIT_FOLDER.search(folder.replace("_", " ")):
             return match.lastgroup
     return None

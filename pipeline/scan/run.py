@@ -31,12 +31,12 @@ from signprep.pipeline.datasets.annotations import (
 from signprep.pipeline.datasets.files.data_root import Problem, walk_files
 from signprep.pipeline.datasets.files.names import is_further_video, is_video
 from signprep.pipeline.datasets.files.video_files import DataRoots
-from signprep.pipeline.datasets.presets.suggest import told_what_else
 from signprep.pipeline.datasets.read import (
     iterate_segments,
     layout_of,
     note_of,
     picture_rate,
+    told_what_else,
     video_root,
     why_filters_leave_none,
 )

@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from signprep.pipeline.datasets.annotations import AIHUB_NAME, decoded
@@ -13,7 +12,6 @@ from signprep.pipeline.datasets.presets.rows import tail_pattern
 from signprep.pipeline.datasets.presets.spec import TABLE, VIDEOS, Preset, Source, builtin_presets, read_preset
 from signprep.pipeline.datasets.tables.options import REQUIRED
 from signprep.pipeline.datasets.tables.segments import TABLE_SUFFIXES
-from signprep.pipeline.errors import AnnotationError
 from signprep.pipeline.runtime.text import first_of, printable
 
 _LISTED, _HEADER_BYTES, _SHOWN_TABLES = 4000, 2**14, 3
@@ -70,17 +68,6 @@ def _is_of_aihub(name: str) -> bool:
     name = name.rpartition("/")[2]
     named = AIHUB_NAME.match(name) is not None and (is_video(name) or name.endswith(".json"))
     return named or is_read_archive(whole_name(name) or name)
-
-
-@contextmanager
-def told_what_else(root: Path) -> Iterator[None]:
-    """Add to an AnnotationError what else a folder could be."""
-    try:
-        yield
-    except AnnotationError as error:
-        if (hints := suggestions(root)) and not any(hint in str(error) for hint in hints):
-            raise AnnotationError(f"{error}; but {'; '.join(hints)}") from error
-        raise
 
 
 def _is_like(preset: Preset, root: Path, names: list[str]) -> bool:
