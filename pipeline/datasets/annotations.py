@@ -1,4 +1,4 @@
-"""Types and options that all readers of data sets share: filters, names of files, glosses, and the result."""
+"""Types and options that all readers of data sets share: filters, glosses, texts of files, and the result."""
 
 import codecs
 import math
