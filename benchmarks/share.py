@@ -4,8 +4,9 @@ A cache of made-up shards (2 GB; medium: 0.3 GB) goes to an S3-compatible server
 folder, and comes back; beside it fsspec's `put` and `get` of all its files, as many at once. Each opens a connection of
 its own, as a command does. They take turns, and each round begins with the other one; a ratio is the median of the
 rounds' own. Servers and clients share this machine's cores, so where others use them too, processor seconds of client
-and server together tell more: they are printed as well. Then one shard changes: what travels is counted in bytes. A
-push and a pull hash every byte, and look at what they read and publish; a bulk copy does neither.
+and server together tell more: they are printed as well. S3 gets shards of two sizes: those of filmed clips (`read`) are
+above 50 MiB, which s3fs asks for in parts, and `pull` does not. Then one shard changes: what travels is counted in
+bytes. A push and a pull hash every byte, and look at what they read and publish; a bulk copy does neither.
 """
 
 import gc
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,7 +40,8 @@ from signprep.cache_builder.format.layout import (
 )
 from signprep.cache_builder.format.shard import shard_bytes
 from signprep.cache_builder.options import Location, location_of
-from signprep.cache_builder.remote.pull import pull
+from signprep.cache_builder.remote.published import open_published
+from signprep.cache_builder.remote.pull import fetch_metadata, pull
 from signprep.cache_builder.remote.push import push
 from signprep.cache_builder.remote.storage import RemoteFolder
 from signprep.cache_builder.remote.transfer import PARALLEL
@@ -48,43 +51,87 @@ from tests.cache_builder.made_caches import PROVENANCE, row_of
 from tests.cache_builder.servers import CREDENTIALS, make_bucket, s3_server, sftp_server
 
 CLIPS_PER_SHARD = 128
+S3 = "s3 (moto)"
 FOLDER = "folder"
 """Is shown too, but is no driver: the kernel copies there without a program that looks at the bytes."""
 
 
 def run(size: Size) -> None:
-    num_shards, chunk_bytes, num_rounds = size.pick((4, 1_000, 1), (6, 400_000, 3), (40, 400_000, 3))
-    print_machine(["fsspec", "s3fs", "sshfs", "moto"])
+    num_shards, clip_bytes, num_rounds = size.pick(
+        (4, (1_000, 2_000), 1), (6, (400_000, 463_000), 3), (40, (400_000, 463_000), 3)
+    )
+    print_machine(["fsspec", "s3fs", "sshfs", "moto", "blake3"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        cache = made_cache(folder / "cache.zarr", num_shards, chunk_bytes)
-        num_bytes = sum(entry.num_bytes for entry in read_manifest(cache).objects.values())
-        print_line(f"{num_bytes / 1e9:.2f} GB in {num_shards} shards; MB/s, and ours / bulk copy")
-        sent_ratios: list[float] = []
-        fetched_ratios: list[float] = []
+        caches = [made_cache(folder / f"cache-{each}.zarr", num_shards, each) for each in clip_bytes]
+        print_line(f"{num_shards} shards; MB/s, and ours / bulk copy")
+        ratios: dict[str, list[float]] = {"push": [], "pull": []}
         rows = [("", "bulk put", "push", "ratio", "bulk get", "pull", "ratio")]
         for kind, place in places(folder):
-            rounds = [measured(cache, place, folder / "work", number) for number in range(num_rounds + 1)]
-            counted = rounds[1:]  # the first one warms up
-            rate = {name: num_bytes / 1e6 / median(each[name].seconds for each in counted) for name in WAYS}
-            ratios = []
-            for ours, bulk, found in (("push", "put", sent_ratios), ("pull", "get", fetched_ratios)):
-                ratios.append(median(each[bulk].seconds / each[ours].seconds for each in counted))
-                used = median(each[bulk].cpu_seconds / each[ours].cpu_seconds for each in counted)
+            for cache in caches if kind == S3 else caches[:1]:
+                row, found = compared(cache, place, kind, folder / "work", num_rounds)
+                rows.append(row)
                 if kind != FOLDER:
-                    found.append(ratios[-1])
-                    print_line(f"{kind}, {ours}: processor seconds of the bulk copy / ours {used:.2f}")
-                bars = [
-                    Bar(name=ours, value=rate[ours], ours=True),
-                    Bar(name=f"the driver's bulk {bulk}", value=rate[bulk]),
-                ]
-                chart(f"{kind}: {ours}", "MB/s", bars, more_is_better=True)
-            shown = [f"{rate[name]:,.0f}" for name in WAYS]
-            rows.append((kind, *shown[:2], f"{ratios[0]:.2f}", *shown[2:], f"{ratios[1]:.2f}"))
-            changed(cache, place, kind)
+                    for way, ratio in found.items():
+                        ratios[way].append(ratio)
+            changed(caches[0], place, kind)
         print_table(rows)
-        figure("share.push", min(sent_ratios))
-        figure("share.pull", min(fetched_ratios))
+        for way, found_ratios in ratios.items():
+            figure(f"share.{way}", min(found_ratios))
+
+
+def compared(
+    cache: Path, place: str, kind: str, work: Path, num_rounds: int
+) -> tuple[tuple[str, ...], dict[str, float]]:
+    """Return a row of the table, and what push and pull reach of the bulk copies; print what else is known."""
+    sizes = [entry.num_bytes for entry in read_manifest(cache).objects.values()]
+    shown, num_bytes = f"{kind}, shards of {max(sizes) / 1e6:.0f} MB", sum(sizes)
+    rounds = [measured(cache, place, work, number) for number in range(num_rounds + 1)]
+    counted = rounds[1:]  # the first one warms up
+    rate = {name: num_bytes / 1e6 / median(each[name].seconds for each in counted) for name in WAYS}
+    ratios = {}
+    for ours, bulk in (("push", "put"), ("pull", "get")):
+        ratios[ours] = median(each[bulk].seconds / each[ours].seconds for each in counted)
+        used = median(each[bulk].cpu_seconds / each[ours].cpu_seconds for each in counted)
+        if kind != FOLDER:
+            print_line(f"{shown}, {ours}: processor seconds of the bulk copy / ours {used:.2f}")
+        bars = [
+            Bar(name=ours, value=rate[ours], ours=True),
+            Bar(name=f"the driver's bulk {bulk}", value=rate[bulk]),
+        ]
+        chart(f"{shown}: {ours}", "MB/s", bars, more_is_better=True)
+    if kind == S3:
+        parts = parts_of_pull(cache, place, work, 2 * num_rounds + 1)
+        told = ", ".join(f"{part} {1000 * seconds:.0f}" for part, seconds in parts.items())
+        print_line(f"{shown}, ms of a pull beside its shards' way: {told}")
+    put, push_rate, get, pull_rate = (f"{rate[name]:,.0f}" for name in WAYS)
+    return (shown, put, push_rate, f"{ratios['push']:.2f}", get, pull_rate, f"{ratios['pull']:.2f}"), ratios
+
+
+def parts_of_pull(cache: Path, place: str, work: Path, num_rounds: int) -> dict[str, float]:
+    """Return the seconds of what a pull does beside fetching shards; only the first a bulk copy does as well."""
+    location = location_of(f"{place}/parts")
+    push(cache, location)
+    found: dict[str, list[float]] = {
+        "opening and the manifest": [],
+        "metadata and index": [],
+        "hashing by one core": [],
+    }
+    for number in range(num_rounds):
+        started = [time.perf_counter()]
+        published = open_published(location)
+        started.append(time.perf_counter())
+        fetch_metadata(published, work / str(number))
+        started.append(time.perf_counter())
+        for path, entry in published.manifest.objects.items():
+            assert entry.matches(cache / path)
+        started.append(time.perf_counter())
+        for part, (start, end) in zip(found, pairwise(started), strict=True):
+            found[part].append(end - start)
+    shutil.rmtree(work)
+    fs, root = opened(place)
+    fs.rm(f"{root}/parts", recursive=True)
+    return {part: median(values) for part, values in found.items()}
 
 
 def made_cache(root: Path, num_shards: int, chunk_bytes: int) -> Path:
@@ -123,7 +170,7 @@ def places(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the kinds of places with a URL each; servers live until the next one is asked for."""
     with s3_server() as endpoint, environment(**CREDENTIALS, AWS_ENDPOINT_URL=endpoint):
         make_bucket(endpoint, "team")
-        yield "s3 (moto)", "s3://team"
+        yield S3, "s3://team"
     (folder / "sshd").mkdir()
     with ExitStack() as stack:
         try:

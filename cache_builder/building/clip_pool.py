@@ -29,8 +29,8 @@ from signprep.cache_builder.format.layout import CacheInfo, CacheObject
 from signprep.cache_builder.format.shard import chunk_checksum
 from signprep.cache_builder.options import Location
 from signprep.cache_builder.remote.push import Visibility, visibility_of
-from signprep.cache_builder.remote.storage import RemoteFolder, coalesce_ranges
-from signprep.cache_builder.remote.transfer import PARALLEL, torn_uploads
+from signprep.cache_builder.remote.storage import RemoteFolder
+from signprep.cache_builder.remote.transfer import PARALLEL, coalesce_ranges, torn_uploads
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.text import first_line
 

@@ -59,8 +59,8 @@ from signprep.cache_builder.format.shard import (
 from signprep.cache_builder.options import Selection, location_of
 from signprep.cache_builder.remote.published import PublishedCache, open_published
 from signprep.cache_builder.remote.pull import fetch_metadata, refuse_other_state
-from signprep.cache_builder.remote.storage import Progress, coalesce_ranges
-from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
+from signprep.cache_builder.remote.storage import Progress
+from signprep.cache_builder.remote.transfer import TransferResult, coalesce_ranges, transfer_all
 from signprep.pipeline.errors import CacheCorruptError
 from signprep.pipeline.runtime.paths import StrPath, as_path
 

@@ -7,7 +7,9 @@ cache or the new one; a plain folder that changes under a reader is noticed by i
 """
 
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +32,7 @@ PUBLISHED = "published.json"
 OBJECTS = "objects"
 BUILDING = "building"
 """Index parts of a build at the place itself lie here until their cache is published."""
+Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
@@ -141,3 +144,25 @@ def open_published(location: Location) -> PublishedCache:
         f"{shown(location)}: there is no finished cache here ({' or '.join(names)} is missing); `signprep push` puts "
         "one there, and a push or a build that was stopped goes on with the same command"
     )
+
+
+class StoppedError(Exception):
+    """Another transfer has failed, or Ctrl-C was pressed: this one is aborted."""
+
+
+def at_once(jobs: Collection[Job], work: Callable[[Job, Progress], object]) -> None:
+    """Do a few small transfers together: over a long line, each takes a round trip and hardly more.
+
+    Raises the first error; the others then end at their next bytes.
+    """
+    stop = threading.Event()
+
+    def progress(more: int) -> None:
+        if stop.is_set() and more > 0:
+            raise StoppedError
+
+    with ThreadPoolExecutor(len(jobs) or 1, thread_name_prefix="signprep-transfer") as pool:
+        try:
+            list(pool.map(lambda job: work(job, progress), jobs))
+        finally:
+            stop.set()

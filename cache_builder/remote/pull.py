@@ -28,7 +28,7 @@ from signprep.cache_builder.format.layout import (
     finished_manifest,
 )
 from signprep.cache_builder.options import location_of
-from signprep.cache_builder.remote.published import PublishedCache, open_published
+from signprep.cache_builder.remote.published import PublishedCache, at_once, open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.transfer import TransferResult, transfer_all
 from signprep.cache_builder.remote.untrusted import validate_metadata
@@ -173,13 +173,16 @@ def fetch_metadata(published: PublishedCache, out: Path) -> tuple[CacheInfo, Pat
     fetched, together = fetched_folder(out), out / BUILD_FOLDER / "metadata"
     fetched.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(together, ignore_errors=True)
-    for path in METADATA:
-        entry = published.manifest.objects[path]
-        here = next((file for file in (fetched / entry.digest, out / path) if _is(file, entry)), None)
-        if here is None:
-            here = _fetch_object(published, path, fetched)
+    entries = {path: published.manifest.objects[path] for path in METADATA}
+    here = {
+        path: next((file for file in (fetched / entry.digest, out / path) if _is(file, entry)), None)
+        for path, entry in entries.items()
+    }
+    missing = {entries[path].digest: path for path, file in here.items() if file is None}
+    at_once(missing.values(), lambda path, progress: _fetch_object(published, path, fetched, progress))
+    for path, file in here.items():
         (together / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(here, together / path)
+        shutil.copyfile(file or fetched / entries[path].digest, together / path)
     return validate_metadata(together, published.manifest, published), together
 
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,8 +33,10 @@ _ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory")
 _EXTRAS = {"s3a": "s3", "gcs": "gs", "ssh": "sftp", "https": "http"} | {
     name: name for name in ("s3", "gs", "sftp", "hf", "http")
 }
-_READING: dict[str, dict[str, Any]] = {name: {"block_size": 240 * 1024} for name in ("sftp", "ssh")}
-"""Drivers' options of reading. sshfs asks for 48 kB at once; a server that gives less is asked for the rest."""
+_SFTP_READING, _S3_READING = {"block_size": 240 * 1024}, {"max_concurrency": 1}
+_READING = {"sftp": _SFTP_READING, "ssh": _SFTP_READING, "s3": _S3_READING, "s3a": _S3_READING}
+"""Drivers' options of reading. sshfs asks for 48 kB at once; a server that gives less is asked for the rest. s3fs would
+break off an object of over 50 MiB, and ask for parts of it again, which it keeps in memory until all are there."""
 
 Result = TypeVar("Result")
 Progress = Callable[[int], None]
@@ -282,28 +284,6 @@ def _open_sftp(url: str) -> tuple[Any, str]:
             reason = explain(error)
         raise CacheError(f"{shown(url)}: {reason}") from error
     return fs, SSHFileSystem._strip_protocol(url)
-
-
-MAX_GAP_BYTES = 2**18
-"""Between two clips, a gap of so many bytes is fetched rather than left out by a second request."""
-
-
-def coalesce_ranges(bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Yield the ranges of bytes to fetch for clips of one file, each with the clips' ranges inside it, in order.
-
-    Few requests, few bytes in vain: clips that lie close together are fetched by one request.
-
-    >>> list(coalesce_ranges([(0, 10), (20, 30), (600_000, 600_010)]))
-    [(0, 30, [(0, 10), (20, 30)]), (600000, 600010, [(600000, 600010)])]
-    """
-    inside: list[tuple[int, int]] = []
-    for start, end in bounds:
-        if inside and start - inside[-1][1] > MAX_GAP_BYTES:
-            yield inside[0][0], inside[-1][1], inside
-            inside = []
-        inside.append((start, end))
-    if inside:
-        yield inside[0][0], inside[-1][1], inside
 
 
 # The meaning of drivers' errors. They are told apart by class and by name, up the chain of causes, so that no driver

@@ -22,7 +22,7 @@ from signprep.cache_builder.format.layout import METADATA, shard_path
 from signprep.cache_builder.format.shard import ShardFile
 from signprep.cache_builder.options import StreamOptions, shown
 from signprep.cache_builder.reader import STAMPED, Cache, Located, open_folder
-from signprep.cache_builder.remote.published import PublishedCache, open_published
+from signprep.cache_builder.remote.published import PublishedCache, at_once, open_published
 from signprep.cache_builder.remote.storage import Progress
 from signprep.cache_builder.remote.untrusted import validate_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
@@ -218,14 +218,17 @@ def open_streamed(url: str, options: StreamOptions) -> StreamedCache:
 
 def _fetch_metadata(published: PublishedCache, folder: Path) -> None:
     """Bring manifest, metadata and index here; the manifest last, so that they are there together."""
+
+    def fetch(path: str, progress: Progress) -> None:
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or not published.manifest.objects[path].matches(target):
+            beside = target.with_name(f".{target.name}.part")
+            published.fetch(path, beside, progress)
+            beside.replace(target)
+
     try:
-        for path in METADATA:
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists() or not published.manifest.objects[path].matches(target):
-                beside = target.with_name(f".{target.name}.part")
-                published.fetch(path, beside)
-                beside.replace(target)
+        at_once(METADATA, fetch)
     except OSError as error:
         raise CacheError(f"{folder}: cannot be written ({error.strerror}); choose another --stream-dir") from error
     validate_metadata(folder, published.manifest, published)

@@ -2,12 +2,13 @@
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
 from signprep.cache_builder.format.layout import CacheObject
+from signprep.cache_builder.remote.published import StoppedError
 from signprep.cache_builder.remote.storage import Progress
 from signprep.pipeline.runtime.progress import byte_progress_bar
 
@@ -42,10 +43,6 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-class _StoppedError(Exception):
-    """Another transfer has failed: this one is aborted."""
-
-
 def transfer_all(
     jobs: Iterable[Job],
     work: Callable[[Job, Progress], Result],
@@ -70,7 +67,7 @@ def transfer_all(
         def progress(more: int) -> None:
             nonlocal done
             if stop.is_set() and more > 0:
-                raise _StoppedError
+                raise StoppedError
             with lock:
                 done += more
                 show(done)
@@ -87,6 +84,28 @@ def transfer_all(
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
         return [future.result() for future in futures]
+
+
+MAX_GAP_BYTES = 2**18
+"""Between two clips, a gap of so many bytes is fetched rather than left out by a second request."""
+
+
+def coalesce_ranges(bounds: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Yield the ranges of bytes to fetch for clips of one file, each with the clips' ranges inside it, in order.
+
+    Few requests, few bytes in vain: clips that lie close together are fetched by one request.
+
+    >>> list(coalesce_ranges([(0, 10), (20, 30), (600_000, 600_010)]))
+    [(0, 30, [(0, 10), (20, 30)]), (600000, 600010, [(600000, 600010)])]
+    """
+    inside: list[tuple[int, int]] = []
+    for start, end in bounds:
+        if inside and start - inside[-1][1] > MAX_GAP_BYTES:
+            yield inside[0][0], inside[-1][1], inside
+            inside = []
+        inside.append((start, end))
+    if inside:
+        yield inside[0][0], inside[-1][1], inside
 
 
 _TORN = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")

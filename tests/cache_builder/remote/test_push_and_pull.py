@@ -1,7 +1,9 @@
 """A cache travels to each kind of place and back, only what differs, and nobody sees it half-way."""
 
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +11,24 @@ import pytest
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.edit.compact import compact
 from signprep.cache_builder.edit.verify import verify_cache
-from signprep.cache_builder.format.layout import INDEX, MANIFEST, shard_path
-from signprep.cache_builder.options import location_of
-from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED, open_published
+from signprep.cache_builder.format.layout import INDEX, MANIFEST, METADATA, shard_path
+from signprep.cache_builder.options import StreamOptions, location_of
+from signprep.cache_builder.remote.published import (
+    BUILDING,
+    OBJECTS,
+    PUBLISHED,
+    PublishedCache,
+    StoppedError,
+    at_once,
+    open_published,
+)
 from signprep.cache_builder.remote.pull import pull
 from signprep.cache_builder.remote.push import push
-from signprep.cache_builder.remote.storage import RemoteFolder
+from signprep.cache_builder.remote.storage import Progress, RemoteFolder
 from signprep.pipeline.errors import CacheError
 from tests.cache_builder.made_caches import clip_of, make_cache
 from tests.cache_builder.servers import web_server
+from tests.waiting import HANG_SECONDS
 
 
 @pytest.fixture
@@ -170,6 +181,69 @@ def test_what_a_cut_pull_has_fetched_is_not_fetched_again(tmp_path: Path) -> Non
         asked = [path for path, _ in server.requests if path != "/a.zarr/manifest.json"]
         assert len(asked) == len(cache.manifest.objects) - len(fetched)
     assert verify_cache(tmp_path / "theirs.zarr", deep=True) == []
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_what_comes_before_the_shards_travels_together(
+    streamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(tmp_path / "served" / "a.zarr", range(30))
+    all_begun, fetch = threading.Barrier(len(METADATA), timeout=HANG_SECONDS), PublishedCache.fetch
+
+    def fetch_beside_others(self: PublishedCache, path: str, *arguments: Any) -> None:
+        if path in METADATA:
+            all_begun.wait()
+        fetch(self, path, *arguments)
+
+    monkeypatch.setattr(PublishedCache, "fetch", fetch_beside_others)
+    with web_server(tmp_path / "served") as server:
+        if streamed:
+            theirs = open_cache(f"{server.url}/a.zarr", stream=StreamOptions(folder=tmp_path / "streamed"))
+        else:
+            pull(f"{server.url}/a.zarr", tmp_path / "theirs.zarr")
+            theirs = open_cache(tmp_path / "theirs.zarr")
+        assert theirs.fingerprint == cache.fingerprint
+
+
+def test_one_small_object_that_fails_stops_those_that_travel_with_it() -> None:
+    stopped: list[str] = []
+    has_begun = threading.Event()
+
+    def work(job: str, progress: Progress) -> None:
+        if job == "fails":
+            assert has_begun.wait(HANG_SECONDS)
+            raise CacheError("it is gone")
+        has_begun.set()
+        try:
+            while True:
+                progress(1)
+        except StoppedError:
+            stopped.append(job)
+            raise
+
+    with pytest.raises(CacheError, match="it is gone"):
+        at_once(["fails", "travels"], work)
+    assert stopped == ["travels"]
+
+
+def test_an_object_in_s3_is_asked_for_once_however_large(
+    s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    cache = make_cache(tmp_path / "mine.zarr", range(30))
+    push(cache.path, s3_url)
+    asked, call = [], S3FileSystem._call_s3
+
+    async def counted(self: S3FileSystem, method: str, *arguments: Any, **options: Any) -> Any:
+        if method == "get_object":
+            asked.append(options["Key"].rpartition("/")[2])
+        return await call(self, method, *arguments, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    monkeypatch.setattr(S3FileSystem, "default_block_size", 100)  # above which s3fs would ask for parts
+    pull(s3_url, tmp_path / "theirs.zarr")
+    assert sorted(asked) == sorted([PUBLISHED, *(entry.hash for entry in cache.manifest.objects.values())])
 
 
 @pytest.mark.parametrize("as_url", [False, True])
