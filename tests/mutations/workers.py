@@ -10,7 +10,8 @@ import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-HANG_SECONDS = 120
+from tests.waiting import HANG_SECONDS
+
 MAX_BYTES = 6 * 2**30
 """Memory of a process; a damaged size may not ask for more."""
 

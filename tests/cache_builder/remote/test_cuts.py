@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,12 +21,15 @@ from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import CacheError
 from tests.cache_builder.made_caches import make_cache
 from tests.mutations.command import run_command
+from tests.waiting import HANG_SECONDS
 
 ROOT = Path(__file__).parents[3]
 MAIN = "from signprep.pipeline.cli import main; main()"
 LARGE = ClipSpec(num_frames=8, size=128)
 CUTS = [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 2 else []) for seed in range(15)]
 """Of each direction; 30 together."""
+NUM_OPENED = 50
+"""Files that are opened at least, each a place to be killed at."""
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +41,28 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return old.path, new.path
 
 
-def killed_at_random(command: list[str], delay: float) -> bool:
-    """Run a command and kill it after a delay; whether it had not ended before."""
-    with subprocess.Popen(
-        [sys.executable, "-c", MAIN, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
-        try:
-            output, errors = process.communicate(timeout=delay)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return True
-    assert process.returncode == 0, (output, errors)
-    return False
+def killed_at(number: int, folder: Path, command: list[str], tmp_path: Path) -> None:
+    """Run a command that is killed when it opens a file below a folder for the so-manieth time, if it does so often."""
+    (tmp_path / "sitecustomize.py").write_text(_SITECUSTOMIZE.format(folder=str(folder), number=number))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    program = [sys.executable, "-c", MAIN, *command]
+    ended = subprocess.run(program, capture_output=True, env=environment, timeout=HANG_SECONDS)
+    assert ended.returncode in (0, -signal.SIGKILL), (ended.stdout, ended.stderr)
+
+
+_SITECUSTOMIZE = """
+import itertools, os, signal, sys
+
+numbers = itertools.count()
+
+
+def watch(event, arguments):
+    if event == "open" and str(arguments[0]).startswith({folder!r}) and next(numbers) == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+sys.addaudithook(watch)
+"""
 
 
 def in_the_end(command: list[str]) -> None:
@@ -75,7 +86,7 @@ class Watcher:
                 self.seen.add(self._look())
             except Exception as error:
                 self.errors.append(repr(error))
-            time.sleep(0.02)
+            self._stop.wait(0.02)
 
     def __enter__(self) -> "Watcher":
         self._thread.start()
@@ -100,7 +111,7 @@ def test_a_push_that_is_cut_goes_on(seed: int, versions: tuple[Path, Path], s3_u
 
     command = ["push", str(new.path), s3_url, "--overwrite", "--yes"]
     with Watcher(look) as watcher:
-        killed_at_random(command, draw.uniform(0.6, 2.2))
+        killed_at(draw.randrange(NUM_OPENED), new.path, command, tmp_path)
         in_the_end(command)
     look()
     assert watcher.errors == [] and watcher.seen <= {old.fingerprint, new.fingerprint}
@@ -136,7 +147,7 @@ def test_a_pull_that_is_cut_goes_on(seed: int, versions: tuple[Path, Path], s3_u
 
     command = ["pull", s3_url, str(out), "--overwrite"]
     with Watcher(look) as watcher:
-        killed_at_random(command, draw.uniform(0.6, 2.2))
+        killed_at(draw.randrange(NUM_OPENED), out, command, tmp_path)
         in_the_end(command)
     assert watcher.errors == [] and watcher.seen <= {old.fingerprint, new.fingerprint, "being changed"}
     assert open_cache(out).fingerprint == new.fingerprint and verify_cache(out, deep=True) == []

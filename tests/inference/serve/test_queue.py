@@ -25,6 +25,7 @@ from signprep.pipeline.errors import DecodeError
 from tests.generated_videos import write_video
 from tests.inference.serve import decoding_processes
 from tests.inference.serve.asgi import LEFT, Answer, ask, whole
+from tests.waiting import HANG_SECONDS
 
 
 def left_over(folder: Path) -> list[str]:
@@ -101,14 +102,19 @@ def job() -> Job:
 
 
 @pytest.mark.parametrize(
-    ("does", "expected", "told"),
+    ("does", "seconds", "expected", "told"),
     [
-        (decoding_processes.dies, DecodeError, r"a\.mp4: the process that decoded it has died \(SIGKILL\)"),
-        (decoding_processes.hangs, TooSlowError, r"a\.mp4: no answer after 0\.1 s; send a shorter video"),
+        (
+            decoding_processes.dies,
+            HANG_SECONDS,
+            DecodeError,
+            r"a\.mp4: the process that decoded it has died \(SIGKILL\)",
+        ),
+        (decoding_processes.hangs, 0.1, TooSlowError, r"a\.mp4: no answer after 0\.1 s; send a shorter video"),
     ],
 )
 def test_a_process_that_dies_or_hangs_is_started_anew(
-    does: Any, expected: type[Exception], told: str, video: Path, monkeypatch: pytest.MonkeyPatch
+    does: Any, seconds: float, expected: type[Exception], told: str, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoders, "work", does)
     decoder, restarted = Decoder(), []
@@ -116,11 +122,11 @@ def test_a_process_that_dies_or_hangs_is_started_anew(
     asked: dict[str, Any] = {"is_left": lambda: False, "restarted": lambda: restarted.append(decoder.process_id)}
     before = decoder.process_id
     with video.open("rb") as file, pytest.raises(expected, match=told):
-        list(decoder.windows(job(), file, seconds=0.1, **asked))
+        list(decoder.windows(job(), file, seconds=seconds, **asked))
     assert restarted == [decoder.process_id] != [before]
     with video.open("rb") as file:
         # Without specs a window has no clips, and its end is not known.
-        assert list(decoder.windows(job(), file, seconds=60, **asked)) == []
+        assert list(decoder.windows(job(), file, seconds=HANG_SECONDS, **asked)) == []
     decoder.close()
 
 
@@ -128,7 +134,7 @@ def test_a_process_ends_when_nobody_waits_for_it(video: Path, monkeypatch: pytes
     monkeypatch.setattr(decoders, "work", decoding_processes.hangs)
     decoder = Decoder()
     with video.open("rb") as file, pytest.raises(LeftError):
-        list(decoder.windows(job(), file, seconds=60, is_left=lambda: True, restarted=lambda: None))
+        list(decoder.windows(job(), file, seconds=HANG_SECONDS, is_left=lambda: True, restarted=lambda: None))
     decoder.close()
 
 
