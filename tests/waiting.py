@@ -20,6 +20,20 @@ def until(happened: Callable[[], object], *, alive: Callable[[], bool] = lambda:
         time.sleep(0.005)
 
 
+def until_time_passes(folder: Path) -> None:
+    """Wait until what is written in a folder gets a later time than what was written before."""
+    earlier, later = folder / ".earlier", folder / ".later"
+    earlier.touch()
+
+    def is_later() -> bool:
+        later.touch()
+        return later.stat().st_mtime_ns > earlier.stat().st_mtime_ns
+
+    until(is_later)
+    earlier.unlink()
+    later.unlink()
+
+
 class Hold:
     """Stops every build worker at a video: processes that are started with `environment` wait there until it is left.
 

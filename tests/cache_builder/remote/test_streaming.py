@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +25,7 @@ from signprep.cache_builder.remote.streaming import Prefetcher, StreamedCache, _
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from tests.cache_builder.made_caches import clip_of, make_cache, rewritten
 from tests.cache_builder.servers import WebServer, web_server
-from tests.waiting import until
+from tests.waiting import until, until_time_passes
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def test_the_folder_keeps_its_bound_and_what_was_used_last(
     for position in (0, 4, 8, 12, 8, 16):
         opened.read([position])
         assert bytes_of_shards(tmp_path / "stream") <= bound
-        time.sleep(0.02)  # so that the files' times tell which was used last
+        until_time_passes(tmp_path)  # so that the files' times tell which was used last
     server.requests.clear()
     opened.read([8])
     assert shard_requests(server) == []

@@ -6,6 +6,7 @@ import logging
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,22 +16,27 @@ import pytest
 import uvicorn
 
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve import guard, run
-from signprep.inference.serve.options import ServeOptions
+from signprep.inference.serve import run
+from signprep.inference.serve.options import HEAD_SECONDS, ServeOptions
 from signprep.inference.serve.run import listening, make_server
 from tests.inference.serve.test_queue import left_over
 from tests.waiting import HANG_SECONDS, until
 
-SHORT = 0.2
-"""In place of seconds that a connection may take."""
-
 
 class Served:
-    """A server of this process, and connections to it."""
+    """A server of this process, whose clock the test sets, and connections to it."""
 
     def __init__(self, server: uvicorn.Server, port: int) -> None:
         self.server, self.port = server, port
         self.opened: list[socket.socket] = []
+        self._loop = server.servers[0].get_loop()
+        self._seconds_on = 0.0
+        self._loop.time = lambda: time.monotonic() + self._seconds_on  # type: ignore[method-assign]
+
+    def pass_time(self, seconds: float) -> None:
+        """Set the server's clock on by so much, and let it look."""
+        self._seconds_on += seconds
+        self._loop.call_soon_threadsafe(lambda: None)
 
     def connect(self, begins: bytes = b"") -> socket.socket:
         """Return a connection that has sent something."""
@@ -94,19 +100,21 @@ def is_cut(connection: socket.socket) -> bool:
         return True
 
 
-def cut_though_it_sends(connection: socket.socket, piece: bytes) -> None:
-    """Send a piece now and then until the connection is cut."""
-    connection.settimeout(SHORT / 10)
-    for _ in range(round(HANG_SECONDS * 10 / SHORT)):
+def cut_though_it_sends(served: Served, connection: socket.socket, piece: bytes) -> None:
+    """Send a piece each five seconds of the server until the connection is cut."""
+    connection.settimeout(0.02)
+
+    def has_ended() -> bool:
         try:
             connection.sendall(piece)
-            if not connection.recv(1000):
-                return
+            served.pass_time(5)
+            return not connection.recv(1000)
         except TimeoutError:
-            continue
+            return False
         except (ConnectionResetError, BrokenPipeError):
-            return
-    pytest.fail("the connection is still there")
+            return True
+
+    until(has_ended)
 
 
 @pytest.mark.parametrize(
@@ -114,62 +122,59 @@ def cut_though_it_sends(connection: socket.socket, piece: bytes) -> None:
     [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET "],
     ids=["nothing", "half a head", "an answer, and half a head"],
 )
-def test_who_does_not_finish_a_head_is_cut(served: Served, monkeypatch: pytest.MonkeyPatch, begins: bytes) -> None:
-    monkeypatch.setattr(run, "HEAD_SECONDS", SHORT)
+def test_who_does_not_finish_a_head_is_cut(served: Served, begins: bytes) -> None:
     connection = served.connect(begins)
     if begins.endswith(b"GET "):
         assert connection.recv(4) == b"HTTP"
-        while not is_cut(connection):
-            pass
-    elif not begins:
-        assert is_cut(connection)
+    if begins:
+        cut_though_it_sends(served, connection, b"x")
     else:
-        cut_though_it_sends(connection, b"x")
+        until(lambda: served.server.server_state.connections)
+        served.pass_time(HEAD_SECONDS)
+        assert is_cut(connection)
 
 
-def test_a_body_that_nobody_wants_is_answered_before_it_ends_and_then_cut(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guard, "HEAD_SECONDS", SHORT)
-    monkeypatch.setattr(run, "HEAD_SECONDS", SHORT)
+def test_a_body_that_nobody_wants_is_answered_before_it_ends_and_then_cut(served: Served) -> None:
     for head in (b"GET /health", b"POST /v1/nothing", b"POST /v1/predict?mode=all"):
         connection = served.connect(head + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
         assert connection.recv(8) == b"HTTP/1.1"
-        cut_though_it_sends(connection, b"x")
+        cut_though_it_sends(served, connection, b"x")
 
 
-def test_a_slow_body_is_cut(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
-    monkeypatch.setattr(guard, "HEAD_SECONDS", SHORT)
-    monkeypatch.setattr("signprep.inference.serve.app._SMALL_SECONDS", SHORT)
-    with serving(recognizer, timeout_seconds=SHORT) as served:
-        for path in (b"/v1/predict", b"/v1/subtitles"):
-            connection = served.connect(
-                b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-            )
-            cut_though_it_sends(connection, b"1\r\nx\r\n")
-        until(lambda: served.num_active == 0)
+def test_a_slow_body_is_cut(served: Served, temporary: Path) -> None:
+    for path in (b"/v1/predict", b"/v1/subtitles"):
+        connection = served.connect(
+            b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        cut_though_it_sends(served, connection, b"1\r\nx\r\n")
+    until(lambda: served.num_active == 0)
     assert left_over(temporary) == []
 
 
-def test_who_does_not_read_answers_is_cut(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "READ_SECONDS", SHORT)
+def test_who_does_not_read_answers_is_cut(served: Served) -> None:
     connection = served.connect()
     asking = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
     connection.setblocking(False)
-    sent = 0
 
-    def has_ended() -> bool:
-        nonlocal sent
+    def is_full() -> bool:
         try:
-            sent += connection.send(asking)
+            connection.send(asking)
+        except BlockingIOError:
+            return True
+        return False
+
+    def is_cut() -> bool:
+        served.pass_time(5)
+        try:
+            connection.send(asking)
         except BlockingIOError:
             pass
         except (ConnectionResetError, BrokenPipeError):
             return True
         return False
 
-    until(has_ended)
-    assert sent > len(asking)
+    until(is_full)
+    until(is_cut)
 
 
 def test_of_too_many_connections_the_one_is_cut_that_waits_longest(
@@ -261,7 +266,7 @@ def test_a_flood_is_refused_at_once_and_the_others_are_answered(
 ) -> None:
     body = video.read_bytes()
     found: list[int] = []
-    with serving(recognizer, queue=2, timeout_seconds=60) as served:
+    with serving(recognizer, queue=2, timeout_seconds=HANG_SECONDS) as served:
 
         def ask() -> None:
             found.append(served.ask("POST", "/v1/predict?mode=timeline", body)[0])
