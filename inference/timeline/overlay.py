@@ -5,6 +5,7 @@ Nothing is looked for again: a picture between two frames of the clips has the p
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,17 +103,15 @@ def draw_landmarks(planes: Sequence[NDArray[np.uint8]], landmarks: Points) -> No
             for x, y in line:
                 draw.ellipse((x - wide / 2, y - wide / 2, x + wide / 2, y + wide / 2), fill=fill)
     drawn = np.asarray(image)
-    for plane, values, step in zip(planes, _VALUES.T, (1, 2, 2), strict=True):
+    for plane, values, step in zip(planes, _values().T, (1, 2, 2), strict=True):
         shown = drawn[::step, ::step]
         part = plane[top // step :, left // step :][: shown.shape[0], : shown.shape[1]]
         np.copyto(part, values[shown], where=shown > 0)
 
 
+@cache
 def _values() -> NDArray[np.uint8]:
     """Return Y, U and V, of limited-range BT.601, of nothing, the border and each line, [N, 3]."""
     rgb = np.concatenate([np.zeros((2, 3), np.uint8), bones()[1]]).astype(float)
     weights = np.array([[65.5, 128.6, 25.0], [-37.8, -74.2, 112.0], [112.0, -93.8, -18.2]]) / 255
     return (rgb @ weights.T + (16, 128, 128)).round().astype(np.uint8)
-
-
-_VALUES = _values()
