@@ -119,7 +119,8 @@ def _build(plan: BuildPlan, target: Target, run: RunOptions) -> BuildResult:
         target.abandon()
         reason = next((error for error in index["error"].to_pylist() if error), "no segments")
         raise CacheError(f"none of the {index.num_rows} clips could be built; the first reason: {reason}")
-    target.publish(target.begun_info(plan.info), index, objects, with_hashes(stamps, index))
+    info = target.begun_info(plan.info) if num_reused else plan.info
+    target.publish(info, index, objects, with_hashes(stamps, index))
     return _result_of(index, num_reused=num_reused)
 
 
@@ -282,7 +283,7 @@ class FolderTarget:
         return read_stamps(self._change.root)
 
     def begun_info(self, info: CacheInfo) -> CacheInfo:
-        """Return the info of the new cache that is being built, which an older version may have begun."""
+        """Return the info of the new cache that was begun before, perhaps by an older version."""
         return replace(info, provenance=read_info(self._change.root).provenance)
 
     def store(self, changes: Sequence[object] | None) -> FolderStore:
