@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("pipeline", "cache_builder", "training", "inference")
 NOT_READ = {
     "cache_builder/export/card.py": "a data-set card, for readers of all languages",
-    "inference/serve/openapi.py": "a description for programs",
+    "inference/serve/http/openapi.py": "a description for programs",
     "inference/serve/metrics.py": "counts for programs",
     "pipeline/datasets/synthetic/motion.py": "names of movements",
 }

@@ -34,8 +34,8 @@ def serve(source: ServedModel, options: ServeOptions) -> None:
       curl -T test.mp4 -X POST 'http://127.0.0.1:8000/v1/predict?mode=timeline'
     """
     require_extra("train", "torch", "lightning", "pytorchvideo")
-    require_extra("serve", "starlette", "uvicorn")
-    from signprep.inference.serve.run import listening, run_server
+    require_extra("serve", "starlette", "uvicorn", "httptools")
+    from signprep.inference.serve.http.run import listening, run_server
 
     with listening(options.host, options.port) as socket:
         # By a thread that ends, and its set of torch's threads with it: where there are two sets, more threads than

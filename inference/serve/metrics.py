@@ -68,6 +68,7 @@ class Metrics:
 
 HELP = {
     "requests_total": "Requests for answers, by the status of the response; 499 where the client has gone.",
+    "part_errors_total": "Clips, and files of forms, that were refused in the answers of requests with several.",
     "upload_bytes_total": "Bytes of uploads.",
     "windows_total": "Windows that have an answer.",
     "batches_total": "Calls of the model.",

@@ -3,7 +3,8 @@
 import ipaddress
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import click
 
@@ -17,6 +18,8 @@ HEAD_SECONDS = 10.0
 a client still sends though it has been refused."""
 SINGLE, WINDOWS, TIMELINE = "single", "windows", "timeline"
 SHORTEST_TOKEN = 16
+LONGEST_NAME = 200
+"""Characters of what a video is called."""
 MAX_ANSWERS = 20_000
 """Windows of one request."""
 MAX_PROBABILITIES = 2_000_000
@@ -129,6 +132,16 @@ def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
 
     Raises UsageError as the command line does, and for a parameter that comes twice.
     """
+    given = tuple(parameters)
+    names = [value for key, value in given if key == "name"]
+    if len(names) != 1 or names[0].startswith("~"):
+        return _read_query(given)
+    # Each request may have another name, and the same options.
+    return replace(_read_query(tuple(pair for pair in given if pair[0] != "name")), name=names[0])
+
+
+@lru_cache(maxsize=256)
+def _read_query(parameters: tuple[tuple[str, str], ...]) -> Query:
     known = {name: found for found in query_command.params for name in found.opts if isinstance(found, click.Option)}
     arguments: list[str] = []
     for given, value in parameters:

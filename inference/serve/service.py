@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve.answers import Event, answer_clips, answer_video
+from signprep.inference.serve.answers import Event, answer_video
 from signprep.inference.serve.batches import Batches
+from signprep.inference.serve.clips import Room, answer_clips
 from signprep.inference.serve.decoders import Decoder, LeftError, TooSlowError
 from signprep.inference.serve.metrics import Metrics
 from signprep.inference.serve.options import Query, ServeOptions
@@ -69,17 +70,17 @@ class Service:
             self._active -= 1
             self.metrics.answered(time.monotonic() - start)
 
-    async def clips(self, file: BinaryIO, query: Query) -> Any:
+    async def clips(self, file: BinaryIO, query: Query, room: Room) -> Any:
         """Return the answer for clips as a cache stores them; see `answer_clips`. Raises TooSlowError, too."""
         try:
             async with asyncio.timeout(self.options.timeout_seconds):
-                return await answer_clips(self.recognizer, self.batches, file, query, self.options)
+                return await answer_clips(self.recognizer, self.batches, file, query, self.options, room)
         except TimeoutError:
             raise TooSlowError(
                 f"{query.name}: no answer after {self.options.timeout_seconds:g} s; send fewer clips"
             ) from None
 
-    async def video(self, file: BinaryIO, query: Query) -> AsyncGenerator[Event]:
+    async def video(self, file: BinaryIO, query: Query, room: Room) -> AsyncGenerator[Event]:
         """Yield the events of a video as `answer_video` does, and close the file.
 
         The work ends soon after nobody waits for it any more.
@@ -104,6 +105,7 @@ class Service:
                     file,
                     query,
                     self.options,
+                    room,
                     is_left=lambda: left.is_set() or self._closed.is_set(),
                     restarted=lambda: self.metrics.add("decoders_ended_total"),
                 ):

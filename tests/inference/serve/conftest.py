@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from signprep.inference.open_model import open_model
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve.app import make_app
+from signprep.inference.serve.http.app import make_app
 from signprep.inference.serve.options import ServeOptions
 from tests.generated_videos import write_video
 

@@ -16,9 +16,9 @@ import pytest
 import uvicorn
 
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve import run
+from signprep.inference.serve.http import connections
+from signprep.inference.serve.http.run import listening, make_server
 from signprep.inference.serve.options import HEAD_SECONDS, ServeOptions
-from signprep.inference.serve.run import listening, make_server
 from tests.inference.serve.test_queue import left_over
 from tests.waiting import HANG_SECONDS, until
 
@@ -152,26 +152,24 @@ def test_a_slow_body_is_cut(served: Served, temporary: Path) -> None:
 
 
 def test_who_does_not_read_answers_is_cut(served: Served) -> None:
+    state = served.server.server_state
+    until(lambda: not state.connections)
     connection = served.connect()
-    asking = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
-    connection.setblocking(False)
+    until(lambda: bool(state.connections))
+    [kept] = state.connections
+    assert isinstance(kept, connections.BoundedProtocol)
+    before, asked = state.total_requests, 0
 
     def is_full() -> bool:
-        try:
-            connection.send(asking)
-        except BlockingIOError:
-            return True
-        return False
+        nonlocal asked
+        if state.total_requests == before + asked:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
+            asked += 20
+        return kept.flow.write_paused
 
     def is_cut() -> bool:
         served.pass_time(5)
-        try:
-            connection.send(asking)
-        except BlockingIOError:
-            pass
-        except (ConnectionResetError, BrokenPipeError):
-            return True
-        return False
+        return not state.connections
 
     until(is_full)
     until(is_cut)
@@ -181,7 +179,7 @@ def test_of_too_many_connections_the_one_is_cut_that_waits_longest(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until(lambda: not served.server.server_state.connections)
-    monkeypatch.setattr(run, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
     first, *others = [served.connect() for _ in range(3)]
     until(lambda: len(served.server.server_state.connections) == 3)
     assert served.ask("GET", "/health") == (200, {"status": "ok"})
@@ -249,6 +247,39 @@ def test_what_is_no_http_ends_the_connection_alone(
     until(lambda: served.num_active == 0)
     assert served.ask("GET", "/health")[0] == 200
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize(
+    ("begins", "more"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", b"a" * 5000),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"X: " + b"a" * 100 + b"\r\n"),
+        (b"GET /health?", b"a" * 5000),
+        (
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: ",
+            b"a" * 5000,
+        ),
+        (b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"a" * 5000),
+        (b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000),
+    ],
+    ids=["a header", "headers", "an address", "what comes behind chunks", "a chunk's head", "requests"],
+)
+def test_what_never_ends_takes_no_memory(served: Served, begins: bytes, more: bytes) -> None:
+    connection = served.connect(begins)
+    connection.settimeout(HANG_SECONDS)
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        for _ in range(10_000):
+            connection.sendall(more)
+    assert served.ask("GET", "/health")[0] == 200
+
+
+def test_requests_behind_each_other_are_answered_in_their_order(served: Served) -> None:
+    asked = [b"GET /health", b"POST /v1/predict?mode=all", b"GET /health", b"GET /v1/nothing"]
+    heads = [one + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n" for one in asked]
+    said = read_to_the_end(served.connect(b"".join(heads)))  # who asked for nothing is cut after it
+    assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200", b"404"]
+    said = read_to_the_end(served.connect(heads[0] + b"no HTTP\r\n\r\n"))
+    assert said.startswith(b"HTTP/1.1 200") and said.count(b"HTTP/1.1 ") == 1
 
 
 def read_to_the_end(connection: socket.socket) -> bytes:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from click.testing import CliRunner
 
-from signprep.inference.serve.run import listening
+from signprep.inference.serve.http.run import listening
 from signprep.pipeline.cli import cli
 from tests.waiting import HANG_SECONDS, until
 

@@ -15,10 +15,11 @@ from starlette.applications import Starlette
 
 from signprep.inference.options import WindowOptions
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve import decoders, guard
-from signprep.inference.serve.app import make_app
+from signprep.inference.serve import decoders
 from signprep.inference.serve.batches import Batches
 from signprep.inference.serve.decoders import Decoder, Job, LeftError, TooSlowError
+from signprep.inference.serve.http import guard
+from signprep.inference.serve.http.app import make_app
 from signprep.inference.serve.metrics import Metrics
 from signprep.inference.serve.options import ServeOptions
 from signprep.pipeline.errors import DecodeError

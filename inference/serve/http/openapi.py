@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from signprep.inference.serve.http.uploads import CLIPS, FORM, MOST_FILES
 from signprep.inference.serve.options import query_command
 
 _TYPES = {"integer": "integer", "float": "number", "boolean": "boolean"}
@@ -20,6 +21,13 @@ _REFUSALS = {
     504: "The answer takes too long.",
 }
 _BODY = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "description": f"Videos, and clips (named .npy, or of type {CLIPS}); at most {MOST_FILES}.",
+        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 def description() -> dict[str, Any]:
@@ -31,9 +39,10 @@ def description() -> dict[str, Any]:
     predict = {
         "summary": "Say which signs a video, or clips of a cache, show.",
         "description": "Answers have the form of `signprep infer`; with Accept: text/event-stream, events window, "
-        "missing, and at last result or error.",
+        "missing, and at last result or error. For several clips in one .npy, and for the files of a form, the answer "
+        "is a list in their order, in which an object with error and status stands for what cannot be answered.",
         "parameters": [_parameter(found) for found in query_command.params if isinstance(found, click.Option)],
-        "requestBody": {"required": True, "content": {"video/*": _BODY, "application/x-npy": _BODY}},
+        "requestBody": {"required": True, "content": {"video/*": _BODY, CLIPS: _BODY, FORM: _FORM}},
         "responses": {"200": {"description": "The answer.", "content": answers}}
         | {str(status): _refused(told) for status, told in _REFUSALS.items()},
     }

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 
 from signprep.inference.serve.options import HEAD_SECONDS, ServeOptions
 
@@ -27,14 +27,15 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 OPEN_PATHS = ("/", "/health", "/openapi.json")
 """They tell nothing of anybody's, and are answered without the token."""
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "x-frame-options": "DENY",
-    "cache-control": "no-store",
-}
-_NOTHING_RUNS = "default-src 'none'; frame-ancestors 'none'"
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""Of each answer that does not say otherwise; names in small letters, as all of ours are."""
 
 
 class Guard:
@@ -60,10 +61,9 @@ class Guard:
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("content-security-policy", _NOTHING_RUNS)
+                told = list(message.get("headers", ()))
+                names = {name for name, _ in told}
+                message = {**message, "headers": [*told, *(pair for pair in _HEADERS if pair[0] not in names)]}
             elif more_comes and not message.get("more_body", False):
                 await send({**message, "more_body": True})
                 message = {"type": "http.response.body", "body": b""}

@@ -1,0 +1,1 @@
+"""HTTP: connections, who may ask, what is sent, the addresses and their description."""
