@@ -111,12 +111,18 @@ def serving(recognizer: Recognizer, folder: Path) -> Iterator[Server]:
     weights = {f"model.{name}": value for name, value in recognizer.model.state_dict().items()}
     write_checkpoint(checkpoint, {"state_dict": weights, CHECKPOINT_KEY: recognizer.metadata.to_dict()})
     command = [sys.executable, "-c", _PROGRAM, "serve", "--checkpoint", str(checkpoint), "--port", "0"]
+    with started(command, folder / "log.txt", {"TMPDIR": str(temporary)}) as (process_id, address):
+        yield Server(process_id, address, temporary)
+
+
+@contextmanager
+def started(command: list[str], log: Path, variables: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """Yield the process id and the address of a program that says on stderr, which is logged, where it listens."""
     environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-    log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as errors:
-        program = subprocess.Popen(command, stderr=errors, env=environment | {"TMPDIR": str(temporary)})
+        program = subprocess.Popen(command, stderr=errors, env=environment | variables)
     try:
-        yield Server(program.pid, _address(program, log), temporary)
+        yield program.pid, _address(program, log)
     finally:
         program.terminate()
         program.wait(_LONGEST_SECONDS)

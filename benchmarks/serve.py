@@ -1,11 +1,12 @@
 """Clips a second over HTTP beside the model alone, latency of a request, and many requests of which a tenth is broken.
 
 `signprep serve` runs in a process of its own, with its defaults; clients on the same machine send clips as a cache
-stores them, so that decoding is not what is measured, over loopback. The model alone is called in this process, with
-as many threads, for clips in memory, one at a time for one client and in the server's batches for several; both take
-turns. For the rest, videos, clips and broken requests, 10,000 with `--full`, come mixed from 8 clients to a small
-model: what is lost and left over does not depend on it. Random weights, which are as fast as trained ones. Clients take
-their part of the cores.
+stores them, so that decoding is not what is measured, over loopback: one a request, and many a request. The model alone
+is called in this process, with as many threads, for clips in memory, one at a time where one client sends one, else in
+the server's batches; both take turns. Beside them stands a server with the same connections, which answers at once:
+more requests than it answers nobody can. For the rest, videos, clips and broken requests, 10,000 with `--full`, come
+mixed from 8 clients to a small model: what is lost and left over does not depend on it. Random weights, which are as
+fast as trained ones. Clients take their part of the cores, which is told.
 """
 
 import io
@@ -24,19 +25,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks._flood import empty_server, flood
 from benchmarks._report import figure, print_line, print_machine, print_missing, print_table
 from benchmarks._server import Answer, Request, Server, ask_all, serving
 from benchmarks._signing import rendered
 from benchmarks._size import Size
 from benchmarks.live import untrained
 from signprep.inference.recognizer import Recognizer
-from signprep.inference.serve.app import CLIENT_LEFT, CLIPS, EVENTS
+from signprep.inference.serve.http.predict import CLIENT_LEFT, EVENTS
+from signprep.inference.serve.http.uploads import CLIPS
 from signprep.inference.serve.options import ServeOptions
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.options import SampleSpec
 from signprep.training.model_spec import model_spec
 
-NUM_CLIENTS = (1, 8, 32)
+CLIPS_A_REQUEST = 32
+WAYS = ((1, 1), (1, 8), (1, 32), (CLIPS_A_REQUEST, 1), (CLIPS_A_REQUEST, 8))
+"""Clips of a request, and clients."""
 MIXED_CLIENTS = 8
 SAME = 0.001
 """Numbers of an answer that differ by less are the same: the batches differ in which a clip goes through the model."""
@@ -45,21 +50,31 @@ SAME = 0.001
 def run(size: Size) -> None:
     print_machine(["torch", "starlette", "uvicorn"])
     print_line(f"{torch.get_num_threads()} threads of torch, batches of up to {ServeOptions.batch_size} clips")
-    rows: list[tuple[str, ...]] = [
-        ("", "requests/s", "the model alone", "ratio", "latency p50 ms", "p99 ms", "clips a batch")
-    ]
     _, _, small = next(models(True))
     with tempfile.TemporaryDirectory() as folder:
         with serving(small, Path(folder)) as server:
             left = mixed(server, small, size)
         if left is not None:
             files_left([*left, *(str(path) for path in server.temporary.rglob("*"))])
+    rows: list[tuple[str, ...]] = [
+        ("", "clips/s", "the model alone", "ratio", "an empty server", "p50 ms", "p99 ms", "clips a batch", "clients")
+    ]
     for goal, name, recognizer in models(size is Size.TOY):
-        with tempfile.TemporaryDirectory() as folder, serving(recognizer, Path(folder)) as server:
-            found = throughput(server, recognizer, size.pick(1, 5, 5), size.pick(8, 256, 512))
-        rows += [(f"{name}: {number} client{'s' * (number > 1)}", *found[number].row()) for number in NUM_CLIENTS]
-        figure(goal, min(found[number].ratio for number in NUM_CLIENTS if number > 1))
+        # A small model's round has to take long enough, too.
+        num_clips = size.pick(32, 256, 512) * (1 if recognizer.metadata.clip_spec.landmarks is None else 8)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(recognizer, Path(folder)) as server,
+            empty_server(Path(folder)) as empty,
+        ):
+            found = throughput(server, empty, recognizer, size.pick(1, 5, 5), num_clips)
+        for (clips, clients), rounds in found.items():
+            told = f"{clips} clip{'s' * (clips > 1)} a request, {clients} client{'s' * (clients > 1)}"
+            rows.append((f"{name}: {told}", *rounds.row()))
+        figure(goal, min(found[way].ratio for way in WAYS if way[0] == 1 < way[1]))
+        figure(f"{goal}_many", min(found[way].ratio for way in WAYS if way[0] > 1))
     print_table(rows)
+    print_line("an empty server: requests/s; p50 and p99 are those of a request; clients: part of a core")
 
 
 def models(toy: bool) -> Iterator[tuple[str, str, Recognizer]]:
@@ -73,14 +88,18 @@ def models(toy: bool) -> Iterator[tuple[str, str, Recognizer]]:
 
 
 class Rounds:
-    """What the rounds of a number of clients have found."""
+    """What the rounds of a way to ask have found."""
 
     def __init__(self) -> None:
         self.served: list[float] = []
-        """Requests a second of each round."""
+        """Clips a second of each round."""
         self.alone: list[float] = []
+        self.empty: list[float] = []
+        """Requests a second."""
         self.seconds: list[float] = []
         """Of each request."""
+        self.clients: list[float] = []
+        """Of a core, what the clients took of it."""
         self.clips, self.batches = 0.0, 0.0
 
     @property
@@ -89,45 +108,53 @@ class Rounds:
 
     def row(self) -> tuple[str, ...]:
         half, most = np.quantile(self.seconds, [0.5, 0.99])
-        rates = (f"{statistics.median(rates):.1f}" for rates in (self.served, self.alone))
-        return *rates, f"{self.ratio:.2f}", f"{1e3 * half:.1f}", f"{1e3 * most:.1f}", f"{self.clips / self.batches:.1f}"
+        served, alone, empty, clients = map(statistics.median, (self.served, self.alone, self.empty, self.clients))
+        batch = f"{self.clips / self.batches:.1f}"
+        latency = (f"{1e3 * half:.1f}", f"{1e3 * most:.1f}")
+        return (f"{served:.1f}", f"{alone:.1f}", f"{self.ratio:.2f}", f"{empty:.0f}", *latency, batch, f"{clients:.2f}")
 
 
-def throughput(server: Server, recognizer: Recognizer, num_rounds: int, num_requests: int) -> dict[int, Rounds]:
-    """Return what was found for each number of clients; before the rounds that count there is one that does not."""
-    clips = random_clips(recognizer.metadata.clip_spec, 32)
-    requests = [clip_request(clip) for clip, _ in zip(cycle(clips), range(num_requests), strict=False)]
-    for number in NUM_CLIENTS:  # the first calls of a model take longer
-        one_round(server, recognizer, requests[: num_rounds * ServeOptions.batch_size], clips, number, Rounds())
-    found = {number: Rounds() for number in NUM_CLIENTS}
+def throughput(
+    server: Server, empty: str, recognizer: Recognizer, num_rounds: int, num_clips: int
+) -> dict[tuple[int, int], Rounds]:
+    """Return what was found for each way to ask; before the rounds that count there is one that does not."""
+    clips = random_clips(recognizer.metadata.clip_spec, CLIPS_A_REQUEST)
+    found = {way: Rounds() for way in WAYS}
+    for way in WAYS:  # the first calls of a model take longer
+        one_round(server, empty, recognizer, clips, min(num_clips, 2 * CLIPS_A_REQUEST), way, Rounds())
     for _ in range(num_rounds):
-        for number, rounds in found.items():
-            one_round(server, recognizer, requests, clips, number, rounds)
+        for way, rounds in found.items():
+            one_round(server, empty, recognizer, clips, num_clips, way, rounds)
     return found
 
 
 def one_round(
     server: Server,
+    empty: str,
     recognizer: Recognizer,
-    requests: list[Request],
     clips: NDArray[Any],
-    num_clients: int,
+    num_clips: int,
+    way: tuple[int, int],
     rounds: Rounds,
 ) -> None:
-    before, started = server.counts(), time.perf_counter()
-    answers = ask_all(server, requests, num_clients)
-    rounds.served.append(len(requests) / (time.perf_counter() - started))
+    a_request, num_clients = way
+    kinds = [clip_request(clips)] if a_request > 1 else [clip_request(clip) for clip in clips]
+    requests = [kinds[number % len(kinds)] for number in range(num_clips // a_request)]
+    before = server.counts()
+    flooded = flood(server.address, requests, num_clients)
     after = server.counts()
-    assert {answer.status for answer in answers} == {200}, Counter(answer.status for answer in answers)
-    rounds.seconds += [answer.seconds for answer in answers]
+    rounds.served.append(num_clips / flooded.seconds)
+    rounds.seconds += flooded.latencies
+    rounds.clients.append(flooded.client_seconds / flooded.seconds)
     rounds.clips += after["windows_total"] - before["windows_total"]
     rounds.batches += after["batches_total"] - before["batches_total"]
-    batch_size = 1 if num_clients == 1 else ServeOptions.batch_size
+    batch_size = 1 if way == (1, 1) else ServeOptions.batch_size
     started = time.perf_counter()
-    for first in range(0, len(requests), batch_size):
+    for first in range(0, num_clips, batch_size):
         place = first % len(clips)
         recognizer.window_probabilities([[clip] for clip in clips[place : place + batch_size]])
-    rounds.alone.append(len(requests) / (time.perf_counter() - started))
+    rounds.alone.append(num_clips / (time.perf_counter() - started))
+    rounds.empty.append(len(requests) / flood(empty, requests, num_clients).seconds)
 
 
 def random_clips(spec: ClipSpec, number: int) -> NDArray[Any]:
