@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -118,3 +118,23 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cache(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return build_test_cache(data_root, tmp_path_factory.mktemp("cache") / "test.zarr")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def small_networks() -> Iterator[None]:
+    """Small networks, where any test needs torch at all: importing it takes seconds."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from tests.small_networks import hardly_timed, six_blocks
+
+    with six_blocks(), hardly_timed():
+        yield
+
+
+@pytest.fixture
+def whole_networks() -> Iterator[None]:
+    from tests.small_networks import whole
+
+    with whole():
+        yield

@@ -12,6 +12,8 @@ from signprep.training.model_spec import build_model, channels_last, model_spec
 from signprep.training.model_spec.layers import DepthwiseConv3d, with_fast_layers, with_plain_layers
 from tests.training.small_models import NUM_CLASSES
 
+pytestmark = pytest.mark.usefixtures("whole_networks")
+
 X3DS = ["efficient_x3d_xs", "x3d_xs"]
 
 

@@ -19,6 +19,8 @@ from signprep.training.model_spec import (
 )
 from tests.training.small_models import MILLIONS, NUM_CLASSES, ONE_OF_EACH_FAMILY, clips_for, training_step
 
+pytestmark = pytest.mark.usefixtures("whole_networks")
+
 
 @pytest.mark.parametrize("name", MODEL_SPECS)
 def test_every_model_learns_a_step_and_answers_the_same_after_saving(name: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -12,7 +11,6 @@ from torch import nn
 
 from signprep.cache_builder.reader import Cache
 from signprep.inference.export import onnx as export_onnx
-from signprep.inference.export import verification
 from signprep.inference.export.onnx import exported_graph
 from signprep.inference.export.run import ExportOptions, ExportReport, export_model
 from signprep.training.config import ONNX, TORCHSCRIPT
@@ -29,16 +27,6 @@ EXPORTS = {
     "fp32.onnx": ExportOptions(format=ONNX, with_preprocessing=True),
     "int8.onnx": ExportOptions(format=ONNX, int8=True, max_drop=ANY_DROP),
 }
-
-
-@pytest.fixture(scope="session", autouse=True)
-def hardly_timed() -> Iterator[None]:
-    """Times mean nothing here."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verification, "MOST_TURNS", 1)
-        patch.setattr(verification, "RUNS_A_TURN", 1)
-        patch.setattr(verification, "WARM_UPS", 0)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from signprep.inference.export import verification
 from signprep.pipeline.cli import cli
 from tests.conftest import write_data_root
 from tests.generated_videos import write_video
@@ -44,9 +43,6 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for path in {*needless, *tmp_path.rglob("*_L*")}:  # one view will do
         path.unlink()
     write_video(tmp_path / "test_video.mp4", 105)
-    monkeypatch.setattr(verification, "MOST_TURNS", 1)  # times of exported files mean nothing here
-    monkeypatch.setattr(verification, "RUNS_A_TURN", 1)
-    monkeypatch.setattr(verification, "WARM_UPS", 0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

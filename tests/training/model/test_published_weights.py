@@ -20,6 +20,8 @@ from signprep.training.model_spec import K400_FILES, K400_SPACINGS, MODEL_SPECS,
 from tests.training.small_models import GLOSSES, NUM_CLASSES
 from tests.training.small_runs import run
 
+pytestmark = pytest.mark.usefixtures("whole_networks")
+
 BARE = ("efficient_x3d_xs", "efficient_x3d_s")
 """Their files are the weights by name; the others' hold them under `model_state`."""
 LIGHT = (*BARE, "x3d_xs", "x3d_s", "x3d_m")
