@@ -29,11 +29,12 @@ def run(size: Size) -> None:
     """Print clips/s of both, alone and beside another process."""
     print_machine(["torch"])
     num_steps, num_rounds = size.pick((1, 1), (4, 1), (6, 3))
+    side = size.pick(32, 64, 64)
     ways = {"libgomp's own spinning": LIBGOMP_SPIN_COUNT, "signprep's": SPIN_COUNT}
     found: dict[tuple[str, bool], list[float]] = {}
     for _ in range(num_rounds):
         for name, count in ways.items():
-            for shared, rate in zip((False, True), measured(count, num_steps), strict=True):
+            for shared, rate in zip((False, True), measured(count, num_steps, side), strict=True):
                 found.setdefault((name, shared), []).append(rate)
     rates = {key: statistics.median(values) for key, values in found.items()}
     rows = [("clips/s of training", "alone", "beside another", "beside / alone")]
@@ -45,16 +46,16 @@ def run(size: Size) -> None:
     chart("Training beside another training, on the same cores", "clips/s", bars, more_is_better=True)
 
 
-def measured(spin_count: int, num_steps: int) -> tuple[float, float]:
+def measured(spin_count: int, num_steps: int, side: int) -> tuple[float, float]:
     """Return clips/s of a process of its own, alone and beside another one."""
     environment = os.environ | {"GOMP_SPINCOUNT": str(spin_count)}
-    command = [sys.executable, "-m", "benchmarks.shared_cores", str(num_steps)]
+    command = [sys.executable, "-m", "benchmarks.shared_cores", str(num_steps), str(side)]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     alone, beside = map(float, done.stdout.split())
     return alone, beside
 
 
-def alone_and_beside(num_steps: int) -> tuple[float, float]:
+def alone_and_beside(num_steps: int, side: int) -> tuple[float, float]:
     """Return clips/s of this process, alone and beside a copy of it that trains without end.
 
     The copy is made before anything is computed: threads of OpenMP do not live on in a copy.
@@ -65,27 +66,27 @@ def alone_and_beside(num_steps: int) -> tuple[float, float]:
     if other == 0:
         os.close(ask)
         if os.read(asked, 1):
-            train(1)
+            train(1, side)
             os.write(tell, b".")
             while os.getppid() == us:
-                train(100)
+                train(100, side)
         os._exit(0)
     os.close(tell)
     try:
-        alone = train(num_steps)
+        alone = train(num_steps, side)
         os.write(ask, b".")
         os.read(begun, 1)
-        return alone, train(num_steps)
+        return alone, train(num_steps, side)
     finally:
         os.kill(other, signal.SIGKILL)
         os.waitpid(other, 0)
 
 
-def train(num_steps: int) -> float:
-    """Return clips/s of so many steps, after one that does not count."""
+def train(num_steps: int, side: int) -> float:
+    """Return clips/s of so many steps on pictures of `side` pixels, after one step that does not count."""
     torch.manual_seed(0)
-    model = channels_last(build_model(model_spec("efficient_x3d_xs", num_frames=8, crop_size=64), 5)).train()
-    clips = torch.randn(BATCH, 3, 8, 64, 64).to(memory_format=torch.channels_last_3d)
+    model = channels_last(build_model(model_spec("efficient_x3d_xs", num_frames=8, crop_size=side), 5)).train()
+    clips = torch.randn(BATCH, 3, 8, side, side).to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     started = 0.0
     for number in range(num_steps + 1):
@@ -98,4 +99,4 @@ def train(num_steps: int) -> float:
 
 
 if __name__ == "__main__":
-    print(*alone_and_beside(int(sys.argv[1])))
+    print(*alone_and_beside(int(sys.argv[1]), int(sys.argv[2])))

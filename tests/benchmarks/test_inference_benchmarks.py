@@ -24,6 +24,7 @@ def test_the_latency_of_a_stream_is_measured(capsys: pytest.CaptureFixture[str])
     assert "latency p50 ms" in printed and "efficient_x3d_xs, 2 x 32" in printed
 
 
+@pytest.mark.usefixtures("whole_networks")  # as the server has, which is a process of its own
 def test_requests_of_many_clients_are_measured_and_none_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
     serve.run(Size.TOY)
     printed = capsys.readouterr().out

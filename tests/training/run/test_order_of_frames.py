@@ -14,7 +14,7 @@ from signprep.inference.recognizer import Recognizer, load_checkpoint
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.annotations import DatasetOptions
 from signprep.pipeline.datasets.read import read_data_root
-from signprep.pipeline.datasets.synthetic.dataset import render_dataset
+from signprep.pipeline.datasets.synthetic import dataset
 from signprep.pipeline.options import SampleSpec
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
@@ -28,7 +28,9 @@ QUICK = TrainConfig(epochs=16, batch_size=16, learning_rate=2e-3)
 @pytest.fixture(scope="module")
 def landmarks(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     folder = tmp_path_factory.mktemp("movement")
-    render_dataset(SAMPLE, folder / "data", workers=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "draw_figure", lambda *drawn: None)  # which takes most of the time; nobody looks at it
+        dataset.render_dataset(SAMPLE, folder / "data", workers=1)
     clips = ClipSpec(landmarks="aihub", keypoint_size="64x64")
     annotations = read_data_root(folder / "data", DatasetOptions(landmarks="aihub"))
     build_from_annotations(annotations, folder / "movement.zarr", BuildOptions(clip_spec=clips))
