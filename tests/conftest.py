@@ -1,5 +1,6 @@
 """A small data set in AIHub's shape and its cache, made once a test run."""
 
+import gc
 import json
 import os
 import shutil
@@ -107,6 +108,11 @@ def build_test_cache(data_root: Path, out: Path, spec: ClipSpec = CLIP_SPEC, **o
     """Build the cache of a data root in this process and open it."""
     build(plan_of(data_root, spec, **options), out, RunOptions(workers=1))
     return open_cache(out)
+
+
+def pytest_collection_finish() -> None:
+    # Of some million objects of torch and of the tests: the collector would look through them again and again.
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

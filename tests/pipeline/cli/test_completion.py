@@ -20,19 +20,20 @@ from signprep.training.model_spec import MODEL_SPECS
 from tests.waiting import until
 
 
-@pytest.fixture
-def shell_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def shell_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cache, a program `signprep`, and the scripts of all shells."""
-    (tmp_path / "my signs.zarr").mkdir()
-    (tmp_path / "best.ckpt").write_bytes(b"")
-    program = tmp_path / "signprep"
+    folder = tmp_path_factory.mktemp("shell")
+    (folder / "my signs.zarr").mkdir()
+    (folder / "best.ckpt").write_bytes(b"")
+    program = folder / "signprep"
     program.write_text(f"#!{sys.executable}\nfrom signprep.pipeline.cli import main\nmain()\n")
     program.chmod(0o755)
     for shell in SHELLS:
         script = subprocess.run([program, "completion", shell], capture_output=True, text=True, check=True)
         assert script.stderr == ""
-        (tmp_path / f"signprep.{shell}").write_text(script.stdout)
-    return tmp_path
+        (folder / f"signprep.{shell}").write_text(script.stdout)
+    return folder
 
 
 def typed(shell: list[str], source: str, folder: Path, line: str, expected: str) -> None:
