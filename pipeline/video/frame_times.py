@@ -11,7 +11,8 @@ clean: at most 32 frames are held, and nothing more is decoded.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 import av
@@ -137,9 +138,11 @@ def declared_ticks(stream: VideoStream) -> int:
     return round(1 / ((rate if 0 < rate <= MAX_FRAME_RATE else USUAL_FRAME_RATE) * base)) if base else 0
 
 
-def nanoseconds_of(pts: int, stream: VideoStream) -> int:
-    """Return a timestamp of the stream in nanoseconds, rounded once."""
-    base = stream.time_base
+def nanoseconds_of(pts: int, base: Fraction | None) -> int:
+    """Return a timestamp in units of a stream's time base in nanoseconds, rounded once.
+
+    The base is handed in, since PyAV makes a new Fraction of it each time it is asked.
+    """
     assert base is not None
     return (2 * pts * base.numerator * 10**9 + base.denominator) // (2 * base.denominator)
 
@@ -278,9 +281,12 @@ class PresentationOrder:
         self._shown, self._last_out_ns = None, start_ns - 1
 
     def came_out(
-        self, start_ns: int, frame: av.VideoFrame, decode_index: int, upcoming_ns: Iterable[int]
+        self, start_ns: int, frame: av.VideoFrame, decode_index: int, upcoming_ns: Callable[[], Iterable[int]]
     ) -> Iterator[ShownFrame | MissingFrame]:
-        """Take the next frame; yield the answers that are certain with it."""
+        """Take the next frame; yield the answers that are certain with it.
+
+        `upcoming_ns` is called where the frame is damaged.
+        """
         self._outstanding.pop(decode_index, None)
         if decode_index in self._given_up and self._unknown is not None:
             # It was not lost: it is shown behind one whose time is later.
@@ -295,13 +301,13 @@ class PresentationOrder:
         leading = self._last_out_ns is None
         self._held.append(_Held(start_ns, decode_index, frame))
         if frame.is_corrupt:
-            self.damaged(f"the frame at {start_ns / 1e9:.3f} s is damaged", upcoming_ns, decode_index=decode_index)
+            self.damaged(f"the frame at {start_ns / 1e9:.3f} s is damaged", upcoming_ns(), decode_index=decode_index)
         lost = [number for number, start in self._outstanding.items() if start is not None and start < start_ns]
         if len(self._held) > _MAX_HELD_FRAMES:
             lost += self._outstanding
         if lost and self._every_packet_shows and not leading:
             self._given_up.update(lost)
-            self.damaged("a frame did not come out of the decoder", upcoming_ns, decode_index=min(lost))
+            self.damaged("a frame did not come out of the decoder", upcoming_ns(), decode_index=min(lost))
         for number in lost:
             self._outstanding.pop(number, None)
         self._last_out_ns = start_ns

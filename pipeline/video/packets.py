@@ -67,7 +67,7 @@ class PacketQueue:
 
     def __init__(self, container: InputContainer, stream: VideoStream, source: Path | BinaryIO, name: str) -> None:
         self._packets: Iterator[av.Packet] = container.demux(stream)
-        self._stream = stream
+        self._stream, self._base = stream, stream.time_base
         self._queue: deque[av.Packet] = deque()
         self.ended = False
         """True if the last packet of the file was read."""
@@ -166,7 +166,7 @@ class PacketQueue:
 
     def to_ns(self, pts: int) -> int:
         """Return a timestamp in nanoseconds from the first presented frame; each is rounded once."""
-        return nanoseconds_of(pts, self._stream) - nanoseconds_of(self.first_pts, self._stream)
+        return nanoseconds_of(pts, self._base) - nanoseconds_of(self.first_pts, self._base)
 
     def start_of_packet(self, packet: av.Packet) -> int | None:
         """Return when a packet's frame starts, in nanoseconds, None if that is not known before it is decoded."""
@@ -285,9 +285,9 @@ class PacketQueue:
                 number.is_latest = self._largest_pts is None or packet.pts >= self._largest_pts
                 if number.is_latest:
                     self._largest_pts = packet.pts
-                start_ns = nanoseconds_of(packet.pts, self._stream)
+                start_ns = nanoseconds_of(packet.pts, self._base)
                 self._earliest_ns = start_ns if self._earliest_ns is None else min(self._earliest_ns, start_ns)
-                self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._stream))
+                self._end_ns = max(self._end_ns, nanoseconds_of(packet.pts + (packet.duration or 0), self._base))
             self._append(packet)
 
     def _append(self, packet: av.Packet) -> None:
@@ -360,7 +360,7 @@ class PacketQueue:
         """Return True if the clock steps back: two recordings were joined, and times mean another thing now."""
         if packet.dts is None or self._last_dts is None or packet.dts >= self._last_dts:
             return False
-        back = nanoseconds_of(self._last_dts, self._stream) - nanoseconds_of(packet.dts, self._stream)
+        back = nanoseconds_of(self._last_dts, self._base) - nanoseconds_of(packet.dts, self._base)
         if back <= CLOCK_STEP_NS:
             return False
         self.ends_early = f"its clock starts again at {self.to_ns(self._last_dts) / 1e9:.3f} s"

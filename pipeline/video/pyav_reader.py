@@ -235,7 +235,7 @@ class PyAVReader:
                 return
             # What the decoder holds back comes out without reading on, and tells whether it is clean.
             yield from self._received(None, packets, presentation)
-            yield from presentation.end(packets.starts_ns(), nanoseconds_of(packets.frame_ticks(), self._stream))
+            yield from presentation.end(packets.starts_ns(), nanoseconds_of(packets.frame_ticks(), base))
             can_resume = packets.tells_presentation and not presentation.is_out_of_order
             if presentation.done or not presentation.damage_found or not can_resume:
                 break
@@ -307,7 +307,7 @@ class PyAVReader:
                 )
             if self.counts.frames_decoded == 1 and self._first_pts is not None and pts > self._first_pts:
                 raise _OriginMovedError(pts)
-            yield from presentation.came_out(packets.to_ns(pts), frame, frame.opaque.number, packets.starts_ns())
+            yield from presentation.came_out(packets.to_ns(pts), frame, frame.opaque.number, packets.starts_ns)
 
 
 class _LaterStartError(Exception):
