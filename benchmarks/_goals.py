@@ -63,7 +63,7 @@ GOALS = {
     "models.step.cpu": Goal(benchmark="models", text="the same step, by what all threads take of the CPU", bound=None),
     "read.blosc": Goal(
         benchmark="read",
-        text="clips/s of the default codec, one thread / Blosc alone",
+        text="clips/s of one core of the default codec / Blosc alone",
         bound=0.8,
         at_least=True,
         earlier="0.85",

@@ -2,13 +2,15 @@
 
 The same clips of 16 x 256 x 256, cut from rendered 1080p signing, in every store; batches of 32, shuffled with the same
 seed, into one array where a peer allows it. Stores are read by turns, in this process, one thread unless it says so;
-medians of the rounds. Peers: numcodecs' blosc alone on the same chunks; zarr-python, zarrs (its codecs in Rust) and
-TensorStore on the same files; a file for each clip (npy), np.memmap and Lance's blobs; litData, MosaicML Streaming and
-WebDataset with raw clips, each through its own dataset class, local, without worker processes, shuffled by the order
-that it documents. signprep verifies each clip's checksum, as zarr-python, zarrs and TensorStore do; the others verify
-none. MosaicML Streaming asks for NumPy below 2.2: it reads in a process of its own, from the environment that
-`make bench` has made for it. A peer that is not installed is named as missing. FFCV is not there: its newest release,
-1.0.2 of 2023, is compiled where it is installed, and asks for the headers of OpenCV and libjpeg-turbo.
+medians of the rounds. What the reader takes beside Blosc's decompression is counted in processor seconds, in many short
+rounds; such a ratio is the median of the rounds' own. Peers: numcodecs' blosc alone on the same chunks; zarr-python,
+zarrs (its codecs in Rust) and TensorStore on the same files; a file for each clip (npy), np.memmap and Lance's blobs;
+litData, MosaicML Streaming and WebDataset with raw clips, each through its own dataset class, local, without worker
+processes, shuffled by the order that it documents. signprep verifies each clip's checksum, as zarr-python, zarrs and
+TensorStore do; the others verify none. MosaicML Streaming asks for NumPy below 2.2: it reads in a process of its own,
+from the environment that `make bench` has made for it. A peer that is not installed is named as missing. FFCV is not
+there: its newest release, 1.0.2 of 2023, is compiled where it is installed, and asks for the headers of OpenCV and
+libjpeg-turbo.
 """
 
 import os
@@ -27,6 +29,7 @@ import pyarrow as pa
 from numcodecs import blosc
 from numpy.typing import NDArray
 
+from benchmarks._reading import VERIFIED_ONCE, cache_epoch, key_frames, parts_of_reading
 from benchmarks._report import (
     Bar,
     chart,
@@ -56,15 +59,13 @@ from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
 from signprep.cache_builder.folder.transaction import write_state
-from signprep.cache_builder.format.codec import CHECKSUM_BYTES, undo_delta
+from signprep.cache_builder.format.codec import CHECKSUM_BYTES
 from signprep.cache_builder.format.layout import shard_path
 from signprep.cache_builder.options import BuildOptions
 from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
-
-VERIFIED_ONCE = "signprep, verify first"
 
 
 def run(size: Size) -> None:
@@ -90,8 +91,7 @@ def run(size: Size) -> None:
         )
         gains = {name: rates[f"{name}, 2 threads"] / rates[name] for name in ("signprep", "blosc alone")}
         print_line(f"two threads / one: {', '.join(f'{name} {gain:.2f}' for name, gain in gains.items())}")
-        figure("read.blosc", rates["signprep"] / rates["blosc alone"])
-        figure("read.blosc.first", rates[VERIFIED_ONCE] / rates["blosc alone"])
+        parts_of_reading(caches["lz4hc"], order, size.pick(2, 15, 25))
         figure("read.threads", gains["signprep"])
         key_frames(caches["lz4hc"], order, num_rounds)
         ways, kilobytes = raw_ways(folder, caches["none"], order)
@@ -136,17 +136,6 @@ def sizes(caches: dict[str, Cache]) -> None:
     print_table(rows)
 
 
-def cache_epoch(cache: Cache, order: NDArray[np.int64], threads: int) -> Epoch:
-    out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
-
-    def epoch() -> int:
-        for positions in batches(order):
-            cache.read(positions, out=out[: len(positions)], threads=threads)
-        return len(order)
-
-    return epoch
-
-
 def codec_ways(cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
     verified_once = open_cache(cache.path, verify="first")
     out = np.empty((BATCH, *cache.clip_spec.clip_shape), np.uint8)
@@ -177,63 +166,6 @@ def codec_ways(cache: Cache, order: NDArray[np.int64]) -> dict[str, Epoch]:
         "blosc alone, 2 threads": blosc_in_threads,
         "DataLoader over zarr-python": zarr_epoch(cache, order[: 4 * BATCH]),
     }
-
-
-def key_frames(cache: Cache, order: NDArray[np.int64], num_rounds: int) -> None:
-    """Print what a key frame each 4 frames would cost and bring to a model that takes 4 of the 16 frames.
-
-    Each group of 4 frames is compressed by itself then, and decoded up to the frame that is wanted; they are spread
-    evenly over the clip. The checksum is left out.
-    """
-    codec, wanted = cache.info.clip_codec, frames_of_four(cache.clip_spec.num_frames)
-    clips = cache.read(order[:BATCH])
-    whole = [np.frombuffer(codec.encode(clip), np.uint8) for clip in clips]
-    grouped = [
-        [np.frombuffer(codec.encode(clip[first : first + 4]), np.uint8) for first in range(0, len(clip), 4)]
-        for clip in clips
-    ]
-    out, group = np.empty_like(clips[0]), np.empty_like(clips[0, :4])
-    some = np.empty_like(clips[:, : len(wanted)])
-
-    def all_frames() -> int:
-        for place, chunk in enumerate(whole):
-            codec.decode(chunk, out, is_verified=True)
-            np.take(out, wanted, axis=0, out=some[place], mode="clip")
-        return len(whole)
-
-    def groups() -> int:
-        for place, chunks in enumerate(grouped):
-            for number, frame in enumerate(wanted.tolist()):
-                blosc.decompress(chunks[frame // 4][:-CHECKSUM_BYTES], dest=group.reshape(-1))
-                undo_delta(group[: frame % 4 + 1])
-                some[place, number] = group[frame % 4]
-        return len(grouped)
-
-    seconds: dict[str, list[float]] = {"as stored": [], "a key frame each 4": []}
-    for _ in range(10 * num_rounds):
-        for name, way in (("as stored", all_frames), ("a key frame each 4", groups)):
-            start = time.process_time()
-            way()
-            seconds[name].append(time.process_time() - start)
-    rates = {name: len(clips) / statistics.median(values) for name, values in seconds.items()}
-    kilobytes = {
-        "as stored": sum(map(len, whole)) / len(clips) / 1e3,
-        "a key frame each 4": sum(len(chunk) for chunks in grouped for chunk in chunks) / len(clips) / 1e3,
-    }
-    ours, stored = rates["as stored"], kilobytes["as stored"]
-    rows = [
-        (f"{len(wanted)} of {cache.clip_spec.num_frames} frames", "clips/s", "/ as stored", "KB a clip", "/ as stored")
-    ]
-    for name, rate in rates.items():
-        size = kilobytes[name]
-        rows.append((name, f"{rate:,.0f}", f"{rate / ours:.2f}", f"{size:,.0f}", f"{size / stored:.2f}"))
-    print_table(rows)
-    figure("read.key_frames", kilobytes["a key frame each 4"] / stored)
-
-
-def frames_of_four(num_frames: int) -> NDArray[np.int64]:
-    """Return 4 frames, evenly spread, in the middle of their quarters."""
-    return (np.arange(4) * 2 + 1) * num_frames // 8
 
 
 def zarr_epoch(cache: Cache, order: NDArray[np.int64]) -> Epoch:

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -26,7 +26,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks._report import Bar, chart, figure, print_line, print_machine, print_missing, print_table
+from benchmarks._report import (
+    Bar,
+    chart,
+    cpu_seconds_of_all,
+    figure,
+    print_line,
+    print_machine,
+    print_missing,
+    print_table,
+)
 from benchmarks._size import Size
 from signprep.cache_builder.folder.transaction import write_state
 from signprep.cache_builder.format.index import index_table
@@ -236,9 +245,9 @@ def measured(cache: Path, place: str, work: Path, number: int) -> dict[str, Cost
     for name in WAYS if number % 2 else ("push", "put", "pull", "get"):
         os.sync()  # nobody waits for what another one has written
         gc.collect()  # nor cleans up after it
-        before, started = cpu_seconds(), time.perf_counter()
+        before, started = cpu_seconds_of_all(), time.perf_counter()
         ways[name]()
-        costs[name] = Cost(time.perf_counter() - started, cpu_seconds() - before)
+        costs[name] = Cost(time.perf_counter() - started, cpu_seconds_of_all() - before)
     shutil.rmtree(work)
     fs.rm(f"{root}/bulk-{number}", recursive=True)
     fs.rm(f"{root}/ours-{number}", recursive=True)
@@ -253,19 +262,6 @@ def opened(place: str) -> tuple[Any, str]:
         return RemoteFolder(place).driver()
     fs, root = fsspec.core.url_to_fs(place, skip_instance_cache=True)
     return fs, root
-
-
-def cpu_seconds() -> float:
-    """Return the processor seconds of this process and those below it, its servers; without psutil its own."""
-    try:
-        import psutil
-    except ImportError:
-        return time.process_time()
-    total = 0.0
-    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):  # a session that has ended counts as its parent's
-            total += sum(process.cpu_times()[:4])
-    return total
 
 
 def changed(cache: Path, place: str, kind: str) -> None:

@@ -199,5 +199,5 @@ def undo_delta(delta: NDArray[np.uint8]) -> None:
     """
     before, *others = delta.reshape(len(delta), -1)
     for frame in others:
-        np.add(before, frame, out=frame)
+        np.add(before, frame, frame)
         before = frame
