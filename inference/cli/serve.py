@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from signprep.inference.cli.infer import recognizer_of
-from signprep.inference.options import ModelOptions
+from signprep.inference.options import ModelOptions, TimelineOptions
 from signprep.inference.serve.options import ServeOptions
 from signprep.pipeline.cli.options import command, echo
 from signprep.pipeline.options import machine_option
@@ -20,16 +20,17 @@ class ServedModel:
 
 
 @command("serve", "Answer for videos over HTTP, with a page for them.", config=True)
-def serve(source: ServedModel, options: ServeOptions) -> None:
+def serve(source: ServedModel, options: ServeOptions, timeline: TimelineOptions) -> None:
     """Answer for videos that programs send over HTTP, and that people drop on a page.
 
     It listens on this machine's own address; others need --host and a token. Videos are decoded, answered and
-    forgotten. docs/serving.md has the rest.
+    forgotten. Options of a timeline hold for the page, and where a request says nothing. docs/serving.md has the rest.
 
     \b
     Examples:
       signprep serve --checkpoint best.ckpt
       signprep serve --checkpoint best.ckpt --port 8080 --workers 4 --queue 100
+      signprep serve --checkpoint best.ckpt --idle-gloss rest --min-confidence 0.5
       SIGNPREP_TOKEN=$(openssl rand -hex 16) signprep serve --checkpoint best.ckpt --host 0.0.0.0
       curl -T test.mp4 -X POST 'http://127.0.0.1:8000/v1/predict?mode=timeline'
     """
@@ -42,4 +43,4 @@ def serve(source: ServedModel, options: ServeOptions) -> None:
         # cores, none waits awake at all, and each operation has to wake them.
         with ThreadPoolExecutor(1) as opening:
             recognizer = opening.submit(recognizer_of, source.model, source.precision).result()
-        run_server(recognizer, options, socket, lambda address: echo(f"{address} (Ctrl-C ends it)", err=True))
+        run_server(recognizer, options, timeline, socket, lambda address: echo(f"{address} (Ctrl-C ends it)", err=True))

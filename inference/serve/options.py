@@ -9,7 +9,7 @@ from functools import lru_cache
 import click
 
 from signprep.inference.options import AnswerOptions, InferOptions, TimelineOptions, WindowArguments
-from signprep.pipeline.cli.options import command, reject_unused
+from signprep.pipeline.cli.options import command, given_parameters, reject_unused
 from signprep.pipeline.options import Options, machine_option, option
 
 TOKEN_VARIABLE = "SIGNPREP_TOKEN"
@@ -99,6 +99,8 @@ class Query:
     options: InferOptions
     gives_windows: bool
     """True if it chooses windows, which a clip does not have."""
+    of_timeline: frozenset[str] = frozenset()
+    """Fields of TimelineOptions that it chooses; the others are those of the server."""
 
 
 @command("predict", "Say which signs a video shows.")
@@ -119,25 +121,36 @@ def query_command(predict: PredictOptions, windows: WindowArguments, timeline: T
             timeline=timeline if with_timeline else None,
         ),
         gives_windows=with_timeline or several or windows != WindowArguments(),
+        of_timeline=frozenset(found.name or "" for found in given_parameters(TimelineOptions)),
     )
 
 
 query_command.add_help_option = False
 
 
-def read_query(parameters: Iterable[tuple[str, str]]) -> Query:
+def read_query(parameters: Iterable[tuple[str, str]], timeline: TimelineOptions = TimelineOptions()) -> Query:
     """Return what the parameters of an address ask for; their names are those of the options, without the hyphens.
 
-    A switch is turned on by `true`, `1` or nothing, and off by `false` or `0`.
+    A switch is turned on by `true`, `1` or nothing, and off by `false` or `0`. An empty idle gloss is none.
+
+    Args:
+        parameters: names and values.
+        timeline: holds where a request for a timeline says nothing.
 
     Raises UsageError as the command line does, and for a parameter that comes twice.
     """
     given = tuple(parameters)
     names = [value for key, value in given if key == "name"]
     if len(names) != 1 or names[0].startswith("~"):
-        return _read_query(given)
-    # Each request may have another name, and the same options.
-    return replace(_read_query(tuple(pair for pair in given if pair[0] != "name")), name=names[0])
+        query = _read_query(given)
+    else:  # each request may have another name, and the same options
+        query = replace(_read_query(tuple(pair for pair in given if pair[0] != "name")), name=names[0])
+    if (asked := query.options.timeline) is None:
+        return query
+    chosen = {name: getattr(asked, name) for name in query.of_timeline}
+    if chosen.get("idle_gloss") == "":
+        chosen["idle_gloss"] = None
+    return replace(query, options=replace(query.options, timeline=replace(timeline, **chosen)))
 
 
 @lru_cache(maxsize=256)

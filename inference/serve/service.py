@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from signprep.inference.options import TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.answers import Event, answer_video
 from signprep.inference.serve.batches import Batches
@@ -31,8 +32,10 @@ class FullError(SignprepError):
 class Service:
     """The working parts of a server."""
 
-    def __init__(self, recognizer: Recognizer, options: ServeOptions) -> None:
-        self.recognizer, self.options, self.metrics = recognizer, options, Metrics()
+    def __init__(
+        self, recognizer: Recognizer, options: ServeOptions, timeline: TimelineOptions = TimelineOptions()
+    ) -> None:
+        self.recognizer, self.options, self.timeline, self.metrics = recognizer, options, timeline, Metrics()
         self._allowed = options.queue + options.num_workers
         self._active = 0
         self.metrics.gauge("requests_active", lambda: self._active)

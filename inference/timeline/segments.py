@@ -102,7 +102,7 @@ class SignFinder:
         Raises SignprepError if the idle gloss is none of the glosses.
         """
         self._glosses, self._options = glosses, options
-        self._idle = _idle_label(glosses, options)
+        self._idle = idle_label(glosses, options)
         self._path = BestPath(options.switch_cost, most_undecided)
         self._windows: deque[_Scored] = deque()
         """Those whose scores others need: of as far back as scores are shared."""
@@ -232,7 +232,8 @@ def steps(spans: Sequence[Span]) -> list[Span]:
     ]
 
 
-def _idle_label(glosses: Sequence[str], options: TimelineOptions) -> int | None:
+def idle_label(glosses: Sequence[str], options: TimelineOptions) -> int | None:
+    """Return the label of the idle gloss, None without one. Raises SignprepError if it is none of the glosses."""
     if options.idle_gloss is None:
         return None
     if options.idle_gloss not in glosses:

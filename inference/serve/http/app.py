@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from signprep.inference.options import TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.answers import signs_of
 from signprep.inference.serve.http.guard import Guard
@@ -32,9 +34,15 @@ _LONGEST_SIGNS = 4_000_000
 _SMALL_SECONDS = 30.0
 
 
-def make_app(recognizer: Recognizer, options: ServeOptions) -> Starlette:
-    """Return the server as an ASGI application, whose lifespan starts and ends its processes."""
-    service = Service(recognizer, options)
+def make_app(recognizer: Recognizer, options: ServeOptions, timeline: TimelineOptions = TimelineOptions()) -> Starlette:
+    """Return the server as an ASGI application, whose lifespan starts and ends its processes.
+
+    Args:
+        recognizer: the model that answers.
+        options: what is refused.
+        timeline: holds where a request for a timeline says nothing.
+    """
+    service = Service(recognizer, options, timeline)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -66,11 +74,13 @@ async def model(request: Request) -> Response:
     """Say what answers here, and what is refused."""
     service: Service = request.app.state.service
     recognizer, options = service.recognizer, service.options
+    learned = NO_SIGN_GLOSS if NO_SIGN_GLOSS in recognizer.glosses else None
     return json_response(
         {
             "signprep": version("signprep"),
             "glosses": list(recognizer.glosses),
-            "idle_gloss": NO_SIGN_GLOSS if NO_SIGN_GLOSS in recognizer.glosses else None,
+            "idle_gloss": service.timeline.idle_gloss or learned,
+            "timeline": asdict(service.timeline),
             "clips": [spec.to_dict() for spec in recognizer.clip_specs],
             "views": recognizer.num_views,
             "note": recognizer.calibration_note(),
@@ -86,7 +96,8 @@ async def model(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """Describe the addresses to programs."""
-    return json_response(description())
+    service: Service = request.app.state.service
+    return json_response(description(service.timeline))
 
 
 async def page(request: Request) -> Response:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from signprep.inference.options import TimelineOptions
 from signprep.inference.serve.http.uploads import CLIPS, FORM, MOST_FILES
 from signprep.inference.serve.options import query_command
 
@@ -30,8 +31,8 @@ _FORM = {
 }
 
 
-def description() -> dict[str, Any]:
-    """Return the description as plain JSON types."""
+def description(timeline: TimelineOptions = TimelineOptions()) -> dict[str, Any]:
+    """Return the description as plain JSON types; `timeline` holds where a request says nothing."""
     answers = {
         "application/json": {"schema": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}},
         "text/event-stream": {"schema": {"type": "string"}},
@@ -41,7 +42,11 @@ def description() -> dict[str, Any]:
         "description": "Answers have the form of `signprep infer`; with Accept: text/event-stream, events window, "
         "missing, and at last result or error. For several clips in one .npy, and for the files of a form, the answer "
         "is a list in their order, in which an object with error and status stands for what cannot be answered.",
-        "parameters": [_parameter(found) for found in query_command.params if isinstance(found, click.Option)],
+        "parameters": [
+            _parameter(found, getattr(timeline, found.name or "", found.default))
+            for found in query_command.params
+            if isinstance(found, click.Option)
+        ],
         "requestBody": {"required": True, "content": {"video/*": _BODY, CLIPS: _BODY, FORM: _FORM}},
         "responses": {"200": {"description": "The answer.", "content": answers}}
         | {str(status): _refused(told) for status, told in _REFUSALS.items()},
@@ -60,13 +65,13 @@ def description() -> dict[str, Any]:
     }
 
 
-def _parameter(found: click.Option) -> dict[str, Any]:
+def _parameter(found: click.Option, default: object) -> dict[str, Any]:
     """Return one of the options as a parameter of the address."""
     schema: dict[str, Any] = {"type": _TYPES.get(found.type.name, "string")}
     if isinstance(found.type, click.Choice):
         schema["enum"] = list(found.type.choices)
-    if isinstance(found.default, int | float | str):
-        schema["default"] = found.default
+    if isinstance(default, int | float | str):
+        schema["default"] = default
     told = " ".join(filter(None, (found.help, getattr(found, "allowed", "") and f"({getattr(found, 'allowed', '')})")))
     return {"name": found.opts[0].removeprefix("--"), "in": "query", "description": told, "schema": schema}
 

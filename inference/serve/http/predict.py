@@ -62,7 +62,7 @@ class Predict:
             await refused(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        query = read_query(request.query_params.multi_items())
+        query = read_query(request.query_params.multi_items(), self._service.timeline)
         _require_short(query.name)
         content_type = request.headers.get("content-type", "")
         kind = content_type.partition(";")[0].strip().lower()

@@ -9,10 +9,12 @@ from typing import Any
 
 import uvicorn
 
+from signprep.inference.options import TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.http.app import make_app
 from signprep.inference.serve.http.connections import BoundedProtocol
 from signprep.inference.serve.options import ServeOptions
+from signprep.inference.timeline.segments import idle_label
 from signprep.pipeline.errors import SignprepError
 
 LAST_ANSWERS_SECONDS = 10
@@ -41,17 +43,27 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def run_server(
-    recognizer: Recognizer, options: ServeOptions, listener: socket.socket, told: Callable[[str], None]
+    recognizer: Recognizer,
+    options: ServeOptions,
+    timeline: TimelineOptions,
+    listener: socket.socket,
+    told: Callable[[str], None],
 ) -> None:
-    """Answer until Ctrl-C or SIGTERM; then answers under way have a few seconds more."""
+    """Answer until Ctrl-C or SIGTERM; then answers under way have a few seconds more.
+
+    Raises SignprepError if the model does not know the idle gloss.
+    """
+    idle_label(recognizer.glosses, timeline)
     host, port = listener.getsockname()[:2]
     told(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
-    make_server(recognizer, options).run(sockets=[listener])
+    make_server(recognizer, options, timeline).run(sockets=[listener])
 
 
-def make_server(recognizer: Recognizer, options: ServeOptions) -> uvicorn.Server:
+def make_server(
+    recognizer: Recognizer, options: ServeOptions, timeline: TimelineOptions = TimelineOptions()
+) -> uvicorn.Server:
     """Return the server, which has not begun."""
-    return server_of(make_app(recognizer, options))
+    return server_of(make_app(recognizer, options, timeline))
 
 
 def server_of(app: Any) -> uvicorn.Server:

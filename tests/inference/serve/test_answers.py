@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from signprep.cache_builder.reader import Cache
+from signprep.inference.options import TimelineOptions
 from signprep.inference.recognizer import Recognizer
+from signprep.inference.serve.http.app import make_app
+from signprep.inference.serve.options import ServeOptions
 from signprep.pipeline.cli import cli
 
 SAME = 1e-5
@@ -84,7 +88,34 @@ def test_the_model_is_told(client: TestClient, recognizer: Recognizer) -> None:
     told = client.get("/v1/model").json()
     assert told["glosses"] == list(recognizer.glosses) and told["limits"]["video_seconds"] == 30
     assert told["idle_gloss"] is None  # it has learned none
+    assert told["timeline"] == asdict(TimelineOptions())
     assert told["clips"] == [spec.to_dict() for spec in recognizer.clip_specs]
+
+
+def test_options_of_a_timeline_hold_where_a_request_says_nothing(
+    recognizer: Recognizer, checkpoint: Path, video: Path
+) -> None:
+    idle, _ = recognizer.glosses
+    given = ["--idle-gloss", idle, "--min-confidence", 0.1]
+    timeline = TimelineOptions(idle_gloss=idle, min_confidence=0.1)
+    app = make_app(recognizer, ServeOptions(num_workers=1), timeline)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        told = client.get("/v1/model").json()
+        assert told["idle_gloss"] == told["timeline"]["idle_gloss"] == idle
+        assert told["timeline"] == asdict(timeline)
+        described = client.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]["parameters"]
+        assert {"idle-gloss": idle, "min-confidence": 0.1, "switch-cost": 0.25}.items() <= {
+            one["name"]: one["schema"].get("default") for one in described
+        }.items()
+        for query, arguments in (
+            ("", given),
+            ("&switch-cost=0", [*given, "--switch-cost", 0]),
+            ("&min-confidence=0.4", given[:2]),
+            ("&idle-gloss=", given[2:]),
+        ):
+            answer = client.post(f"/v1/predict?mode=timeline&name={video}{query}", content=video.read_bytes())
+            assert same(answer.json(), inferred(checkpoint, video, "--timeline", *arguments)), query
+        assert client.post("/v1/predict", content=video.read_bytes()).status_code == 200
 
 
 def test_what_was_done_is_counted(client: TestClient, video: Path) -> None:

@@ -92,6 +92,8 @@ def test_an_address_that_is_taken_and_one_without_a_token_are_told(checkpoint: P
         port = str(taken.getsockname()[1])
         code, message = told("--port", port)
     assert code == 1 and f"127.0.0.1:{port}: cannot be listened on (Address already in use)" in message
+    code, message = told("--port", "0", "--idle-gloss", "nowhere")
+    assert code == 1 and "the model knows no gloss 'nowhere' for no sign; its glosses are" in message
     code, message = told("--host", "0.0.0.0")
     assert code == 2 and "it needs a --token, or SIGNPREP_TOKEN in the environment" in message
     code, message = told("--host", "0.0.0.0", "--token", "short")
