@@ -19,7 +19,15 @@ from signprep.inference.serve.http.run import listening
 from signprep.pipeline.cli import cli
 from tests.waiting import HANG_SECONDS, until
 
-PROGRAM = "from signprep.pipeline.cli import main\nif __name__ == '__main__':\n    main()\n"
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+from signprep.pipeline.cli import main
+if __name__ == "__main__":
+    import signprep.training.runtime.torchvision_operators  # before torchvision
+    from tests.small_networks import six_blocks  # of which the checkpoint is
+    with six_blocks():
+        main()
+"""
 
 
 @contextmanager
@@ -29,7 +37,7 @@ def running(checkpoint: Path, folder: Path, *arguments: str) -> Iterator[tuple[s
     script.write_text(PROGRAM)
     (folder / "temporary").mkdir()
     command = [sys.executable, str(script), "serve", "--checkpoint", str(checkpoint), "--port", "0", *arguments]
-    environment = os.environ | {"TMPDIR": str(folder / "temporary")}
+    environment = os.environ | {"TMPDIR": str(folder / "temporary"), "PYTHONPATH": str(ROOT)}
     program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert program.stderr is not None
