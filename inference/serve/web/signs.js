@@ -42,14 +42,14 @@ class Signs {
         onchange: ({ target }) => { if (target.checkValidity() && target.value !== "") this.set(sign, name, target.valueAsNumber); } });
     const gloss = make("input", { type: "text", list: "glosses", value: sign.gloss, maxlength: 100, "data-label": "sign",
       onchange: ({ target }) => this.set(sign, "gloss", target.value.trim()) });
-    const confidence = make("td", {}, sign.confidence === null ? ABSENT : sign.confidence.toFixed(2));
+    const confidence = make("td", { "data-head": "confidence" }, sign.confidence === null ? ABSENT : sign.confidence.toFixed(2));
     const others = sign.others.map(([name, probability]) =>
       make("button", { type: "button", onclick: () => { gloss.value = name; this.set(sign, "gloss", name); } }, `${name} ${probability.toFixed(2)}`));
     const remove = () => { this.all.splice(this.all.indexOf(sign), 1); this.draw(); };
     return make("tr", {},
       make("td", { class: "name" }, this.clip(sign, place)), make("td", { class: "name" }, gloss),
-      make("td", {}, number("start", TIME_STEP)), make("td", {}, number("end", TIME_STEP)), confidence,
-      make("td", { class: "name" }, ...others.flatMap((button) => [button, " "])),
+      make("td", { "data-head": "start" }, number("start", TIME_STEP)), make("td", { "data-head": "end" }, number("end", TIME_STEP)), confidence,
+      make("td", { class: "name", "data-head": "others" }, ...others.flatMap((button) => [button, " "])),
       make("td", {}, make("button", { type: "button", "data-word": "remove", onclick: remove })));
   }
 

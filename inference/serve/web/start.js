@@ -15,6 +15,7 @@ async function answer(video, name, seconds = 0) {
   URL.revokeObjectURL(player.src);
   player.src = URL.createObjectURL(video);
   player.hidden = false;
+  part("chosen").textContent = name;
   tell(word("sending"));
   try {
     const document = await timelineOf(video, name, (windows) => { if (page.video === video) tell(word("answering", windows)); });
@@ -76,7 +77,13 @@ async function saved(work) {
 async function start() {
   showWords();
   part("language").addEventListener("click", () => { language = language === "ko" ? "en" : "ko"; showWords(); });
-  part("file").addEventListener("change", ({ target }) => { if (target.files.length) answer(target.files[0], target.files[0].name); });
+  part("file").addEventListener("change", ({ target }) => {
+    const [file] = target.files;
+    target.value = ""; // so that the same one can be chosen again
+    if (file) answer(file, file.name);
+  });
+  // What the browser cannot show may have an answer all the same.
+  part("video").addEventListener("error", ({ target }) => { target.hidden = true; });
   const drop = document.body;
   drop.addEventListener("dragover", (event) => event.preventDefault());
   drop.addEventListener("drop", (event) => {

@@ -79,6 +79,19 @@ def answered(tab: Tab, video: Path) -> None:
     tab.when("!document.getElementById('answer').hidden")
 
 
+def test_on_a_phone_all_of_a_sign_is_on_the_screen(page: Tab, address: str, video: Path, tmp_path: Path) -> None:
+    page.open(address, width=390)
+    answered(page, video)
+    assert page.value("document.getElementById('chosen').textContent") == video.name
+    reach = "Math.max(...[...document.querySelectorAll('#signs *')].map(one => one.getBoundingClientRect().right))"
+    assert 0 < page.value(reach) <= 390 >= page.value("document.documentElement.scrollWidth")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    page.drop(broken)
+    page.when("document.getElementById('failed').textContent.startsWith('broken.mp4: does not open as a video')")
+    page.when("document.getElementById('video').hidden")
+
+
 def test_a_dropped_video_is_answered_as_infer_answers(page: Tab, checkpoint: Path, video: Path, tmp_path: Path) -> None:
     answered(page, video)
     document = inferred(checkpoint, video, "--timeline", "--top-k", 4, "--pad")
