@@ -9,6 +9,8 @@ whole, by the fixture `whole_networks`.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import signprep.training.runtime.torchvision_operators  # noqa: F401
+
 import pytest
 from torch import nn
 
