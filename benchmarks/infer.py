@@ -26,7 +26,7 @@ from benchmarks._signing import filmed, signing_sample
 from benchmarks._size import Size
 from signprep.inference.options import InferOptions, WindowOptions
 from signprep.inference.prediction import predict_window
-from signprep.inference.recognizer import Recognizer
+from signprep.inference.recognizer import Recognizer, torch_threads
 from signprep.inference.videos.window_predictions import Video, predict_videos
 from signprep.inference.videos.windows import window_spans
 from signprep.pipeline.clip_spec import ClipSpec
@@ -84,13 +84,15 @@ def video_of(path: Path) -> Video:
     return Video.at(path)
 
 
-def seconds_of(ways: dict[str, Callable[[], object]], num_rounds: int) -> dict[str, float]:
+def seconds_of(
+    ways: dict[str, Callable[[], object]], num_rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(num_rounds):
         for name, way in ways.items():
-            started = time.perf_counter()
+            started = clock()
             way()
-            found[name].append(time.perf_counter() - started)
+            found[name].append(clock() - started)
     return {name: statistics.median(taken) for name, taken in found.items()}
 
 
@@ -213,8 +215,14 @@ def many_videos(paths: list[Path], number: int, recognizer: Recognizer, num_roun
         )
         if decoders == 2:
             figure("infer.two", taken["both"] / larger)
+            with torch_threads(1):  # as `predict_videos` has the model compute beside as many decoders as cores
+                used = seconds_of({"decode": lambda: both(instant), "model": model}, 1, time.process_time)
     print_table(rows)
-    print_line("with as many decoders as cores, decoding alone fills them all: what the model takes can only be added")
+    decoding, answering = used["decode"], used["model"]
+    print_line(
+        f"processor seconds: {decoding:.1f} of decoding, {answering:.1f} of the model: cores that never wait take "
+        f"{(decoding + answering) / max(decoding, answering):.2f} of the larger part for both"
+    )
 
 
 _MEASURE = """
