@@ -61,7 +61,9 @@ def run(size: Size) -> None:
     ]
     for goal, name, recognizer in models(size is Size.TOY):
         # A small model's round has to take long enough, too.
-        num_clips = size.pick(32, 256, 512) * (1 if recognizer.metadata.clip_spec.landmarks is None else 8)
+        num_clips = size.pick(
+            *((32, 256, 512) if recognizer.metadata.clip_spec.landmarks is None else (32, 2048, 4096))
+        )
         with (
             tempfile.TemporaryDirectory() as folder,
             serving(recognizer, Path(folder)) as server,
@@ -121,7 +123,7 @@ def throughput(
     clips = random_clips(recognizer.metadata.clip_spec, CLIPS_A_REQUEST)
     found = {way: Rounds() for way in WAYS}
     for way in WAYS:  # the first calls of a model take longer
-        one_round(server, empty, recognizer, clips, min(num_clips, 2 * CLIPS_A_REQUEST), way, Rounds())
+        one_round(server, empty, recognizer, clips, CLIPS_A_REQUEST, way, Rounds())
     for _ in range(num_rounds):
         for way, rounds in found.items():
             one_round(server, empty, recognizer, clips, num_clips, way, rounds)

@@ -28,7 +28,8 @@ def test_the_latency_of_a_stream_is_measured(capsys: pytest.CaptureFixture[str])
 def test_requests_of_many_clients_are_measured_and_none_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
     serve.run(Size.TOY)
     printed = capsys.readouterr().out
-    assert all(part in printed for part in ("efficient_x3d_xs, 2 x 32: 32 clients", "landmark_conv", "wrong or lost"))
+    ways = ("efficient_x3d_xs, 2 x 32: 1 clip a request, 32 clients", "landmark_conv, 4 frames: 32 clips a request, 8")
+    assert all(part in printed for part in (*ways, "wrong or lost: 0", "an empty server"))
     if "is missing" not in printed:
         assert RECORDED.figures["serve.wrong"] == RECORDED.figures["serve.files"] == 0, printed
 
