@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -26,6 +27,7 @@ from signprep.inference.export.run import ExportOptions, ExportReport, export_mo
 from signprep.inference.export.verification import FILE
 from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.datasets.read import read_data_root
+from signprep.pipeline.datasets.synthetic import dataset
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import SampleSpec
@@ -79,11 +81,17 @@ def trained(folder: Path, size: Size) -> tuple[Cache, Path]:
 def with_more_takes(folder: Path) -> Cache:
     """Return a cache of the demo's clips and of further ones, of the two signers who are in no training split."""
     data, demo = folder / "more", folder / "data"
-    render_dataset(replace(SAMPLE, signers=2, takes=TAKES), data)
+    with mock.patch.object(
+        dataset, "signer_numbers", lambda count: [17, 18]
+    ):  # which plans the videos, in this process
+        render_dataset(replace(SAMPLE, signers=2, takes=TAKES), data)
     for path in (*demo.glob("video/*"), *demo.glob("label/*")):
         shutil.copyfile(path, data / path.relative_to(demo))
     build_from_annotations(read_data_root(data), folder / "more.zarr", BuildOptions(clip_spec=CLIPS))
-    return open_cache(folder / "more.zarr")
+    cache = open_cache(folder / "more.zarr")
+    of_demo, unseen = (len(open_cache(folder / "demo.zarr").positions("train")), 2 * SAMPLE.words * TAKES)
+    assert (len(cache.positions("train")), len(cache.positions("val"))) == (of_demo, unseen)
+    return cache
 
 
 def at_its_own_size(checkpoint: Path, target: Path) -> Path:
