@@ -52,18 +52,27 @@ class Metrics:
             kind = "gauge" if name in self._gauges else "counter"
             yield f"# TYPE signprep_{name} {kind}"
             if name in self._gauges:
-                yield f"signprep_{name} {self._gauges[name]():g}"
+                yield f"signprep_{name} {_exact(self._gauges[name]())}"
             for labels, value in sorted(self._counts[name].items()) or ([((), 0.0)] if kind == "counter" else []):
                 shown = ",".join(f'{label}="{text}"' for label, text in labels)
-                yield f"signprep_{name}{{{shown}}} {value:g}" if shown else f"signprep_{name} {value:g}"
+                yield f"signprep_{name}{{{shown}}} {_exact(value)}" if shown else f"signprep_{name} {_exact(value)}"
         yield "# HELP signprep_request_seconds How long requests took that were answered."
         yield "# TYPE signprep_request_seconds histogram"
         number = 0
         for end in (*BUCKETS, float("inf")):
             number += self._durations[end]
             yield f'signprep_request_seconds_bucket{{le="{"+Inf" if end == float("inf") else f"{end:g}"}"}} {number}'
-        yield f"signprep_request_seconds_sum {self._total_seconds:g}"
+        yield f"signprep_request_seconds_sum {_exact(self._total_seconds)}"
         yield f"signprep_request_seconds_count {number}"
+
+
+def _exact(value: float) -> str:
+    """Return a number with all its digits: what a count has grown by is a difference of large ones.
+
+    >>> _exact(12_345_678.0), _exact(0.125)
+    ('12345678', '0.125')
+    """
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 HELP = {

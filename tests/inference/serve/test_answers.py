@@ -15,6 +15,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.options import TimelineOptions
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.http.app import make_app
+from signprep.inference.serve.metrics import Metrics
 from signprep.inference.serve.options import ServeOptions
 from signprep.pipeline.cli import cli
 
@@ -116,6 +117,14 @@ def test_options_of_a_timeline_hold_where_a_request_says_nothing(
             answer = client.post(f"/v1/predict?mode=timeline&name={video}{query}", content=video.read_bytes())
             assert same(answer.json(), inferred(checkpoint, video, "--timeline", *arguments)), query
         assert client.post("/v1/predict", content=video.read_bytes()).status_code == 200
+
+
+def test_large_counts_have_all_their_digits() -> None:
+    metrics = Metrics()
+    metrics.add("upload_bytes_total", 12_345_678)
+    metrics.add("model_seconds_total", 1234567.125)
+    lines = metrics.text().splitlines()
+    assert "signprep_upload_bytes_total 12345678" in lines and "signprep_model_seconds_total 1234567.125" in lines
 
 
 def test_what_was_done_is_counted(client: TestClient, video: Path) -> None:
