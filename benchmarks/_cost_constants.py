@@ -21,7 +21,7 @@ import psutil
 import pyarrow as pa
 
 from benchmarks._costs import Line, Transfer
-from benchmarks._report import forget_peak, peak_memory_mib
+from benchmarks._report import cpu_seconds_of, forget_peak, peak_memory_mib
 from benchmarks._size import Size
 from benchmarks.plan import index_of, make_plan
 from benchmarks.scan import write_labels
@@ -57,8 +57,7 @@ def watched(*pids: int) -> Iterator[Watch]:
     """Measure the CPU of processes while the block runs."""
 
     def now() -> list[float]:
-        times = [process.cpu_times() for process in watch.processes]
-        return [each.user + each.system for each in times]
+        return [cpu_seconds_of(process) for process in watch.processes]
 
     watch = Watch(processes=[psutil.Process(pid) for pid in pids])
     before = now()

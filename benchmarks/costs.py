@@ -9,6 +9,7 @@ what was measured. The tables of the large sizes are computed (see docs/scale.md
     python -m benchmarks costs
 """
 
+import math
 import os
 import statistics
 import tempfile
@@ -198,9 +199,8 @@ def print_constants(found: Constants) -> None:
     for codec, (num_bytes, seconds) in found.codecs.items():
         rows.append((f"{codec}: KB a clip; ms to read it", f"{num_bytes / 1e3:.0f}; {1e3 * seconds:.2f}"))
     print_table(rows)
-    print_line(
-        f"one process pushes {1e-6 / found.push.a_byte:,.0f} MB/s, {1 / found.push.a_byte / stored:,.0f} clips/s"
-    )
+    rate = 1 / found.push.a_byte if found.push.a_byte else math.inf  # a toy's bytes may cost nothing that shows
+    print_line(f"one process pushes {rate / 1e6:,.0f} MB/s, {rate / stored:,.0f} clips/s")
 
 
 def print_checks(found: Constants, checks: list[Check]) -> None:

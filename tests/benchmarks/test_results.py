@@ -71,3 +71,10 @@ def test_the_runner_writes_results_and_charts(tmp_path: Path) -> None:
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "(results/scale.svg)" in text and "random batch ms" in text and "Toy sizes" in text
     ElementTree.parse(tmp_path / "results" / "scale.svg")
+
+
+def test_the_smallest_work_takes_processor_time_that_can_be_divided_by() -> None:
+    for _ in range(20):  # psutil's hundredths of a second would show none in most of them
+        before = _report.cpu_seconds_of_all()
+        sum(range(1000))
+        assert _report.cpu_seconds_of_all() > before
