@@ -33,6 +33,7 @@ from signprep.pipeline.clips import Span
 from signprep.pipeline.datasets.read import read_data_root
 from signprep.pipeline.datasets.splits import assign_splits
 from tests.generated_videos import write_video
+from tests.interrupted import WITH_MODELS, Interrupter
 from tests.waiting import HANG_SECONDS
 
 # A shell that starts tests in the background has them, and all that they start, ignore Ctrl-C.
@@ -124,6 +125,13 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cache(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     return build_test_cache(data_root, tmp_path_factory.mktemp("cache") / "test.zarr")
+
+
+@pytest.fixture(scope="session")
+def with_models() -> Iterator[Interrupter]:
+    """A process that has imported what trains, evaluates and exports, and runs commands in forks."""
+    with Interrupter(*WITH_MODELS) as process:
+        yield process
 
 
 @pytest.fixture(scope="session", autouse=True)

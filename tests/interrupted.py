@@ -4,9 +4,10 @@ A file event is a file that is opened to be written, made durable, renamed or de
 deleted, under one folder. `Interrupter` counts the events of a command; then, for each of them, it has the command
 killed just there (or told of Ctrl-C, of a full disk, of a place that cannot be written), looks what a reader says,
 gives the command again, and returns what was seen. All of it runs in forks of a process that has imported everything.
+Such a process starts commands for other tests, too, where theirs would import torch first, which takes seconds.
 """
 
-# ruff: noqa: PTH109, PTH115, PTH116, PTH118  (an audit hook looks at plain strings)
+# ruff: noqa: PTH109, PTH115, PTH116, PTH118, SIM115  (an audit hook looks at plain strings)
 
 import errno
 import gc
@@ -26,9 +27,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 ROOT = Path(__file__).parent.parent
+WITH_MODELS = (
+    "dateutil.relativedelta",
+    "fsspec.implementations.chained",
+    "fsspec.implementations.local",
+    "jinja2",
+    "pyarrow.dataset",
+    "signprep.cache_builder.remote.streaming",
+    "signprep.cache_builder.report.terminal",
+    "signprep.inference.cli.evaluate",
+    "signprep.inference.cli.export",
+    "signprep.inference.cli.infer",
+    "signprep.inference.combination",
+    "signprep.inference.evaluation.report",
+    "signprep.inference.evaluation.run",
+    "signprep.inference.evaluation.together",
+    "signprep.inference.export.run",
+    "signprep.training.cli.train",
+    "signprep.training.run",
+    "pytorchvideo.models",  # last: torchvision needs what signprep defines for it
+)
+"""What commands import that train, evaluate and export."""
 DEEDS = {
     "killed": signal.SIGKILL,
     "killed in the middle of a file": signal.SIGKILL,
@@ -60,6 +82,37 @@ class Seen:
     again: Ended
     paths: dict[str, str]
     """Hash of each file in the end, by path, of a checkpoint that of what it has learnt; nothing for a folder."""
+
+
+class Started:
+    """A command that goes on in a process of its own; what it writes on stderr is read as it comes."""
+
+    def __init__(self, ask: Callable[[dict[str, Any]], Any], words: Sequence[str], folder: Path) -> None:
+        self._ask, self._out, err = ask, folder / "out.txt", folder / "err.fifo"
+        err.unlink(missing_ok=True)
+        os.mkfifo(err)
+        self.pid: int = ask({"start": list(words), "out": str(self._out), "err": str(err)})
+        self.stderr: TextIO = err.open(encoding="utf-8", errors="replace")
+        self._code: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._code is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        self.stderr.close()
+
+    def wait(self) -> int:
+        """Return its exit code, or minus the number of the signal that ended it."""
+        self._code = int(self._ask({"wait": self.pid}))
+        return self._code
+
+    @property
+    def stdout(self) -> str:
+        """What it has written so far."""
+        return self._out.read_text(encoding="utf-8", errors="replace")
 
 
 class Interrupter:
@@ -110,6 +163,16 @@ class Interrupter:
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
+
+    def start(self, program: Path, command: Sequence[object], folder: Path) -> Started:
+        """Start a command in a folder that is there.
+
+        Args:
+            program: what starts it where it starts itself again: a file that runs `sys.argv` as a command line.
+            command: words behind `signprep`.
+            folder: of this command's stdout and stderr.
+        """
+        return Started(self._answer, [str(word) for word in (program, *command)], folder)
 
     def run_as_nobody(self, command: Sequence[object], folder: Path) -> Ended:
         """Run a command as another user, who may not open what is closed to others; only root can do so."""
@@ -240,6 +303,22 @@ def _run(
     return ended, log.read_text().splitlines()
 
 
+def _start(job: dict[str, Any]) -> int:
+    """Start a command in a forked process, which ends as Python does; return its number."""
+    child = os.fork()
+    if child:
+        return child
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for stream, path in ((1, job["out"]), (2, job["err"])):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    sys.stdin = open(0, closefd=False)
+    sys.stdout, sys.stderr = (open(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    sys.argv = job["start"]
+    sys.modules["__main__"].__spec__ = None  # it was started by the program's path, not as a module
+    sys.exit(_main(sys.argv[1:]))
+
+
 def _main(command: list[str]) -> int:
     from signprep.pipeline.cli import main
 
@@ -328,6 +407,10 @@ if __name__ == "__main__":
         given = json.loads(line)
         if "prepared" in given:
             answer: Any = _interrupt(given)
+        elif "start" in given:
+            answer = _start(given)
+        elif "wait" in given:
+            answer = os.waitstatus_to_exitcode(os.waitpid(given["wait"], 0)[1])
         else:
             answer = asdict(_run(given, given["command"], None, watched=False, as_nobody=True)[0])
         sys.stdout.write(json.dumps(answer) + "\n")

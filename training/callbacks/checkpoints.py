@@ -240,7 +240,9 @@ class SaveLast(Callback):
         if self.stop_requested:
             raise KeyboardInterrupt
         self.stop_requested = True
-        self._log("stopping after this batch, and saving; once more to stop at once")
+        # By another thread: a line that this one was writing has to end first.
+        line = "stopping after this batch, and saving; once more to stop at once"
+        threading.Thread(target=self._log, args=(line,)).start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int

@@ -1,7 +1,5 @@
 """Commands that write a model's file, killed or disturbed at their file events: the same command ends the work."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -14,29 +12,6 @@ COMMANDS = {
     "calibrate": ("evaluate", "c.zarr", "--checkpoint", "sign.ckpt", "--model-name", LINEAR, "--calibrate"),
     "export": ("export", "--checkpoint", "sign.ckpt", "--out", "sign.pt", "--cache", "c.zarr", "--model-name", LINEAR),
 }
-MODULES = (
-    "dateutil.relativedelta",
-    "jinja2",
-    "pyarrow.dataset",
-    "signprep.cache_builder.report.terminal",
-    "signprep.inference.cli.evaluate",
-    "signprep.inference.cli.export",
-    "signprep.inference.cli.infer",
-    "signprep.inference.combination",
-    "signprep.inference.evaluation.report",
-    "signprep.inference.evaluation.run",
-    "signprep.inference.evaluation.together",
-    "signprep.inference.export.run",
-    "signprep.inference.open_model",
-    "signprep.training.runtime.torchvision_operators",
-    "pytorchvideo.models",  # behind what torchvision needs
-)
-
-
-@pytest.fixture(scope="module")
-def interrupter() -> Iterator[Interrupter]:
-    with Interrupter(*MODULES) as process:
-        yield process
 
 
 def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> None:
@@ -63,15 +38,15 @@ def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> N
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_killed_at_some_of_its_file_events_is_ended_by_the_same_command(
-    interrupter: Interrupter, name: str
+    with_models: Interrupter, name: str
 ) -> None:
-    check(interrupter, name, "killed", 3)
+    check(with_models, name, "killed", 3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_disturbed_at_any_of_its_file_events_is_ended_by_the_same_command(
-    interrupter: Interrupter, name: str, deed: str
+    with_models: Interrupter, name: str, deed: str
 ) -> None:
-    check(interrupter, name, deed, None)
+    check(with_models, name, deed, None)

@@ -3,10 +3,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -18,7 +16,7 @@ from signprep.pipeline.cli import cli
 from signprep.pipeline.errors import TrainingError
 from signprep.training.runtime.run_folder import CHECKPOINTS_FOLDER
 from tests.conftest import GLOSSES, build_test_cache, write_data_root, write_label
-from tests.waiting import HANG_SECONDS
+from tests.interrupted import Interrupter, Started
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
 SMALL = ["--num-frames", "2", "--crop-size", "32", "--epochs", "1", "--batch-size", "4"]
@@ -191,64 +189,64 @@ ENDLESS = "100000"
 """Epochs, which no machine comes to the end of before it is told to stop."""
 
 
-def started(cache: Cache, out: Path, *more: str) -> subprocess.Popen[str]:
-    script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
-    arguments = ["train", "--cache", str(cache.path), *SMALL, "--epochs", ENDLESS, "--output-dir", str(out), *more]
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, env=environment
-    )
+PROGRAM = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_it_does(cache: Cache, tmp_path: Path) -> None:
-    with started(cache, tmp_path) as process:
-        assert process.stderr is not None
+def started(with_models: Interrupter, cache: Cache, folder: Path, *options: object) -> Started:
+    program = folder / "program.py"  # Lightning starts the other processes with the first one's command line
+    program.write_text(PROGRAM)
+    command = ["train", "--cache", cache.path, *SMALL, "--output-dir", folder, *options]
+    return with_models.start(program, command, folder)
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_it_does(with_models: Interrupter, cache: Cache, tmp_path: Path) -> None:
+    endless = ("--epochs", ENDLESS)
+    with started(with_models, cache, tmp_path, *endless) as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
             if line.startswith(f"epoch 3/{ENDLESS}"):
-                process.send_signal(signal.SIGINT)
-        assert process.wait(HANG_SECONDS) == 130
+                os.kill(process.pid, signal.SIGINT)
+        assert process.wait() == 130, "".join(lines)
     text = "".join(lines)
     assert "stopping after this batch, and saving" in text
     assert "--resume goes on from" in text and "Traceback" not in text
     stopped = int(text.rpartition("stopped in epoch ")[2].partition(";")[0])
-    with started(cache, tmp_path, "--resume") as process:
-        assert process.stderr is not None
+    with started(with_models, cache, tmp_path, *endless, "--resume") as process:
         first = next(line for line in process.stderr if line.startswith("epoch "))
-        process.kill()
     assert int(first.removeprefix("epoch ").partition("/")[0]) in (stopped, stopped + 1)
 
 
-def trained_by_processes(number: int, cache: Cache, folder: Path, *options: object) -> CompletedProcess[str]:
-    script = "import sys; from signprep.pipeline.cli import main; main(sys.argv[1:])"
-    program = folder / "program.py"  # Lightning starts the other processes with the first one's command line
-    program.write_text(script)
-    arguments = ["--cache", cache.path, *SMALL, "--devices", number, "--output-dir", folder, *options]
-    command = [sys.executable, program, "train", *arguments]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=HANG_SECONDS)
+def trained_by_processes(
+    with_models: Interrupter, number: int, cache: Cache, folder: Path, *options: object
+) -> tuple[str, str]:
+    """Return what they say on stdout and on stderr."""
+    with started(with_models, cache, folder, "--devices", number, *options) as process:
+        errors = process.stderr.read()
+        assert process.wait() == 0, errors
+        return process.stdout, errors
 
 
-def test_two_processes_train_together_and_speak_once(cache: Cache, tmp_path: Path) -> None:
-    done = trained_by_processes(2, cache, tmp_path, "--batch-size", 3, "--ema-decay", 0.9)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("best validation accuracy") == 1 and done.stderr.count("classes: 2") == 1
-    assert "batch size: 3 on each of 2, epochs: 1, on CPU, 2 processes" in done.stderr
+def test_two_processes_train_together_and_speak_once(with_models: Interrupter, cache: Cache, tmp_path: Path) -> None:
+    output, errors = trained_by_processes(with_models, 2, cache, tmp_path, "--batch-size", 3, "--ema-decay", 0.9)
+    assert output.count("best validation accuracy") == 1 and errors.count("classes: 2") == 1
+    assert "batch size: 3 on each of 2, epochs: 1, on CPU, 2 processes" in errors
     document = json.loads((tmp_path / "sign_language_classification" / "run.json").read_text(encoding="utf-8"))
     # Four validation clips, two on each process: their accuracy is a multiple of a quarter.
     assert document["result"]["best_val_accuracy"] * 4 == round(document["result"]["best_val_accuracy"] * 4)
 
 
 @pytest.mark.slow
-def test_five_validation_clips_are_enough_for_eight_processes(data_root: Path, tmp_path: Path) -> None:
+def test_five_validation_clips_are_enough_for_eight_processes(
+    with_models: Interrupter, data_root: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "data"
     shutil.copytree(data_root, root)
     label = min((root / "label").glob("*_REAL17_*"))
     write_label(label, [(0.1, 0.4, GLOSSES[0]), (0.5, 0.9, GLOSSES[0])], duration=1.0)
     cache = build_test_cache(root, tmp_path / "five.zarr")
     assert (len(cache.positions("train")), len(cache.positions("val"))) == (8, 5)
-    done = trained_by_processes(8, cache, tmp_path, "--batch-size", 2)
-    assert done.returncode == 0, done.stderr
+    trained_by_processes(with_models, 8, cache, tmp_path, "--batch-size", 2)
     document = json.loads((tmp_path / "sign_language_classification" / "run.json").read_text(encoding="utf-8"))
     accuracy = document["result"]["best_val_accuracy"]
     assert accuracy * 5 == pytest.approx(round(accuracy * 5))

@@ -2,11 +2,15 @@
 
 import csv
 import dataclasses
+import io
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -17,6 +21,7 @@ from signprep.training.callbacks.checkpoints import SaveLast, StopRequested
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import ModelSpec, model_spec
 from tests.training.small_runs import QUICK, TINY, run, weights_of
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -205,3 +210,27 @@ def test_several_devices_stop_within_16_steps_whatever_batches_a_step_takes(accu
         for batch in range(16 * accumulated, 32 * accumulated):
             save_last.on_train_batch_end(trainer, None, None, None, batch)  # type: ignore[arg-type]
     assert saved == [tmp_path / "last.ckpt"]
+
+
+def test_ctrl_c_while_a_line_is_being_written_is_told_after_that_line(tmp_path: Path) -> None:
+    class Interrupted(io.RawIOBase):
+        written = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            if not self.written:
+                signal.raise_signal(signal.SIGINT)
+            self.written += bytes(data)
+            return len(bytes(data))
+
+    raw = Interrupted()
+    terminal = io.TextIOWrapper(io.BufferedWriter(raw))
+    save_last = SaveLast(tmp_path / "last.ckpt", 30.0, lambda line: print(line, file=terminal, flush=True))
+    with save_last.signals_restored():
+        save_last.on_train_start(Mock(), Mock())
+        print("epoch 1", file=terminal, flush=True)
+    assert save_last.stop_requested
+    until(lambda: raw.written.endswith(b"once more to stop at once\n"))
+    assert raw.written.splitlines()[0] == b"epoch 1"

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -26,24 +25,6 @@ COMMAND = (
     "--batch-size", "6", "--save-top-k", "2", "--gpus", "0", "--workers", "1", "--export-mobile-model",
     "--experiment-name", "sign_language_classification",
 )  # fmt: skip
-
-MODULES = (
-    "fsspec.implementations.chained",
-    "fsspec.implementations.local",
-    "pyarrow.dataset",
-    "signprep.cache_builder.remote.streaming",
-    "signprep.inference.cli.export",
-    "signprep.inference.export.run",
-    "signprep.training.cli.train",
-    "signprep.training.run",
-    "pytorchvideo.models",  # last: torchvision needs what signprep defines for it
-)
-
-
-@pytest.fixture(scope="module")
-def interrupter() -> Iterator[Interrupter]:
-    with Interrupter(*MODULES) as process:
-        yield process
 
 
 def kept(seen: Seen) -> dict[str, str]:
@@ -81,18 +62,18 @@ def check(interrupter: Interrupter, place: str, deed: str, most: int | None) -> 
 
 @pytest.mark.parametrize(("place", "most"), [("folder", 3), ("URL", 2)])
 def test_a_run_killed_at_some_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
-    interrupter: Interrupter, place: str, most: int
+    with_models: Interrupter, place: str, most: int
 ) -> None:
-    check(interrupter, place, "killed", most)
+    check(with_models, place, "killed", most)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("place", ["folder", "URL"])
 def test_a_run_disturbed_at_any_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
-    interrupter: Interrupter, place: str, deed: str
+    with_models: Interrupter, place: str, deed: str
 ) -> None:
-    check(interrupter, place, deed, None)
+    check(with_models, place, deed, None)
 
 
 def exported(folder: Path, *more: str) -> tuple[int, str]:
