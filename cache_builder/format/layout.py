@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any, Self
 
@@ -164,7 +164,7 @@ class CacheObject:
         """The hash by which bytes are compared: the faster one, where the manifest and this machine have it."""
         return (self.blake3 if "blake3" in _known_hashes() else None) or self.hash
 
-    def matches(self, contents: bytes | Path, *, by_all: bool = False) -> bool:
+    def matches(self, contents: bytes | Path | RawIOBase, *, by_all: bool = False) -> bool:
         """Return True if these are its bytes, by `digest`, or by all hashes that are known of it. Raises OSError."""
         compared = ("hash", "blake3") if by_all else ("hash" if self.digest == self.hash else "blake3",)
         names = [name for name in compared if name in _known_hashes() and getattr(self, name)]
@@ -182,10 +182,11 @@ def _known_hashes() -> dict[str, Callable[[], Any]]:
     return known
 
 
-def _measured(contents: bytes | Path, names: Iterable[str]) -> dict[str, Any]:
+def _measured(contents: bytes | Path | RawIOBase, names: Iterable[str]) -> dict[str, Any]:
     """Return the size and hashes of these names, 32 hexadecimal digits each: BLAKE3 is cut to them."""
     num_bytes, hashes = 0, {name: _known_hashes()[name]() for name in names}
-    with contents.open("rb", buffering=0) if isinstance(contents, Path) else BytesIO(contents) as file:
+    opened = contents.open("rb", buffering=0) if isinstance(contents, Path) else contents
+    with BytesIO(opened) if isinstance(opened, bytes) else opened as file:
         block = memoryview(bytearray(2**21))  # large: a thread waits for the interpreter's lock once a block
         while length := file.readinto(block):
             num_bytes += length

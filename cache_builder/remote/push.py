@@ -8,10 +8,12 @@ trade-off: what no version names any more stays there until `--prune`.
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum
+from io import BytesIO, FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from signprep.cache_builder.folder.local_records import VIDEO_STAMPS, note_synced, synced_fingerprints
 from signprep.cache_builder.format.layout import (
@@ -26,11 +28,14 @@ from signprep.cache_builder.format.layout import (
 from signprep.cache_builder.options import location_of
 from signprep.cache_builder.remote.published import BUILDING, OBJECTS, PUBLISHED
 from signprep.cache_builder.remote.pull import pull
-from signprep.cache_builder.remote.storage import MissingError, Progress, RemoteFolder
+from signprep.cache_builder.remote.storage import S3, MissingError, Progress, RemoteFolder
 from signprep.cache_builder.remote.transfer import TransferResult, torn_uploads, transfer_all
 from signprep.cache_builder.remote.untrusted import MAX_MANIFEST_BYTES, refuse_links, validate_metadata
 from signprep.pipeline.errors import CacheCorruptError, CacheError
 from signprep.pipeline.runtime.paths import StrPath, as_path
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 def push(
@@ -70,10 +75,12 @@ def push(
     remote = RemoteFolder(destination)
     if remote.is_read_only:
         raise CacheError(f"{remote}: nothing can be pushed to a web server; `signprep pull` reads from one")
-    published = published_manifest(remote)
+    with ThreadPoolExecutor(1, thread_name_prefix="signprep-transfer") as pool:
+        listed = pool.submit(remote.sizes, OBJECTS)  # over a long line, a round trip less
+        published = published_manifest(remote)
     if published and not overwrite:
         _refuse_other_state(cache, manifest, published, remote)
-    present = remote.sizes(OBJECTS)
+    present = listed.result()
     wanted = {entry.hash: path for path, entry in manifest.objects.items()}
     missing = sorted(path for path in wanted.values() if not _is_there(present, manifest.objects[path]))
     if dry_run:
@@ -111,19 +118,37 @@ def send_objects(cache: Path, manifest: CacheManifest, paths: list[str], remote:
 
     def send(path: str, progress: Progress) -> None:
         refuse_links(cache, path)
-        entry = manifest.objects[path]
+        entry, file = manifest.objects[path], cache / path
+        contents: Path | BytesIO = file
         try:
-            is_whole = entry.matches(cache / path)
+            if remote.takes_at_once(file.stat().st_size):
+                contents = BytesIO()
+                is_whole = entry.matches(_Copied(file, contents))
+            else:
+                is_whole = entry.matches(file)
         except OSError as error:
-            raise CacheError(f"{cache / path}: cannot be read ({error.strerror})") from error
+            raise CacheError(f"{file}: cannot be read ({error.strerror})") from error
         if not is_whole:
             raise CacheCorruptError(
-                f"{cache / path}: is not what was written; `signprep verify {cache}` tells more; nothing is published"
+                f"{file}: is not what was written; `signprep verify {cache}` tells more; nothing is published"
             )
-        remote.upload(cache / path, f"{OBJECTS}/{entry.hash}", progress)
+        remote.upload(contents, f"{OBJECTS}/{entry.hash}", progress)
 
     num_bytes = sum(manifest.objects[path].num_bytes for path in paths)
     transfer_all(paths, send, description="Pushing", num_bytes=num_bytes)
+
+
+class _Copied(FileIO):
+    """A file that is copied to memory as it is read: what was hashed is what is sent, and the file is read once."""
+
+    def __init__(self, path: Path, copy: BytesIO) -> None:
+        super().__init__(path)
+        self._copy = copy
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        length = super().readinto(buffer)
+        self._copy.write(memoryview(buffer)[:length])
+        return length
 
 
 def publish(remote: RemoteFolder, manifest: CacheManifest) -> None:
@@ -138,9 +163,10 @@ def publish(remote: RemoteFolder, manifest: CacheManifest) -> None:
     remote.upload(data, PUBLISHED)
     if remote.read(PUBLISHED, limit=MAX_MANIFEST_BYTES) != data:
         raise CacheError(f"{remote}: somebody else has published another cache there meanwhile; look, and try again")
-    hashes = {entry.hash for entry in manifest.objects.values()}
-    remote.delete(f"{OBJECTS}/{name}" for name in torn_uploads(present, hashes))
-    remote.delete(torn_uploads(remote.sizes(""), {PUBLISHED, VIDEO_STAMPS}))
+    if not remote.is_atomic:
+        hashes = {entry.hash for entry in manifest.objects.values()}
+        remote.delete(f"{OBJECTS}/{name}" for name in torn_uploads(present, hashes))
+        remote.delete(torn_uploads(remote.sizes(""), {PUBLISHED, VIDEO_STAMPS}))
 
 
 def _is_there(present: dict[str, int], entry: CacheObject) -> bool:
@@ -188,7 +214,7 @@ class Visibility(Enum):
 
 def visibility_of(remote: RemoteFolder) -> Visibility:
     """Return the visibility of a place, as far as its driver can tell."""
-    if remote.protocol in ("s3", "s3a"):
+    if remote.protocol in S3:
         return _visibility_of_bucket(remote)
     if remote.protocol in ("sftp", "ssh", "smb", "memory"):
         return Visibility.KNOWN

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,8 +29,10 @@ TRIES, FIRST_TRIES = 6, 3
 FIRST_PAUSE_SECONDS = 0.5
 """Doubled with each try: 15 s altogether."""
 
-_ATOMIC = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "hf", "memory")
-"""Stores in which an object appears when all of it has arrived; elsewhere it is written beside and renamed."""
+S3 = ("s3", "s3a")
+_AT_ONCE_BYTES = 100 * 2**20
+"""s3fs sends less than that as one request."""
+_ATOMIC = (*S3, "gs", "gcs", "abfs", "abfss", "az", "hf", "memory")
 _EXTRAS = {"s3a": "s3", "gcs": "gs", "ssh": "sftp", "https": "http"} | {
     name: name for name in ("s3", "gs", "sftp", "hf", "http")
 }
@@ -71,6 +74,11 @@ class RemoteFolder:
     def is_read_only(self) -> bool:
         """True if nothing can be written there at all."""
         return self.protocol in ("http", "https")
+
+    @property
+    def is_atomic(self) -> bool:
+        """True if an object appears when all of it has arrived; elsewhere it is written beside and renamed."""
+        return self.protocol in _ATOMIC
 
     def driver(self) -> tuple[Any, str]:
         """Return fsspec's file system and the folder's path in it; it connects at the first call."""
@@ -132,20 +140,32 @@ class RemoteFolder:
 
         self._tried(name, download)
 
-    def upload(self, contents: Path | bytes, name: str, progress: Progress | None = None) -> None:
-        """Put a file, or bytes, in place: a reader sees all of it or nothing. Raises CacheError if that fails."""
+    def takes_at_once(self, num_bytes: int) -> bool:
+        """Return True if `upload` takes so many bytes of a file sooner from memory than from the file itself."""
+        return self.protocol in S3 and num_bytes < _AT_ONCE_BYTES
+
+    def upload(self, contents: Path | bytes | BytesIO, name: str, progress: Progress | None = None) -> None:
+        """Put a file, bytes, or a BytesIO where `takes_at_once` says so, in place: a reader sees all of it or nothing.
+
+        Raises CacheError if that fails.
+        """
 
         def upload() -> None:
             fs, root = self.driver()
-            target = f"{root}/{name}"
-            beside = target
-            if self.protocol not in _ATOMIC:
+            beside = target = f"{root}/{name}"
+            if not self.is_atomic:
                 beside = f"{target.rpartition('/')[0]}/.{name.rpartition('/')[2]}.{uuid.uuid4().hex[:8]}.part"
-                fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+                if self.protocol not in ("sftp", "ssh"):  # sshfs makes a file's folder, with two requests a level
+                    fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             try:
                 with _counted(progress) as callback:
                     if isinstance(contents, bytes):
                         fs.pipe_file(beside, contents)
+                    elif isinstance(contents, BytesIO):
+                        bucket, key, _ = fs.split_path(beside)
+                        contents.seek(0)
+                        fs.call_s3("put_object", Bucket=bucket, Key=key, Body=contents)
+                        callback.relative_update(contents.getbuffer().nbytes)
                     else:
                         fs.put_file(str(contents), beside, callback=callback)
                 if beside != target:
@@ -250,12 +270,12 @@ def _open_driver(url: str, protocol: str) -> tuple[Any, str]:
 
             # A minute without a byte: the connection is given up.
             options["client_kwargs"] = {"timeout": ClientTimeout(total=None, sock_read=60)}
-        if protocol in ("s3", "s3a"):
+        if protocol in S3:
             # Both s3fs and botocore try again by themselves: with ours that would be a hundred tries.
             own = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
             options["config_kwargs"] = {"retries": {"total_max_attempts": 1}} | own
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
-        if protocol in ("s3", "s3a"):
+        if protocol in S3:
             fs.retries = 1
     except ImportError as error:
         extra = _EXTRAS.get(protocol)

@@ -13,6 +13,7 @@ from signprep.cache_builder.edit.compact import compact
 from signprep.cache_builder.edit.verify import verify_cache
 from signprep.cache_builder.format.layout import INDEX, MANIFEST, METADATA, shard_path
 from signprep.cache_builder.options import StreamOptions, location_of
+from signprep.cache_builder.remote import storage
 from signprep.cache_builder.remote.published import (
     BUILDING,
     OBJECTS,
@@ -244,6 +245,31 @@ def test_an_object_in_s3_is_asked_for_once_however_large(
     monkeypatch.setattr(S3FileSystem, "default_block_size", 100)  # above which s3fs would ask for parts
     pull(s3_url, tmp_path / "theirs.zarr")
     assert sorted(asked) == sorted([PUBLISHED, *(entry.hash for entry in cache.manifest.objects.values())])
+
+
+@pytest.mark.parametrize("at_once_bytes", [0, 2**30])
+def test_an_object_whose_way_to_s3_is_cut_is_sent_again_from_its_start(
+    at_once_bytes: int, s3_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem
+
+    cache = make_cache(tmp_path / "mine.zarr", range(30))
+    cut, prepare = set(), S3FileSystem._get_s3_method_kwargs
+
+    def cut_once(self: S3FileSystem, method: Any, *arguments: Any, **options: Any) -> Any:
+        if method.__name__ == "put_object" and options["Key"] not in cut:
+            cut.add(options["Key"])
+            if not isinstance(options["Body"], bytes):
+                options["Body"].read(100)  # some of it was on its way
+            raise ConnectionResetError("cut")
+        return prepare(self, method, *arguments, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_get_s3_method_kwargs", cut_once)
+    monkeypatch.setattr(storage, "_AT_ONCE_BYTES", at_once_bytes)
+    push(cache.path, s3_url)
+    assert len(cut) == len(cache.manifest.objects) + 1
+    pull(s3_url, tmp_path / "theirs.zarr")
+    assert verify_cache(tmp_path / "theirs.zarr", deep=True) == []
 
 
 @pytest.mark.parametrize("as_url", [False, True])
