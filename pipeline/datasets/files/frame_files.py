@@ -14,8 +14,8 @@ import zlib
 from array import array
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
-from itertools import islice
+from functools import cached_property, lru_cache, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -37,6 +37,9 @@ from signprep.pipeline.video.image_sequence import PICTURE_SUFFIXES, is_picture
 MAX_FRAME_BYTES = 2**22
 """A frame of AIHub has 10 to 30 kB; larger files are refused before they are read."""
 _NUMBERED_BYTES = len(f"_000000000000{KEYPOINT_SUFFIX}")
+_NUMBER = slice(1 - _NUMBERED_BYTES, -len(KEYPOINT_SUFFIX))
+"""Of a name, where its frame's number stands."""
+_KEYPOINT_END = KEYPOINT_SUFFIX.encode()
 
 
 _RAW = 2
@@ -184,14 +187,14 @@ def _rows_in_zip(path: Path, prefix: str) -> list[tuple[int, ...]]:
     """Return a row of `Frames` for each file of one clip in a zip."""
     with _told(path):
         listed = _listed_in(path, _directory(path, lies_in(path)).clips.get(prefix))
-        return [(int(_number(name)), *values) for name, values in listed if values is not None]
+        return [(int(name[_NUMBER]), *values) for _, _, name, values in listed if values is not None]
 
 
-def _listed_in(path: Path, places: "array[int] | None") -> Iterator[tuple[bytes, Values | None]]:
-    """Yield the members at these places of a zip's directory."""
-    file = open_zip(path)
-    for start, end in zip(places[1::2], places[2::2], strict=True) if places is not None else ():
-        yield from ((name, values) for _, _, name, values in entries(file, start, end))
+def _listed_in(path: Path, places: "array[int] | None") -> Iterator[tuple[int, int, bytes, Values | None]]:
+    """Return the members at these places of a zip's directory, as `entries` yields them."""
+    if places is None:
+        return iter(())
+    return chain.from_iterable(map(partial(entries, open_zip(path)), places[1::2], places[2::2]))
 
 
 def picture_folders_in_zip(path: Path) -> Mapping[str, int]:
@@ -222,7 +225,7 @@ def pictures_in_zip(path: Path, folder: str) -> dict[str, Values | None]:
             stamps = lies_in(path)
             return {name: _values_in_tar(path, stamps, member) for parent, name, member in split if parent == folder}
         listed = _listed_in(path, _directory(path, lies_in(path)).pictures.get(folder))
-        found = ((_decoded(name).rpartition("/")[2], values) for name, values in listed)
+        found = ((_decoded(name).rpartition("/")[2], values) for _, _, name, values in listed)
         return {name: values for name, values in found if is_picture(name)}
 
 
@@ -288,8 +291,8 @@ def _directory(path: Path, stamps: object) -> _Directory:
         raise ValueError("it has no directory: it is cut off")
     stop = bounds.list_start + bounds.list_bytes
     for start, end, name, values in islice(entries(file, bounds.list_start, stop), bounds.num_members):
-        number = _number(name)
-        is_keypoint = name.endswith(KEYPOINT_SUFFIX.encode()) and number.isdigit() and len(number) >= 12
+        number = name[_NUMBER]
+        is_keypoint = name.endswith(_KEYPOINT_END) and number.isdigit() and len(number) >= 12
         if is_keypoint and values is None:
             raise ValueError("it is encrypted, or compressed in another way than by Deflate")
         if is_keypoint:
@@ -308,10 +311,6 @@ def _directory(path: Path, stamps: object) -> _Directory:
         places[0] += values[0] if values is not None else 0
     named, folders = ({_decoded(name): places for name, places in found.items()} for found in (clips, pictures))
     return _Directory(named, folders, has_others)
-
-
-def _number(name: bytes) -> bytes:
-    return name[-_NUMBERED_BYTES + 1 : -len(KEYPOINT_SUFFIX)]
 
 
 def _decoded(name: bytes) -> str:
