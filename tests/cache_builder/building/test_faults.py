@@ -179,6 +179,7 @@ from signprep.cache_builder.building.workers import RunOptions
 from tests.conftest import plan_of
 data_root, folder, moment = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 plan = plan_of(data_root)
+build(plan, folder / "undisturbed.zarr", RunOptions(workers=1))  # which imports what all of them need
 owner, name = (os, "fsync") if moment == "before the rename" else (pathlib.Path, "replace")
 for number in itertools.count():
     child = os.fork()
