@@ -21,8 +21,7 @@ from typing import Any
 
 import benchmarks
 from benchmarks._results import Section, write_results
-from benchmarks._signing import FOLDER_VARIABLE
-from benchmarks._size import Size
+from benchmarks._size import FOLDER_VARIABLE, Size
 
 FULL_ONLY = {"costs", "crop", "live", "recipe", "recognition", "serve", "shared_cores", "timeline"}
 

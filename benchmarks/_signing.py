@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 
-from benchmarks._size import Size
+from benchmarks._size import FOLDER_VARIABLE, Size
 from signprep.cache_builder import open_cache
 from signprep.cache_builder.building.build import build
 from signprep.cache_builder.building.plan import plan_build
@@ -31,8 +31,6 @@ from signprep.pipeline.datasets.synthetic import dataset, motion, person, signer
 from signprep.pipeline.datasets.synthetic.dataset import render_dataset, render_task
 from signprep.pipeline.options import SampleSpec
 
-FOLDER_VARIABLE = "SIGNPREP_BENCHMARKS_FOLDER"
-"""Where the runner has its benchmarks keep what they share."""
 GRAIN_PIXELS, GRAIN_LEVELS = 1.5, 0.55
 """Width of a camera's grain at 1080p, and its deviation in levels of 8 bits: so clips take the bytes of real ones."""
 

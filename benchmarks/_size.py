@@ -1,9 +1,14 @@
-"""How much a benchmark measures: toy is for tests, medium is `make bench`, full is `make bench-full`."""
+"""How much a benchmark measures: toy is for tests, medium is `make bench`, full is `make bench-full`.
+
+And where it keeps what others want, too. The runner imports this, and nothing that takes time.
+"""
 
 from enum import StrEnum
 from typing import TypeVar
 
 T = TypeVar("T")
+FOLDER_VARIABLE = "SIGNPREP_BENCHMARKS_FOLDER"
+"""Where the runner has its benchmarks keep what they share."""
 
 
 class Size(StrEnum):

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
 import signprep.training.runtime.torchvision_operators  # noqa: F401  (before torchvision)
@@ -228,9 +229,16 @@ def many_videos(paths: list[Path], number: int, recognizer: Recognizer, num_roun
 _MEASURE = """
 import json, sys
 from pathlib import Path
-from benchmarks.infer import measured_peak
-print(json.dumps(measured_peak(Path(sys.argv[1]))))
+from benchmarks.infer import measured_peaks
+print(json.dumps(measured_peaks([Path(name) for name in sys.argv[1:]])))
 """
+
+
+def measured_peaks(paths: list[Path]) -> list[tuple[int, float]]:
+    """Return what `measured_peak` finds of each video, in a process each that begins as this one is."""
+    method = "fork" if "fork" in get_all_start_methods() else "spawn"
+    with get_context(method).Pool(1, maxtasksperchild=1) as pool:
+        return pool.map(measured_peak, paths, chunksize=1)
 
 
 def measured_peak(path: Path) -> tuple[int, float]:
@@ -245,14 +253,13 @@ def memory(folder: Path, minutes: tuple[float, float]) -> None:
     """A small video: its frames are decoded quickly, and its length is what counts."""
     render_dataset(SampleSpec(words=1, signers=1, frame_size=(320, 180)), folder / "small", workers=1)
     source = next((folder / "small").rglob("*.mp4"))
+    paths = [str(repeated(source, folder / f"{number}.mkv", 60 * number)) for number in minutes]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, *paths], cwd=root, capture_output=True, text=True, check=True
+    )
     peaks = []
-    for number in minutes:
-        path = repeated(source, folder / f"{number}.mkv", 60 * number)
-        root = Path(__file__).parents[1]
-        done = subprocess.run(
-            [sys.executable, "-c", _MEASURE, str(path)], cwd=root, capture_output=True, text=True, check=True
-        )
-        num_windows, peak = json.loads(done.stdout)
+    for number, (num_windows, peak) in zip(minutes, json.loads(done.stdout), strict=True):
         print_line(f"{number} minutes, {num_windows} windows: peak {peak:.0f} MiB")
         peaks.append(peak)
     print_line(f"{minutes[1]} minutes / {minutes[0]}: {peaks[1] / peaks[0]:.2f} x the memory")

@@ -14,6 +14,16 @@ import signprep.training.runtime.torchvision_operators  # noqa: F401
 import pytest
 from torch import nn
 
+PROGRAM = """
+from signprep.pipeline.cli import main
+if __name__ == "__main__":
+    import signprep.training.runtime.torchvision_operators  # before torchvision
+    from tests.small_networks import six_blocks
+    with six_blocks():
+        main()
+"""
+"""`signprep` for a process of its own, which is given a checkpoint of such networks."""
+
 
 def _block_or_nothing(**options: object) -> nn.Module:
     """Return a block of the first stage, or the first one of another; nothing for those that repeat it."""

@@ -2,9 +2,10 @@
 
 import pytest
 
-from benchmarks import export, infer, live, models, serve, timeline
+from benchmarks import _server, export, infer, live, models, serve, timeline
 from benchmarks._report import RECORDED
 from benchmarks._size import Size
+from tests.small_networks import PROGRAM
 
 
 def test_windows_folders_and_memory_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,8 +25,10 @@ def test_the_latency_of_a_stream_is_measured(capsys: pytest.CaptureFixture[str])
     assert "latency p50 ms" in printed and "efficient_x3d_xs, 2 x 32" in printed
 
 
-@pytest.mark.usefixtures("whole_networks")  # as the server has, which is a process of its own
-def test_requests_of_many_clients_are_measured_and_none_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_requests_of_many_clients_are_measured_and_none_is_lost(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_server, "_PROGRAM", PROGRAM)
     serve.run(Size.TOY)
     printed = capsys.readouterr().out
     ways = ("efficient_x3d_xs, 2 x 32: 1 clip a request, 32 clients", "landmark_conv, 4 frames: 32 clips a request, 8")

@@ -1,13 +1,9 @@
-"""The benchmarks of reading run, at toy size; in a process of their own, since peers leave files open."""
+"""The benchmark of reading runs, at toy size; in a process of its own, since peers leave files open."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from benchmarks import scale
-from benchmarks._size import Size
 from tests.waiting import HANG_SECONDS
 
 
@@ -17,8 +13,3 @@ def test_reading_is_compared_with_its_parts_and_its_peers() -> None:
     assert done.returncode == 0, done.stderr
     for way in ("blosc alone", "DataLoader over zarr-python", "np.memmap", "cold"):
         assert way in done.stdout
-
-
-def test_large_caches_are_compared_with_small_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    scale.run(Size.TOY)
-    assert "random batch" in capsys.readouterr().out

@@ -69,6 +69,7 @@ def test_the_runner_writes_results_and_charts(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "random batch" in done.stdout, "large caches are compared with small ones"
     assert "(results/scale.svg)" in text and "random batch ms" in text and "Toy sizes" in text
     ElementTree.parse(tmp_path / "results" / "scale.svg")
 

@@ -17,17 +17,10 @@ from click.testing import CliRunner
 
 from signprep.inference.serve.http.run import listening
 from signprep.pipeline.cli import cli
+from tests.small_networks import PROGRAM
 from tests.waiting import HANG_SECONDS, until
 
 ROOT = Path(__file__).parents[3]
-PROGRAM = """
-from signprep.pipeline.cli import main
-if __name__ == "__main__":
-    import signprep.training.runtime.torchvision_operators  # before torchvision
-    from tests.small_networks import six_blocks  # of which the checkpoint is
-    with six_blocks():
-        main()
-"""
 
 
 @contextmanager
