@@ -111,6 +111,14 @@ def build_test_cache(data_root: Path, out: Path, spec: ClipSpec = CLIP_SPEC, **o
     return open_cache(out)
 
 
+_LONGEST = ("tests/test_documents.py", "tests/test_other_systems.py", "tests/benchmarks/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests that take many seconds come first: at the end all cores but one would wait for them."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+
+
 def pytest_collection_finish() -> None:
     # Of some million objects of torch and of the tests: the collector would look through them again and again.
     gc.freeze()

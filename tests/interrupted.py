@@ -48,6 +48,7 @@ WITH_MODELS = (
     "signprep.inference.export.run",
     "signprep.training.cli.train",
     "signprep.training.run",
+    "torch.utils.tensorboard",
     "pytorchvideo.models",  # last: torchvision needs what signprep defines for it
 )
 """What commands import that train, evaluate and export."""

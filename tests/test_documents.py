@@ -81,7 +81,7 @@ LESS = {
     "build-cache": ["--frames", "4", "--size", "64"],
     "train": ["--epochs", "1", "--num-frames", "2", "--crop-size", "32", "--overwrite"],
     "train landmarks.zarr": ["--epochs", "1", "--num-frames", "4", "--overwrite"],
-    "make-sample": shlex.split("--words 1 --signers 2 --takes 1 --views FU --sentences 1 --size 160x96"),
+    "make-sample": shlex.split("--words 1 --signers 2 --takes 1 --views F --sentences 1 --size 96x64"),
     "forget": ["--yes"],
 }
 """What is added to README's commands, so that they take little time and ask nothing: the last of two values counts."""
@@ -103,7 +103,7 @@ def test_readme_is_walked_word_for_word(tmp_path: Path, monkeypatch: pytest.Monk
         assert result.exit_code == 0, f"signprep {shlex.join(words)}\n{result.output}\n{result.exception}"
         return result.stdout
 
-    signprep("make-sample", "DATA", "--words", "3", "--signers", "9", "--size", "160x96", "--keypoints")
+    signprep("make-sample", "DATA", "--words", "2", "--signers", "9", "--size", "160x96", "--keypoints")
     video = next((tmp_path / "DATA" / "video").glob("*.mp4"))
     (tmp_path / "test.mp4").write_bytes(video.read_bytes())
     videos = write_videos(tmp_path / "short")
