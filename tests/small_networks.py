@@ -55,10 +55,11 @@ def whole() -> Iterator[None]:
 
 @contextmanager
 def hardly_timed() -> Iterator[None]:
-    """Let exports ask each model once: how long it takes means nothing here."""
+    """Let exports ask each model once, with one thread: how long it takes means nothing here."""
     from signprep.inference.export import verification
 
     with pytest.MonkeyPatch.context() as patch:
         for name, number in {"MOST_TURNS": 1, "RUNS_A_TURN": 1, "WARM_UPS": 0}.items():
             patch.setattr(verification, name, number)
+        patch.setattr(verification, "usable_cores", lambda: 1)
         yield

@@ -25,7 +25,10 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["export", *map(str, arguments)])
 
 
-def test_the_command_prints_a_table_and_leaves_a_report(small_checkpoint: Path, cache: Cache, tmp_path: Path) -> None:
+def test_the_command_prints_a_table_and_leaves_a_report(
+    small_checkpoint: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "usable_cores", lambda: 2)
     out = tmp_path / "sign.pt"
     result = run(
         "--checkpoint", small_checkpoint, "--output_path", out, "--calibration_cache", cache.path, "--model-name", SMALL
@@ -37,6 +40,7 @@ def test_the_command_prints_a_table_and_leaves_a_report(small_checkpoint: Path, 
         "same first answer",
         "accuracy on them",
         "ms a clip, 1 thread",
+        "ms a clip, 2 threads",
         "load",
         "torch ",
     ):
@@ -45,7 +49,8 @@ def test_the_command_prints_a_table_and_leaves_a_report(small_checkpoint: Path, 
     assert report["num_bytes"] == out.stat().st_size and report["split"] == "val"
     assert report["clips"] == report["compared"][0]["agreeing"] == len(cache.positions("val"))
     assert report["compared"][0]["accuracy"] == report["checkpoint_accuracy"]
-    assert report["latency_ms"]["1"].keys() == {"checkpoint", "file"} and report["machine"]["processor"]
+    assert report["latency_ms"].keys() == {"1", "2"} and report["machine"]["processor"]
+    assert report["latency_ms"]["1"].keys() == report["latency_ms"]["2"].keys() == {"checkpoint", "file"}
 
 
 def test_without_a_cache_no_accuracy_is_claimed(small_checkpoint: Path, tmp_path: Path) -> None:
