@@ -95,7 +95,9 @@ def measured(folder: Path, cluster: DaskCluster, size: Size) -> tuple[Constants,
     run_on = RunOptions(cluster=Cluster(backend="dask", scheduler=cluster.address))
     workers = [process.pid for process in cluster.workers]
     plan = plan_of(copied_videos(folder / "known", known, size.pick(16, 1, 4)))
-    build(plan, folder / "warm.zarr", run_on)  # everybody has imported everything
+    warm = plan_of(copied_videos(folder / "warm", known, size.pick(8, 2, 1)))
+    assert len(warm.shards) >= len(workers)
+    build(warm, folder / "warm.zarr", run_on)  # everybody has imported everything
     push(folder / "warm.zarr", "s3://team/warm")
     parts, checks = [seconds_of_parts(plan, folder / "parts-0.zarr")], []
     for number, copies in enumerate((small, large), 1):
