@@ -9,6 +9,9 @@ machine with a GPU the same is timed there, with larger batches.
 
 The default model is measured once more on the CPU, with channels last: with PyTorchVideo's layers, with torch's SiLU in
 place of its Swish, and with all of our layers, by the clock and by what all threads take of the CPU.
+
+Then what an answer takes on the CPU: of the model as it is trained, in evaluation, and as `infer` asks it, with batch
+norms made part of convolutions (`training/model_spec/folding.py`), by turns.
 """
 
 import copy
@@ -32,6 +35,7 @@ from signprep.training.model_spec import (
     model_spec,
     parameter_counts,
 )
+from signprep.training.model_spec.folding import with_folded_norms
 from signprep.training.model_spec.layers import with_plain_layers
 
 NUM_CLASSES = 400
@@ -44,6 +48,7 @@ def run(size: Size) -> None:
     print_machine(["torch", "torchvision", "pytorchvideo"])
     compare(torch.device("cpu"), batch_size=size.pick(2, 1, 2), num_rounds=size.pick(1, 1, 5), toy=toy)
     default_model(batch_size=2 if toy else 8, num_rounds=size.pick(1, 9, 25), toy=toy)
+    answers(batch_size=size.pick(1, 4, 8), num_rounds=size.pick(1, 7, 15), toy=toy)
     if torch.cuda.is_available():
         print_line(torch.cuda.get_device_name())
         compare(torch.device("cuda"), batch_size=2 if toy else 8, num_rounds=1 if toy else 10, toy=toy)
@@ -109,6 +114,36 @@ def default_model(*, batch_size: int, num_rounds: int, toy: bool) -> None:
     print_table([(counts, "ms a step", "ratio", "ms of CPU", "ratio"), *rows])
     figure("models.step", clock[-1] / clock[0])
     figure("models.step.cpu", cpu[-1] / cpu[0])
+
+
+def answers(*, batch_size: int, num_rounds: int, toy: bool) -> None:
+    """Print what a clip takes of models with batch norms, of a batch and alone."""
+    rows = [("as trained / as asked, ms a clip", "clip", f"batch of {batch_size}", "ratio", "alone", "ratio")]
+    for name in (name for name, spec in MODEL_SPECS.items() if spec.content == "pixels"):
+        spec = model_spec(name, num_frames=2, crop_size=32) if toy else MODEL_SPECS[name]
+        model = channels_last(build_model(spec, NUM_CLASSES)).eval()
+        clips = torch.randn(batch_size, 3, spec.num_frames, spec.crop_size, spec.crop_size)
+        clips = clips.to(memory_format=torch.channels_last_3d)
+        if (folded := with_folded_norms(model, clips[:1])) is model:
+            continue
+        row = [name, f"{spec.num_frames} x {spec.crop_size}"]
+        for shown in (clips, clips[:1]):
+            trained, asked = answer_seconds([model, folded], shown, num_rounds)
+            row += [f"{1e3 * trained:.1f} / {1e3 * asked:.1f}", f"{asked / trained:.2f}"]
+        rows.append(tuple(row))
+    print_table(rows)
+
+
+def answer_seconds(models: Sequence[nn.Module], clips: Tensor, num_rounds: int) -> list[float]:
+    """Return the median seconds that each model takes of a clip, by turns; the first turn is not counted."""
+    seconds: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for _ in range(num_rounds + 1):
+            for model, found in zip(models, seconds, strict=True):
+                started = time.perf_counter()
+                model(clips)
+                found.append((time.perf_counter() - started) / len(clips))
+    return [statistics.median(found[1:]) for found in seconds]
 
 
 def step_seconds(model: nn.Module, spec: ModelSpec, *, batch_size: int, num_rounds: int) -> list[list[float]]:

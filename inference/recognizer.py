@@ -24,6 +24,8 @@ from signprep.training.loader import ClipLoader
 from signprep.training.model.checkpoint import ModelMetadata, read_checkpoint
 from signprep.training.model.pretrained import load_own_weights
 from signprep.training.model_spec import build_model, channels_last, is_custom
+from signprep.training.model_spec.folding import with_folded_norms
+from signprep.training.model_spec.tracing import traced
 from signprep.training.runtime.memory import is_out_of_memory
 from signprep.training.transforms import ClipTransform, LandmarkTransform, View, num_views, transform_of, views_of
 
@@ -48,6 +50,8 @@ class Recognizer:
         self.transform: Callable[[Tensor], Tensor] = transform_of(metadata.model_spec)
         """Turns clips as they are stored, [B, T, ...], into the model's input."""
         self._views: list[View] = []
+        self._answering: nn.Module | None = None
+        """The model as it is asked; it is made when the first clips are there."""
 
     @property
     def card(self) -> ModelMetadata:
@@ -129,11 +133,36 @@ class Recognizer:
             total = torch.logaddexp(total, torch.log_softmax(logits, dim=1))
         return total - math.log(len(self._views))
 
+    def use_trace(self) -> None:
+        """Answer by a trace of the model, which lets other threads go on while it computes; it takes a second to make.
+
+        Nothing changes on a GPU, with 16 bits, or for a model that cannot be traced. Answers differ by rounding.
+        """
+        if self.is_exported or not self._is_plain:
+            return
+        spec = self.metadata.clip_spec
+        example = torch.rand((3, *spec.clip_shape))
+        clips = (255 * example).to(torch.uint8) if spec.landmarks is None else example
+        with torch.inference_mode():
+            inputs = self.transform(clips)
+            self._answering = traced(self._model_for(inputs), inputs)
+
     def logits_of_inputs(self, inputs: Tensor) -> Tensor:
         """Return logits, float32 [B, classes], of clips that are transformed already."""
         with torch.inference_mode(), self._autocast():
-            logits: Tensor = self.model(inputs)
+            logits: Tensor = self._model_for(inputs)(inputs)
             return logits.float()
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.device.type == "cpu" and self.precision == "32"
+
+    def _model_for(self, inputs: Tensor) -> nn.Module:
+        """Return the model as it answers soonest; what it is shown first tells how it computes."""
+        if self._answering is None:
+            folds = self._is_plain and len(inputs) > 0
+            self._answering = with_folded_norms(self.model, inputs[:1]) if folds else self.model
+        return self._answering
 
     def _autocast(self) -> torch.autocast:
         dtype = _AUTOCAST[self.precision]
