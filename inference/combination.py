@@ -67,6 +67,11 @@ class CombinedRecognizer(Recognizer):
         for member in self.members:
             member.use_views(number)
 
+    def use_trace(self) -> None:
+        """Let every member answer by a trace; see `Recognizer.use_trace`."""
+        for member in self.members:
+            member.use_trace()
+
     def calibration_note(self) -> str | None:
         """Return the sentences of the members."""
         return "\n".join(filter(None, (member.calibration_note() for member in self.members))) or None

@@ -89,7 +89,7 @@ class _Attention(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         heads = self.query_key_value(self.norm(frames)).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()
         dropout = self.dropout if self.training else 0.0
         found = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
         frames = frames + self.out(found.transpose(1, 2).flatten(2))

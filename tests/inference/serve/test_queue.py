@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from starlette.applications import Starlette
 
 from signprep.inference.options import WindowOptions
@@ -22,6 +23,7 @@ from signprep.inference.serve.http import guard
 from signprep.inference.serve.http.app import make_app
 from signprep.inference.serve.metrics import Metrics
 from signprep.inference.serve.options import ServeOptions
+from signprep.pipeline.clip_spec import ClipSpec
 from signprep.pipeline.errors import DecodeError
 from tests.generated_videos import write_video
 from tests.inference.serve import decoding_processes
@@ -51,6 +53,7 @@ class NotedRecognizer:
     """Notes the sizes of batches, and waits in the first one."""
 
     glosses = ("왼쪽", "오른쪽")
+    device, clip_specs = torch.device("cpu"), (ClipSpec(),)
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
@@ -75,6 +78,35 @@ def test_clips_of_several_requests_meet_in_one_call_of_the_model() -> None:
     assert [future.result().tolist() for future in futures] == [[number, 1.0] for number in range(6)]
     batches.close()
     assert noted.sizes == [1, 4, 1]
+
+
+def test_a_small_model_answers_a_batch_on_each_core_and_shares_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Meeting(NotedRecognizer):
+        device = torch.device("cpu")
+        clip_specs = (ClipSpec(num_frames=2, landmarks="mediapipe"),)
+        is_traced = False
+        both = threading.Barrier(2, timeout=HANG_SECONDS)
+
+        def use_trace(self) -> None:
+            self.is_traced = True
+
+        def window_probabilities(self, windows: Sequence[Any]) -> Any:
+            self.sizes.append(len(windows))
+            self.both.wait()  # until another batch is here, too
+            return np.array([clips[0] for clips in windows], np.float32)
+
+    async def asked() -> list[list[float]]:
+        batches = Batches(small, 4, Metrics())
+        futures = [batches.submit_here([[float(number), 1.0]]) for number in range(4)]
+        answers = [answer.tolist() for answer in await asyncio.gather(*futures)]
+        await asyncio.to_thread(batches.close)
+        return answers
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    small: Any = Meeting()
+    assert asyncio.run(asked()) == [[number, 1.0] for number in range(4)]
+    assert small.is_traced and len(small.sizes) % 2 == 0
 
 
 def test_a_clip_without_an_answer_takes_none_from_the_others_of_its_batch() -> None:
