@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -16,9 +17,16 @@ from signprep.cache_builder.reader import Cache
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve import decoders
 from signprep.inference.serve.http import uploads
+from signprep.inference.serve.http.app import make_app
+from signprep.inference.serve.options import ServeOptions
+from signprep.pipeline.clip_spec import ClipSpec
+from signprep.pipeline.datasets.annotations import Vocabulary
 from signprep.pipeline.errors import CheckpointError
+from signprep.training.model.checkpoint import ModelMetadata
+from signprep.training.model_spec import build_model, model_spec
 from tests.inference.serve import decoding_processes
 from tests.inference.serve.asgi import LEFT, Answer, ask
+from tests.inference.serve.conftest import LOCAL
 from tests.inference.serve.test_queue import left_over, served
 
 CLIPS = "application/x-npy"
@@ -199,3 +207,25 @@ def test_who_leaves_while_a_form_is_answered_ends_its_work(
 
     assert served(recognizer, asking).status is None
     assert left_over(temporary) == []
+
+
+def test_a_model_of_landmarks_answers_as_it_does_alone_however_many_clips_come_together() -> None:
+    clip_spec = ClipSpec(num_frames=8, landmarks="mediapipe")
+    spec = model_spec("landmark_conv", num_frames=8)
+    metadata = ModelMetadata(
+        model_spec=spec, clip_spec=clip_spec, vocabulary=Vocabulary(glosses=("가", "나", "다")), cache_fingerprint=""
+    )
+    torch.manual_seed(0)
+    model = build_model(spec, 3)
+    clips = np.random.default_rng(0).random((30, *clip_spec.clip_shape), np.float32)
+    clips[4, 2:5] = np.nan  # frames without points
+    expected = Recognizer(metadata, model, torch.device("cpu")).probabilities(clips)
+    app = make_app(Recognizer(metadata, model, torch.device("cpu")), ServeOptions(num_workers=1))
+    with TestClient(app, base_url=LOCAL) as client:
+        for sent in (clips, clips[:1], clips[3:8]):
+            answer = client.post(
+                "/v1/predict", params={"return-probabilities": "1"}, content=npy(sent), headers={"content-type": CLIPS}
+            )
+            found = [list(one["probabilities"].values()) for one in answer.json()]
+            first = 3 if len(sent) == 5 else 0
+            np.testing.assert_allclose(found, expected[first : first + len(sent)], atol=1e-5)
