@@ -141,10 +141,9 @@ class Recognizer:
         if self.is_exported or not self._is_plain:
             return
         spec = self.metadata.clip_spec
-        example = torch.rand((3, *spec.clip_shape))
-        clips = (255 * example).to(torch.uint8) if spec.landmarks is None else example
+        values = np.random.default_rng(0).random((3, *spec.clip_shape)) * (255 if spec.landmarks is None else 1)
         with torch.inference_mode():
-            inputs = self.transform(clips)
+            inputs = self.transform(torch.from_numpy(values.astype(spec.dtype)))
             self._answering = traced(self._model_for(inputs), inputs)
 
     def logits_of_inputs(self, inputs: Tensor) -> Tensor:

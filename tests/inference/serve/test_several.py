@@ -217,7 +217,7 @@ def test_a_model_of_landmarks_answers_as_it_does_alone_however_many_clips_come_t
     )
     torch.manual_seed(0)
     model = build_model(spec, 3)
-    clips = np.random.default_rng(0).random((30, *clip_spec.clip_shape), np.float32)
+    clips = np.random.default_rng(0).random((30, *clip_spec.clip_shape)).astype(clip_spec.dtype)
     clips[4, 2:5] = np.nan  # frames without points
     expected = Recognizer(metadata, model, torch.device("cpu")).probabilities(clips)
     app = make_app(Recognizer(metadata, model, torch.device("cpu")), ServeOptions(num_workers=1))
