@@ -107,7 +107,8 @@ def _fill(model: nn.Module, weights: Mapping[str, Tensor], label: str) -> None:
     for name, given in weights.items():
         value = given.to(own[name].dtype)  # what is finite in 64 bits may not be so in 32
         # A custom model may be built with infinities, as the mask of an attention is.
-        if bool((~torch.isfinite(value) & (value != own[name])).any()):
+        is_finite = torch.isfinite(value)
+        if not is_finite.all() and bool((~is_finite & (value != own[name])).any()):
             raise CheckpointError(f"{label}: its weights {name} are not all finite numbers; it cannot answer")
         if name.endswith("running_var") and bool((value < 0).any()):
             raise CheckpointError(f"{label}: its weights {name}, which are variances, are negative; it cannot answer")

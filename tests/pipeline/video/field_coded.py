@@ -106,7 +106,7 @@ def h264_field(
             samples = luma[row : row + 16, column : column + 16].tobytes()
             for plane in chroma:
                 samples += plane[row // 2 : row // 2 + 8, column // 2 : column // 2 + 8].tobytes()
-            out.bits.append("".join(format(byte, "08b") for byte in samples))
+            out.bits.append(f"{int.from_bytes(samples, 'big'):0{8 * len(samples)}b}")
     return _unit((0x60 if ref else 0) | (5 if is_idr else 1), out)
 
 

@@ -209,8 +209,9 @@ def test_the_head_of_a_signprep_checkpoint_is_taken_with_the_same_glosses_only(
     path = signprep_checkpoint(tmp_path / "best.ckpt", trained, glosses)
     model = build_model(SMALL_X3D, NUM_CLASSES)
     load_pretrained(model, SMALL_X3D, path, vocabulary=GLOSSES)
+    given = trained.state_dict()
     equal = {
-        name: value.shape == trained.state_dict()[name].shape and torch.equal(value, trained.state_dict()[name])
+        name: value.shape == given[name].shape and torch.equal(value, given[name])
         for name, value in model.state_dict().items()
     }
     # A bias is zero at first, in any head of that width.
