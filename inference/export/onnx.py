@@ -42,8 +42,9 @@ def write_onnx(inputs: ExportInputs, path: Path) -> tuple[str, ...]:
         from signprep.inference.export.onnx_int8 import quantized
 
         with tempfile.TemporaryDirectory(prefix="signprep-") as folder:
-            clips = ({INPUT: clip.numpy()} for clip in inputs.calibration_clips())
-            graph = quantized(graph, clips, Path(folder))
+            graph = quantized(
+                graph, lambda: ({INPUT: clip.numpy()} for clip in inputs.calibration_clips()), Path(folder)
+            )
     if inputs.metadata.with_preprocessing:
         _put_before(graph, inputs.metadata)
     onnx.helper.set_model_props(graph, {KEY: inputs.metadata.to_text()})

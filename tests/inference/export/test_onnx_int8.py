@@ -1,5 +1,7 @@
 """Channels of zeros change no answer, and are only added where that is sure."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -7,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from signprep.inference.export.onnx_int8 import LANES, widen_depthwise
+from signprep.inference.export.onnx_int8 import LANES, quantized, widen_depthwise
 
 RANDOM = np.random.default_rng(0)
 CLIPS = RANDOM.standard_normal((2, 3, 2, 8, 8), np.float32)
@@ -143,3 +145,58 @@ def test_what_is_not_surely_safe_stays(between: list[onnx.NodeProto], weights: l
     widen_depthwise(graph)
     assert shapes(graph) == were
     np.testing.assert_array_equal(answer(graph), before)
+
+
+def residual(inner: int = 400) -> onnx.ModelProto:
+    """A block with a convolution beside it, a mean over all places, and a head."""
+    nodes = [
+        convolution("clips", "start", kernel=3),
+        helper.make_node("Relu", ["start"], ["stream"]),
+        convolution("stream", "inner"),
+        helper.make_node("Relu", ["inner"], ["positive"]),
+        convolution("positive", "branch"),
+        convolution("stream", "shortcut"),
+        helper.make_node("Add", ["branch", "shortcut"], ["sum"]),
+        helper.make_node("ReduceMean", ["sum", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "w_head"], ["logits"]),
+    ]
+    weights = [
+        weight("w_start", 8, 3, 3, 3, 3),
+        weight("w_inner", inner, 8, 1, 1, 1),
+        weight("w_branch", 8, inner, 1, 1, 1),
+        weight("w_shortcut", 8, 8, 1, 1, 1),
+        weight("w_head", 8, 4),
+        numpy_helper.from_array(np.array([2, 3, 4]), "axes"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "residual",
+        [helper.make_tensor_value_info("clips", TensorProto.FLOAT, ["batch", 3, 2, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 4])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def test_vectors_and_shortcuts_are_not_rounded_and_all_weights_are(tmp_path: Path) -> None:
+    graph = residual()
+    found = quantized(graph, lambda: iter([{"clips": CLIPS}]), tmp_path)
+    rounded = {node.input[0] for node in found.graph.node if node.op_type == "QuantizeLinear"}
+    assert {"clips", "stream", "positive", "branch"} <= rounded
+    assert not rounded & {"shortcut", "mean"} and not any("logits" in name for name in rounded)
+    eights = {tensor.name for tensor in found.graph.initializer if tensor.data_type == TensorProto.INT8}
+    assert {f"{name}_quantized" for name in ("w_inner", "w_branch", "w_shortcut", "w_head")} <= eights
+
+
+def test_shortcuts_that_are_a_large_part_of_a_model_are_rounded(tmp_path: Path) -> None:
+    found = quantized(residual(inner=8), lambda: iter([{"clips": CLIPS}]), tmp_path)
+    rounded = {node.input[0] for node in found.graph.node if node.op_type == "QuantizeLinear"}
+    assert "shortcut" in rounded and "mean" not in rounded
+
+
+def test_the_mean_error_over_the_calibration_clips_is_taken_off(tmp_path: Path) -> None:
+    graph = residual()
+    expected = answer(graph)
+    found = answer(quantized(graph, lambda: iter([{"clips": CLIPS}]), tmp_path))
+    np.testing.assert_allclose(found.mean(axis=0), expected.mean(axis=0), atol=1e-5)
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
