@@ -3,9 +3,8 @@
 In: an fp32 graph and clips as the model sees them. Out: weights in int8, one scale a channel; activations in uint8,
 their range the least and the largest value over the clips. Weights have 7 of the 8 bits: with 8, processors with AVX2
 but without VNNI overflow, and on the demo's model the logits were no nearer to fp32's. The stem stays in fp32. What is
-not worth rounding is not rounded, and the mean error of the logits is taken off: on three trained models that left 0.30
-to 0.55 of the KL divergence from fp32's answers, for no time and no bytes. Narrower ranges (percentiles, means of the
-clips' own) were 1.7 to 580 times farther off on a half-trained one: the largest values carry the answer.
+not worth rounding is not rounded, and the mean error of the logits is taken off. Narrower ranges (percentiles, means of
+the clips' own) were far worse: the largest values carry the answer.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
