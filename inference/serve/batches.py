@@ -1,9 +1,10 @@
 """Clips of all requests, through the model together: a thread calls it with whatever waits.
 
 In: windows' clips, one by one from any thread, or several from the event loop. Out: futures of their class
-probabilities. Nothing waits for a batch to be full, so that a request that is alone is answered at once; under load,
-batches fill by themselves. What several connections have sent when the event loop looks reaches the model at once, and
-the answers of a batch reach the loop at once: waking a thread costs as much as answering a small model's clip.
+probabilities. A request that is alone is answered at once; under load, batches fill by themselves, as those who were
+just answered get a moment to ask again. What several connections have sent when the event loop looks reaches the model
+at once, and the answers of a batch reach the loop at once: waking a thread costs as much as answering a small model's
+clip.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 from signprep.inference.recognizer import Recognizer
 from signprep.inference.serve.metrics import Metrics
 
+PATIENCE = 0.1
+"""Part of a batch's time for which the next one waits for those who were just answered."""
 MOST_THREADS = 4
 """That call a small model; more would wait for Python's lock, and for the connections."""
 Row = NDArray[np.float32]
@@ -91,19 +94,25 @@ class Batches:
     def _run(self, num_threads: int) -> None:
         if num_threads > 1:
             torch.set_num_threads(1)  # of this thread's operations
-        while batch := self._next_batch():
+        num_answered, seconds = 0, 0.0
+        while batch := self._next_batch(num_answered, PATIENCE * seconds):
+            started = time.perf_counter()
             wanted = [(clips, future) for clips, future in batch if _is_wanted(future)]
             answers = self._answers([clips for clips, _ in wanted])
             _tell([(future, answer) for (_, future), answer in zip(wanted, answers, strict=True)])
+            num_answered, seconds = len(wanted), time.perf_counter() - started
             with self._changed:
                 self._num_idle += 1
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self, num_answered: int, patience: float) -> list[_Waiting]:
         """Wait for clips, and take those of a batch; if other threads are idle, leave them their part.
 
-        Nothing is returned when the end has come, and everything is answered.
+        Who was just answered may ask again, so that the next batch is as full: they get so many seconds. Nothing is
+        returned when the end has come, and everything is answered.
         """
         with self._changed:
+            hoped = min(self._batch_size, num_answered + len(self._waiting))
+            self._changed.wait_for(lambda: len(self._waiting) >= hoped or self._has_ended, patience)
             while not self._waiting and not self._has_ended:
                 self._changed.wait()
             fair = math.ceil(len(self._waiting) / self._num_idle)

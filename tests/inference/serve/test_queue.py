@@ -80,6 +80,21 @@ def test_clips_of_several_requests_meet_in_one_call_of_the_model() -> None:
     assert noted.sizes == [1, 4, 1]
 
 
+def test_the_next_batch_waits_a_moment_for_those_who_were_just_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signprep.inference.serve.batches.PATIENCE", 1e9)
+    noted: Any = NotedRecognizer()
+    batches = Batches(noted, 4, Metrics())
+    first = batches.submit([[0.0, 1.0]])
+    noted.has_begun.wait()
+    others = [batches.submit([[1.0, 1.0]])]
+    noted.may_go_on.set()
+    first.result()
+    others.append(batches.submit([[2.0, 1.0]]))
+    batches.close()
+    assert [future.result().tolist() for future in others] == [[1.0, 1.0], [2.0, 1.0]]
+    assert noted.sizes == [1, 2]
+
+
 def test_a_small_model_answers_a_batch_on_each_core_and_shares_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     class Meeting(NotedRecognizer):
         device = torch.device("cpu")
