@@ -2,9 +2,9 @@
 
 In: an fp32 graph and clips as the model sees them. Out: weights in int8, one scale a channel; activations in uint8,
 their range the least and the largest value over the clips. Weights have 7 of the 8 bits: with 8, processors with AVX2
-but without VNNI overflow, and on the demo's model the logits were no nearer to fp32's. The stem stays in fp32. What is
-not worth rounding is not rounded, and the mean error of the logits is taken off. Narrower ranges (percentiles, means of
-the clips' own) were far worse: the largest values carry the answer.
+but without VNNI overflow, and on the demo's model the logits were no nearer to fp32's. The stem stays in fp32, and
+the mean error of the logits is taken off. Narrower ranges (percentiles, means of the clips' own) were far worse: the
+largest values carry the answer.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -63,48 +63,8 @@ def quantized(graph: "onnx.ModelProto", clips: Callable[[], Iterator[Inputs]], f
         weight_type=quantization.QuantType.QInt8,
     )
     found = onnx.load(written)
-    leave_unrounded(found, _vectors(graph))
     _add_to_output(found, _mean_output(graph, clips()) - _mean_output(found, clips()))
     return found
-
-
-def _vectors(graph: "onnx.ModelProto") -> set[str]:
-    """Return the tensors that are one vector a clip, as after a mean over all places.
-
-    All answers pass through them, and their products take next to no time: rounding them loses most for least.
-    """
-    import onnx
-
-    known = onnx.shape_inference.infer_shapes(graph).graph
-    found = set()
-    for value in [*known.value_info, *known.output]:
-        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim[1:]]  # 0 if it is not known
-        if sizes and prod(sizes) == max(sizes) > 0:
-            found.add(value.name)
-    return found
-
-
-def leave_unrounded(graph: "onnx.ModelProto", names: Collection[str]) -> None:
-    """Take the pairs of QuantizeLinear and DequantizeLinear off these activations, in place; weights stay int8."""
-    rounded = {node.output[0]: node.input[0] for node in graph.graph.node if node.op_type == "QuantizeLinear"}
-    ends = {value.name for value in graph.graph.output}
-    renamed: dict[str, str] = {}
-    removed: set[str] = set()
-    for node in graph.graph.node:
-        source, target = rounded.get(node.input[0] if node.input else ""), node.output[0]
-        if node.op_type == "DequantizeLinear" and source is not None and (source in names or target in names):
-            removed |= {node.input[0], target}
-            renamed |= {source: target} if target in ends else {target: source}  # an output keeps its name
-    kept = [node for node in graph.graph.node if node.output[0] not in removed]
-    _replace(graph.graph.node, kept)
-    _rename(graph, renamed)
-    used = {name for node in kept for name in node.input}
-    _replace(graph.graph.initializer, [tensor for tensor in graph.graph.initializer if tensor.name in used])
-
-
-def _replace(field: Any, values: list[Any]) -> None:
-    del field[:]
-    field.extend(values)
 
 
 def _rename(graph: "onnx.ModelProto", names: Mapping[str, str]) -> None:

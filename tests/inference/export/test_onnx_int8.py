@@ -178,16 +178,6 @@ def residual() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def test_vectors_are_not_rounded_and_all_weights_are(tmp_path: Path) -> None:
-    graph = residual()
-    found = quantized(graph, lambda: iter([{"clips": CLIPS}]), tmp_path)
-    rounded = {node.input[0] for node in found.graph.node if node.op_type == "QuantizeLinear"}
-    assert {"clips", "stream", "positive", "branch", "shortcut"} <= rounded
-    assert "mean" not in rounded and not any("logits" in name for name in rounded)
-    eights = {tensor.name for tensor in found.graph.initializer if tensor.data_type == TensorProto.INT8}
-    assert {f"{name}_quantized" for name in ("w_inner", "w_branch", "w_shortcut", "w_head")} <= eights
-
-
 def test_the_mean_error_over_the_calibration_clips_is_taken_off(tmp_path: Path) -> None:
     graph = residual()
     expected = answer(graph)
