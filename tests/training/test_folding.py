@@ -94,3 +94,11 @@ def test_a_model_whose_weights_are_no_numbers_stays_as_it_is() -> None:
     model = trained(nn.Sequential(nn.Conv3d(3, 3, 1), nn.BatchNorm3d(3)))
     next(model.parameters()).data.fill_(torch.nan)
     assert with_folded_norms(model, torch.randn(1, 3, 2, 4, 4)) is model
+
+
+def test_a_model_that_reads_its_batch_norms_stays_as_it_is() -> None:
+    def way(model: TwoConvolutions, clips: Tensor) -> Tensor:
+        return model.other_norm(model.second(model.norm(model.first(clips)))) * model.norm.weight.mean()
+
+    model = trained(TwoConvolutions(way))
+    assert with_folded_norms(model, torch.randn(1, 3, 2, 4, 4)) is model

@@ -35,8 +35,11 @@ def with_folded_norms(model: nn.Module, example: Tensor) -> nn.Module:
         expected, pairs = _pairs(model, example)
         if not pairs:
             return model
-        folded = _exchanged(model, pairs, {})
-        return folded if is_same(folded(example), expected) else model
+        try:
+            folded = _exchanged(model, pairs, {})
+            return folded if is_same(folded(example), expected) else model
+        except Exception:  # of a custom model, which may read its batch norms, or have layers that cannot be copied
+            return model
 
 
 def is_same(found: Tensor, expected: Tensor) -> bool:
@@ -83,9 +86,11 @@ def _pairs(model: nn.Module, example: Tensor) -> tuple[Tensor, dict[nn.Module, n
 
 
 def _exchanged(layer: nn.Module, exchanged: dict[nn.Module, nn.Module], known: dict[nn.Module, nn.Module]) -> nn.Module:
-    """Return a layer with others in place of some below it; the modules are copies, and their weights are not."""
+    """Return a layer with others in place of some below it; what is above those is copied, but for its weights."""
     if layer in exchanged:
         return exchanged[layer]
+    if not any(below in exchanged for below in layer.modules()):
+        return layer
     if layer not in known:
         known[layer] = twin = copy.copy(layer)
         twin._modules = {
