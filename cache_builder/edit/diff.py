@@ -1,7 +1,7 @@
 """Compare two caches: clips of both, clips of only one, and columns in which the same clip differs.
 
-Two clips are the same if the same bytes of video are labelled over the same span, whatever files, glosses and splits
-are called; one that failed may have no content to be known by, and is known by its video's name and span. Rows that
+Two clips are the same if the same bytes of video are labelled over the same span, with the same box if that decides
+their pixels, whatever files, glosses and splits are called; one that failed may have no content to be known by, and is known by its video's name and span. Rows that
 share all that within one cache are paired one to one. All of it is arithmetic on arrays: nothing is decoded, and a
 million rows take seconds. The trade-off: the bytes of the same clip are never compared.
 """
@@ -143,7 +143,7 @@ def diff_summary(found: CacheDiff) -> str:
     renamed = set(a.only["segment_id"].to_pylist()) & set(b.only["segment_id"].to_pylist())
     if renamed:
         lines.append(
-            f"of those, {counted(len(renamed), 'name')} are in both, with other video content or another span: "
+            f"of those, {counted(len(renamed), 'name')} are in both, with other video content, another span or another box: "
             f"{first_of(sorted(renamed), SHOWN)}"
         )
     for name, table in found.differing.items():
@@ -170,13 +170,13 @@ def _shown(value: object) -> str:
 
 
 _BY_CONTENT = (
-    ("video_hash", "start_seconds", "end_seconds", "gloss", "video"),
-    ("video_hash", "start_seconds", "end_seconds", "gloss"),
-    ("video_hash", "start_seconds", "end_seconds"),
+    ("video_hash", "start_seconds", "end_seconds", "box", "gloss", "video"),
+    ("video_hash", "start_seconds", "end_seconds", "box", "gloss"),
+    ("video_hash", "start_seconds", "end_seconds", "box"),
 )
 _BY_NAME = (
-    ("video", "start_seconds", "end_seconds", "gloss"),
-    ("video", "start_seconds", "end_seconds"),
+    ("video", "start_seconds", "end_seconds", "box", "gloss"),
+    ("video", "start_seconds", "end_seconds", "box"),
 )
 
 
@@ -190,6 +190,8 @@ def codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return a number for each value, the same for the same value, int64 [N]; null counts as a value."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    elif pa.types.is_list(column.type):  # Arrow numbers no lists
+        column = pa.chunked_array([pa.array(map(str, column.to_pylist()), pa.string())])
     encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
     return encoded.indices.to_numpy().astype(np.int64)
 

@@ -110,6 +110,10 @@ def evaluate(
         reject_unused(TimelineOptions, "--timeline")
     elif data.caches or output.html is not None or options.calibrate or options.fit_weights:
         raise click.UsageError("--timeline goes with --data-root, and not with --html, --calibrate or --fit-weights")
+    if data.caches:
+        reject_unused(DatasetOptions, "--data-root: of a cache, a whole split is evaluated")
+    else:
+        reject_unused(StreamOptions, "CACHE")
     _reject_what_does_not_fit(model, options)
     data_root = data.data_root(options.split)
     require_extra("train", "torch", "lightning", "pytorchvideo")

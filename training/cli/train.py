@@ -183,6 +183,10 @@ def train(
 
     if data.cache is not None:
         reject_unused(SplitOptions, "--data-root: a cache has its splits")
+        reject_unused(DatasetOptions, "--data-root: a cache has its clips")
+        reject_unused(["keypoint_size"], "--data-root: a cache has its clips")
+    else:
+        reject_unused(StreamOptions, "CACHE")
     launch = Launch.of_environment()
     log = _log(launch)
     options = typed_options(click.get_current_context())

@@ -14,6 +14,7 @@ from signprep.cache_builder.edit.diff import diff, matched_rows
 from signprep.cache_builder.format.index import index_table
 from signprep.pipeline.cli import cli
 from signprep.pipeline.clip_spec import ClipSpec
+from tests.cache_builder.edit.merging import merged
 from tests.cache_builder.made_caches import GLOSSES, forget_rows, make_cache, rewrite_rows, row_of
 
 
@@ -102,7 +103,21 @@ def test_a_name_with_another_content_is_told_apart(tmp_path: Path) -> None:
     names = a.index["segment_id"].to_pylist()[:2]
     code, text = run(a.path, b.path)
     assert code == 1 and "in both: 6 clips" in text
-    assert f"2 names are in both, with other video content or another span: {names[0]}, {names[1]}" in text
+    told = "2 names are in both, with other video content, another span or another box: "
+    assert f"{told}{names[0]}, {names[1]}" in text
+
+
+def test_two_boxes_in_one_video_are_two_clips(tmp_path: Path) -> None:
+    a, b = make_cache(tmp_path / "a.zarr", range(8)), make_cache(tmp_path / "b.zarr", range(8))
+    left, right = [0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]
+    a = rewrite_rows(a, {0: {"box": left}, 1: {"box": left}})
+    b = rewrite_rows(b, {0: {"box": right}, 1: {"box": left}})
+    code, text = run(a.path, b.path)
+    assert code == 1 and "in both: 7 clips" in text
+    assert f"only in A: 1 clip; by split: train 1; by gloss: 왼쪽 1\n  {a.index['segment_id'][0]}" in text
+    whole, result = merged(tmp_path / "whole.zarr", a, b)
+    assert whole.info.num_positions == 9 and result.num_shared == 7
+    assert whole.index["box"].to_pylist().count(left) == 2 and whole.index["box"].to_pylist().count(right) == 1
 
 
 def test_what_is_no_cache_is_trouble_of_its_own(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from signprep.cache_builder.reader import Cache
 from signprep.pipeline.cli import cli
 
 
@@ -25,6 +26,14 @@ def test_labelled_videos_give_what_their_cache_gives(checkpoint: Path, data_root
     assert from_videos["figures"] == from_cache["figures"]
     assert from_videos["calibration"] == from_cache["calibration"]
     assert from_videos["data_root"] == str(data_root) and from_videos["cache"] is None
+
+
+def test_options_that_would_choose_nothing_are_refused(checkpoint: Path, data_root: Path, cache: Cache) -> None:
+    for words in (["--signer", "REAL17"], ["--view", "F"], ["--class-by", "item"]):
+        refused = evaluate(checkpoint, cache.path, *words)
+        assert refused.exit_code == 2 and f"{words[0]} goes with --data-root" in refused.stderr
+    refused = evaluate(checkpoint, "--data-root", data_root, "--stream-gb", "1")
+    assert refused.exit_code == 2 and "--stream-gb goes with CACHE" in refused.stderr
 
 
 def test_the_data_root_of_a_split_is_evaluated(checkpoint: Path, data_root: Path, tmp_path: Path) -> None:

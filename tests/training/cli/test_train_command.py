@@ -80,6 +80,16 @@ def test_a_data_root_is_split_as_asked(tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "--duplicates goes with --data-root" in refused.stderr
 
 
+def test_options_that_choose_segments_are_refused_beside_a_cache_whose_clips_they_would_not_choose(
+    cache: Cache, data_root: Path, tmp_path: Path
+) -> None:
+    for words in (["--signer", "REAL01"], ["--view", "F"], ["--columns", "gloss=Gloss"], ["--keypoint-size", "8x8"]):
+        refused = invoke(cache.path, *SMALL, "--output-dir", tmp_path, *words)
+        assert refused.exit_code == 2 and f"{words[0]} goes with --data-root: a cache has its clips" in refused.stderr
+    refused = invoke("--data-root", data_root, *SMALL, "--output-dir", tmp_path, "--stream-gb", "1")
+    assert refused.exit_code == 2 and "--stream-gb goes with CACHE" in refused.stderr
+
+
 def test_two_roots_are_the_two_splits_and_the_one_left_out_is_the_data_root(tmp_path: Path) -> None:
     train_root, val_root = write_data_root(tmp_path / "a"), write_data_root(tmp_path / "b")
     for path in (*train_root.rglob("*REAL17*"), *val_root.rglob("*REAL0*")):
