@@ -1,9 +1,10 @@
 """Compare two caches: clips of both, clips of only one, and columns in which the same clip differs.
 
 Two clips are the same if the same bytes of video are labelled over the same span, with the same box if that decides
-their pixels, whatever files, glosses and splits are called; one that failed may have no content to be known by, and is known by its video's name and span. Rows that
-share all that within one cache are paired one to one. All of it is arithmetic on arrays: nothing is decoded, and a
-million rows take seconds. The trade-off: the bytes of the same clip are never compared.
+their pixels, whatever files, glosses and splits are called; one that failed may have no content to be known by, and is
+known by its video's name and span. Rows that share all that within one cache are paired one to one. All of it is
+arithmetic on arrays: nothing is decoded, and a million rows take seconds. The trade-off: the bytes of the same clip are
+never compared.
 """
 
 import itertools
@@ -143,8 +144,8 @@ def diff_summary(found: CacheDiff) -> str:
     renamed = set(a.only["segment_id"].to_pylist()) & set(b.only["segment_id"].to_pylist())
     if renamed:
         lines.append(
-            f"of those, {counted(len(renamed), 'name')} are in both, with other video content, another span or another box: "
-            f"{first_of(sorted(renamed), SHOWN)}"
+            f"of those, {counted(len(renamed), 'name')} are in both, with other video content, another span or another "
+            f"box: {first_of(sorted(renamed), SHOWN)}"
         )
     for name, table in found.differing.items():
         rows = table.slice(0, SHOWN + 1).to_pylist()

@@ -5,7 +5,6 @@ Passing faults are tried again with growing pauses; what will not pass (a wrong 
 The trade-off: a thread a transfer, so that drivers which are not asynchronous are parallel too.
 """
 
-import errno
 import itertools
 import random
 import tempfile
@@ -20,7 +19,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from signprep.cache_builder.options import shown, without_secrets
+from signprep.cache_builder.options import shown
+from signprep.cache_builder.remote.storage_errors import explain, is_missing, is_passing, status_of
 from signprep.pipeline.errors import CacheError, SignprepError
 from signprep.pipeline.runtime.installation import install_extras
 
@@ -33,6 +33,11 @@ S3 = ("s3", "s3a")
 _AT_ONCE_BYTES = 100 * 2**20
 """s3fs sends less than that as one request."""
 _ATOMIC = (*S3, "gs", "gcs", "abfs", "abfss", "az", "hf", "memory")
+SSH = ("sftp", "ssh")
+_KEEP_CONNECTION = (*SSH, "ftp", "smb")
+"""Drivers that keep one connection, and do not make another when it is lost."""
+SECONDS_BETWEEN_LOOKS, MOST_LOOKS = 20, 3
+"""How often an SSH server is asked whether it is still there, and how often it may not answer."""
 _EXTRAS = {"s3a": "s3", "gcs": "gs", "ssh": "sftp", "https": "http"} | {
     name: name for name in ("s3", "gs", "sftp", "hf", "http")
 }
@@ -155,7 +160,7 @@ class RemoteFolder:
             beside = target = f"{root}/{name}"
             if not self.is_atomic:
                 beside = f"{target.rpartition('/')[0]}/.{name.rpartition('/')[2]}.{uuid.uuid4().hex[:8]}.part"
-                if self.protocol not in ("sftp", "ssh"):  # sshfs makes a file's folder, with two requests a level
+                if self.protocol not in SSH:  # sshfs makes a file's folder, with two requests a level
                     fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             try:
                 with _counted(progress) as callback:
@@ -214,24 +219,36 @@ class RemoteFolder:
     def _tried(self, name: str, attempt: Callable[[], Result]) -> Result:
         """Return what an attempt returns, tried again while its faults may pass."""
         for number in itertools.count(1):
+            driver = self._driver
             try:
                 result = attempt()
                 self._was_answered = True
                 return result
-            except SignprepError:
-                raise
+            except SignprepError as error:
+                # Where a connection was lost, the server may be away for a while.
+                is_away = self._was_answered and error.__cause__ is not None and is_passing(error.__cause__)
+                if not is_away or number >= TRIES:
+                    raise
             except Exception as error:
-                self._was_answered |= _is_missing(error) or _status(error) is not None
-                if _is_missing(error):
+                self._was_answered |= is_missing(error) or status_of(error) is not None
+                if is_missing(error):
                     raise MissingError(f"{self}/{name}: there is no such object ({explain(error)})") from error
-                if not _is_passing(error):
+                if not is_passing(error):
                     if isinstance(error, TypeError | AttributeError | NameError | AssertionError):
                         raise  # a mistake of ours
                     raise CacheError(f"{self}/{name}: {explain(error)}") from error
                 if number >= (TRIES if self._was_answered else FIRST_TRIES):
                     raise CacheError(f"{self}/{name}: {explain(error)}; tried {number} times") from error
+                if self.protocol in _KEEP_CONNECTION:
+                    self._leave(driver)
             time.sleep(FIRST_PAUSE_SECONDS * 2 ** (number - 1) * random.uniform(0.75, 1.25))
         raise AssertionError("the last try raises")
+
+    def _leave(self, driver: tuple[Any, str] | None) -> None:
+        """Have the next try connect anew, unless another thread has done so since this driver was used."""
+        with self._opening:
+            if self._driver is driver:
+                self._driver = None
 
 
 @contextmanager
@@ -262,7 +279,7 @@ def _open_driver(url: str, protocol: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        if protocol in ("sftp", "ssh"):
+        if protocol in SSH:
             return _open_sftp(url)
         options: dict[str, Any] = {}
         if protocol in ("http", "https"):
@@ -296,7 +313,13 @@ def _open_sftp(url: str) -> tuple[Any, str]:
     try:
         if not known_hosts.exists():
             raise asyncssh.HostKeyNotVerifiable(f"there is no {known_hosts}")
-        fs = SSHFileSystem(**options, known_hosts=str(known_hosts), skip_instance_cache=True)
+        fs = SSHFileSystem(
+            **options,
+            known_hosts=str(known_hosts),
+            keepalive_interval=SECONDS_BETWEEN_LOOKS,
+            keepalive_count_max=MOST_LOOKS,
+            skip_instance_cache=True,
+        )
     except Exception as error:
         if isinstance(error, asyncssh.HostKeyNotVerifiable) or "not trusted" in str(error):
             reason = f"the server's key is not known here; connect once with `ssh {options['host']}`"
@@ -304,97 +327,3 @@ def _open_sftp(url: str) -> tuple[Any, str]:
             reason = explain(error)
         raise CacheError(f"{shown(url)}: {reason}") from error
     return fs, SSHFileSystem._strip_protocol(url)
-
-
-# The meaning of drivers' errors. They are told apart by class and by name, up the chain of causes, so that no driver
-# has to be installed for another one's errors to be understood.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_CREDENTIALS = {
-    "NoCredentialsError",
-    "PartialCredentialsError",
-    "CredentialRetrievalError",
-    "TokenRetrievalError",
-    "SSOTokenLoadError",
-    "ProfileNotFound",
-    "DefaultCredentialsError",
-    "RefreshError",
-    "LocalTokenNotFoundError",
-    "GatedRepoError",
-}
-_DENIED = {"PermissionDenied", "SFTPPermissionDenied", "AuthenticationException"}
-_MISSING = {"RepositoryNotFoundError", "EntryNotFoundError", "SFTPNoSuchFile", "NoSuchBucket", "NoSuchKey"}
-_PASSING = {
-    # asyncio and asyncssh
-    "TimeoutError", "FSTimeoutError", "IncompleteReadError", "ConnectionLost", "DisconnectError", "SFTPConnectionLost",
-    "ChannelOpenError", "SFTPNoConnection",
-    # aiohttp and requests
-    "ClientError", "ClientConnectionError", "ClientPayloadError", "ServerTimeoutError", "ChunkedEncodingError",
-    "ConnectTimeout", "ReadTimeout",
-    # botocore
-    "ConnectionError", "EndpointConnectionError", "HTTPClientError", "ConnectionClosedError", "ReadTimeoutError",
-    "ConnectTimeoutError", "ResponseStreamingError",
-}  # fmt: skip
-_PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
-
-
-def _is_missing(error: BaseException) -> bool:
-    """Return True if the object, or the folder, is not there."""
-    return any(isinstance(e, FileNotFoundError) or type(e).__name__ in _MISSING for e in _chain(error))
-
-
-def _is_passing(error: BaseException) -> bool:
-    """Return True if it is worth trying again."""
-    status = _status(error)
-    if status is not None:
-        return status in _PASSING_STATUS
-    for each in _chain(error):
-        names = {cls.__name__ for cls in type(each).__mro__}
-        if names & (_CREDENTIALS | _DENIED) or isinstance(each, PermissionError | FileNotFoundError):
-            return False
-        if isinstance(each, OSError) and each.errno in (*_FULL, errno.EROFS, errno.EINVAL, errno.EISDIR, errno.ENOTDIR):
-            return False
-        if names & _PASSING or isinstance(each, ConnectionError | TimeoutError):
-            return True
-    return isinstance(error, OSError)
-
-
-def explain(error: BaseException) -> str:
-    """Return one line for a person: what was found, and what to do where that is known."""
-    chain = list(_chain(error))
-    names = {cls.__name__ for each in chain for cls in type(each).__mro__}
-    first = without_secrets(" ".join(str(error).split()) or type(error).__name__)
-    if any(isinstance(each, OSError) and each.errno in _FULL for each in chain):
-        return "the disk is full"
-    if names & _CREDENTIALS:
-        return f"no credentials, or none that are valid ({first}); give them to the driver as its own tools take them"
-    if names & _DENIED or any(isinstance(each, PermissionError) for each in chain) or _status(error) in (401, 403):
-        return f"access is denied ({first}); look at the key, and at what it may do there"
-    if "EndpointConnectionError" in names or any(isinstance(each, ConnectionRefusedError) for each in chain):
-        return f"nobody answers there ({first})"
-    if "gaierror" in names or "ClientConnectorDNSError" in names:
-        return f"there is no such host ({first})"
-    return first
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__
-
-
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that a driver's error tells of."""
-    for each in _chain(error):
-        response = getattr(each, "response", None)
-        if isinstance(response, dict):  # botocore
-            response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        elif response is not None:
-            response = getattr(response, "status_code", None)
-        for status in (getattr(each, "status", None), response, vars(each).get("code")):
-            if isinstance(status, int) and 100 <= status < 600:
-                return status
-    return None
