@@ -111,7 +111,12 @@ def build_test_cache(data_root: Path, out: Path, spec: ClipSpec = CLIP_SPEC, **o
     return open_cache(out)
 
 
-_LONGEST = ("tests/test_documents.py", "tests/test_other_systems.py", "tests/benchmarks/")
+_LONGEST = (
+    "tests/training/run/test_kills.py",
+    "tests/test_documents.py",
+    "tests/test_other_systems.py",
+    "tests/benchmarks/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

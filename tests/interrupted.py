@@ -1,41 +1,44 @@
 """Commands that are interrupted at each of their file events, and given again.
 
-A file event is a file that is opened to be written, made durable, renamed or deleted, or a folder that is made or
-deleted, under one folder. `Interrupter` counts the events of a command; then, for each of them, it has the command
-killed just there (or told of Ctrl-C, of a full disk, of a place that cannot be written), looks what a reader says,
-gives the command again, and returns what was seen. All of it runs in forks of a process that has imported everything.
-Such a process starts commands for other tests, too, where theirs would import torch first, which takes seconds.
+`Interrupter` runs a command and keeps what lies in its folder at each of its file events: what it leaves if it is
+killed there. For Ctrl-C, a full disk and a place that cannot be written it runs the command for each of its events
+anew, and has that happen there. Then it looks what a reader says, gives the command again, and returns what was seen;
+where two events leave the same files, that is done once. All of it runs in forks of a process that has imported
+everything. Such a process starts commands for other tests, too, where theirs would import torch first, which takes
+seconds.
 """
 
-# ruff: noqa: PTH109, PTH115, PTH116, PTH118, SIM115  (an audit hook looks at plain strings)
+# ruff: noqa: SIM115  (streams of a process stay open)
 
-import errno
 import gc
 import importlib
-import io
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from tests.file_events import KILLED, FileEvent, Watch, deed_at
+from tests.folder_states import FolderStates, copied, hashes_of, state_of
+
 ROOT = Path(__file__).parent.parent
 WITH_MODELS = (
+    "PIL.GifImagePlugin",
+    "PIL.JpegImagePlugin",
     "dateutil.relativedelta",
     "fsspec.implementations.chained",
     "fsspec.implementations.local",
     "jinja2",
     "pyarrow.dataset",
+    "s3fs",  # Lightning looks whether a run's folder is an object store's
     "signprep.cache_builder.remote.streaming",
     "signprep.cache_builder.report.terminal",
     "signprep.inference.cli.evaluate",
@@ -48,19 +51,12 @@ WITH_MODELS = (
     "signprep.inference.export.run",
     "signprep.training.cli.train",
     "signprep.training.run",
+    "tensorboard.plugins.hparams.api_pb2",
     "torch.utils.tensorboard",
     "pytorchvideo.models",  # last: torchvision needs what signprep defines for it
+    "pytorchvideo.models.accelerator.mobile_cpu.residual_blocks",
 )
 """What commands import that train, evaluate and export."""
-DEEDS = {
-    "killed": signal.SIGKILL,
-    "killed in the middle of a file": signal.SIGKILL,
-    "stopped by Ctrl-C": signal.SIGINT,
-    "told to end": signal.SIGTERM,
-    "out of room": errno.ENOSPC,
-    "without permission": errno.EACCES,
-}
-"""What happens at an event: a signal; or an error, which all later events meet, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +73,15 @@ class Ended:
 class Seen:
     """What was seen of one interruption, or of none."""
 
+    deed: str
     event: str
     first: Ended
     reader: Ended
     again: Ended
     paths: dict[str, str]
     """Hash of each file in the end, by path, of a checkpoint that of what it has learnt; nothing for a folder."""
+    state: str = ""
+    """What `state_of` says of the folder that the interrupted command has left."""
 
 
 class Started:
@@ -105,9 +104,21 @@ class Started:
             self.wait()
         self.stderr.close()
 
+    def has_ended(self) -> bool:
+        """Return True if it runs no more."""
+        if self._code is None:
+            self._code = self._ask({"look": self.pid})
+        return self._code is not None
+
+    def kill_group(self) -> None:
+        """Kill it and all processes that it has started."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+
     def wait(self) -> int:
         """Return its exit code, or minus the number of the signal that ended it."""
-        self._code = int(self._ask({"wait": self.pid}))
+        if self._code is None:
+            self._code = int(self._ask({"wait": self.pid}))
         return self._code
 
     @property
@@ -141,8 +152,8 @@ class Interrupter:
         prepared: Path,
         work: Path,
         reader: Sequence[object],
-        deed: str,
-        most: int | None,
+        deeds: Collection[str] = (KILLED,),
+        most: int | None = None,
     ) -> tuple[Seen, list[Seen]]:
         """Return what an undisturbed command leaves, and what was seen of interrupted ones.
 
@@ -151,10 +162,11 @@ class Interrupter:
             prepared: folder that holds all that the command finds.
             work: where it is copied to, anew for each event.
             reader: another command, that only reads.
-            deed: one of `DEEDS`.
-            most: so many events, spread over all, the last one among them; None for all.
+            deeds: some of `DEEDS`.
+            most: so many events of each deed, spread over all, the last one among them, at which the command is killed
+                by signals; None for all, of which what lies there when signals would come is kept.
         """
-        job = {"prepared": str(prepared), "work": str(work), "deed": deed, "most": most}
+        job = {"prepared": str(prepared), "work": str(work), "deeds": [*deeds], "most": most}
         job |= {"command": [str(word) for word in command], "reader": [str(word) for word in reader]}
         undisturbed, *seen = (_seen_of(fields) for fields in self._answer(job))
         return undisturbed, seen
@@ -177,7 +189,7 @@ class Interrupter:
 
     def run_as_nobody(self, command: Sequence[object], folder: Path) -> Ended:
         """Run a command as another user, who may not open what is closed to others; only root can do so."""
-        job = {"work": str(folder), "deed": "killed", "command": [str(word) for word in command]}
+        job = {"work": str(folder), "command": [str(word) for word in command]}
         return Ended(**self._answer(job))
 
 
@@ -191,117 +203,45 @@ def folder_in_memory() -> Iterator[Path]:
 
 def _seen_of(fields: dict[str, Any]) -> Seen:
     ends = {name: Ended(**fields[name]) for name in ("first", "reader", "again")}
-    return Seen(event=fields["event"], paths=fields["paths"], **ends)
+    return Seen(**(fields | ends))
 
 
 _NOBODY = 65534
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC
 
 
-class _Watch:
-    """Counts the file events of this process under a folder, and does a deed at one of them."""
-
-    def __init__(self, folder: str, number: int | None, deed: str, log: int) -> None:
-        self.folder, self.number, self.deed, self.log = folder + "/", number, deed, log
-        self.count = 0
-        self.opened: tuple[str, int] | None = None
-        self.lock = threading.RLock()
-        self.is_tearing = False
-
-    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _EVENTS and not self.is_tearing:
-            path = _EVENTS[event](arguments)
-            if path is not None and path.startswith(self.folder):
-                self.happens(event, path)
-
-    def happens(self, event: str, path: str) -> None:
-        with self.lock:
-            number, self.count = self.count, self.count + 1
-            if self.number is None or number == self.number:
-                os.write(self.log, f"{event} {path}\n".encode())
-            if number == self.number:
-                self.strike()
-            is_made = event not in ("os.remove", "os.rmdir", "os.rename")
-            if (
-                self.number is not None
-                and number >= self.number
-                and self.errno
-                and (is_made or self.errno == errno.EACCES)
-            ):
-                raise OSError(self.errno, os.strerror(self.errno), path)
-            if event == "open":
-                self.opened = path, os.stat(path).st_size if os.access(path, os.F_OK) else 0
-
-    @property
-    def errno(self) -> int:
-        number = DEEDS[self.deed]
-        return 0 if isinstance(number, signal.Signals) else number
-
-    def strike(self) -> None:
-        if "middle" in self.deed and self.opened is not None:
-            path, before = self.opened
-            if os.access(path, os.F_OK) and (size := os.stat(path).st_size) > before:
-                self.is_tearing = True
-                os.truncate(path, before + (size - before) // 2)
-        if not self.errno:
-            os.kill(os.getpid(), DEEDS[self.deed])
-
-
-def _absolute(path: Any, dir_fd: int = -1) -> str | None:
-    if isinstance(path, int):
-        return None
-    folder = f"/proc/self/fd/{dir_fd}"
-    return os.path.join(os.readlink(folder) if dir_fd != -1 else os.getcwd(), os.fsdecode(path))
-
-
-def _opened(arguments: tuple[Any, ...]) -> str | None:
-    path, mode, flags = arguments
-    writes = any(letter in mode for letter in "wax+") if mode else flags & _WRITES
-    return _absolute(path) if writes else None
-
-
-_EVENTS: dict[str, Callable[[tuple[Any, ...]], str | None]] = {
-    "open": _opened,
-    "os.rename": lambda arguments: _absolute(arguments[1], arguments[3]),
-    "os.remove": lambda arguments: _absolute(*arguments),
-    "os.rmdir": lambda arguments: _absolute(*arguments),
-    "os.mkdir": lambda arguments: _absolute(arguments[0], arguments[2]),
-    "os.link": lambda arguments: _absolute(arguments[1], arguments[3]),
-    "os.symlink": lambda arguments: _absolute(arguments[1], arguments[2]),
-    "os.truncate": lambda arguments: _absolute(arguments[0]),
-    "sqlite3.connect": lambda arguments: _absolute(arguments[0]),
-}
-
-
-def _run(
-    job: dict[str, Any], command: list[str], number: int | None, *, watched: bool, as_nobody: bool = False
-) -> tuple[Ended, list[str]]:
-    """Run a command in a forked process; return how it ended, and its events, or the one that was struck."""
+def _run(job: dict[str, Any], command: list[str], *, watch: Watch | None = None, as_nobody: bool = False) -> Ended:
+    """Run a command in a forked process, watched or not; return how it ended."""
     folder = Path(job["work"]).parent
-    out, err, log = (folder / name for name in ("out.txt", "err.txt", "log.txt"))
+    return _ended(folder, _forked(folder, command, watch, as_nobody=as_nobody))
+
+
+def _forked(folder: Path, command: list[str], watch: Watch | None, *, as_nobody: bool = False) -> int:
     child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            for stream, path in ((1, out), (2, err)):
-                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            if as_nobody:
-                os.setgroups([])
-                os.setgid(_NOBODY)
-                os.setuid(_NOBODY)
-            if watched:
-                _watch(_Watch(job["work"], number, job["deed"], file))
-            code = _main(command)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    if child:
+        return child
+    code = 70
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for stream, name in ((1, "out.txt"), (2, "err.txt")):
+            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        if as_nobody:
+            os.setgroups([])
+            os.setgid(_NOBODY)
+            os.setuid(_NOBODY)
+        if watch is not None:
+            watch.begin()
+        code = _main(command)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _ended(folder: Path, child: int) -> Ended:
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    ended = Ended(code=status, out=out.read_text(errors="replace"), err=err.read_text(errors="replace"))
-    return ended, log.read_text().splitlines()
+    out, err = ((folder / name).read_text(errors="replace") for name in ("out.txt", "err.txt"))
+    return Ended(code=status, out=out, err=err)
 
 
 def _start(job: dict[str, Any]) -> int:
@@ -309,6 +249,7 @@ def _start(job: dict[str, Any]) -> int:
     child = os.fork()
     if child:
         return child
+    os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for stream, path in ((1, job["out"]), (2, job["err"])):
@@ -333,71 +274,62 @@ def _main(command: list[str]) -> int:
     return 0
 
 
-def _watch(watch: _Watch) -> None:
-    sys.addaudithook(watch)
-    fsync = os.fsync
-
-    def watched(file: int) -> None:
-        path = os.readlink(f"/proc/self/fd/{file}")
-        if path.startswith(watch.folder):
-            watch.happens("fsync", path)
-        fsync(file)
-
-    os.fsync = watched
-
-
-_OF_ONE_PROCESS = ("callbacks", "loops")
-"""What tells in a checkpoint how often a run was begun, and when."""
-
-
-def _paths(work: Path) -> dict[str, str]:
-    paths = sorted(work.rglob("*"))
-    return {path.relative_to(work).as_posix(): _hash_of(path) if path.is_file() else "" for path in paths}
-
-
-def _hash_of(path: Path) -> str:
-    """Return the hash of a file; of a checkpoint without what is `_OF_ONE_PROCESS`."""
-    from signprep.pipeline.datasets.files.video_files import content_hash
-
-    if path.suffix != ".ckpt":
-        return content_hash(path)
-    import torch
-
-    contents = torch.load(path, weights_only=True)
-    kept = {name: value for name, value in contents.items() if name not in _OF_ONE_PROCESS}
-    return content_hash(io.BytesIO(json.dumps(kept, default=_plain).encode()))
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON does not know, a tensor or the like, as what it does."""
-    return [str(value.dtype), value.tolist()] if hasattr(value, "tolist") else repr(value)
-
-
-def _prepare(job: dict[str, Any]) -> Path:
+def _undisturbed(job: dict[str, Any]) -> tuple[Ended, list[tuple[FileEvent, dict[str, Path]]]]:
+    """Run the command to its end; return how it ended, and its events, each with what a kill would leave, if kept."""
     work = Path(job["work"])
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(job["prepared"], work, symlinks=True)
-    return work
+    states, kept = FolderStates(work), []
+    told, tell = os.pipe()
+    seen, see = os.pipe()
+
+    def wait_until_kept(_: int, event: FileEvent) -> None:
+        os.write(tell, json.dumps(asdict(event)).encode() + b"\n")
+        os.read(seen, 1)
+
+    child = _forked(work.parent, job["command"], Watch(job["work"], wait_until_kept))
+    os.close(tell)
+    with os.fdopen(told, encoding="utf-8") as events:
+        for line in events:
+            fields = json.loads(line)
+            event = FileEvent(fields["name"], fields["path"], fields["opened"] and tuple(fields["opened"]))
+            kept.append((event, states.keep(event) if job["most"] is None else {}))
+            os.write(see, b".")
+    os.close(seen)
+    os.close(see)
+    return _ended(work.parent, child), kept
 
 
 def _interrupt(job: dict[str, Any]) -> list[dict[str, Any]]:
-    work, command, most = _prepare(job), job["command"], job["most"]
-    undisturbed, events = _run(job, command, None, watched=True)
-    paths = _paths(work)
-    reader, _ = _run(job, job["reader"], None, watched=False)
-    found = [{"event": "none", "first": undisturbed, "reader": reader, "again": undisturbed, "paths": paths}]
-    numbers = list(range(len(events)))
-    if most is not None and most < len(numbers):
-        numbers = sorted({*random.Random(command[0] + job["deed"]).sample(numbers, most - 1), numbers[-1]})
-    for number in numbers:
-        work = _prepare(job)
-        first, struck = _run(job, command, number, watched=True)
-        reader, _ = _run(job, job["reader"], None, watched=False)
-        again, _ = _run(job, command, None, watched=False)
-        event = f"event {number} of {len(events)}, {struck[0].replace(job['work'], '') if struck else 'none'}"
-        found.append({"event": event, "first": first, "reader": reader, "again": again, "paths": _paths(work)})
+    prepared, work, command = Path(job["prepared"]), Path(job["work"]), job["command"]
+    copied(prepared, work)
+    whole, events = _undisturbed(job)
+    paths = hashes_of(work)
+    reader = _run(job, job["reader"])
+    found = [{"deed": "none", "event": "none", "first": whole, "reader": reader, "again": whole, "paths": paths}]
+    known: dict[str, dict[str, Any]] = {}
+    for deed in job["deeds"]:
+        for number in _chosen(len(events), job["most"], command[0] + deed):
+            event, left = events[number]
+            if deed in left:
+                copied(left[deed], work)
+                first = Ended(code=-signal.SIGKILL, out="", err="")
+            else:
+                copied(prepared, work)
+                first = _run(job, command, watch=Watch(job["work"], deed_at(number, deed)))
+            state = state_of(work)
+            if state not in known:
+                ends = {"reader": _run(job, job["reader"]), "again": _run(job, command)}
+                known[state] = ends | {"paths": hashes_of(work)}
+            told = f"event {number} of {len(events)}, {event.name} {event.path.removeprefix(job['work'])}"
+            found.append({"deed": deed, "event": told, "first": first, "state": state, **known[state]})
     ends = ("first", "reader", "again")
     return [seen | {name: asdict(seen[name]) for name in ends} for seen in found]
+
+
+def _chosen(num_events: int, most: int | None, seed: str) -> list[int]:
+    """Return the numbers of so many events, the last one among them; of all without a limit."""
+    if most is None or most >= num_events:
+        return list(range(num_events))
+    return sorted({*random.Random(seed).sample(range(num_events), most - 1), num_events - 1})
 
 
 if __name__ == "__main__":
@@ -412,7 +344,10 @@ if __name__ == "__main__":
             answer = _start(given)
         elif "wait" in given:
             answer = os.waitstatus_to_exitcode(os.waitpid(given["wait"], 0)[1])
+        elif "look" in given:
+            child, status = os.waitpid(given["look"], os.WNOHANG)
+            answer = os.waitstatus_to_exitcode(status) if child else None
         else:
-            answer = asdict(_run(given, given["command"], None, watched=False, as_nobody=True)[0])
+            answer = asdict(_run(given, given["command"], as_nobody=True))
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

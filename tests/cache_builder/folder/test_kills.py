@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from signprep.cache_builder.remote.push import push
 from signprep.pipeline.clip_spec import ClipSpec
 from tests.cache_builder.made_caches import forget_rows, make_cache
 from tests.conftest import build_test_cache, write_label
+from tests.file_events import DEEDS, KILLED, TORN
 from tests.generated_videos import write_video
-from tests.interrupted import DEEDS, Interrupter, Seen, folder_in_memory
+from tests.interrupted import Interrupter, Seen, folder_in_memory
 
 MODULES = (
     "dateutil.relativedelta",
@@ -169,7 +170,7 @@ def inside(folder: Path, words: tuple[str, ...]) -> list[str]:
     ]  # fmt: skip
 
 
-def problems(case: Case, whole: Seen, seen: Seen, deed: str) -> Iterator[str]:
+def problems(case: Case, whole: Seen, seen: Seen) -> Iterator[str]:
     """Yield what is not as it should be after one interruption."""
     name = case.name or case.command[0]
     has_ended = seen.first.code == 0  # what failed was of no use any more
@@ -192,9 +193,9 @@ def problems(case: Case, whole: Seen, seen: Seen, deed: str) -> Iterator[str]:
         yield f"a reader: {seen.reader.err}"
     if any("Traceback" in end.err for end in (seen.first, seen.reader, seen.again)):
         yield f"a traceback: {seen.first.err} {seen.reader.err} {seen.again.err}"
-    if "Ctrl-C" in deed and seen.first.code not in (130, case.code):
+    if "Ctrl-C" in seen.deed and seen.first.code not in (130, case.code):
         yield f"stopped: {seen.first.code} {seen.first.err}"
-    if deed in ("out of room", "without permission") and (
+    if seen.deed in ("out of room", "without permission") and (
         seen.first.code not in (0, 1) or seen.first.code != seen.first.err.count("signprep: error: ")
     ):
         yield f"failed: {seen.first.code} {seen.first.err}"
@@ -204,7 +205,7 @@ def last_line(text: str) -> str:
     return text.splitlines()[-1]
 
 
-def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> None:
+def check(interrupter: Interrupter, name: str, deeds: Collection[str], most: int | None) -> None:
     case = CASES[name]
     with folder_in_memory() as folder:
         prepared, work = folder / "prepared", folder / "here" / "work"
@@ -213,11 +214,11 @@ def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> N
         case.prepare(prepared)
         reader = ["verify", *inside(work, (case.changed,))]
         whole, all_seen = interrupter.interrupt(
-            inside(work, case.command), prepared=prepared, work=work, reader=reader, deed=deed, most=most
+            inside(work, case.command), prepared=prepared, work=work, reader=reader, deeds=deeds, most=most
         )
     assert whole.first.code == case.code, whole.first.err
     assert whole.reader.code == 0 or case.code, whole.reader.err
-    found = [f"{seen.event}: {line}" for seen in all_seen for line in problems(case, whole, seen, deed)]
+    found = [f"{seen.deed}, {seen.event}: {line}" for seen in all_seen for line in problems(case, whole, seen)]
     assert found == [], "\n".join(found)
 
 
@@ -225,7 +226,25 @@ def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> N
 def test_a_command_killed_at_some_of_its_file_events_is_ended_by_the_same_command(
     interrupter: Interrupter, name: str
 ) -> None:
-    check(interrupter, name, "killed", 4)
+    check(interrupter, name, [KILLED], 4)
+
+
+@pytest.mark.slow
+def test_what_lies_there_at_an_event_is_what_a_kill_leaves(interrupter: Interrupter) -> None:
+    left = []
+    with folder_in_memory() as folder:
+        prepared, work = folder / "prepared", folder / "here" / "work"
+        work.parent.mkdir()
+        with_gone_clips(prepared)
+        command, reader = ["compact", str(work / "c.zarr")], ["verify", str(work / "c.zarr")]
+        for most in (None, 8):
+            _, seen = interrupter.interrupt(
+                command, prepared=prepared, work=work, reader=reader, deeds=[KILLED, TORN], most=most
+            )
+            left.append({(one.deed, one.event.split(",")[0]): (one.first.code, one.state) for one in seen})
+    kept, killed = left
+    assert len(killed) == 16 and killed.items() <= kept.items()
+    assert any(kept[KILLED, event] != (code, state) for (deed, event), (code, state) in killed.items() if deed == TORN)
 
 
 @pytest.fixture
@@ -289,9 +308,8 @@ def test_a_push_cleans_up_after_one_that_was_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("name", CASES)
 def test_a_command_disturbed_at_any_of_its_file_events_is_ended_by_the_same_command(
-    interrupter: Interrupter, name: str, deed: str
+    interrupter: Interrupter, name: str
 ) -> None:
-    check(interrupter, name, deed, None)
+    check(interrupter, name, DEEDS, None)

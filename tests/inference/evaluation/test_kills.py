@@ -1,11 +1,14 @@
 """Commands that write a model's file, killed or disturbed at their file events: the same command ends the work."""
 
+from collections.abc import Collection
+
 import pytest
 import torch
 
 from tests.cache_builder.made_caches import make_cache
+from tests.file_events import DEEDS, KILLED
 from tests.inference.export.conftest import untrained_checkpoint
-from tests.interrupted import DEEDS, Interrupter, folder_in_memory
+from tests.interrupted import Interrupter, folder_in_memory
 
 LINEAR = "tests.training.small_models:linear"
 COMMANDS = {
@@ -14,7 +17,7 @@ COMMANDS = {
 }
 
 
-def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> None:
+def check(interrupter: Interrupter, name: str, deeds: Collection[str], most: int | None) -> None:
     with folder_in_memory() as folder:
         prepared, work = folder / "prepared", folder / "here" / "work"
         work.parent.mkdir()
@@ -24,7 +27,7 @@ def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> N
         command = [work / word if word.startswith(("c.", "sign.")) else word for word in COMMANDS[name]]
         reader = ["infer", "--checkpoint", work / "sign.ckpt", work / "c.zarr", "--model-name", LINEAR]
         whole, all_seen = interrupter.interrupt(
-            command, prepared=prepared, work=work, reader=reader, deed=deed, most=most
+            command, prepared=prepared, work=work, reader=reader, deeds=deeds, most=most
         )
     assert whole.first.code == whole.reader.code == 0, whole
     assert ("sign.pt" in whole.paths) == (name == "export")
@@ -40,13 +43,12 @@ def check(interrupter: Interrupter, name: str, deed: str, most: int | None) -> N
 def test_a_command_killed_at_some_of_its_file_events_is_ended_by_the_same_command(
     with_models: Interrupter, name: str
 ) -> None:
-    check(with_models, name, "killed", 3)
+    check(with_models, name, [KILLED], 3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_disturbed_at_any_of_its_file_events_is_ended_by_the_same_command(
-    with_models: Interrupter, name: str, deed: str
+    with_models: Interrupter, name: str
 ) -> None:
-    check(with_models, name, deed, None)
+    check(with_models, name, DEEDS, None)

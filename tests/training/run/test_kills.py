@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,7 +17,8 @@ from signprep.training.callbacks.checkpoints import held
 from signprep.training.config import TrainConfig
 from signprep.training.model_spec import model_spec
 from tests.cache_builder.made_caches import make_cache
-from tests.interrupted import DEEDS, Interrupter, Seen, folder_in_memory
+from tests.file_events import DEEDS, KILLED
+from tests.interrupted import Interrupter, Seen, folder_in_memory
 from tests.training.small_runs import QUICK, run
 
 LINEAR = model_spec("tests.training.small_models:linear", num_frames=2, crop_size=32)
@@ -38,7 +40,7 @@ def kept(seen: Seen) -> dict[str, str]:
     return {path: learnt for path, learnt in paths.items() if not is_passing.fullmatch(path)}
 
 
-def check(interrupter: Interrupter, place: str, deed: str, most: int | None) -> None:
+def check(interrupter: Interrupter, place: str, deeds: Collection[str], most: int | None) -> None:
     with folder_in_memory() as folder:
         prepared, work = folder / "prepared", folder / "here" / "work"
         work.parent.mkdir()
@@ -48,11 +50,11 @@ def check(interrupter: Interrupter, place: str, deed: str, most: int | None) -> 
         command = ["train", location, *COMMAND, "--output-dir", work / "out", "--stream-dir", work / "stream"]
         reader = ["inspect", work / "c.zarr"]
         whole, all_seen = interrupter.interrupt(
-            command, prepared=prepared, work=work, reader=reader, deed=deed, most=most
+            command, prepared=prepared, work=work, reader=reader, deeds=deeds, most=most
         )
     assert whole.first.code == 0, whole.first.err
     for seen in all_seen:
-        told = f"{seen.event}: {seen.first} {seen.again}"
+        told = f"{seen.deed}, {seen.event}: {seen.first} {seen.again}"
         assert seen.first.code == 0 or seen.again.code == 0, told  # one that had ended refuses to be replaced
         assert "Traceback" not in seen.first.err + seen.again.err, told
         assert seen.first.code in (0, 1, 130) or seen.first.code < 0, told
@@ -64,16 +66,15 @@ def check(interrupter: Interrupter, place: str, deed: str, most: int | None) -> 
 def test_a_run_killed_at_some_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
     with_models: Interrupter, place: str, most: int
 ) -> None:
-    check(with_models, place, "killed", most)
+    check(with_models, place, [KILLED], most)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("place", ["folder", "URL"])
 def test_a_run_disturbed_at_any_of_its_file_events_goes_on_to_the_same_weights_with_the_same_command(
-    with_models: Interrupter, place: str, deed: str
+    with_models: Interrupter, place: str
 ) -> None:
-    check(with_models, place, deed, None)
+    check(with_models, place, DEEDS, None)
 
 
 def exported(folder: Path, *more: str) -> tuple[int, str]:
