@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from signprep.cache_builder.reader import Cache
 from signprep.pipeline.clip_spec import ClipSpec
 from tests.conftest import build_test_cache, plan_of, write_label
 from tests.generated_videos import write_video
+from tests.interrupted import Interrupter, Started
 from tests.mutations.command import run_command
 from tests.waiting import HANG_SECONDS, Hold, until
 
@@ -70,15 +71,12 @@ def here(command: list[str]) -> tuple[int, str, str]:
     return run_command(*command[3:])
 
 
-def begun(process: subprocess.Popen[str], out: Path) -> None:
-    """Wait until a build has its folder, or has ended."""
-    until(lambda: (out / ".build").is_dir() or process.poll() is not None)
-
-
-def kill_group(process: subprocess.Popen[str]) -> None:
-    """Kill a build and its workers."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=HANG_SECONDS)
+def ends_within(process: Started, seconds: float) -> bool:
+    """Wait for a build, so long at most; return True if it has ended."""
+    end = time.monotonic() + seconds
+    while not (has_ended := process.has_ended()) and time.monotonic() < end:
+        time.sleep(0.01)
+    return has_ended
 
 
 def error_line(code: int, _output: str, errors: str) -> str:
@@ -111,7 +109,7 @@ def touched_counters(out: Path) -> dict[int, int]:
     ("num_kills", "seed"), [(8, 0), pytest.param(17, 1, marks=pytest.mark.slow)], ids=["8 kills", "17 kills"]
 )
 def test_a_build_killed_at_any_moment_goes_on_and_loses_the_shards_in_flight_only(
-    long_root: Path, long_cache: Cache, tmp_path: Path, num_kills: int, seed: int
+    with_models: Interrupter, long_root: Path, long_cache: Cache, tmp_path: Path, num_kills: int, seed: int
 ) -> None:
     rng = random.Random(seed)
     longest_seconds = 60.0  # that a whole build takes at most: what it takes here is found on the way
@@ -123,19 +121,16 @@ def test_a_build_killed_at_any_moment_goes_on_and_loses_the_shards_in_flight_onl
         command = command_of(long_root, out, LONG_SPEC)
         for _ in range(rng.randrange(1, 4)):
             counters, is_whole = touched_counters(out), not out.exists()
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-            )
-            begun(process, out)
-            started = time.monotonic()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=rng.random() * longest_seconds)
-                longest_seconds = time.monotonic() - started if is_whole else longest_seconds
-            if process.poll() is not None or num_killed == num_kills:
-                _, errors = process.communicate(timeout=HANG_SECONDS)
-                assert process.returncode == 0, errors
-                break
-            kill_group(process)
+            with with_models.start(tmp_path / "signprep", command[3:], tmp_path) as process:
+                until(lambda: (out / ".build").is_dir() or process.has_ended())  # noqa: B023
+                started = time.monotonic()
+                if ends_within(process, rng.random() * longest_seconds):
+                    longest_seconds = time.monotonic() - started if is_whole else longest_seconds
+                elif num_killed < num_kills:
+                    process.kill_group()
+                if process.wait() != -signal.SIGKILL:
+                    assert process.wait() == 0, process.stderr.read()
+                    break
             num_killed += 1
             complete, stats = complete_shards(out), shard_stats(out, long_cache)
             in_flight = {n for n, mtime in touched_counters(out).items() if counters.get(n) != mtime} - complete
