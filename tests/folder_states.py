@@ -64,23 +64,38 @@ def copied(folder: Path, target: Path) -> Path:
     return Path(shutil.copytree(folder, target, symlinks=True))
 
 
+_TRIES = 100
+
+
 class FolderStates:
     """Folders as they were at moments of a command, each once."""
 
     def __init__(self, work: Path) -> None:
-        self._work, self._kept = work, work.parent / "states"
+        self._work, self._kept, self._copy = work, work.parent / "states", work.parent / "copy"
+        self._kept.mkdir()
 
     def keep(self, event: FileEvent) -> dict[str, Path]:
         """Keep what lies there; return what a process leaves that is killed there, by the way it is killed."""
-        kept = self._keep(self._work)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                copied(self._work, self._copy)
+                break
+            except (OSError, shutil.Error):  # another thread of the command is just renaming something
+                if not tries_left:
+                    raise
+        kept = self._keep_copy()
         left = {KILLED: kept, TORN: kept}
-        if event.opened is not None and grown(*event.opened):
+        if event.opened is not None:
             path, before = event.opened
-            torn = copied(self._work, self._work.parent / "torn")
-            tear(path.replace(str(self._work), str(torn), 1), before)
-            left[TORN] = self._keep(torn)
+            torn = path.replace(str(self._work), str(self._copy), 1)
+            copied(kept, self._copy)
+            if grown(torn, before):
+                tear(torn, before)
+                left[TORN] = self._keep_copy()
         return left
 
-    def _keep(self, folder: Path) -> Path:
-        kept = self._kept / state_of(folder)
-        return kept if kept.exists() else copied(folder, kept)
+    def _keep_copy(self) -> Path:
+        kept = self._kept / state_of(self._copy)
+        if not kept.exists():
+            self._copy.rename(kept)
+        return kept

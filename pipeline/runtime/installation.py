@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,13 +65,22 @@ def install_packages(*words: str) -> str:
     prefix = Path(sys.prefix)
     if _is_of_pipx(prefix):
         return _line("pipx", "runpip", prefix.name, "install", *words)
-    if find_spec("pip") is None:
+    if not has_pip():
         active = os.environ.get("VIRTUAL_ENV")
         place = [] if active and Path(active) == prefix else ["--python", sys.prefix]
         return _line("uv", "pip", "install", *place, *words)
     found = shutil.which("pip")
     is_ours = found is not None and Path(found).parent == Path(sys.executable).parent
     return _line(*(["pip"] if is_ours else [sys.executable, "-m", "pip"]), "install", *words)
+
+
+def has_pip() -> bool:
+    """Return True if this Python has pip.
+
+    Where setuptools is installed, `importlib.util.find_spec("pip")` takes its distutils away from the whole process: it
+    takes the question for pip's start. torch's compiler fails after that.
+    """
+    return PathFinder.find_spec("pip") is not None
 
 
 def _is_of_pipx(prefix: Path) -> bool:

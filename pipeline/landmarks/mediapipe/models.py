@@ -12,13 +12,13 @@ import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.options import Options, option
 from signprep.pipeline.runtime.atomic_files import atomic_write
+from signprep.pipeline.runtime.installation import has_pip
 from signprep.pipeline.runtime.text import first_of
 
 VERSION = "0.10.21"
@@ -154,7 +154,7 @@ def _sha256(content: bytes) -> str:
 
 def _downloaded(folder: Path) -> Path:
     """Download the wheel into a folder by the pip of this Python, with its configured index."""
-    if find_spec("pip") is None:
+    if not has_pip():
         raise SignprepError(
             f"this Python has no pip to download mediapipe {VERSION} with; download the wheel by other means "
             f"and give it: {FETCH} --wheel FILE"

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from signprep.pipeline.errors import SignprepError
 from signprep.pipeline.runtime import installation
 from signprep.pipeline.runtime.installation import install_extras, install_packages, require_extra
+from tests.waiting import HANG_SECONDS
 
 METADATA = """\
 Metadata-Version: 2.4
@@ -54,7 +56,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
 
 @pytest.fixture
 def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installation, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation, "has_pip", lambda: False)
 
 
 def test_a_folder_that_is_edited_is_installed_from_there(copy: Copy, tmp_path: Path) -> None:
@@ -153,6 +155,15 @@ def test_windows_gets_double_quotes(copy: Copy, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("without_pip")
-def test_what_is_missing_is_named_with_the_command(copy: Copy) -> None:
+def test_what_is_missing_is_named_with_the_command(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "find_spec", lambda name: None)
     with pytest.raises(SignprepError, match=r"^this command needs onnx, not installed here: uv pip install .*onnx>=1"):
         require_extra("onnx", "onnx")
+
+
+def test_looking_for_pip_leaves_distutils_to_those_that_compile() -> None:
+    pytest.importorskip("setuptools")
+    program = "import setuptools; from signprep.pipeline.runtime.installation import has_pip; assert has_pip(); "
+    program += "import distutils.core; assert 'setuptools' in distutils.core.__file__, distutils.core"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=HANG_SECONDS)
+    assert done.returncode == 0, done.stderr
