@@ -219,8 +219,9 @@ class RemoteFolder:
     def _tried(self, name: str, attempt: Callable[[], Result]) -> Result:
         """Return what an attempt returns, tried again while its faults may pass."""
         for number in itertools.count(1):
-            driver = self._driver
+            driver = None
             try:
+                driver = self.driver()
                 result = attempt()
                 self._was_answered = True
                 return result

@@ -118,6 +118,18 @@ def test_a_connection_that_was_cut_is_made_anew(line: Line, folder: RemoteFolder
     assert folder.sizes("") == {"before": 6} and line.num_connections == 5
 
 
+def test_a_connection_that_is_cut_in_its_first_transfer_is_not_used_again(
+    url: str, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+    folder = RemoteFolder(url)
+    line.bytes_until_cut = 100_000
+    folder.upload(bytes(10**6), "large")
+    assert len(pauses) == 1 and line.num_connections == 2
+    assert folder.sizes("")["large"] == 10**6  # beside it lies what the first try has begun
+
+
 def test_a_server_that_is_away_for_a_while_is_waited_for(
     line: Line, folder: RemoteFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
