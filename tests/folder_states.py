@@ -72,6 +72,7 @@ class FolderStates:
 
     def __init__(self, work: Path) -> None:
         self._work, self._kept, self._copy = work, work.parent / "states", work.parent / "copy"
+        shutil.rmtree(self._kept, ignore_errors=True)  # of an earlier command
         self._kept.mkdir()
 
     def keep(self, event: FileEvent) -> dict[str, Path]:
