@@ -3,6 +3,7 @@
 An entry goes into a file of pipeline/runtime/language/ko, `msgid "..."` and `msgstr "..."`; CONTRIBUTING.md tells how.
 """
 
+import ast
 import base64
 import hashlib
 import json
@@ -171,6 +172,23 @@ def test_a_mistake_is_told_in_korean(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == (
         "signprep: 오류: 없음: 그런 데이터 루트가 없습니다. video/와 label/이 든 폴더여야 합니다\n"
     )
+
+
+def test_what_an_option_goes_with_is_no_sentence_within_the_sentence() -> None:
+    """`{} goes with {}` puts it before a particle."""
+    said = {
+        argument.value
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if node.func.id in ("reject_unused", "note_unused")
+        for argument in node.args[1:]
+        if isinstance(argument, ast.Constant)
+    }
+    assert "--data-root: a cache has its clips" in said
+    assert {
+        english: korean for english in said if (korean := translated(english)).endswith("다") or ";" in korean
+    } == {}
 
 
 def test_json_is_the_same_in_every_language(

@@ -189,6 +189,8 @@ def live_rows(cache: Cache) -> pa.Table:
 
 def codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """Return a number for each value, the same for the same value, int64 [N]; null counts as a value."""
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.int64)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     elif pa.types.is_list(column.type):  # Arrow numbers no lists
